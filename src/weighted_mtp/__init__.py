@@ -1,0 +1,1 @@
+"""Token-level credit from verified completions, for next-token and multi-token fine-tuning."""
