@@ -1,0 +1,303 @@
+"""Multi-token prediction by a hook on a decoder's last layer."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any, Self
+
+import torch
+import torch.nn as nn
+from jaxtyping import Shaped
+from torch import Tensor
+
+from weighted_mtp.models import loading
+from weighted_mtp.models.architecture import check_heads, decoder_layers, logit_scaling
+from weighted_mtp.models.value_head import ValueHead, ValueLink
+
+
+class MTPModel(nn.Module):
+    """A Hugging Face causal language model that predicts the next n_future tokens, and its own success.
+
+        trunk      x_{<=t} -> layers[:-1] -> z_t
+        head 0     norm(layers[-1](z_t))            predicts token t+1: the plain model, unchanged
+        head k     norm(extra_heads[k-1](z_t))      predicts token t+1+k, k = 1 .. n_future-1
+        logits     one language-model head for all
+        value      P(success | x_{<=t}) = link(value_head(head 0's state))
+
+    All heads run in parallel on the trunk's output. While this model's forward runs, a forward hook on the
+    last layer calls each extra head on the very arguments that layer received and stacks the results, so the
+    decoder's own final norm serves all heads, and masks and position embeddings need no code here. The hook
+    is gone when the forward returns: `hf_model` used directly, `generate` included, is the plain model.
+
+    Losses that a ForCausalLM adds itself (the router's balance loss of mixtures of experts) are not computed.
+
+    Source: Gloeckle et al. 2024, "Better & Faster Large Language Models via Multi-token Prediction",
+    arXiv 2404.19737, section 2 (parallel heads, shared unembedding).
+
+    Args:
+        hf_model: a causal, decoder-only `PreTrainedModel`; it is wrapped, not copied.
+        n_future: prediction heads, at least 1 (plain next-token). Extra heads start as copies of the last
+            layer and want a warm-up of their loss weight (`head_warmup`).
+        value_head: whether to add a value head; it starts at zero (see `ValueHead`).
+        value_link: "sigmoid" (values are probabilities) or "identity" (values are the raw output).
+
+    Raises:
+        ValueError: n_future < 1, an unknown link, or a model that cannot carry extra heads (gpt2, encoders,
+            encoder-decoders, logits scaled in an unknown way).
+    """
+
+    # Read by transformers.Trainer when it loads a checkpoint.
+    _keys_to_ignore_on_save = None
+
+    def __init__(
+        self, hf_model: Any, n_future: int = 1, value_head: bool = False, value_link: ValueLink = "sigmoid"
+    ):
+        super().__init__()
+        if n_future < 1:
+            raise ValueError(f"n_future must be at least 1, got {n_future}")
+        layers = decoder_layers(hf_model)
+        self.hf_model = hf_model
+        self.extra_heads = nn.ModuleList(copy.deepcopy(layers[-1]) for _ in range(n_future - 1))
+        for index, head in enumerate(self.extra_heads, start=len(layers)):
+            _set_layer_index(head, index)
+        # The language-model head's input size: a decoder may project its hidden size down (opt-350m).
+        hidden_size = hf_model.get_output_embeddings().weight.shape[-1]
+        self.value_head = ValueHead(hidden_size, value_link, self.device) if value_head else None
+        check_heads(self)
+
+    @property
+    def n_future(self) -> int:
+        """Number of prediction heads, the next-token head included."""
+        return 1 + len(self.extra_heads)
+
+    @property
+    def config(self) -> Any:
+        """The wrapped model's configuration."""
+        return self.hf_model.config
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the wrapped model."""
+        return self.hf_model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the wrapped model."""
+        return self.hf_model.dtype
+
+    def forward(
+        self,
+        input_ids: Shaped[Tensor, "batch seq"],
+        attention_mask: Shaped[Tensor, "batch seq"] | None = None,
+        position_ids: Shaped[Tensor, "batch seq"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Hidden states of every head, without logits: what training needs.
+
+        Wrappers (DDP, FSDP) see only this method; the loss gets the language-model head from `output_head`.
+
+        Args:
+            input_ids: tokens.
+            attention_mask: 1 where a token counts, 0 on padding (either side).
+            position_ids: positions, where the decoder's own default will not do.
+
+        Returns:
+            "hidden_states" [batch, seq, n_future, dim], after the final norm, head 0 first; with a value head
+            also "value_logits" and "values" [batch, seq, 1], float32: index t is V of the prefix that ends
+            with token t.
+        """
+        with self._extra_heads_attached():
+            hidden = self._decode(input_ids, attention_mask, position_ids)
+        return {"hidden_states": hidden, **self._value_outputs(hidden[..., 0, :])}
+
+    def trunk_forward(
+        self,
+        input_ids: Shaped[Tensor, "batch seq"],
+        attention_mask: Shaped[Tensor, "batch seq"] | None = None,
+        position_ids: Shaped[Tensor, "batch seq"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Head 0 and the values alone; the extra heads do not run.
+
+        Returns:
+            "hidden_states" [batch, seq, dim] of head 0, after the final norm; with a value head also
+            "value_logits" and "values" [batch, seq, 1].
+        """
+        hidden = self._decode(input_ids, attention_mask, position_ids)
+        return {"hidden_states": hidden, **self._value_outputs(hidden)}
+
+    def full_forward(
+        self,
+        input_ids: Shaped[Tensor, "batch seq"],
+        attention_mask: Shaped[Tensor, "batch seq"] | None = None,
+        position_ids: Shaped[Tensor, "batch seq"] | None = None,
+    ) -> dict[str, Tensor]:
+        """`forward` and the logits of every head: [batch, seq, n_future, vocab], which training never builds.
+
+        Returns:
+            "logits" [batch, seq, n_future, vocab], those of head 0 the plain model's; the rest as `forward`.
+        """
+        outputs = self.forward(input_ids, attention_mask, position_ids)
+        scale, softcap = logit_scaling(self.config)
+        logits = self.hf_model.get_output_embeddings()(outputs["hidden_states"]) * scale
+        if softcap is not None:
+            logits = softcap * torch.tanh(logits / softcap)
+        return {"logits": logits, **outputs}
+
+    def output_head(self) -> dict[str, Any]:
+        """The language-model head as keyword arguments of `weighted_mtp_loss` and `mtp_nll`.
+
+            logits = softcap * tanh(z / softcap),  z = logit_scale * (hidden @ lm_head_weight.T + bias)
+
+        Under FSDP the weight is whole only between the wrapper's forward and the end of the backward: call
+        this after the forward, once per forward.
+
+        Returns:
+            "lm_head_weight" [vocab, dim], "bias" [vocab] or None, "logit_scale", "softcap" (None: no cap).
+        """
+        head = self.hf_model.get_output_embeddings()
+        scale, softcap = logit_scaling(self.config)
+        bias = getattr(head, "bias", None)
+        return {"lm_head_weight": head.weight, "bias": bias, "logit_scale": scale, "softcap": softcap}
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The decoder's own `generate`, by head 0."""
+        return self.hf_model.generate(*args, **kwargs)
+
+    def freeze_trunk(self) -> None:
+        """Let only the value head train.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if self.value_head is None:
+            raise ValueError(
+                "freeze_trunk trains the value head alone, and this model has none: value_head=True"
+            )
+        self.requires_grad_(False)
+        self.value_head.requires_grad_(True)
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Recompute activations in the backward pass, layer by layer and head by head.
+
+        Args:
+            activation_checkpointing_kwargs: arguments of `torch.utils.checkpoint.checkpoint`.
+            kwargs: further options of the wrapped model's method of this name.
+        """
+        self.hf_model.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+        function = decoder_layers(self.hf_model)[-1]._gradient_checkpointing_func
+        self._set_checkpointing_of_heads(True, function)
+
+    def activation_checkpointing_disable(self) -> None:
+        """Keep all activations again."""
+        self.hf_model.activation_checkpointing_disable()
+        self._set_checkpointing_of_heads(False)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """`activation_checkpointing_enable` under its former name, which most callers know."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **kwargs)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """`activation_checkpointing_disable` under its former name."""
+        self.activation_checkpointing_disable()
+
+    @property
+    def is_activation_checkpointing(self) -> bool:
+        """Whether activations are recomputed."""
+        return self.hf_model.is_activation_checkpointing
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | PathLike[str],
+        n_future: int | None = None,
+        value_head: bool | None = None,
+        value_link: ValueLink | None = None,
+        *,
+        dtype: str | torch.dtype = "auto",
+    ) -> Self:
+        """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
+
+        Args:
+            path: a Hugging Face directory; one that `save_pretrained` wrote; a `.gguf` file;
+                `package:NAME/FILE`, a file or directory inside an installed Python package; `hub:OWNER/NAME`.
+            n_future: None for the saved number (1 where nothing was saved). Heads beyond those saved start
+                as copies of the last layer; saved heads beyond n_future are dropped with a warning.
+            value_head: None for as saved (False where nothing was saved); False drops a saved one with a
+                warning.
+            value_link: None for as saved ("sigmoid" where nothing was saved).
+            dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
+                is float32 always.
+
+        Raises:
+            ValueError: nothing there, incomplete weights, an unsupported model, or a link that contradicts
+                the saved one.
+        """
+        return loading.load_mtp_model(cls, path, n_future, value_head, value_link, dtype)
+
+    def save_pretrained(
+        self, path: str | PathLike[str], state_dict: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Write one Hugging Face directory that plain `AutoModelForCausalLM` loads too.
+
+        Beside the plain model's keys the weights hold `extra_heads.*` and `value_head.*`; `config.json` holds
+        {"weighted_mtp": {"n_future", "value_head", "value_link"}}. Call it on one process.
+
+        Args:
+            path: directory, made if missing.
+            state_dict: this model's whole state dict where the model itself holds only shards of it (FSDP).
+        """
+        loading.save_mtp_model(self, path, state_dict)
+
+    def load_weights(self, path: str | PathLike[str]) -> None:
+        """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape."""
+        saved = type(self).from_pretrained(path, dtype=self.dtype)
+        self.load_state_dict(saved.state_dict())
+
+    def _decode(
+        self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None
+    ) -> Tensor:
+        return self.hf_model.get_decoder()(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+
+    def _value_outputs(self, hidden: Tensor) -> dict[str, Tensor]:
+        if self.value_head is None:
+            return {}
+        value_logits = self.value_head(hidden)
+        return {"value_logits": value_logits, "values": self.value_head.values(value_logits)}
+
+    @contextmanager
+    def _extra_heads_attached(self) -> Iterator[None]:
+        last = decoder_layers(self.hf_model)[-1]
+        handle = last.register_forward_hook(self._stack_heads, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _stack_heads(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        states = [_hidden_of(output), *(_hidden_of(head(*args, **kwargs)) for head in self.extra_heads)]
+        stacked = torch.stack(states, dim=-2)
+        return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
+
+    def _set_checkpointing_of_heads(self, enable: bool, function: Any = None) -> None:
+        for module in self.extra_heads.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                vars(module).update(gradient_checkpointing=enable, _gradient_checkpointing_func=function)
+
+
+def _hidden_of(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _set_layer_index(layer: nn.Module, index: int) -> None:
+    """A copy that kept the last layer's index would write over that layer's part of a cache."""
+    for module in layer.modules():
+        if hasattr(module, "layer_idx"):
+            vars(module)["layer_idx"] = index
