@@ -1,0 +1,50 @@
+"""Errors that say what came and what is needed, and the denominator that losses share."""
+
+import math
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+
+def require_shape(name: str, x: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless x has this shape; None stands for any length."""
+    fits = x.dim() == len(shape) and all(n in (None, m) for n, m in zip(shape, x.shape, strict=True))
+    if not fits:
+        needed = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} has shape {list(x.shape)}; [{needed}] is needed")
+
+
+def require_integers(name: str, x: Tensor) -> None:
+    """Raise ValueError unless x holds integers (bool does not count)."""
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(f"{name} has dtype {x.dtype}; an integer dtype is needed")
+
+
+def require_floats(name: str, x: Tensor) -> None:
+    """Raise ValueError unless x holds real floating-point numbers."""
+    if not x.is_floating_point():
+        raise ValueError(f"{name} has dtype {x.dtype}; a floating-point dtype is needed")
+
+
+def accumulation_dtype(x: Tensor) -> torch.dtype:
+    """Precision of sums over x: float64 for float64, float32 for everything narrower."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def as_denominator(normalizer: Tensor | float, like: Tensor) -> Float[Tensor, ""]:
+    """A given denominator as a constant 0-d tensor on the device of `like`."""
+    dtype = accumulation_dtype(like)
+    if isinstance(normalizer, Tensor):
+        if normalizer.numel() != 1:
+            raise ValueError(f"normalizer has shape {list(normalizer.shape)}; one number is needed")
+        return normalizer.detach().reshape(()).to(like.device, dtype)
+    if not (math.isfinite(normalizer) and normalizer >= 0):
+        raise ValueError(f"normalizer is {normalizer}; a finite number that is not negative is needed")
+    return torch.full((), float(normalizer), dtype=dtype, device=like.device)
+
+
+def safe_divide(numerator: Shaped[Tensor, "*n"], denominator: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:
+    """The quotient, 0 where the denominator is 0."""
+    zero = denominator == 0
+    return torch.where(zero, 0.0, numerator / denominator.masked_fill(zero, 1.0))

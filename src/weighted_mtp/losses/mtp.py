@@ -1,0 +1,261 @@
+"""The weighted multi-token cross-entropy and the likelihoods it is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from weighted_mtp.losses.checks import (
+    accumulation_dtype,
+    as_denominator,
+    require_floats,
+    require_integers,
+    require_shape,
+    safe_divide,
+)
+from weighted_mtp.losses.linear_ce import Rows, Unembedding, weighted_ce_sum
+from weighted_mtp.losses.targets import IGNORED
+
+
+@dataclass(frozen=True, eq=False)
+class MTPLossOutput:
+    """The loss, and what each head contributed (detached float32, one entry per head).
+
+    Sums run over batch and seq; "valid" means target != -100, weight 0 included.
+    """
+
+    loss: Float[Tensor, ""]
+    """Weighted loss over all heads, divided by the denominator."""
+    ce_per_head: Float[Tensor, " n_future"]
+    """Mean nll in nats over the rows computed (valid, weight and head weight nonzero); 0 if there is none."""
+    weighted_ce_per_head: Float[Tensor, " n_future"]
+    """sum(weights * nll) / weight_sum, in nats; 0 where weight_sum is 0."""
+    count: Float[Tensor, " n_future"]
+    """Number of valid predictions."""
+    weight_sum: Float[Tensor, " n_future"]
+    """Sum of the weights of valid predictions."""
+
+
+def weighted_mtp_loss(
+    hidden: Shaped[Tensor, "batch seq n_future dim"],
+    lm_head_weight: Shaped[Tensor, "vocab dim"],
+    targets: Shaped[Tensor, "batch seq n_future"],
+    weights: Shaped[Tensor, "batch seq n_future"] | None = None,
+    *,
+    head_weights: Sequence[float] | Shaped[Tensor, " n_future"] | None = None,
+    normalizer: str | float | Shaped[Tensor, ""] = "tokens",
+    chunk_size: int | None = None,
+    bias: Shaped[Tensor, " vocab"] | None = None,
+    logit_scale: float = 1.0,
+    softcap: float | None = None,
+) -> MTPLossOutput:
+    """Weighted cross-entropy of every prediction head, without ever holding their logits.
+
+        loss = sum over b, t, k of head_weights[k] * weights[b, t, k] * nll[b, t, k] / denominator
+        nll[b, t, k] = -log softmax(logits[b, t, k])[targets[b, t, k]]
+        logits = softcap * tanh(z / softcap),  z = logit_scale * (hidden @ W.T + bias);  softcap None: z
+
+    The denominator is the number of valid predictions over all heads ("tokens"), the sum of their weights
+    ("weights"), 1 ("sum"), or the given number. Head weights never enter it. Give the global count (all
+    micro-batches and ranks) as a tensor and micro-batches add up to the whole batch exactly; a mean of means
+    does not.
+
+    Rows with target -100, weight 0 or head weight 0 are dropped before the matmul and never read: NaN there
+    does no harm. NaN in a row that counts makes the loss NaN. Without any row the loss is 0 and its
+    gradients are zeros. Weights, head weights and normalizer are constants: no gradient reaches them.
+
+    Gradients are made in the forward pass, when gradient mode is on and an input requires one. Matmuls run
+    in the precision of autocast, or of the inputs; softmax, sums and the gradient of W in float32 (float64
+    for float64 inputs). A second backward raises RuntimeError, with retain_graph=True too. The one host
+    synchronisation is the index of the rows.
+
+    Source: Gloeckle et al. 2024, "Better & Faster Large Language Models via Multi-token Prediction", arXiv
+    2404.19737, equation 2 (the loss, with weights 1); for the memory see `losses.linear_ce`.
+
+    Args:
+        hidden: states after the final norm; index k of the third axis belongs to head k.
+        lm_head_weight: unembedding W, shared by all heads; may be tied or frozen.
+        targets: token ids, -100 where there is nothing to predict (see `mtp_targets`).
+        weights: one per prediction (see `weighted_mtp.value_weighting.align_to_heads`); None: all 1. May be
+            negative; with "weights" only weights >= 0 make sense, and a sum of 0 gives a zero loss.
+        head_weights: one per head; None: all 1.
+        normalizer: "tokens", "weights", "sum", or the denominator itself.
+        chunk_size: rows whose logits are held at a time; None: about 2**21 logits, at least 64 rows.
+        bias: of the unembedding.
+        logit_scale: factor on the logits (Granite, Cohere); 1 leaves them.
+        softcap: bound on the logits' size (Gemma 2); None leaves them.
+
+    Returns:
+        `MTPLossOutput`. The loss is float32 (float64 for float64 hidden states).
+
+    Raises:
+        ValueError: a shape, dtype or option does not fit, or (on the CPU) a target is no token id.
+        RuntimeError: in a second backward.
+
+    Examples:
+        Three tokens of vocabulary, equal logits, so each nll is ln 3 = 1.0986; the weights scale it:
+
+        >>> import torch
+        >>> hidden, unembedding = torch.zeros(1, 3, 1, 2), torch.zeros(3, 2)
+        >>> targets = torch.tensor([[[0], [2], [-100]]])
+        >>> weights = torch.tensor([[[0.5], [1.5], [9.0]]])
+        >>> out = weighted_mtp_loss(hidden, unembedding, targets, weights, normalizer="sum")
+        >>> round(out.loss.item(), 4)  # (0.5 + 1.5) * ln 3
+        2.1972
+        >>> out.count.tolist(), out.weight_sum.tolist()
+        ([2.0], [2.0])
+
+        Two micro-batches with the global count give the loss of the whole batch:
+
+        >>> parts = [
+        ...     weighted_mtp_loss(hidden[:, i], unembedding, targets[:, i], normalizer=2).loss
+        ...     for i in (slice(0, 1), slice(1, 3))
+        ... ]
+        >>> torch.allclose(sum(parts), weighted_mtp_loss(hidden, unembedding, targets).loss)
+        True
+    """
+    unembedding = _checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}; at least 1 row, or None, is needed")
+    valid = targets != IGNORED
+    weights = _valid_weights(weights, valid, hidden)
+    factors = _head_weights(head_weights, hidden)
+    denominator = _denominator(normalizer, valid, weights)
+
+    row_weights = torch.where(factors == 0, 0.0, weights * factors)  # a NaN under head weight 0 is not read
+    rows = _kept_rows(row_weights, targets)
+    total, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, chunk_size)
+    loss = total / denominator if rows.positions.numel() else total
+    return MTPLossOutput(loss, *_per_head(nll, rows, weights, valid))
+
+
+@torch.no_grad()
+def mtp_nll(
+    hidden: Shaped[Tensor, "batch seq n_future dim"],
+    lm_head_weight: Shaped[Tensor, "vocab dim"],
+    targets: Shaped[Tensor, "batch seq n_future"],
+    *,
+    bias: Shaped[Tensor, " vocab"] | None = None,
+    logit_scale: float = 1.0,
+    softcap: float | None = None,
+) -> Float[Tensor, "batch seq n_future"]:
+    """Negative log-likelihood of every target, without gradient and without holding the logits.
+
+        nll[b, t, k] = -log softmax(logits[b, t, k])[targets[b, t, k]],  0 where the target is -100
+
+    Logits as in `weighted_mtp_loss`. Rows with target -100 are not read. This is the surprisal that Rho-1
+    selects by, and the log-probability that generative critics compare.
+
+    Source: Lin et al. 2024, "Rho-1: Not All Tokens Are What You Need", arXiv 2404.07965 (its
+    reference and training losses per token).
+
+    Args:
+        hidden: states after the final norm; index k of the third axis belongs to head k.
+        lm_head_weight: unembedding, shared by all heads.
+        targets: token ids, -100 where there is nothing to predict.
+        bias: of the unembedding.
+        logit_scale: factor on the logits.
+        softcap: bound on the logits' size; None leaves them.
+
+    Returns:
+        nats, float32 (float64 for float64 hidden states).
+
+    Raises:
+        ValueError: a shape, dtype or option does not fit, or (on the CPU) a target is no token id.
+
+    Examples:
+        >>> import torch
+        >>> hidden, unembedding = torch.zeros(1, 2, 1, 2), torch.zeros(3, 2)
+        >>> mtp_nll(hidden, unembedding, torch.tensor([[[0], [-100]]])).squeeze(-1)  # ln 3, nothing
+        tensor([[1.0986, 0.0000]])
+    """
+    unembedding = _checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
+    rows = _kept_rows((targets != IGNORED).to(accumulation_dtype(hidden)), targets)
+    _, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, None)
+    return _scattered(nll, rows, targets.shape)
+
+
+def _checked_unembedding(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None,
+    logit_scale: float,
+    softcap: float | None,
+) -> Unembedding:
+    require_shape("hidden", hidden, (None, None, None, None))
+    require_floats("hidden", hidden)
+    require_shape("lm_head_weight", weight, (None, hidden.shape[-1]))
+    require_floats("lm_head_weight", weight)
+    require_shape("targets", targets, tuple(hidden.shape[:3]))
+    require_integers("targets", targets)
+    if bias is not None:
+        require_shape("bias", bias, (weight.shape[0],))
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"softcap is {softcap}; a number above 0, or None, is needed")
+    return Unembedding(weight, bias, logit_scale, softcap)
+
+
+def _valid_weights(weights: Tensor | None, valid: Tensor, hidden: Tensor) -> Tensor:
+    """Weights as constants in the precision of sums, 0 where there is nothing to predict."""
+    dtype = accumulation_dtype(hidden)
+    if weights is None:
+        return valid.to(dtype)
+    if weights.shape != valid.shape:
+        raise ValueError(
+            f"weights has shape {list(weights.shape)}; {list(valid.shape)} is needed, one per prediction "
+            "(weighted_mtp.value_weighting.align_to_heads turns [batch, seq] into that)"
+        )
+    return torch.where(valid, weights.detach().to(dtype), 0.0)
+
+
+def _head_weights(head_weights: Sequence[float] | Tensor | None, hidden: Tensor) -> Tensor:
+    n_future, dtype = hidden.shape[2], accumulation_dtype(hidden)
+    if head_weights is None:
+        return torch.ones(n_future, dtype=dtype, device=hidden.device)
+    factors = torch.as_tensor(head_weights, dtype=dtype, device=hidden.device).detach()
+    require_shape("head_weights", factors, (n_future,))
+    return factors
+
+
+def _denominator(normalizer: str | float | Tensor, valid: Tensor, weights: Tensor) -> Tensor:
+    if not isinstance(normalizer, str):
+        return as_denominator(normalizer, weights)
+    if normalizer == "tokens":
+        return valid.sum().to(weights.dtype)
+    if normalizer == "weights":
+        total = weights.sum()
+        return total.masked_fill(total == 0, torch.inf)  # a zero sum of weights means a zero loss
+    if normalizer == "sum":
+        return weights.new_ones(())
+    raise ValueError(f'normalizer is {normalizer!r}; "tokens", "weights", "sum" or a number is needed')
+
+
+def _kept_rows(row_weights: Tensor, targets: Tensor) -> Rows:
+    """Rows with a weight (NaN included), in order."""
+    flat = row_weights.flatten()
+    positions = flat.nonzero().squeeze(1)  # the one host synchronisation
+    kept_targets = targets.flatten().index_select(0, positions).long()
+    return Rows(positions, kept_targets, flat.index_select(0, positions))
+
+
+def _scattered(kept: Tensor, rows: Rows, shape: torch.Size) -> Tensor:
+    """Values of the kept rows in their places, 0 elsewhere."""
+    return kept.new_zeros(shape.numel()).index_copy_(0, rows.positions, kept).view(shape)
+
+
+def _per_head(nll: Tensor, rows: Rows, weights: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+    """The per-head entries of `MTPLossOutput`."""
+    nll_by_head = _scattered(nll, rows, valid.shape)
+    computed = _scattered(torch.ones_like(nll), rows, valid.shape)
+    weighted = torch.where(computed == 0, 0.0, weights * nll_by_head)
+    weight_sum = weights.sum((0, 1))
+    metrics = (
+        safe_divide(nll_by_head.sum((0, 1)), computed.sum((0, 1))),
+        safe_divide(weighted.sum((0, 1)), weight_sum),
+        valid.sum((0, 1)),
+        weight_sum,
+    )
+    return tuple(x.float() for x in metrics)
