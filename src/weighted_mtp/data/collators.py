@@ -1,0 +1,111 @@
+"""Rows of the data set -> one padded batch, per-token columns laid on the positions that predict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .encoding import IGNORED
+from .schema import TOKEN_COLUMNS
+
+
+@dataclass(frozen=True)
+class CompletionCollator:
+    """Pads rows into a batch.
+
+    Per-token columns come with one entry for each labelled token and leave *prediction-aligned*: the entry
+    of the token at position p stands at p - 1, where that token is predicted; every other position is 0.
+
+    Returns (of a call) a dict: `input_ids`, `attention_mask`, `labels` [batch, seq] int64; `rewards` [batch]
+    float32; `row_ids`, `prompt_ids` [batch] int64; and, where the rows have them, `weights`, `values`,
+    `td_errors` [batch, seq] float32.
+
+    Raises (in a call):
+        ValueError: when only some rows have a per-token column, or one does not fit its labels.
+
+    Examples:
+        >>> from weighted_mtp.data import chain_tokenizer, tokenize_rows
+        >>> rows = [
+        ...     {"prompt": "7 +3 :", "completion": "0", "label": True, "weights": [1.5, 1.0]},
+        ...     {"prompt": "7 +3 *7 :", "completion": "0 3", "label": False, "weights": [1.0, 0.2, 0.9]},
+        ... ]
+        >>> data, _ = tokenize_rows(rows, chain_tokenizer())
+        >>> batch = CompletionCollator(pad_token_id=24)([data[0], data[1]])
+        >>> batch["input_ids"]
+        tensor([[ 7, 11, 22,  0, 23, 24, 24],
+                [ 7, 11, 20, 22,  0,  3, 23]])
+        >>> batch["attention_mask"]
+        tensor([[1, 1, 1, 1, 1, 0, 0],
+                [1, 1, 1, 1, 1, 1, 1]])
+        >>> batch["labels"]
+        tensor([[-100, -100, -100,    0,   23, -100, -100],
+                [-100, -100, -100, -100,    0,    3,   23]])
+        >>> batch["weights"]
+        tensor([[0.0000, 0.0000, 1.5000, 1.0000, 0.0000, 0.0000, 0.0000],
+                [0.0000, 0.0000, 0.0000, 1.0000, 0.2000, 0.9000, 0.0000]])
+        >>> batch["rewards"], batch["row_ids"]
+        (tensor([1., 0.]), tensor([0, 1]))
+    """
+
+    pad_token_id: int
+    """Fills `input_ids` where `attention_mask` is 0."""
+    padding_side: Literal["right", "left"] = "right"
+    """Where the padding goes."""
+    pad_to_multiple_of: int | None = None
+    """Rounds the batch's length up, in tokens; fewer different shapes for compiled kernels."""
+
+    def __post_init__(self) -> None:
+        if self.padding_side not in ("right", "left"):
+            raise ValueError(f"padding_side is {self.padding_side!r}: 'right' or 'left' is needed")
+        if self.pad_to_multiple_of is not None and self.pad_to_multiple_of < 1:
+            raise ValueError(f"pad_to_multiple_of is {self.pad_to_multiple_of}: at least 1 is needed")
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: Any, **options: Any) -> "CompletionCollator":
+        """A collator that pads with the tokenizer's pad token, else its EOS (masked, so never read)."""
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        if pad is None:
+            raise ValueError("the tokenizer has neither a pad nor an EOS token: set tokenizer.pad_token")
+        return cls(pad, **options)
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """The batch of these rows."""
+        multiple = self.pad_to_multiple_of or 1
+        length = -(-max(len(row["input_ids"]) for row in rows) // multiple) * multiple
+        batch = {
+            "input_ids": torch.full((len(rows), length), self.pad_token_id),
+            "attention_mask": torch.zeros(len(rows), length, dtype=torch.long),
+            "labels": torch.full((len(rows), length), IGNORED),
+            "rewards": torch.tensor([row["reward"] for row in rows], dtype=torch.float32),
+            "row_ids": torch.tensor([row["row_id"] for row in rows]),
+            "prompt_ids": torch.tensor([row["prompt_id"] for row in rows]),
+        }
+        columns = [name for name in TOKEN_COLUMNS if any(row.get(name) is not None for row in rows)]
+        batch |= {name: torch.zeros(len(rows), length) for name in columns}
+        for i, row in enumerate(rows):
+            n = len(row["input_ids"])
+            place = slice(0, n) if self.padding_side == "right" else slice(length - n, length)
+            batch["input_ids"][i, place] = torch.as_tensor(row["input_ids"])
+            batch["attention_mask"][i, place] = 1
+            batch["labels"][i, place] = torch.as_tensor(row["labels"])
+            for name in columns:
+                batch[name][i] = _at_predictions(name, row, batch["labels"][i])
+        return batch
+
+
+def _at_predictions(name: str, row: dict[str, Any], labels: Tensor) -> Tensor:
+    """One row's per-token column, [seq]: the entry of labelled token p at p - 1, 0 elsewhere."""
+    positions = (labels != IGNORED).nonzero()[:, 0] - 1
+    entries = row.get(name)
+    if entries is None:
+        raise ValueError(f"row {row['row_id']} has no `{name}`, which other rows of its batch have")
+    if len(entries) != len(positions) or (len(positions) and positions[0] < 0):
+        raise ValueError(
+            f"row {row['row_id']}: `{name}` has {len(entries)} entries for {len(positions)} labelled tokens, "
+            "each of which needs a token before it"
+        )
+    aligned = torch.zeros(len(labels))
+    aligned[positions] = torch.as_tensor(entries, dtype=torch.float32)
+    return aligned

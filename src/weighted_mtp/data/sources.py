@@ -1,0 +1,131 @@
+"""Where rows come from: JSON lines, a JSON array, Parquet, or a list of dicts."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .schema import BadRows, DataError, OnBadRow, Row, parse_row
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was read: how many rows, and which could not be used."""
+
+    source: str
+    """The file's path, or "rows" for a list."""
+    read: int
+    """Rows seen, bad ones included."""
+    kept: int
+    """Rows returned."""
+    bad: BadRows
+    """Rows skipped, the first of them with their reason."""
+
+    def summary(self) -> str:
+        """One line, and below it the bad rows."""
+        return "\n".join(
+            filter(None, [f"{self.source}: {self.kept} of {self.read} rows", self.bad.summary()])
+        )
+
+
+def load_rows(
+    source: str | Path | Iterable[Mapping[str, Any]], on_bad_row: OnBadRow = "error", *, shown: int = 20
+) -> tuple[list[Row], LoadReport]:
+    """The rows of a file in the one schema (see `parse_row`), and a report.
+
+    Args:
+        source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of
+            objects) or .parquet; or the rows themselves.
+        on_bad_row: "error" stops at the first malformed row; "skip" leaves them out and reports them.
+        shown: how many skipped rows the report lists with their reason.
+
+    Raises:
+        DataError: `file:line: reason` for a malformed row; `file: reason` when the file is missing, empty, of
+            another kind, or holds no usable row.
+
+    Examples:
+        >>> given = [{"prompt": "a", "completion": "b", "label": 1}, {"prompt": "a"}]
+        >>> rows, report = load_rows(given, on_bad_row="skip")
+        >>> rows
+        [{'prompt': 'a', 'completion': 'b', 'label': True}]
+        >>> print(report.summary().splitlines()[0])
+        rows: 1 of 2 rows
+    """
+    bad = BadRows(on_bad_row, shown)
+    name = str(source) if isinstance(source, str | Path) else "rows"
+    found = _open(Path(source)) if isinstance(source, str | Path) else _numbered("rows", source)
+    rows: list[Row] = []
+    read = 0
+    for where, raw in found:
+        read += 1
+        try:
+            rows.append(parse_row(raw() if callable(raw) else raw))
+        except DataError as error:
+            bad.add(where, str(error))
+    report = LoadReport(name, read, len(rows), bad)
+    if not read:
+        raise DataError(f"{name}: no row in it; {_WANTED}")
+    if not rows:
+        raise DataError(f"{name}: no usable row among {read}\n{bad.summary()}")
+    return rows, report
+
+
+_WANTED = "each row holds prompt, completion and label"
+
+
+def _open(path: Path) -> Iterator[tuple[str, Any]]:
+    """Places and rows of a file; a row still to be decoded comes as a function that may raise DataError."""
+    readers = {".jsonl": _json_lines, ".json": _json_array, ".parquet": _parquet}
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{path}: a file ending in {', '.join(readers)} is needed")
+    if not path.exists():
+        raise DataError(f"{path}: no such file; a file of rows is needed, {_WANTED}")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the file in it")
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty; {_WANTED}")
+    return readers[path.suffix.lower()](path)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"{path}:{number}", lambda line=line: _json(line)
+
+
+def _json_array(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        rows = _json(path.read_bytes())
+    except DataError as error:
+        raise DataError(f"{path}: {error} (one object a line belongs in a .jsonl file)") from None
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: an array of objects is needed, not one object")
+    return _numbered(str(path), rows)
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is not a Parquet file ({error})") from None
+    return _numbered(str(path), (row for batch in file.iter_batches() for row in batch.to_pylist()))
+
+
+def _numbered(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((f"{name}:{number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"is not JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise DataError("is not JSON that can be read: nested too deeply") from None

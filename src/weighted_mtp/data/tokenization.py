@@ -1,0 +1,188 @@
+"""Rows -> the data set that is trained on, and a report of what was cut, dropped or left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from datasets import Dataset, Features, List, Value, concatenate_datasets
+from rich.progress import track
+
+from .encoding import RowEncoder
+from .schema import TOKEN_COLUMNS, BadRows, DataError, OnBadRow, Row
+
+_CHUNK = 2_000  # rows tokenized at a time: bounds the Python lists that wait to become Arrow
+_PROGRESS_FROM = 20_000  # rows; fewer are done before a bar could be read
+
+
+@dataclass
+class TokenizeReport:
+    """What became of the rows. Nothing is cut or dropped in silence."""
+
+    rows: int
+    """Rows that came in."""
+    bad: BadRows
+    """Rows left out because a per-token list did not fit its tokens, or there was no token."""
+    max_length: int | None = None
+    """The limit, in tokens, that `truncated` and `dropped` refer to."""
+    kept: int = 0
+    """Rows of the data set."""
+    truncated: int = 0
+    """Rows whose completion lost its end, and with it EOS."""
+    dropped: int = 0
+    """Rows too long to keep."""
+    prompt_tokens: int = 0
+    """Tokens that are only read."""
+    labelled_tokens: int = 0
+    """Tokens that are learned: completions and their EOS."""
+    right: int = 0
+    """Rows kept whose label is right."""
+    prompts: int = 0
+    """Different prompts among the rows kept."""
+    spans_unused: int = 0
+    """Wrong rows whose span gave no `token_error` because the tokenizer knows no offsets."""
+
+    def summary(self) -> str:
+        """One line, with a clause for each thing that was lost, and below it the bad rows."""
+        line = (
+            f"{self.kept} of {self.rows} rows ({self.right} right, {self.kept - self.right} wrong) of "
+            f"{self.prompts} prompts, {self.labelled_tokens} labelled tokens"
+        )
+        if self.truncated:
+            line += f"; {self.truncated} completions cut at {self.max_length} tokens"
+        if self.dropped:
+            line += f"; {self.dropped} rows dropped, longer than {self.max_length} tokens"
+        if self.spans_unused:
+            line += f"; {self.spans_unused} spans unused, since this tokenizer knows no offsets"
+        return "\n".join(filter(None, [line, self.bad.summary()]))
+
+
+def tokenize_rows(
+    rows: Sequence[Row],
+    tokenizer: Any,
+    *,
+    max_length: int | None = None,
+    append_eos: bool = True,
+    on_long: Literal["truncate", "drop"] = "truncate",
+    on_bad_row: OnBadRow = "error",
+) -> tuple[Dataset, TokenizeReport]:
+    """The data set that collators and samplers read, and a report.
+
+    Prompt and completion are tokenized apart and joined, so no token spans the border: the prompt with the
+    special tokens the tokenizer gives a text (BOS), or through its chat template with the assistant's turn
+    opened; the completion without any, then EOS. Prompt tokens have the label -100.
+
+    | column | holds |
+    |---|---|
+    | `input_ids`, `labels` | tokens; labels are the completion's tokens and EOS, -100 before |
+    | `reward` | 1.0 right, 0.0 wrong |
+    | `prompt_id` | depends on the prompt's text alone: the same in every file, on every machine |
+    | `row_id` | the row's index in `rows` |
+    | `weights`, `values`, `td_errors` | where rows have them: one entry for each labelled token |
+    | `token_error` | where a row has it or a span: likewise; null where it is not known |
+
+    Entry j of a per-token list belongs to the position that *predicts* labelled token j: `values[j]` is V of
+    the prefix before it. `token_error` may leave out EOS, which then counts as no error. A `span` becomes
+    `token_error` by the tokenizer's offsets: the tokens that overlap it when the row is wrong (an empty span
+    marks the token at its start, EOS at the end), none when the row is right.
+
+    A row longer than `max_length` loses the end of its completion, EOS included, and its per-token lists are
+    cut alike. Its reward stays the outcome of the *whole* completion: right as the target of every prefix, but
+    the TD error of its last token then also holds the credit of all that was cut; `on_long="drop"` avoids
+    that. Where the prompt alone leaves no room the row is dropped: cut from the left, a prompt would lose BOS
+    and perhaps the task.
+
+    Args:
+        rows: rows as `parse_row` gives them.
+        tokenizer: a Hugging Face tokenizer; a fast one if spans are to be used.
+        max_length: tokens of prompt, completion and EOS together, at least 2; None keeps everything.
+        append_eos: end each whole completion with EOS, and learn it.
+        on_long: "truncate" or "drop" what is longer than `max_length`.
+        on_bad_row: "error" stops at a row whose lists do not fit its tokens; "skip" counts and lists it.
+
+    Raises:
+        DataError: a bad row; no row left; chats without a chat template.
+        ValueError: the tokenizer has no EOS; a bad option.
+
+    Examples:
+        >>> from weighted_mtp.data import chain_tokenizer
+        >>> rows = [{"prompt": "7 +3 *7 :", "completion": "0 0", "label": True, "weights": [1.0, 2.0, 0.5]}]
+        >>> data, report = tokenize_rows(rows, chain_tokenizer())
+        >>> data[0]["input_ids"], data[0]["labels"]
+        ([7, 11, 20, 22, 0, 0, 23], [-100, -100, -100, -100, 0, 0, 23])
+        >>> print(report.summary())
+        1 of 1 rows (1 right, 0 wrong) of 1 prompts, 3 labelled tokens
+    """
+    if max_length is not None and max_length < 2:
+        raise ValueError(
+            f"max_length is {max_length}: at least 2 are needed, a token to read and one to learn"
+        )
+    if on_long not in ("truncate", "drop"):
+        raise ValueError(f"on_long is {on_long!r}: 'truncate' or 'drop' is needed")
+    if append_eos and tokenizer.eos_token_id is None:
+        raise ValueError("the tokenizer has no EOS token: set tokenizer.eos_token, or append_eos=False")
+    spans = any("span" in row for row in rows)
+    columns = tuple(name for name in TOKEN_COLUMNS if any(name in row for row in rows))
+    known_errors = spans or any("token_error" in row for row in rows)
+    features = _features((*columns, "token_error") if known_errors else columns)
+    encoder = RowEncoder(tokenizer, append_eos, columns, spans and getattr(tokenizer, "is_fast", False))
+    report = TokenizeReport(len(rows), BadRows(on_bad_row), max_length)
+    parts: list[Dataset] = []
+    prompts: set[int] = set()
+    starts = range(0, len(rows), _CHUNK)
+    quiet = len(rows) < _PROGRESS_FROM
+    for start in track(starts, description="Tokenizing", transient=True, disable=quiet):
+        chunk = rows[start : start + _CHUNK]
+        kept: list[dict[str, Any]] = []
+        for row_id, (row, item) in enumerate(zip(chunk, encoder.encode(chunk), strict=True), start):
+            if isinstance(item, DataError):
+                report.bad.add(f"row {row_id} (prompt {_shown(row)})", str(item))
+            elif (fitted := _fit(item, max_length, on_long, report)) is not None:
+                report.spans_unused += "span" in row and not row["label"] and not encoder.use_spans
+                prompts.add(fitted["prompt_id"])
+                kept.append({**fitted, "row_id": row_id})
+        parts.append(Dataset.from_dict({name: [row[name] for row in kept] for name in features}, features))
+    report.prompts = len(prompts)
+    if not report.kept:
+        raise DataError(f"no row left to train on: {report.summary()}")
+    return concatenate_datasets(parts), report
+
+
+def _fit(
+    item: dict[str, Any], max_length: int | None, on_long: str, report: TokenizeReport
+) -> dict[str, Any] | None:
+    """The row within the limit, or None when it is dropped; counted in the report."""
+    n_prompt = item["n_prompt"]
+    if max_length is not None and len(item["input_ids"]) > max_length:
+        if on_long == "drop" or n_prompt >= max_length:
+            report.dropped += 1
+            return None
+        report.truncated += 1
+        limits = {"input_ids": max_length, "labels": max_length}  # per-token lists start after the prompt
+        item = {
+            name: value[: limits.get(name, max_length - n_prompt)] if isinstance(value, list) else value
+            for name, value in item.items()
+        }
+    report.kept += 1
+    report.right += item["reward"] == 1.0
+    report.prompt_tokens += n_prompt
+    report.labelled_tokens += len(item["input_ids"]) - n_prompt
+    return item
+
+
+def _features(optional: Sequence[str]) -> Features:
+    numbers, flags = List(Value("float32")), List(Value("bool"))
+    return Features(
+        {
+            "input_ids": List(Value("int32")),
+            "labels": List(Value("int32")),
+            "reward": Value("float32"),
+            "prompt_id": Value("int64"),
+            "row_id": Value("int64"),
+        }
+        | {name: flags if name == "token_error" else numbers for name in optional}
+    )
+
+
+def _shown(row: Row) -> str:
+    text = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
