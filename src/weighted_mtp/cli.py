@@ -1,0 +1,262 @@
+"""Names to functions, nothing else. Torch is imported only when a command needs it, so `--help` answers at once."""
+
+import difflib
+import os
+import sys
+from argparse import SUPPRESS
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from weighted_mtp.training.config import STAGES, RunConfig
+
+PROGRAM = "wmtp"
+COMMANDS = {
+    "demo": "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
+    "train": "one stage: baseline, critic, verifiable or rho1",
+    "inspect": "completions of a run in the terminal, every token coloured by its weight",
+    "generate": "completions of a prompt by a trained model",
+}
+STAGE_HELP = {
+    "baseline": "stage 0: uniform weights (or a weights column)",
+    "critic": "stage 1: V(prefix) = P(success) from the labels",
+    "verifiable": "stage 2: weights from the critic's TD errors",
+    "rho1": "stage 3: the tokens with the largest excess loss over a reference",
+}
+NOT_IN_CONFIG = ("config", "resume")
+
+
+class UsageError(Exception):
+    """A mistake on the command line."""
+
+
+class Parser(ArgumentParser):
+    """A parser that gives one line for a mistake, with the nearest key, and exits with 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises instead of printing usage."""
+        raise UsageError(_shorten(message))
+
+
+def _shorten(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines)[:500]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `wmtp`; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except UsageError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("WMTP_DEBUG") or not _is_user_mistake(error):
+            raise
+        return _fail(_shorten(str(error)))
+
+
+def _is_user_mistake(error: Exception) -> bool:
+    """Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError."""
+    return isinstance(error, ValueError | OSError)
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("weighted-mtp"))
+        return 0
+    command, *rest = words
+    run = {"demo": _demo, "train": _train, "inspect": _inspect, "generate": _generate}.get(command)
+    if run is None:
+        raise UsageError(_unknown("command", command, COMMANDS))
+    return run(rest)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"usage: {PROGRAM} COMMAND [options]", "", "Token-level credit from verified completions.", ""]
+    lines += [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
+    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help explains one."])
+
+
+def _unknown(kind: str, given: str, known: Any) -> str:
+    near = difflib.get_close_matches(given, list(known), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+    return f"unknown {kind} {given!r}: {hint}"
+
+
+# wmtp train
+
+
+def _train(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        width = max(map(len, STAGES)) + 2
+        print(f"usage: {PROGRAM} train STAGE --config FILE [--KEY VALUE ...] [--resume auto|PATH]\n")
+        print("\n".join(f"  {stage:<{width}}{STAGE_HELP[stage]}" for stage in STAGES))
+        print(f"\n{PROGRAM} train STAGE --help lists every setting. Flags override the file.")
+        return 0
+    stage, *rest = words
+    if stage not in STAGES:
+        raise UsageError(_unknown("stage", stage, STAGES))
+    parsed = _parse_config(_train_parser(stage), rest)
+    if parsed["stage"] != stage:
+        raise UsageError(f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`")
+    config = RunConfig.from_flat({key: value for key, value in parsed.items() if key not in NOT_IN_CONFIG})
+    _quiet_libraries()
+    from weighted_mtp.training.run import Interrupted, NonFiniteError, train
+
+    try:
+        output_dir = train(config, resume=parsed["resume"])
+    except Interrupted as stop:
+        print(f"{PROGRAM}: {stop}", file=sys.stderr)
+        return 130
+    except NonFiniteError as error:
+        return _fail(str(error), status=1)
+    print(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
+    return 0
+
+
+# wmtp demo, inspect, generate
+
+
+def _demo(words: list[str]) -> int:
+    parser = Parser(prog=f"{PROGRAM} demo", description=COMMANDS["demo"])
+    parser.add_argument("--out", type=str, default="demo", help="Output directory; finished arms there are kept.")
+    parser.add_argument("--seeds", type=int, default=3, help="Draws of data, initialisation and batch order.")
+    parsed = parser.parse_args(words)
+    if parsed.seeds < 1:
+        raise UsageError(f"--seeds is {parsed.seeds}: give at least 1 (intervals need 2)")
+    _quiet_libraries()
+    from weighted_mtp.experiments.demo import run_demo
+    from weighted_mtp.training.run import Interrupted
+
+    try:
+        run_demo(Path(parsed.out), parsed.seeds)
+    except Interrupted:
+        print(f"{PROGRAM}: stopped; the same command goes on with the unfinished arms", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _inspect(words: list[str]) -> int:
+    parser = Parser(prog=f"{PROGRAM} inspect", description=COMMANDS["inspect"])
+    parser.add_argument("run", type=str, help="output_dir of a finished wmtp train.")
+    parser.add_argument("--rows", type=list[int] | None, default=None, help="Row numbers, as [0,5,7].")
+    parser.add_argument("--count", type=int, default=4, help="How many rows, where none are named.")
+    parser.add_argument("--label", choices=["any", "right", "wrong"], default="any", help="Which rows.")
+    parsed = parser.parse_args(words)
+    _quiet_libraries()
+    from rich.console import Console
+
+    from weighted_mtp.experiments.inspect import inspect_run
+
+    inspect_run(Path(parsed.run), parsed.rows, parsed.count, parsed.label, Console())
+    return 0
+
+
+def _generate(words: list[str]) -> int:
+    parser = Parser(prog=f"{PROGRAM} generate", description=COMMANDS["generate"])
+    parser.add_argument("model", type=str, help="A directory saved by wmtp train, or any model path.")
+    parser.add_argument("--prompt", type=str, required=True, help="Text to complete.")
+    parser.add_argument("--max_new_tokens", type=int, default=128, help="Tokens at most.")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; above it samples.")
+    parsed = parser.parse_args(words)
+    _quiet_libraries()
+    from weighted_mtp.experiments.inspect import generate_text
+
+    print(generate_text(parsed.model, parsed.prompt, parsed.max_new_tokens, parsed.temperature))
+    return 0
+
+
+def _train_parser(stage: str) -> Parser:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # a setting's line of doc is its help
+    program = f"{PROGRAM} train {stage}"
+    usage = f"{program} --config FILE [--KEY VALUE ...] [--resume auto|PATH]"
+    parser = Parser(prog=program, usage=usage, description=STAGE_HELP[stage])
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
+    parser.add_argument("--resume", type=str | None, default=None, help="auto, or the path of a checkpoint.")
+    parser.add_argument("--stage", type=str, default=stage, help=SUPPRESS)  # a run.yaml names its stage
+    for part in RunConfig.PARTS.values():
+        parser.add_class_arguments(part)
+    return parser
+
+
+def _parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
+    known = ["config", "resume", "stage", *(f.name for part in RunConfig.PARTS.values() for f in fields(part))]
+    _check_flags(words, known)
+    _check_file(words, known)
+    parsed = parser.parse_args(words)
+    assert isinstance(parsed, Namespace)
+    return dict(parsed.as_dict())
+
+
+def _check_flags(words: list[str], known: list[str]) -> None:
+    for word in words:
+        if word.startswith("--") and word != "--help":
+            name = word[2:].split("=")[0].split(".")[0].rstrip("+")
+            if name not in known and not name.startswith("print_"):
+                raise UsageError(_unknown("setting", name, known))
+
+
+def _check_file(words: list[str], known: list[str]) -> None:
+    """Reads the configuration file's keys first: a mistyped key is named with its nearest neighbour."""
+    path = _value_of("--config", words)
+    if path is None:
+        return
+    import yaml
+
+    if not Path(path).is_file():
+        raise UsageError(f"--config {path}: there is no such file")
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is not valid YAML: {_shorten(str(error))}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path} holds {type(content).__name__}: give `key: value` lines")
+    for key in content:
+        if key not in known:
+            raise UsageError(f"--config {path}: {_unknown('setting', str(key), known)}")
+
+
+def _value_of(flag: str, words: list[str]) -> str | None:
+    for i, word in enumerate(words):
+        if word == flag:
+            if i + 1 == len(words):
+                raise UsageError(f"{flag} needs a value")
+            return words[i + 1]
+        if word.startswith(f"{flag}="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def _quiet_libraries() -> None:
+    """Keeps libraries' start-up chatter off the terminal; our own warnings are printed as single lines."""
+    import logging
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    logging.basicConfig(level=logging.WARNING, format=f"{PROGRAM}: %(message)s")
+    for noisy in ("mlflow", "alembic", "torch.distributed"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

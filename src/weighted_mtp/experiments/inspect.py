@@ -1,0 +1,51 @@
+"""`wmtp inspect` and `wmtp generate`: look at what a run made of its tokens, and at what its model writes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from weighted_mtp.evaluation.decoding import decode
+from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.reports.terminal import print_tokens
+from weighted_mtp.training.config import ConfigError, RunConfig
+from weighted_mtp.training.inspection import view_tokens
+from weighted_mtp.training.run import load_inputs, make_trainer
+
+
+def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, console: Console) -> None:
+    """Prints completions of a run's training file with every token coloured by its weight.
+
+    Args:
+        run_dir: output directory of a finished `wmtp train`.
+        rows: row numbers to show; None takes the first `count` with the wanted label.
+        count: how many rows are shown.
+        label: right, wrong or any.
+        console: where they go.
+    """
+    saved = RunConfig.load(run_dir)
+    if not (run_dir / "config.json").exists():
+        raise ConfigError(f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)")
+    config = replace(saved, model=replace(saved.model, model_name_or_path=str(run_dir)))
+    inputs = load_inputs(config)
+    trainer = make_trainer(config, inputs, quiet=True)
+    trainer.load_weighting(run_dir)
+    chosen = rows if rows is not None else _choose(inputs.train_dataset["reward"], count, label)
+    outside = [row for row in chosen if not 0 <= row < len(inputs.train_dataset)]
+    if outside:
+        raise ConfigError(f"row {outside[0]} is not there: the run has rows 0 to {len(inputs.train_dataset) - 1}")
+    views = view_tokens(trainer, inputs.train_dataset.select(chosen), inputs.tokenizer, run_dir.name)
+    print_tokens(console, views)  # pyright: ignore[reportArgumentType]
+
+
+def _choose(rewards: list[float], count: int, label: str) -> list[int]:
+    wanted = {"right": (True,), "wrong": (False,), "any": (True, False)}[label]
+    return [i for i, reward in enumerate(rewards) if (reward > 0.5) in wanted][:count]
+
+
+def generate_text(model_dir: str, prompt: str, max_new_tokens: int, temperature: float) -> str:
+    """One completion of a prompt by head 0."""
+    model, tokenizer = MTPModel.from_pretrained(model_dir), load_tokenizer(model_dir)
+    return decode(
+        model, tokenizer, [prompt], max_new_tokens=max_new_tokens, temperature=temperature
+    )[0]  # fmt: skip

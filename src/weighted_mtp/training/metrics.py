@@ -1,0 +1,161 @@
+"""Metrics between two log entries: sums on the device, floats only when they are logged.
+
+Every metric is made from additive sums and mergeable moments, so that micro-batches, steps and processes combine
+exactly: the entropy of the weights of eight ranks is the entropy of all of their weights, not a mean of eight.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from weighted_mtp.losses import MTPLossOutput
+from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.value_weighting import (
+    Moments,
+    Signals,
+    WeightingScheme,
+    merge_moments,
+    moments,
+    td_stats,
+    weight_stats,
+)
+
+_MOMENTS = ("td", "weight", "reward", "residual")
+
+
+class MetricWindow:
+    """Sums since the last log entry.
+
+    Args:
+        n_future: prediction heads.
+        device: where the sums are kept; float64, or float32 on devices without it (mps).
+    """
+
+    def __init__(self, n_future: int, device: torch.device) -> None:
+        self.n_future = n_future
+        self.dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.device = device
+        self.reset()
+
+    def reset(self) -> None:
+        """Empties the window."""
+        self._sums: dict[str, Tensor] = {}
+        self._moments: dict[str, Moments] = {}
+
+    def add(
+        self,
+        batch: TokenBatch,
+        signals: Signals,
+        weights: Tensor,
+        lm: MTPLossOutput,
+        counts: BatchCounts,
+        scheme: WeightingScheme,
+    ) -> None:
+        """Adds one micro-batch: predictions, weights and, where the stage has values, TD errors.
+
+        Args:
+            batch: the micro-batch.
+            signals: what the stage knew.
+            weights: [batch, seq, n_future], what each prediction counted.
+            lm: the weighted loss and its sums per head.
+            counts: the step's global denominators; `lm.loss` was divided by `counts.predictions`.
+            scheme: its clip bounds, if it has them, give the share of clipped weights.
+        """
+        valid = batch.valid
+        computed = (valid & (weights != 0)).sum((0, 1))
+        self._add("input_tokens", batch.attention_mask.sum())
+        self._add("predictions", valid.sum())
+        self._add("lm", lm.loss.detach() * counts.predictions)
+        self._add("nll", lm.ce_per_head * computed)
+        self._add("computed", computed)
+        self._add("weighted_nll", lm.weighted_ce_per_head * lm.weight_sum)
+        self._add("weight_sum", lm.weight_sum)
+        self._merge("weight", moments(weights, valid))
+        low, high = getattr(scheme, "min_weight", None), getattr(scheme, "max_weight", None)
+        if low is not None and high is not None:
+            self._add("clipped", (((weights <= low) | (weights >= high)) & valid).sum())
+        if signals.values is not None and signals.rewards is not None:
+            self._merge("td", moments(signals.td_errors, batch.mask))
+            rewards = signals.rewards[:, None].expand_as(signals.values)
+            self._merge("reward", moments(rewards, batch.mask))
+            self._merge("residual", moments(rewards - signals.values, batch.mask))
+
+    def add_value_loss(self, value_loss: Tensor, normalizer: Tensor, count: Tensor) -> None:
+        """Adds one micro-batch's value loss: it was divided by the global `normalizer`, and covers `count` terms."""
+        self._add("value", value_loss.detach() * normalizer)
+        self._add("value_count", count)
+
+    def compute(self, lm_coef: float = 1.0, value_coef: float = 0.0) -> dict[str, float]:
+        """Reduces over processes, transfers once, and gives floats under the names of the mission.
+
+        Returns:
+            weighted_ce, ce_head_k, value_loss, value_explained_variance, td_*, weight_* as far as they exist, and
+            `objective`, lm_coef * language-model loss + value_coef * value loss.
+        """
+        if not self._sums:
+            return {}
+        flat = torch.cat(
+            [s.reshape(-1) for s in self._sums.values()]
+            + [torch.stack(list(m)).to(self.dtype) for m in self._moments.values()]
+        )
+        ranks = _gather(flat).cpu()
+        sums, merged = self._unpack(ranks)
+        return _named(sums, merged, self.n_future, lm_coef, value_coef)
+
+    def _add(self, name: str, value: Tensor) -> None:
+        value = value.detach().to(self.dtype)
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def _merge(self, name: str, new: Moments) -> None:
+        self._moments[name] = merge_moments(self._moments[name], new) if name in self._moments else new
+
+    def _unpack(self, ranks: Tensor) -> tuple[dict[str, Tensor], dict[str, Moments]]:
+        sizes = [s.numel() for s in self._sums.values()] + [len(Moments._fields)] * len(self._moments)
+        parts = ranks.split(sizes, dim=1)
+        sums = {name: part.sum(0) for name, part in zip(self._sums, parts, strict=False)}
+        merged = {}
+        for name, part in zip(self._moments, parts[len(sums) :], strict=True):
+            per_rank = [Moments(*row.unbind()) for row in part]
+            total = per_rank[0]
+            for other in per_rank[1:]:
+                total = merge_moments(total, other)
+            merged[name] = total
+        return sums, merged
+
+
+def _gather(flat: Tensor) -> Tensor:
+    """[processes, n]: every process's sums, in one collective."""
+    if not torch.distributed.is_initialized():
+        return flat[None]
+    gathered = [torch.empty_like(flat) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(gathered, flat)
+    return torch.stack(gathered)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> float:
+    return float(numerator / denominator) if float(denominator) else 0.0
+
+
+def _named(
+    sums: Mapping[str, Tensor],
+    merged: Mapping[str, Moments],
+    n_future: int,
+    lm_coef: float,
+    value_coef: float,
+) -> dict[str, float]:
+    named = {"objective": lm_coef * _ratio(sums["lm"].sum(), sums["predictions"].sum())}
+    named["weighted_ce"] = _ratio(sums["weighted_nll"].sum(), sums["weight_sum"].sum())
+    for k in range(n_future):
+        named[f"ce_head_{k}"] = _ratio(sums["nll"][k], sums["computed"][k])
+    if "value" in sums:
+        named["value_loss"] = _ratio(sums["value"].sum(), sums["value_count"].sum())
+        named["objective"] += value_coef * named["value_loss"]
+    if "td" in merged:
+        named |= {name: float(x) for name, x in td_stats(merged["td"]).items()}
+        named["value_explained_variance"] = 1.0 - _ratio(merged["residual"].m2, merged["reward"].m2)
+    named |= {name: float(x) for name, x in weight_stats(merged["weight"]).items()}
+    if "clipped" in sums:
+        named["weight_clip_fraction"] = _ratio(sums["clipped"].sum(), sums["predictions"].sum())
+    named["input_tokens"] = float(sums["input_tokens"].sum())
+    return named

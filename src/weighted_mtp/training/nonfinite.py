@@ -1,0 +1,94 @@
+"""The first non-finite step, kept on the device, so that watching for it costs no synchronisation."""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+
+class NonFiniteError(RuntimeError):
+    """Training stopped on a loss or gradient that is NaN or infinite; the message names step and rows."""
+
+
+class NonFiniteRecord:
+    """Remembers the first optimizer step with a non-finite loss or gradient, and its rows.
+
+    All state lives in device tensors: `observe` and `observe_gradient` never wait for the device. `step_is_bad`
+    makes the update a no-op (see `skip_update`), so the parameters stay as they were before the broken step.
+    `raise_if_any` reads the record once; it is called at logging, at saving and at the end.
+    """
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.first_step = torch.full((), -1, dtype=torch.long, device=device)
+        self.rows = torch.full((rows,), -1, dtype=torch.long, device=device)
+        self.step_is_bad = torch.zeros((), dtype=torch.bool, device=device)
+
+    def begin_step(self) -> None:
+        """Forgets the last step's verdict; the first bad step stays on record."""
+        self.step_is_bad = torch.zeros_like(self.step_is_bad)
+
+    def observe(
+        self, step: int, loss: Tensor, row_is_finite: Bool[Tensor, " batch"], row_ids: Int[Tensor, " batch"]
+    ) -> None:
+        """Records one micro-batch; where no single row is to blame, all of its rows are named."""
+        bad_rows = ~row_is_finite
+        is_bad = bad_rows.any() | ~torch.isfinite(loss.detach())
+        blamed = torch.where(bad_rows.any(), bad_rows, torch.ones_like(bad_rows))
+        is_first = is_bad & (self.first_step < 0)
+        self.first_step = torch.where(is_first, step, self.first_step)
+        rows = torch.full_like(self.rows, -1)
+        rows[: row_ids.numel()] = torch.where(blamed, row_ids, -1)
+        self.rows = torch.where(is_first, rows, self.rows)
+        self.step_is_bad = self.step_is_bad | is_bad
+
+    def observe_gradient(self, step: int, grad_norm: Tensor) -> None:
+        """Records a gradient norm; every process then agrees on whether the update is skipped."""
+        is_bad = self.step_is_bad | ~torch.isfinite(grad_norm)
+        if torch.distributed.is_initialized():
+            verdict = is_bad.to(torch.int32)
+            torch.distributed.all_reduce(verdict, op=torch.distributed.ReduceOp.MAX)
+            is_bad = verdict.bool()
+        self.first_step = torch.where(is_bad & (self.first_step < 0), step, self.first_step)
+        self.step_is_bad = is_bad
+
+    def raise_if_any(self) -> None:
+        """Reads the record: one transfer, where a transfer happens anyway.
+
+        Raises:
+            NonFiniteError: names the optimizer step and the rows.
+        """
+        step, *rows = torch.cat([self.first_step[None], self.rows]).tolist()
+        if step < 0:
+            return
+        named = [str(row) for row in rows if row >= 0]
+        where = f"rows {', '.join(named)} of the training data" if named else "rows of another process, or a gradient"
+        raise NonFiniteError(
+            f"the loss or its gradient is not finite at optimizer step {step + 1} ({where}). No update was made from "
+            "that step on a broken gradient and nothing broken was saved; the last complete checkpoint is intact. "
+            "Look at those rows (`wmtp inspect`), lower --learning_rate, or set --max_grad_norm."
+        )
+
+
+def rows_are_finite(
+    hidden: Tensor, weights: Tensor, valid: Bool[Tensor, "batch seq n_future"]
+) -> Bool[Tensor, " batch"]:
+    """True for rows whose valid predictions have finite hidden states and weights; one pass, no synchronisation."""
+    per_prediction = hidden.detach().sum(-1, dtype=torch.float32) + weights
+    return torch.isfinite(torch.where(valid, per_prediction, 0.0)).flatten(1).all(1)
+
+
+def skip_update(optimizer: torch.optim.Optimizer, is_bad: Tensor) -> None:
+    """Makes the coming `optimizer.step()` a no-op where `is_bad`.
+
+    Fused optimizers read a `found_inf` tensor on the device, as gradient scalers use it. For the others the verdict
+    is read on the host (one synchronisation per step) and gradients are dropped, which they take as nothing to do.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = is_bad.to(torch.float32)  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.grad_scale = None  # pyright: ignore[reportAttributeAccessIssue]
+    elif bool(is_bad):
+        optimizer.zero_grad(set_to_none=True)
+
+
+def module_device(module: nn.Module) -> torch.device:
+    """Device of a module's first parameter."""
+    return next(module.parameters()).device

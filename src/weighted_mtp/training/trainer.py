@@ -1,0 +1,216 @@
+"""The page to read first: forward, signals, weights, loss, on top of `transformers.Trainer`.
+
+`WeightedMTPTrainer.compute_loss` is the method; everything below it keeps that method exact across micro-batches,
+processes and interruptions.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+from weighted_mtp.data import make_sampler
+from weighted_mtp.losses import weighted_mtp_loss
+from weighted_mtp.models import MTPModel, head_warmup
+from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.callbacks import StepCallback
+from weighted_mtp.training.checkpoints import mark_complete
+from weighted_mtp.training.metrics import MetricWindow
+from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
+from weighted_mtp.training.stages import Stage
+from weighted_mtp.value_weighting import WeightingScheme, weigh
+
+WEIGHTING_FILE = "weighting.pt"
+
+
+class WeightedMTPTrainer(Trainer):
+    """Trains an `MTPModel` with token weights.
+
+    Args:
+        stage: supplies signals and the value loss.
+        scheme: turns signals into weights.
+        head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to 1.
+        sampler: name of a sampler of `weighted_mtp.data`.
+        **kwargs: those of `transformers.Trainer`; `model` is an `MTPModel`.
+    """
+
+    model: MTPModel
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        scheme: WeightingScheme,
+        head_warmup_steps: int = 0,
+        sampler: str = "random",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        # Our loss is divided by a global count: the Trainer must not divide it again by the accumulation steps.
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = True
+        self.stage, self.sampler_name, self.head_warmup_steps = stage, sampler, head_warmup_steps
+        device = self.args.device
+        self.scheme = scheme.to(device)
+        for frozen in stage.frozen_models():
+            frozen.to(device).eval().requires_grad_(False)
+        rows = max(self.args.train_batch_size, self.args.eval_batch_size)
+        self.nonfinite = NonFiniteRecord(rows, device)
+        self.windows = {mode: MetricWindow(self.model.n_future, device) for mode in ("train", "eval")}
+        self._generator = torch.Generator(device=device)
+        self._micro_batch = 0
+        self._window_start = time.perf_counter()
+        self.add_callback(StepCallback(self))
+
+    # The method.
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: BatchCounts | None = None,
+    ) -> Any:
+        """Weighted cross-entropy of every head, plus the stage's value loss, over global denominators.
+
+        loss = lm_coef * sum_btk h_k * w_btk * nll_btk / (predictions of the whole step) + value_coef * value loss
+        """
+        batch = TokenBatch.from_inputs(inputs, self.model.n_future)
+        counts = num_items_in_batch or BatchCounts.of(batch)
+        outputs = model(batch.input_ids, batch.attention_mask)
+        signals = self.stage.signals(batch, outputs, self.model, self.seeded_generator())
+        weights = weigh(self.scheme.train(model.training), signals)
+        lm = weighted_mtp_loss(
+            outputs["hidden_states"],
+            targets=batch.targets,
+            weights=weights,
+            head_weights=self._head_weights(),
+            normalizer=counts.predictions,
+            **self.model.output_head(),
+        )
+        value_loss = self.stage.value_loss(batch, outputs, counts)
+        loss = lm.loss if value_loss is None else lm.loss + self.stage.value_coef * value_loss
+        self._observe(batch, outputs, signals, weights, lm, value_loss, counts, loss)
+        # DDP averages gradients over processes; the denominator is already global.
+        loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def _head_weights(self) -> list[float]:
+        """lm_coef times the warm-up of the extra heads; 0 drops every row before the unembedding."""
+        warmed = head_warmup(self.state.global_step, self.model.n_future, self.head_warmup_steps)
+        return [self.stage.lm_coef * weight for weight in warmed]
+
+    def seeded_generator(self) -> torch.Generator:
+        """Randomness of the control schemes: a function of seed, step, micro-batch and process, so resume is exact."""
+        step, world = self.state.global_step, self.accelerator.num_processes
+        stream = (step * 4096 + self._micro_batch) * world + self.accelerator.process_index
+        self._micro_batch += 1
+        return self._generator.manual_seed((self.args.seed * 0x9E3779B97F4A7C15 + stream) % 2**63)
+
+    # Global denominators: one count per optimizer step, over micro-batches and processes.
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> BatchCounts | None:
+        self._micro_batch = 0
+        self.nonfinite.begin_step()
+        if not batch_samples:
+            return None
+        parts = [BatchCounts.of(TokenBatch.from_inputs(inputs, self.model.n_future)) for inputs in batch_samples]
+        total = BatchCounts.total(parts).stacked().to(device)
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(total)
+        return BatchCounts(*total.unbind())
+
+    # Observation: device sums and the first non-finite step; read only where something is logged or saved.
+
+    def _observe(
+        self, batch: TokenBatch, outputs: Any, signals: Any, weights: Tensor, lm: Any, value_loss: Tensor | None,
+        counts: BatchCounts, loss: Tensor,
+    ) -> None:  # fmt: skip
+        window = self.windows["train" if self.model.training else "eval"]
+        window.add(batch, signals, weights, lm, counts, self.scheme)
+        if value_loss is not None:
+            local = BatchCounts.of(batch)
+            window.add_value_loss(
+                value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local)
+            )
+        if self.model.training:
+            finite = rows_are_finite(outputs["hidden_states"], weights, batch.valid)
+            row_ids = batch.row_ids if batch.row_ids is not None else torch.full_like(batch.labels[:, 0], -1)
+            self.nonfinite.observe(self.state.global_step, loss, finite, row_ids)
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if isinstance(norm, torch.Tensor):
+            self.nonfinite.observe_gradient(self.state.global_step, norm)
+            if self.accelerator.scaler is None:  # a gradient scaler skips by itself
+                optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+                skip_update(optimizer, self.nonfinite.step_is_bad)
+        return norm
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the window's metrics to a training or evaluation entry; this is where the device is waited for."""
+        mode = "train" if "loss" in logs else "eval" if "eval_loss" in logs else None
+        if mode is not None:
+            self.nonfinite.raise_if_any()
+            metrics = self.windows[mode].compute(self.stage.lm_coef, self.stage.value_coef)
+            self.windows[mode].reset()
+            tokens, objective = metrics.pop("input_tokens", 0.0), metrics.pop("objective", None)
+            prefix = "eval_" if mode == "eval" else ""
+            if mode == "train":
+                metrics["tokens_per_second"] = tokens / max(time.perf_counter() - self._window_start, 1e-9)
+            elif objective is not None:
+                logs["eval_loss"] = objective  # the Trainer's own is a mean of batch means
+            logs.update({prefix + name: value for name, value in metrics.items()})
+            self._window_start = time.perf_counter()
+        super().log(logs, start_time)
+
+    # Evaluation, sampling, saving.
+
+    def prediction_step(
+        self, model: torch.nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """The same loss and the same statistics as in training, read only."""
+        with torch.no_grad():
+            loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        return loss.detach(), None, None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        return make_sampler(self.sampler_name, dataset, self.args.train_batch_size, self.args.seed)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = output_dir or self.args.output_dir
+        assert folder is not None
+        self.model.save_pretrained(folder, state_dict=state_dict)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+        torch.save(self.scheme.state_dict(), f"{folder}/{WEIGHTING_FILE}")
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Saves only what is finite, and writes the completion marker when every process has written its part."""
+        self.nonfinite.raise_if_any()
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        self.model.load_weights(resume_from_checkpoint)
+        self.load_weighting(resume_from_checkpoint)
+
+    def load_weighting(self, folder: str | Path) -> None:
+        """Takes over the scheme's statistics that a run saved beside its model."""
+        path = Path(folder) / WEIGHTING_FILE
+        self.scheme.load_state_dict(torch.load(path, map_location=self.args.device, weights_only=True))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """`Trainer.train`, ending with a look at the record of non-finite steps."""
+        self._window_start = time.perf_counter()
+        result = super().train(*args, **kwargs)
+        self.nonfinite.raise_if_any()
+        return result

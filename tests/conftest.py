@@ -1,0 +1,54 @@
+"""What several test folders share: a tiny real model and real rows, made once a session."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `base` (a tiny Llama and its tokenizer), train.jsonl (96 rows) and eval.jsonl (24 rows)."""
+    import torch
+
+    from weighted_mtp.data.chains import EASY, chain_tokenizer, make_chains
+    from weighted_mtp.experiments.chain_runs import tiny_llama
+    from weighted_mtp.models import MTPModel
+
+    root = tmp_path_factory.mktemp("chains")
+    tokenizer = chain_tokenizer()
+    torch.manual_seed(0)
+    MTPModel(tiny_llama(tokenizer)).save_pretrained(root / "base")
+    tokenizer.save_pretrained(root / "base")
+    draw = make_chains(EASY, seed=0, n_train_traces=120, n_test_prompts=8)
+    for name, rows in (("train", draw.train[:96]), ("eval", draw.train[96:])):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+@pytest.fixture
+def make_config(chain_base: Path, tmp_path: Path) -> Callable[..., Any]:
+    """A function (stage, **flat settings) -> RunConfig of a few quick steps on the tiny model."""
+    from weighted_mtp.training.config import RunConfig
+
+    def make(stage: str = "baseline", **settings: Any) -> RunConfig:
+        flat = {
+            "stage": stage,
+            "model_name_or_path": str(chain_base / "base"),
+            "train_file": str(chain_base / "train.jsonl"),
+            "output_dir": str(tmp_path / "run"),
+            "max_steps": 4,
+            "per_device_train_batch_size": 8,
+            "per_device_eval_batch_size": 8,
+            "learning_rate": 1e-3,
+            "logging_steps": 2,
+            "save_steps": 0,
+        }
+        return RunConfig.from_flat(flat | settings)
+
+    return make

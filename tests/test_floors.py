@@ -1,0 +1,63 @@
+"""The layout is a table of contents: a folder imports only from lower floors and from itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import weighted_mtp
+
+ROOT = Path(weighted_mtp.__file__).parent
+FLOORS = {
+    "value_weighting": 0,
+    "losses": 0,
+    "models": 1,
+    "data": 1,
+    "training": 2,
+    "evaluation": 2,
+    "reports": 2,
+    "experiments": 3,
+    "cli": 4,
+}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def folder_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_folders(path: Path) -> set[str]:
+    found: set[str] = set()
+    package = ["weighted_mtp", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            names = [".".join([*base, *([node.module] if node.module else [])])]
+        found |= {name.split(".")[1] for name in names if name.startswith("weighted_mtp.")}
+    return found
+
+
+def test_every_folder_has_a_floor():
+    assert {folder_of(path) for path in modules()} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_imports_only_from_lower_floors_or_its_own_folder(path: Path):
+    own = folder_of(path)
+    allowed = {folder for folder, floor in FLOORS.items() if floor < FLOORS[own]} | {own}
+    assert imported_folders(path) <= allowed
+
+
+@pytest.mark.parametrize("folder", ["value_weighting", "losses"])
+def test_floor_0_needs_neither_transformers_nor_datasets(folder: str):
+    code = f"import sys, weighted_mtp.{folder}; print([m for m in ('transformers', 'datasets') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
