@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 LOGITS_PER_CHUNK = 2**21  # 2**23 takes 11-20 % more memory at 1,024 positions x 4 heads x 32k tokens
 MIN_ROWS_PER_CHUNK = 64
@@ -80,8 +79,9 @@ class _WeightedCESum(torch.autograd.Function):
         return (rows.weights * nll).sum(), nll
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if torch.is_grad_enabled():  # create_graph: the gradients would silently count as constants
+            raise RuntimeError("weighted_mtp_loss has no second derivative; create_graph=False is needed")
         if ctx.gradients is None:
             raise RuntimeError(
                 "weighted_mtp_loss can go backward only once: its gradients are made in the forward pass and "

@@ -1,5 +1,6 @@
 """The weighted multi-token cross-entropy and the likelihoods it is made of."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,9 +126,13 @@ def weighted_mtp_loss(
     denominator = _denominator(normalizer, valid, weights)
 
     row_weights = torch.where(factors == 0, 0.0, weights * factors)  # a NaN under head weight 0 is not read
+    # Only a power of two is left for after the sum: it rounds nothing, and float16 gradients of single rows
+    # do not underflow, as they would under the whole denominator.
+    mantissa, exponent = torch.frexp(denominator)
     rows = _kept_rows(row_weights, targets)
+    rows = rows._replace(weights=rows.weights / mantissa)
     total, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, chunk_size)
-    loss = total / denominator if rows.positions.numel() else total
+    loss = total * torch.exp2(-exponent.to(total.dtype))
     return MTPLossOutput(loss, *_per_head(nll, rows, weights, valid))
 
 
@@ -193,6 +198,8 @@ def _checked_unembedding(
     require_integers("targets", targets)
     if bias is not None:
         require_shape("bias", bias, (weight.shape[0],))
+    if not math.isfinite(logit_scale):
+        raise ValueError(f"logit_scale is {logit_scale}; a finite number is needed")
     if softcap is not None and not softcap > 0:
         raise ValueError(f"softcap is {softcap}; a number above 0, or None, is needed")
     return Unembedding(weight, bias, logit_scale, softcap)
