@@ -1,7 +1,9 @@
 """Multi-token prediction over any Hugging Face decoder: model, loading, warm-up of new heads."""
 
-from weighted_mtp.models.loading import load_tokenizer
+from weighted_mtp.models.architecture import UnsupportedModelError
 from weighted_mtp.models.mtp_model import MTPModel
+from weighted_mtp.models.sources import load_tokenizer
+from weighted_mtp.models.value_head import ValueHead, ValueLink
 from weighted_mtp.models.warmup import head_warmup
 
-__all__ = ["MTPModel", "head_warmup", "load_tokenizer"]
+__all__ = ["MTPModel", "UnsupportedModelError", "ValueHead", "ValueLink", "head_warmup", "load_tokenizer"]

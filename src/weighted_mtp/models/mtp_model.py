@@ -1,8 +1,6 @@
 """Multi-token prediction by a hook on a decoder's last layer."""
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Self
 
@@ -11,8 +9,9 @@ import torch.nn as nn
 from jaxtyping import Shaped
 from torch import Tensor
 
-from weighted_mtp.models import loading
 from weighted_mtp.models.architecture import check_heads, decoder_layers, logit_scaling
+from weighted_mtp.models.checkpoints import read_mtp_model, write_mtp_model
+from weighted_mtp.models.extra_heads import ExtraHeads
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
 
@@ -58,9 +57,7 @@ class MTPModel(nn.Module):
             raise ValueError(f"n_future must be at least 1, got {n_future}")
         layers = decoder_layers(hf_model)
         self.hf_model = hf_model
-        self.extra_heads = nn.ModuleList(copy.deepcopy(layers[-1]) for _ in range(n_future - 1))
-        for index, head in enumerate(self.extra_heads, start=len(layers)):
-            _set_layer_index(head, index)
+        self.extra_heads = ExtraHeads(layers, n_future - 1)
         # The language-model head's input size: a decoder may project its hidden size down (opt-350m).
         hidden_size = hf_model.get_output_embeddings().weight.shape[-1]
         self.value_head = ValueHead(hidden_size, value_link, self.device) if value_head else None
@@ -106,7 +103,7 @@ class MTPModel(nn.Module):
             also "value_logits" and "values" [batch, seq, 1], float32: index t is V of the prefix that ends
             with token t.
         """
-        with self._extra_heads_attached():
+        with self.extra_heads.attached_to(decoder_layers(self.hf_model)[-1]):
             hidden = self._decode(input_ids, attention_mask, position_ids)
         return {"hidden_states": hidden, **self._value_outputs(hidden[..., 0, :])}
 
@@ -186,13 +183,14 @@ class MTPModel(nn.Module):
             kwargs: further options of the wrapped model's method of this name.
         """
         self.hf_model.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
-        function = decoder_layers(self.hf_model)[-1]._gradient_checkpointing_func
-        self._set_checkpointing_of_heads(True, function)
+        self.extra_heads.set_checkpointing(
+            True, decoder_layers(self.hf_model)[-1]._gradient_checkpointing_func
+        )
 
     def activation_checkpointing_disable(self) -> None:
         """Keep all activations again."""
         self.hf_model.activation_checkpointing_disable()
-        self._set_checkpointing_of_heads(False)
+        self.extra_heads.set_checkpointing(False)
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
@@ -236,7 +234,7 @@ class MTPModel(nn.Module):
             ValueError: nothing there, incomplete weights, an unsupported model, or a link that contradicts
                 the saved one.
         """
-        return loading.load_mtp_model(cls, path, n_future, value_head, value_link, dtype)
+        return read_mtp_model(cls, path, n_future, value_head, value_link, dtype)
 
     def save_pretrained(
         self, path: str | PathLike[str], state_dict: Mapping[str, Tensor] | None = None
@@ -250,7 +248,7 @@ class MTPModel(nn.Module):
             path: directory, made if missing.
             state_dict: this model's whole state dict where the model itself holds only shards of it (FSDP).
         """
-        loading.save_mtp_model(self, path, state_dict)
+        write_mtp_model(self, path, state_dict)
 
     def load_weights(self, path: str | PathLike[str]) -> None:
         """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape."""
@@ -269,35 +267,3 @@ class MTPModel(nn.Module):
             return {}
         value_logits = self.value_head(hidden)
         return {"value_logits": value_logits, "values": self.value_head.values(value_logits)}
-
-    @contextmanager
-    def _extra_heads_attached(self) -> Iterator[None]:
-        last = decoder_layers(self.hf_model)[-1]
-        handle = last.register_forward_hook(self._stack_heads, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    def _stack_heads(
-        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> Any:
-        states = [_hidden_of(output), *(_hidden_of(head(*args, **kwargs)) for head in self.extra_heads)]
-        stacked = torch.stack(states, dim=-2)
-        return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
-
-    def _set_checkpointing_of_heads(self, enable: bool, function: Any = None) -> None:
-        for module in self.extra_heads.modules():
-            if hasattr(module, "gradient_checkpointing"):
-                vars(module).update(gradient_checkpointing=enable, _gradient_checkpointing_func=function)
-
-
-def _hidden_of(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
-
-
-def _set_layer_index(layer: nn.Module, index: int) -> None:
-    """A copy that kept the last layer's index would write over that layer's part of a cache."""
-    for module in layer.modules():
-        if hasattr(module, "layer_idx"):
-            vars(module)["layer_idx"] = index

@@ -16,17 +16,16 @@ class ValueHead(nn.Linear):
 
         value_logits = w . h + b;    values = sigmoid(value_logits), or value_logits with link "identity"
 
-    It starts at zero: every value is 0.5 (0 with "identity"), so a fresh critic claims nothing, every TD error
-    but the last is 0, and the first value gradient reaches only this head and leaves the trunk as it was.
-    Float32 because neighbouring values differ by less than bfloat16 can show, and because small updates to
-    bfloat16 weights round away.
+    It starts at zero: every value is 0.5 (0 with "identity"), so a fresh critic claims nothing, and the first
+    value gradient reaches only this head and leaves the trunk as it was. Float32, because neighbouring values
+    differ by less than bfloat16 can show, and small updates to bfloat16 weights round away.
     """
 
     def __init__(self, hidden_size: int, link: ValueLink = "sigmoid", device: torch.device | None = None):
         if link not in get_args(ValueLink):
             raise ValueError(f"value_link must be one of {', '.join(get_args(ValueLink))}, got {link!r}")
         super().__init__(hidden_size, 1, device=device, dtype=torch.float32)
-        self.link = link
+        self.link: ValueLink = link
 
     def reset_parameters(self) -> None:
         """Set weight and bias to zero."""

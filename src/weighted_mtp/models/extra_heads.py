@@ -1,0 +1,59 @@
+"""The heads for the second, third, ... next token: copies of a decoder's last layer, run beside it."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+
+class ExtraHeads(nn.ModuleList):
+    """Copies of the last of `layers`, to be run on the arguments that this layer receives.
+
+    Args:
+        layers: a decoder's layers in order of computation.
+        count: number of copies, 0 for none.
+    """
+
+    def __init__(self, layers: nn.ModuleList, count: int):
+        super().__init__(copy.deepcopy(layers[-1]) for _ in range(count))
+        for index, head in enumerate(self, start=len(layers)):
+            _set_layer_index(head, index)
+
+    @contextmanager
+    def attached_to(self, layer: nn.Module) -> Iterator[None]:
+        """While inside, `layer` returns its own and all heads' hidden states, stacked on axis -2.
+
+        The hook lives only this long, so that a decoder used outside is untouched, copies of a model carry
+        no hook, and a decoder may be wrapped twice.
+        """
+        handle = layer.register_forward_hook(self._stack, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _stack(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        states = [_hidden_of(output), *(_hidden_of(head(*args, **kwargs)) for head in self)]
+        stacked = torch.stack(states, dim=-2)
+        return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
+
+    def set_checkpointing(self, enable: bool, function: Any = None) -> None:
+        """Recompute each head's activations in the backward pass, by `function`, or keep them."""
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                vars(module).update(gradient_checkpointing=enable, _gradient_checkpointing_func=function)
+
+
+def _hidden_of(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _set_layer_index(layer: nn.Module, index: int) -> None:
+    """A copy that kept the last layer's index would write over that layer's part of a cache."""
+    for module in layer.modules():
+        if hasattr(module, "layer_idx"):
+            vars(module)["layer_idx"] = index

