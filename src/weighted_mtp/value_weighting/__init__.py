@@ -1,0 +1,65 @@
+"""How much each prediction matters: signals of a critic in, weights out. Needs torch alone."""
+
+from weighted_mtp.value_weighting.controls import Control, LogNormal, Shuffled, ShuffledAcross
+from weighted_mtp.value_weighting.entropy_floor import entropy_floor_temperature, softmax_weights
+from weighted_mtp.value_weighting.episodes import align_to_heads, next_valid, prediction_mask
+from weighted_mtp.value_weighting.protocol import Signals, WeightingScheme, weigh
+from weighted_mtp.value_weighting.returns import compute_gae, compute_lambda_returns
+from weighted_mtp.value_weighting.rho1 import Rho1, top_share
+from weighted_mtp.value_weighting.schemes import SCHEMES, Column, Uniform, make_scheme
+from weighted_mtp.value_weighting.softmax import Softmax
+from weighted_mtp.value_weighting.statistics import (
+    Moments,
+    clip_fraction,
+    critic_drift,
+    merge_moments,
+    moments,
+    td_stats,
+    weight_stats,
+)
+from weighted_mtp.value_weighting.td import TD
+from weighted_mtp.value_weighting.td_weighting import (
+    build_weights,
+    compute_td_errors,
+    compute_td_stats,
+    compute_weight_stats,
+)
+from weighted_mtp.value_weighting.whitening import EMAWhitener, whiten
+
+__all__ = [
+    "SCHEMES",
+    "TD",
+    "Column",
+    "Control",
+    "EMAWhitener",
+    "LogNormal",
+    "Moments",
+    "Rho1",
+    "Shuffled",
+    "ShuffledAcross",
+    "Signals",
+    "Softmax",
+    "Uniform",
+    "WeightingScheme",
+    "align_to_heads",
+    "build_weights",
+    "clip_fraction",
+    "compute_gae",
+    "compute_lambda_returns",
+    "compute_td_errors",
+    "compute_td_stats",
+    "compute_weight_stats",
+    "critic_drift",
+    "entropy_floor_temperature",
+    "make_scheme",
+    "merge_moments",
+    "moments",
+    "next_valid",
+    "prediction_mask",
+    "softmax_weights",
+    "td_stats",
+    "top_share",
+    "weigh",
+    "weight_stats",
+    "whiten",
+]

@@ -1,0 +1,191 @@
+"""What a stage knows about a batch, what a scheme makes of it, and the one door between them."""
+
+import dataclasses
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from weighted_mtp.value_weighting.episodes import align_to_heads
+from weighted_mtp.value_weighting.returns import compute_gae
+from weighted_mtp.value_weighting.td_weighting import compute_td_errors
+from weighted_mtp.value_weighting.validation import check_rank, check_shape
+
+HOW_TO_SUPPLY = {
+    "values": "P(success) by position, [batch, seq]: train a critic first, or give the model a value head",
+    "rewards": "1 or 0 per row, [batch], or rewards per position, [batch, seq]: the `label` of the data",
+    "nll": "the model's own loss per prediction, [batch, seq, n_future]: `mtp_nll` of this batch",
+    "reference_nll": "the same by a frozen reference model, [batch, seq, n_future]: name one",
+    "weights": "weights per position, [batch, seq]: a `weights` column in the data, as `wmtp score` writes",
+    "segment_ids": "episode of each position, [batch, seq]: pack the rows",
+    "generator": "a torch.Generator: the only source of randomness, so that a run can be repeated",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Signals:
+    """What a stage knows about a batch: prediction-aligned and without gradient. What is None is not known.
+
+    Raises:
+        ValueError: a shape does not fit.
+
+    Examples:
+        >>> mask = torch.tensor([[True, True, True]])
+        >>> values, reward = torch.tensor([[0.5, 0.7, 0.9]]), torch.tensor([1.0])
+        >>> signals = Signals(mask=mask, valid=mask[..., None], values=values, rewards=reward)
+        >>> [round(x, 3) for x in signals.td_errors[0].tolist()]
+        [0.2, 0.2, 0.1]
+    """
+
+    mask: Bool[Tensor, "batch seq"]
+    """True where position t predicts a trained token (`prediction_mask`)."""
+    valid: Bool[Tensor, "batch seq n_future"]
+    """True where head k's prediction from t has a target; `valid[..., 0]` is `mask`."""
+    values: Shaped[Tensor, "batch seq"] | None = None
+    """P(success) given the prefix that includes token t."""
+    rewards: Shaped[Tensor, " batch"] | Shaped[Tensor, "batch seq"] | None = None
+    """Reward of the row, or of each position."""
+    segment_ids: Shaped[Tensor, "batch seq"] | None = None
+    """Episode of each position in packed rows, 0 for padding."""
+    nll: Shaped[Tensor, "batch seq n_future"] | None = None
+    """Negative log-likelihood of each prediction, in nats."""
+    reference_nll: Shaped[Tensor, "batch seq n_future"] | None = None
+    """The same by a frozen reference model."""
+    weights: Shaped[Tensor, "batch seq"] | None = None
+    """Weights that came with the data."""
+    gamma: float = 1.0
+    """Discount per valid position."""
+    generator: torch.Generator | None = None
+    """The only source of randomness."""
+    training: bool = True
+    """False: running statistics are read and not updated, whatever the mode of the scheme."""
+
+    def __post_init__(self) -> None:
+        check_rank("mask", self.mask, "[batch, seq]")
+        check_rank("valid", self.valid, "[batch, seq, n_future]")
+        batch, seq = self.mask.shape
+        heads = self.valid.shape[2]
+        check_shape("valid", self.valid, (batch, seq, heads), "[batch, seq, n_future]")
+        for name in ("values", "segment_ids", "weights"):
+            if (signal := getattr(self, name)) is not None:
+                check_shape(name, signal, (batch, seq), "[batch, seq]")
+        for name in ("nll", "reference_nll"):
+            if (signal := getattr(self, name)) is not None:
+                check_shape(name, signal, (batch, seq, heads), "[batch, seq, n_future]")
+
+    @property
+    def n_future(self) -> int:
+        """Number of prediction heads."""
+        return self.valid.shape[2]
+
+    @cached_property
+    def td_errors(self) -> Float[Tensor, "batch seq"]:
+        """TD errors of the values, computed once per batch."""
+        values, rewards = required(self.values, "values"), required(self.rewards, "rewards")
+        with torch.no_grad():
+            return compute_td_errors(
+                values[..., None], rewards, self.mask, self.gamma, segment_ids=self.segment_ids
+            )
+
+    def advantages(self, lam: float) -> Float[Tensor, "batch seq"]:
+        """Generalised advantage estimates of the values."""
+        values, rewards = required(self.values, "values"), required(self.rewards, "rewards")
+        with torch.no_grad():
+            return compute_gae(values, rewards, self.mask, self.gamma, lam, self.segment_ids)
+
+
+def required(signal: Tensor | None, name: str) -> Tensor:
+    """The signal itself, or a ValueError that says how to supply it.
+
+    Examples:
+        >>> required(None, "rewards")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: signals.rewards is missing: 1 or 0 per row, [batch], or rewards per position, ...
+    """
+    if signal is None:
+        raise ValueError(f"signals.{name} is missing: {HOW_TO_SUPPLY[name]}")
+    return signal
+
+
+class WeightingScheme(nn.Module):
+    """Turns signals into weights: the protocol of every entry of `SCHEMES`.
+
+    A scheme names in `requires` the signals that it reads, and returns from `forward` either one weight per
+    token, [batch, seq], prediction-aligned, which `weigh` hands to every head, or one per prediction, [batch,
+    seq, n_future]. What it returns outside the mask does not matter. State that must outlive a step is kept
+    in buffers, so that `state_dict` is its checkpoint; it changes in training mode only, and what a step
+    collects takes effect in `commit`, so that micro-batches and ranks see the same statistics.
+
+    Examples:
+        >>> class Later(WeightingScheme):
+        ...     '''Weighs a token by its position.'''
+        ...
+        ...     def forward(self, signals):
+        ...         return signals.mask.cumsum(1).float()
+        >>> mask = torch.tensor([[False, True, True]])
+        >>> weigh(Later(), Signals(mask=mask, valid=mask[..., None]))[..., 0].tolist()
+        [[0.0, 1.0, 2.0]]
+    """
+
+    requires: tuple[str, ...] = ()
+    """Names of the fields of `Signals` that `forward` reads, besides the masks."""
+
+    def forward(self, signals: Signals) -> Tensor:
+        """Weights of the batch: [batch, seq] per token, or [batch, seq, n_future] per prediction."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method forward(signals)")
+
+    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float] | None:
+        """Bounds that the last weights were clipped to, for `clip_fraction`; None: nothing is clipped."""
+        return None
+
+    def commit(self) -> None:
+        """Take the statistics of the finished optimizer step into use; every process calls it."""
+        for child in self.children():
+            commit = getattr(child, "commit", None)
+            if commit is not None:
+                commit()
+
+
+@torch.no_grad()
+def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq n_future"]:
+    """Weights of every prediction of the batch: the one way from signals to weights.
+
+        weights[b, t, k] = w[b, t+k] where valid[b, t, k], else 0
+
+    for a scheme that gives one weight w per token; one that gives a weight per prediction is taken as it is.
+
+    Args:
+        scheme: an entry of `SCHEMES`, or one's own.
+        signals: what is known about the batch.
+
+    Returns:
+        Weights without gradient, 0 where a prediction has no target.
+
+    Raises:
+        ValueError: a signal that the scheme requires is missing, or its weights have another shape.
+
+    Examples:
+        >>> from weighted_mtp.value_weighting import make_scheme
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> valid = torch.tensor([[[True, True], [True, False], [False, False]]])
+        >>> weigh(make_scheme("uniform"), Signals(mask=mask, valid=valid)).tolist()
+        [[[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]]
+    """
+    for name in scheme.requires:
+        if getattr(signals, name) is None:
+            raise ValueError(
+                f"scheme {type(scheme).__name__} reads signals.{name}, which is missing; "
+                f"needed is {HOW_TO_SUPPLY.get(name, 'a field of Signals')}"
+            )
+    weights = scheme(signals)
+    if tuple(weights.shape) == tuple(signals.mask.shape):
+        weights = align_to_heads(weights, signals.n_future)
+    elif tuple(weights.shape) != tuple(signals.valid.shape):
+        raise ValueError(
+            f"scheme {type(scheme).__name__} returned weights of shape {list(weights.shape)}; "
+            f"needed is [batch, seq] = {list(signals.mask.shape)} or [batch, seq, n_future] = "
+            f"{list(signals.valid.shape)}"
+        )
+    # a scheme may have switched gradients on inside
+    return torch.where(signals.valid, weights.detach(), 0.0)

@@ -1,0 +1,129 @@
+"""The published scheme: clipped exponentials of TD errors or advantages, optionally whitened."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from weighted_mtp.value_weighting.entropy_floor import entropy_floor_temperature
+from weighted_mtp.value_weighting.protocol import Signals, WeightingScheme
+from weighted_mtp.value_weighting.td_weighting import build_weights, check_clip_bounds
+from weighted_mtp.value_weighting.validation import check_choice, check_number, check_temperature
+from weighted_mtp.value_weighting.whitening import EMAWhitener, whiten
+
+Credit = Literal["td", "gae"]
+Whitening = Literal["none", "batch", "ema"]
+
+
+class TD(WeightingScheme):
+    """Clipped exponential weights of the credit that a critic gives to each token.
+
+        w = clip(exp(c / beta), min_weight, max_weight),   c = TD error or GAE, or its z-score
+
+    Whole batch = micro-batches = ranks with whitening `none` and `ema`; `batch` uses the statistics of the
+    micro-batch at hand. With `unit_mean` the clipped weights are divided by the running mean of earlier
+    steps' weights, so that they average 1 and change the mix of tokens but not the step size.
+
+    Source: Peng et al. 2019 (arXiv 1910.00177) for the exponential; Schulman et al. 2015 (arXiv 1506.02438)
+    for GAE.
+
+    Args:
+        beta: temperature in the unit of the credit; None: 0.9, or 1 where the credit is whitened.
+        min_weight: lower clip bound.
+        max_weight: upper clip bound.
+        whitening: `none`; `batch`: z-scores by this micro-batch; `ema`: by running statistics
+            (`EMAWhitener`).
+        credit: `td`, or `gae`, which looks ahead by `lam`.
+        lam: lambda of `gae`, in [0, 1].
+        entropy_floor: share of the greatest entropy that each sequence keeps, in [0, 1); raises beta where
+            needed (`entropy_floor_temperature`); 0 switches it off.
+        unit_mean: divide by the running mean of the weights.
+        ema_decay: weight of the past in the running statistics, in [0, 1).
+
+    Raises:
+        ValueError: an option is out of range.
+
+    Examples:
+        >>> from weighted_mtp.value_weighting import weigh
+        >>> mask = torch.tensor([[True, True, True]])
+        >>> values, reward = torch.tensor([[0.5, 0.7, 0.2]]), torch.tensor([0.0])
+        >>> signals = Signals(mask=mask, valid=mask[..., None], values=values, rewards=reward)
+        >>> [round(w, 3) for w in weigh(TD(beta=0.3), signals).flatten().tolist()]
+        [1.948, 0.189, 0.513]
+    """
+
+    requires = ("values", "rewards")
+
+    def __init__(
+        self,
+        beta: float | None = None,
+        min_weight: float = 0.1,
+        max_weight: float = 5.0,
+        whitening: Whitening = "none",
+        credit: Credit = "td",
+        lam: float = 0.95,
+        entropy_floor: float = 0.0,
+        unit_mean: bool = False,
+        ema_decay: float = 0.99,
+    ) -> None:
+        super().__init__()
+        self.whitening = check_choice("whitening", whitening, ("none", "batch", "ema"))
+        self.credit = check_choice("credit", credit, ("td", "gae"))
+        default_beta = 0.9 if whitening == "none" else 1.0
+        self.beta = check_temperature("beta", default_beta if beta is None else beta)
+        check_clip_bounds(min_weight, max_weight)
+        self.min_weight, self.max_weight = min_weight, max_weight
+        self.lam = check_number("lam", lam, 0.0, 1.0)
+        self.entropy_floor = check_number("entropy_floor", entropy_floor, 0.0, 1.0, "[)")
+        self.whitener = EMAWhitener(ema_decay) if whitening == "ema" else None
+        self.level = EMAWhitener(ema_decay) if unit_mean else None
+
+    def forward(self, signals: Signals) -> Tensor:
+        """Weights per token."""
+        credit = self.whitened(credit_of(signals, self.credit, self.lam), signals)
+        beta = self.beta
+        if self.entropy_floor > 0:
+            tau = entropy_floor_temperature(
+                credit, self.entropy_floor, beta, signals.mask, signals.segment_ids
+            )
+            credit, beta = credit / tau, 1.0
+        weights = build_weights(credit, beta, self.min_weight, self.max_weight, mask=signals.mask)
+        if self.level is None:
+            return weights
+        if self.training and signals.training:
+            self.level.observe(weights, signals.mask)
+        return weights / self.scale()
+
+    def scale(self) -> Tensor | float:
+        """What the clipped weights are divided by: their running mean with `unit_mean`, else 1."""
+        if self.level is None:
+            return 1.0
+        # no step yet, or all weights 0
+        return torch.where((self.level.weight > 0) & (self.level.mean > 0), self.level.mean, 1.0)
+
+    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float]:
+        """The clip bounds, divided like the weights."""
+        return self.min_weight / self.scale(), self.max_weight / self.scale()
+
+    def whitened(self, credit: Tensor, signals: Signals) -> Tensor:
+        """The credit in the unit that `whitening` asks for."""
+        if self.whitening == "batch":
+            return whiten(credit, signals.mask)
+        if self.whitener is None:
+            return credit
+        if self.training and signals.training:
+            self.whitener.observe(credit, signals.mask)
+        return self.whitener.whiten(credit, signals.mask)
+
+
+def credit_of(signals: Signals, credit: str, lam: float) -> Tensor:
+    """Credit of every token: TD errors, or generalised advantages.
+
+    Examples:
+        >>> mask = torch.tensor([[True, True]])
+        >>> values, reward = torch.tensor([[0.25, 0.5]]), torch.tensor([1.0])
+        >>> signals = Signals(mask=mask, valid=mask[..., None], values=values, rewards=reward)
+        >>> credit_of(signals, "td", 1.0).tolist(), credit_of(signals, "gae", 1.0).tolist()
+        ([[0.25, 0.5]], [[0.75, 0.5]])
+    """
+    return signals.td_errors if credit == "td" else signals.advantages(lam)
