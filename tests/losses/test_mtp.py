@@ -19,13 +19,17 @@ def assert_agrees(inputs: dict[str, Tensor], bias: Tensor | None = None, toleran
     out = weighted_mtp_loss(**inputs, bias=bias, chunk_size=chunk_size, **options)
     out.loss.backward()
     reference = naive(*inputs.values(), bias=bias, **options)
-    # the loss of signed weights can cancel, so it is compared on the scale of its terms
-    scale = max(1.0, reference.nll.abs().sum().item())
+    scale = max(1.0, reference.nll.abs().sum().item())  # the loss of signed weights can cancel
     assert abs(out.loss.item() - reference.loss.item()) <= tolerance * scale
-    assert relative_error(inputs["hidden"].grad, reference.hidden_grad) <= tolerance
-    assert relative_error(inputs["lm_head_weight"].grad, reference.weight_grad) <= tolerance
+    assert_near(inputs["hidden"].grad, reference.hidden_grad, tolerance)
+    assert_near(inputs["lm_head_weight"].grad, reference.weight_grad, tolerance)
     if bias is not None:
-        assert relative_error(bias.grad, reference.bias_grad) <= tolerance
+        assert_near(bias.grad, reference.bias_grad, tolerance)
+
+
+def assert_near(gradient: Tensor, reference: Tensor, tolerance: float):
+    """Relative to the reference, but for gradients that all but vanish."""
+    assert (gradient.double() - reference).norm() <= tolerance * (reference.norm() + 1e-3)
 
 
 @settings(deadline=None, max_examples=60)
@@ -45,14 +49,17 @@ def assert_agrees(inputs: dict[str, Tensor], bias: Tensor | None = None, toleran
 def test_values_and_gradients_follow_the_definition(
     batch, seq, n_future, dim, vocab, seed, chunk_size, normalizer, logit_scale, softcap, with_bias
 ):
-    inputs = example(batch, seq, n_future, dim, vocab, seed)
+    # float64: in float32 a confident row or a saturated softcap loses digits, here as in autograd
+    inputs = example(batch, seq, n_future, dim, vocab, seed, dtype=torch.float64)
+    inputs["weights"] = inputs["weights"].double()
     if normalizer == "tokens" and not (inputs["targets"] != -100).any():
         normalizer = "sum"  # 0 / 0 in the reference
-    bias = torch.linspace(-2, 2, vocab).requires_grad_() if with_bias else None
+    bias = torch.linspace(-2, 2, vocab).double().requires_grad_() if with_bias else None
     head_weights = [1.0, 0.0, -0.5, 2.0][:n_future]
     assert_agrees(
         inputs,
         bias,
+        tolerance=1e-9,
         chunk_size=chunk_size,
         normalizer=normalizer,
         logit_scale=logit_scale,
@@ -65,6 +72,11 @@ def test_weights_divide_by_their_sum():
     inputs = example()
     inputs["weights"] = inputs["weights"].abs()
     assert_agrees(inputs, normalizer="weights")
+
+
+@pytest.mark.parametrize("options", [{"softcap": 5.0}, {"logit_scale": 0.25}, {"logit_scale": -2.0}])
+def test_float32_gradients_are_exact_to_1e_5_through_softcap_scale_and_bias(options: dict[str, float]):
+    assert_agrees(example(batch=4, seq=20, vocab=101), torch.linspace(-2, 2, 101).requires_grad_(), **options)
 
 
 def test_head_weights_may_be_a_tensor():

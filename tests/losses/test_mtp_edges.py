@@ -224,6 +224,7 @@ def test_gradient_checkpointing_changes_nothing(around: str, use_reentrant: bool
         ({"normalizer": torch.ones(2)}, r"normalizer has shape \[2\]; one number is needed"),
         ({"normalizer": -1.0}, r"normalizer is -1\.0; a finite number"),
         ({"normalizer": NAN}, r"normalizer is nan; a finite number"),
+        ({"normalizer": None}, r"normalizer is None; a finite number"),
         ({"chunk_size": 0}, r"chunk_size is 0; at least 1 row"),
         ({"bias": torch.zeros(5)}, r"bias has shape \[5\]; \[11\] is needed"),
         ({"softcap": 0.0}, r"softcap is 0\.0; a number above 0"),

@@ -39,8 +39,8 @@ def as_denominator(normalizer: Tensor | float, like: Tensor) -> Float[Tensor, ""
         if normalizer.numel() != 1:
             raise ValueError(f"normalizer has shape {list(normalizer.shape)}; one number is needed")
         return normalizer.detach().reshape(()).to(like.device, dtype)
-    if not (math.isfinite(normalizer) and normalizer >= 0):
-        raise ValueError(f"normalizer is {normalizer}; a finite number that is not negative is needed")
+    if not isinstance(normalizer, (int, float)) or not 0 <= normalizer < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"normalizer is {normalizer!r}; a finite number that is not negative is needed")
     return torch.full((), float(normalizer), dtype=dtype, device=like.device)
 
 
