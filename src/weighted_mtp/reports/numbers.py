@@ -1,0 +1,38 @@
+"""How a report writes numbers: one spelling for the page and the terminal."""
+
+import math
+
+MINUS = "\N{MINUS SIGN}"
+NOTHING = "\N{EN DASH}"
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or not math.isfinite(value)
+
+
+def percent(fraction: float | None) -> str:
+    """`0.684` as `68.4`, in percent; a dash where there is no number."""
+    return NOTHING if fraction is None or _missing(fraction) else f"{100 * fraction:.1f}"
+
+
+def points(fraction: float | None) -> str:
+    """A difference of fractions as signed percentage points: `-0.012` as `−1.2`, `0.314` as `+31.4`."""
+    return NOTHING if fraction is None or _missing(fraction) else signed(100 * fraction, 1)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`+28.0 to +34.8` in percentage points; a dash where one draw gives no interval."""
+    return NOTHING if _missing(low) or _missing(high) else f"{points(low)} to {points(high)}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign; what rounds to zero has none."""
+    if not math.isfinite(value):
+        return str(value)
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
+
+
+def draws(count: int) -> str:
+    """`1 draw`, `3 draws`."""
+    return f"{count} draw" if count == 1 else f"{count} draws"
