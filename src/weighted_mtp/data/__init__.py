@@ -1,5 +1,6 @@
 """Verified completions: one row schema, tokens and labels, batches, orders of sampling, and the made task."""
 
+from .chain_checks import share_right, share_right_with_error, verify
 from .chains import (
     EASY,
     LOW_SUCCESS,
@@ -9,12 +10,12 @@ from .chains import (
     chain_tables,
     chain_tokenizer,
     make_chains,
-    share_right,
-    share_right_with_error,
-    verify,
 )
 from .collators import CompletionCollator
 from .encoding import IGNORED, prompt_id, prompt_text
+from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
+from .sampler_base import SeededSampler
+from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
 from .schema import TOKEN_COLUMNS, BadRows, DataError, Row, parse_row
 from .sources import LoadReport, load_rows
 from .tokenization import TokenizeReport, tokenize_rows
@@ -23,20 +24,28 @@ __all__ = [
     "EASY",
     "IGNORED",
     "LOW_SUCCESS",
+    "SAMPLERS",
     "TOKEN_COLUMNS",
     "BadRows",
+    "BalancedSampler",
     "ChainTables",
     "ChainTask",
     "Chains",
     "CompletionCollator",
+    "CurriculumSampler",
     "DataError",
+    "LengthBalancedSampler",
     "LoadReport",
+    "PairSampler",
     "Row",
+    "SeededSampler",
+    "ShuffledSampler",
     "TokenizeReport",
     "chain_tables",
     "chain_tokenizer",
     "load_rows",
     "make_chains",
+    "make_sampler",
     "parse_row",
     "prompt_id",
     "prompt_text",

@@ -11,7 +11,6 @@ hurt greedy decoding. Adding 3 or 7 and multiplying by 3 or 7 are bijections mod
 heals, while a later one can cancel it.
 """
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 OPERATIONS = ("+3", "+7", "*3", "*7")
-
-_PROMPT = re.compile(r"\s*(\d)((?:\s+[+*-]\d)+)\s*:\s*")
 
 
 @dataclass(frozen=True)
@@ -132,6 +129,7 @@ def make_chains(
         ValueError: when the task has fewer different prompts than that takes.
 
     Examples:
+        >>> from weighted_mtp.data import verify
         >>> draw = make_chains(EASY, seed=0, n_train_traces=8, n_test_prompts=2)
         >>> len(draw.train), len(draw.test)
         (8, 2)
@@ -165,47 +163,6 @@ def make_chains(
     for row in test:
         row["answer"] = row["completion"].split()[-1]
     return Chains(_rows(start, ops, results, errors, truth[:, -1]), test)
-
-
-def verify(prompt: str, completion: str) -> bool:
-    """Whether a completion solves its prompt: one digit for each operation, and the last one is right.
-
-    The program that checks. It reads only the prompt's text and knows nothing of the generator. Results on
-    the way do not count: a chain that went wrong and came back is right.
-
-    Raises:
-        ValueError: when the prompt is not a chain. A completion can be anything: what is no chain is False.
-
-    Examples:
-        >>> verify("7 +3 *7 +7 *3 :", "0 0 7 1")
-        True
-        >>> verify("7 +3 *7 +7 *3 :", "0 0 7 2"), verify("7 +3 *7 +7 *3 :", "1"), verify("7 +3 :", "zero")
-        (False, False, False)
-    """
-    match = _PROMPT.fullmatch(prompt)
-    if match is None:
-        raise ValueError(f"{prompt!r} is not a chain such as '7 +3 *7 :'")
-    result, operations = int(match[1]), match[2].split()
-    for operation in operations:
-        sign, digit = operation[0], int(operation[1])
-        result = {"+": result + digit, "-": result - digit, "*": result * digit}[sign] % 10
-    written = completion.split()
-    return (
-        len(written) == len(operations)
-        and all(len(w) == 1 and w in "0123456789" for w in written)
-        and int(written[-1]) == result
-    )
-
-
-def share_right(rows: list[dict[str, Any]]) -> float:
-    """The share of rows whose label is right."""
-    return float(np.mean([row["label"] for row in rows]))
-
-
-def share_right_with_error(rows: list[dict[str, Any]]) -> float:
-    """Of the rows whose label is right, the share that holds a wrong token; 0.0 when no row is right."""
-    right = [any(row["token_error"]) for row in rows if row["label"]]
-    return float(np.mean(right)) if right else 0.0
 
 
 def chain_tokenizer() -> "PreTrainedTokenizerFast":

@@ -104,16 +104,16 @@ class RowEncoder:
     def _wrong_length(self, name: str, row: Row, completion: list[int]) -> DataError:
         n = len(completion)
         counted = f"{n + 1} labelled tokens ({n} of the completion and EOS)"
-        return DataError(
-            f"`{name}` has {len(row[name])} entries for {counted if self.append_eos else f'{n} labelled tokens'}"
-        )
+        needed = counted if self.append_eos else f"{n} labelled tokens"
+        return DataError(f"`{name}` has {len(row[name])} entries for {needed}")
 
 
 def overlapping(extents: Sequence[tuple[int, int]], span: Sequence[int]) -> list[bool]:
     """Which tokens share a character with the span.
 
-    Edge conventions: an empty span (something was deleted) marks the token at its start. Where the tokenizer's
-    offsets leave out the white space that the span covers, the next token carries it, else the last.
+    Edge conventions: an empty span (something was deleted) marks the token at its start. Where the
+    tokenizer's offsets leave out the white space that the span covers, the next token carries it, else the
+    last.
 
     Examples:
         >>> overlapping([(0, 3), (3, 5), (5, 9)], [4, 6])

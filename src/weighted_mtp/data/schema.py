@@ -191,7 +191,9 @@ def _bools(name: str, value: Any) -> list[bool]:
 
 def _numbers(name: str, value: Any) -> list[float]:
     for entry in _list(name, value):
-        if isinstance(entry, bool) or not isinstance(entry, int | float) or not math.isfinite(entry):
+        # a JSON integer may be too large for a float, and then isfinite raises
+        number = isinstance(entry, float) or (type(entry) is int and abs(entry) < 2**64)
+        if not number or not math.isfinite(entry):
             raise DataError(f"`{name}` holds {_short(entry)}: finite numbers are needed")
         if name == "weights" and entry < 0:
             raise DataError(f"`weights` holds {entry}: a weight must not be negative")

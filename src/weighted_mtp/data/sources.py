@@ -127,5 +127,5 @@ def _json(data: bytes) -> Any:
         raise DataError(f"is not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise DataError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise DataError("is not JSON that can be read: nested too deeply") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number of too many digits
+        raise DataError(f"is not JSON that can be read: {error}") from None

@@ -86,10 +86,10 @@ def tokenize_rows(
     marks the token at its start, EOS at the end), none when the row is right.
 
     A row longer than `max_length` loses the end of its completion, EOS included, and its per-token lists are
-    cut alike. Its reward stays the outcome of the *whole* completion: right as the target of every prefix, but
-    the TD error of its last token then also holds the credit of all that was cut; `on_long="drop"` avoids
-    that. Where the prompt alone leaves no room the row is dropped: cut from the left, a prompt would lose BOS
-    and perhaps the task.
+    cut alike. Its reward stays the outcome of the *whole* completion: right as the target of every prefix,
+    but the TD error of its last token then also holds the credit of all that was cut; `on_long="drop"`
+    avoids that. Where the prompt alone leaves no room the row is dropped: cut from the left, a prompt would
+    lose BOS and perhaps the task.
 
     Args:
         rows: rows as `parse_row` gives them.
@@ -113,9 +113,7 @@ def tokenize_rows(
         1 of 1 rows (1 right, 0 wrong) of 1 prompts, 3 labelled tokens
     """
     if max_length is not None and max_length < 2:
-        raise ValueError(
-            f"max_length is {max_length}: at least 2 are needed, a token to read and one to learn"
-        )
+        raise ValueError(f"max_length is {max_length}: at least 2 are needed, one to read, one to learn")
     if on_long not in ("truncate", "drop"):
         raise ValueError(f"on_long is {on_long!r}: 'truncate' or 'drop' is needed")
     if append_eos and tokenizer.eos_token_id is None:

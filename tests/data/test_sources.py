@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from weighted_mtp.data import DataError, load_rows, tokenize_rows
+
+ROWS = [
+    {"prompt": "a", "completion": "b", "label": True, "task_id": "t0", "weights": [1.0, 2.0]},
+    {"prompt": "a", "completion": "c", "label": False, "task_id": "t1", "weights": [0.5, 0.0]},
+]
+MUTANTS = Path(__file__).parents[2] / "../shared/data/humaneval_mutants.jsonl"
+
+
+def lines(path, *rows):
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_json_lines_a_json_array_and_parquet_give_the_same_rows(tmp_path):
+    lines(tmp_path / "a.jsonl", *ROWS)
+    (tmp_path / "a.json").write_text(json.dumps(ROWS))
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.json", "a.parquet"):
+        assert load_rows(tmp_path / name)[0] == ROWS
+
+
+def test_rows_themselves_can_be_given():
+    rows, report = load_rows(ROWS)
+    assert rows == ROWS
+    assert (report.source, report.read, report.kept) == ("rows", 2, 2)
+
+
+def test_a_path_may_be_text(tmp_path):
+    assert load_rows(str(lines(tmp_path / "a.jsonl", *ROWS)))[0] == ROWS
+
+
+def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_rows(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(ROWS[0]).encode() + b"\r\n\r\n \n" + json.dumps(ROWS[1]).encode()
+    )
+    assert load_rows(path)[0] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{not json", "is not JSON: .* at column 2"),
+        ('{"prompt": "a", "completion": "b"}', "no `label`"),
+        ('{"prompt": "a", "completion": "", "label": true}', "`completion` is empty"),
+        ('{"prompt": "a", "completion": "b", "label": "maybe"}', "`label` is 'maybe'"),
+        ('{"prompt": "a", "completion": "b", "label": 1, "weights": [NaN]}', "`weights` holds nan"),
+        ('{"prompt": "a", "completion": "b", "label": 1, "is_correct": 0}', "but `is_correct` is 0"),
+        ("[1, 2]", "must be an object"),
+        ("[" * 100_000, "is not JSON that can be read"),
+        ('{"label": ' + "1" * 5_000 + "}", "is not JSON that can be read"),
+    ],
+)
+def test_a_malformed_line_is_reported_with_file_line_and_reason(tmp_path, line, reason):
+    path = lines(tmp_path / "a.jsonl", ROWS[0], "", line)
+    with pytest.raises(DataError, match=f"^{path}:3: .*{reason}"):
+        load_rows(path)
+
+
+def test_a_line_that_is_not_utf8_is_reported(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"prompt": "\xff"}\n')
+    with pytest.raises(DataError, match=r"a.jsonl:1: is not UTF-8 text \(byte 12\)"):
+        load_rows(path)
+
+
+def test_the_place_in_an_array_or_a_parquet_file_is_the_row_number(tmp_path):
+    bad = [ROWS[0], ROWS[1] | {"completion": ""}]
+    (tmp_path / "a.json").write_text(json.dumps(bad))
+    pq.write_table(pa.Table.from_pylist(bad), tmp_path / "a.parquet")
+    for name in ("a.json", "a.parquet"):
+        with pytest.raises(DataError, match=f"{name}:2: `completion` is empty"):
+            load_rows(tmp_path / name)
+    with pytest.raises(DataError, match=r"^rows:2: `completion` is empty"):
+        load_rows(bad)
+
+
+def test_skipped_rows_are_counted_and_the_first_are_listed_with_their_reason(tmp_path):
+    path = lines(tmp_path / "a.jsonl", "{", ROWS[0], *[{"prompt": "a"}] * 3)
+    rows, report = load_rows(path, on_bad_row="skip", shown=2)
+    assert rows == ROWS[:1]
+    assert (report.read, report.kept, report.bad.count) == (5, 1, 4)
+    assert [line.split(": ")[0] for line in report.bad.listed] == [f"{path}:1", f"{path}:3"]
+    assert report.summary().splitlines()[0] == f"{path}: 1 of 5 rows"
+    assert report.summary().splitlines()[-1] == "  and 2 more"
+
+
+def test_a_file_without_a_usable_row_is_an_error_even_when_skipping(tmp_path):
+    with pytest.raises(DataError, match="no usable row among 2\n2 bad rows skipped"):
+        load_rows(lines(tmp_path / "a.jsonl", "{", "{"), on_bad_row="skip")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        (
+            "a.jsonl",
+            None,
+            "no such file; a file of rows is needed, each row holds prompt, completion and label",
+        ),
+        ("a.jsonl", b"", "the file is empty; each row holds"),
+        ("a.jsonl", b"\n\n", "no row in it; each row holds"),
+        ("a.json", b"[]", "no row in it"),
+        ("a.json", b"{}", "an array of objects is needed"),
+        ("a.json", b"{}\n{}\n", "Extra data .*belongs in a .jsonl file"),
+        ("a.parquet", b"PAR0", "is not a Parquet file"),
+        ("a.csv", b"prompt,completion", "a file ending in .jsonl, .json, .parquet is needed"),
+        ("a", b"x", "a file ending in"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_needed(tmp_path, name, content, reason):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^{path}: .*{reason}"):
+        load_rows(path)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(DataError, match="is a folder; name the file in it"):
+        load_rows(tmp_path / "a.json")
+
+
+@pytest.mark.skipif(not MUTANTS.exists(), reason="humaneval_mutants.jsonl is not beside the repository")
+def test_the_verified_humaneval_mutants_load_and_tokenize(tokenizer):
+    rows, report = load_rows(MUTANTS)
+    assert (len(rows), report.bad.count) == (1180, 0)
+    data, tokenized = tokenize_rows(rows, tokenizer)
+    assert (len(data), tokenized.right, tokenized.prompts) == (1180, 223, len({r["prompt"] for r in rows}))
+    # a mutation that failed its tests marks at least one token, one that passed them none
+    assert all(any(row["token_error"]) != (row["reward"] == 1.0) for row in data)
