@@ -16,7 +16,7 @@ def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with `base` (a tiny Llama and its tokenizer), train.jsonl (96 rows) and eval.jsonl (24 rows)."""
     import torch
 
-    from weighted_mtp.data.chains import EASY, chain_tokenizer, make_chains
+    from weighted_mtp.data import EASY, chain_tokenizer, make_chains
     from weighted_mtp.experiments.chain_runs import tiny_llama
     from weighted_mtp.models import MTPModel
 

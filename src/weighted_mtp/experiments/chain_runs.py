@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, TrainerCallback
 
-from weighted_mtp.data.chains import ChainTask, chain_tokenizer, make_chains, share_right, verify
+from weighted_mtp.data import ChainTask, chain_tokenizer, make_chains, share_right, verify
 from weighted_mtp.evaluation.decoding import accuracy, decode
 from weighted_mtp.experiments.arms import Arm
 from weighted_mtp.models import MTPModel

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import TrainerCallback
 
-from weighted_mtp.data.chains import EASY
+from weighted_mtp.data import EASY
 from weighted_mtp.evaluation.summary import summarise
 from weighted_mtp.experiments.arms import FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
 from weighted_mtp.experiments.chain_runs import CRITIC, Budget, Draw

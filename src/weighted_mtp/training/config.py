@@ -68,8 +68,8 @@ class DataConfig:
     """What a malformed row does: stop the run, or be left out and listed."""
     keep: Literal["all", "right"] = "all"
     """Train on all completions, or only on those labelled right (rejection sampling)."""
-    sampler: str = "random"
-    """Order of the rows: random, balanced, pairs, curriculum or length_balanced."""
+    sampler: str = "shuffled"
+    """Order of the rows: shuffled, balanced, pairs, curriculum or length_balanced."""
 
     def __post_init__(self) -> None:
         _require(self.max_length >= 2, f"max_length is {self.max_length}: give at least 2 tokens")

@@ -15,6 +15,7 @@ from weighted_mtp.value_weighting import (
     Moments,
     Signals,
     WeightingScheme,
+    clip_fraction,
     merge_moments,
     moments,
     td_stats,
@@ -72,9 +73,9 @@ class MetricWindow:
         self._add("weighted_nll", lm.weighted_ce_per_head * lm.weight_sum)
         self._add("weight_sum", lm.weight_sum)
         self._merge("weight", moments(weights, valid))
-        low, high = getattr(scheme, "min_weight", None), getattr(scheme, "max_weight", None)
-        if low is not None and high is not None:
-            self._add("clipped", (((weights <= low) | (weights >= high)) & valid).sum())
+        bounds = scheme.clip_bounds()
+        if bounds is not None:
+            self._add("clipped", clip_fraction(weights, valid, *bounds) * valid.sum())
         if signals.values is not None and signals.rewards is not None:
             self._merge("td", moments(signals.td_errors, batch.mask))
             rewards = signals.rewards[:, None].expand_as(signals.values)

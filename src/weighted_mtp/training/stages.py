@@ -34,7 +34,7 @@ class Stage:
     value_coef: float = 0.0
     gamma: float = 1.0
 
-    supplies: tuple[str, ...] = ("rewards",)
+    supplies: tuple[str, ...] = ("rewards", "generator")
 
     def signals(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel, generator: torch.Generator
@@ -84,7 +84,7 @@ class ValueStage(Stage):
     critic: MTPModel | None = None
     value_objective: str = "mse"
     lam: float = 0.95
-    supplies: tuple[str, ...] = ("rewards", "values")
+    supplies: tuple[str, ...] = ("rewards", "generator", "values")
 
     def _known(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
@@ -137,7 +137,7 @@ class Rho1Stage(Stage):
     """
 
     reference: MTPModel | None = None
-    supplies: tuple[str, ...] = ("rewards", "nll", "reference_nll")
+    supplies: tuple[str, ...] = ("rewards", "generator", "nll", "reference_nll")
 
     def _known(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel

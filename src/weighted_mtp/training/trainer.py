@@ -45,7 +45,7 @@ class WeightedMTPTrainer(Trainer):
         stage: Stage,
         scheme: WeightingScheme,
         head_warmup_steps: int = 0,
-        sampler: str = "random",
+        sampler: str = "shuffled",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
