@@ -47,6 +47,10 @@ class Control(WeightingScheme):
         replaced = self.replace(weights if per_prediction else weights[..., None], valid, signals)
         return replaced if per_prediction else replaced.squeeze(-1)
 
+    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float] | None:
+        """Those of the inner scheme."""
+        return self.inner.clip_bounds()
+
     def replace(
         self,
         weights: Float[Tensor, "batch seq heads"],
@@ -118,6 +122,9 @@ class LogNormal(Control):
         >>> weigh(LogNormal("column"), signals).flatten().tolist()
         [2.0, 2.0, 2.0]
     """
+
+    def clip_bounds(self) -> None:
+        """Nothing is clipped."""
 
     def replace(self, weights: Tensor, valid: Tensor, signals: Signals) -> Tensor:
         """Draws with matched moments."""

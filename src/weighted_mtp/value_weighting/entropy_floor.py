@@ -52,7 +52,8 @@ def softmax_weights(
     """
     x, valid = _prepared(td_errors, mask, segment_ids)
     if not isinstance(temperature, Tensor):
-        temperature = x.new_tensor(usable_temperature(check_temperature("temperature", temperature), x.dtype))
+        tau = usable_temperature(check_temperature("temperature", temperature), x.dtype)
+        temperature = torch.full((1, 1), tau, dtype=x.dtype, device=x.device)
     exponentials = _tilted(x, valid, temperature, segment_ids)[0]
     count = episode_sum(valid.to(x.dtype), segment_ids)
     total = episode_sum(exponentials, segment_ids)

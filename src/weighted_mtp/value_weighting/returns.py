@@ -151,7 +151,7 @@ def masked_gae(
     """
     errors = td_errors(values, rewards, valid, next_valid(valid, segment_ids), gamma)
     # a position in a gap hands the advantage of the next valid one on, undiscounted
-    decay = torch.where(valid, gamma * lam, 1.0).to(values.dtype)
+    decay = torch.full_like(values, gamma * lam).masked_fill(~valid, 1.0)
     return torch.where(valid, affine_reverse_scan(errors, decay, segment_ids), 0.0)
 
 

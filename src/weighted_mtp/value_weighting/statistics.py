@@ -30,8 +30,8 @@ class Moments(NamedTuple):
     """-inf when there is none"""
     sum: Float[Tensor, ""]
     """sum"""
-    xlogx: Float[Tensor, ""]
-    """sum of x log x over x > 0, which the entropy needs"""
+    entropy: Float[Tensor, ""]
+    """-sum p log p with p = x / sum, in nats; 0 when the sum is 0, NaN where an element is negative"""
 
 
 def moments(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = None) -> Moments:
@@ -59,12 +59,23 @@ def moments(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None =
     check_shape("mask", mask, tuple(x.shape), "the shape of what it masks")
     x, mask = x.detach().to(working_dtype(x)), mask.bool()
     count, mean, m2 = masked_mean_and_m2(x, mask)
-    inf = x.new_tensor(torch.inf)
+    inf = torch.full((), torch.inf, dtype=x.dtype, device=x.device)
     low = torch.where(mask, x, inf).amin() if x.numel() else inf
     high = torch.where(mask, x, -inf).amax() if x.numel() else -inf
     x = torch.where(mask, x, 0.0)
-    positive = x.clamp(min=0.0)
-    return Moments(count, mean, m2, low, high, x.sum(), torch.xlogy(positive, positive).sum())
+    total = x.sum()
+    return Moments(count, mean, m2, low, high, total, entropy_of_shares(x, total))
+
+
+def entropy_of_shares(x: Float[Tensor, "*shape"], total: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """-sum p log p, p = x / total: of shares, because log(sum x) - sum(x log x) / sum x cancels for tiny x.
+
+    Examples:
+        >>> round(entropy_of_shares(torch.tensor([1.0, 1.0]), torch.tensor(2.0)).item(), 4)
+        0.6931
+    """
+    p = x / torch.where(total == 0, 1.0, total)
+    return -torch.xlogy(p, p).sum()
 
 
 def masked_mean_and_m2(
@@ -119,7 +130,10 @@ def merge_moments(*parts: Moments) -> Moments:
     stacked = Moments(*(torch.stack(field) for field in zip(*parts, strict=True)))
     count, mean, m2 = merge_mean_and_m2(stacked.count, stacked.mean, stacked.m2)
     low, high = stacked.min.amin(), stacked.max.amax()
-    return Moments(count, mean, m2, low, high, stacked.sum.sum(), stacked.xlogx.sum())
+    total = stacked.sum.sum()
+    # chain rule: entropy within the parts, each by its share, and entropy of the shares
+    within = (stacked.sum / torch.where(total == 0, 1.0, total) * stacked.entropy).sum()
+    return Moments(count, mean, m2, low, high, total, within + entropy_of_shares(stacked.sum, total))
 
 
 def unbiased_std(count: Shaped[Tensor, ""], m2: Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -161,11 +175,10 @@ def weight_stats(m: Moments) -> dict[str, Float[Tensor, ""]]:
         >>> round(stats["weight_entropy"].item(), 4), round(stats["weight_kl"].item(), 4)
         (0.5, 0.6931)
     """
-    # log sum w - (sum w log w) / sum w: needs no second pass, and so adds up over batches
     log_count = m.count.clamp(min=2).to(m.sum.dtype).log()
-    entropy = m.sum.log() - m.xlogx / m.sum
-    normalised = torch.where(m.count == 1, m.sum / m.sum, (entropy / log_count).clamp(0.0, 1.0))
-    kl = torch.where(m.count == 1, m.sum - m.sum, (log_count - entropy).clamp(min=0.0))
+    # one element: 1 and 0, but NaN where it is NaN
+    normalised = torch.where(m.count == 1, 1.0 + m.entropy, (m.entropy / log_count).clamp(0.0, 1.0))
+    kl = torch.where(m.count == 1, m.entropy, (log_count - m.entropy).clamp(min=0.0))
     nothing = m.sum == 0  # and not `sum > 0`, which would hide NaN
     return _named("weight", m) | {
         "weight_entropy": normalised.masked_fill(nothing, 0.0),
