@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
-from weighted_mtp.models.sources import Source, resolve
+from weighted_mtp.models.sources import Source, first_line, resolve
 from weighted_mtp.models.value_head import ValueLink
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def _read_causal_lm(source: Source, dtype: str | torch.dtype) -> Any:
     except UnsupportedModelError:
         raise
     except Exception as error:  # OSError, SafetensorError, struct.error, ...: whatever a broken file causes
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"cannot read the model at {source}: {reason}") from error
+        raise ValueError(f"cannot read the model at {source}: {first_line(error)}") from error
     decoder_layers(model)  # an encoder lacks weights too; say the real reason
     if absent := sorted(report["missing_keys"]):
         raise _incomplete(source, absent)

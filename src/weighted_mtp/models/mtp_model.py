@@ -145,8 +145,10 @@ class MTPModel(nn.Module):
 
             logits = softcap * tanh(z / softcap),  z = logit_scale * (hidden @ lm_head_weight.T + bias)
 
-        Under FSDP the weight is whole only between the wrapper's forward and the end of the backward: call
-        this after the forward, once per forward.
+        The weight is then used outside a wrapper's forward. FSDP2 has it whole, in the root's group, from the
+        wrapper's forward to the end of the backward: call this after each forward. DDP must be told
+        find_unused_parameters=False (transformers' Trainer says True unless
+        ddp_find_unused_parameters=False): a weight that forward does not read would count as unused.
 
         Returns:
             "lm_head_weight" [vocab, dim], "bias" [vocab] or None, "logit_scale", "softcap" (None: no cap).

@@ -82,5 +82,9 @@ def load_tokenizer(path: str | PathLike[str]) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source.location, **source.keywords())
     except Exception as error:  # OSError, ValueError and parse errors of several libraries
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"no tokenizer can be read at {os.fspath(path)!r}: {reason}") from error
+        raise ValueError(f"no tokenizer can be read at {os.fspath(path)!r}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
