@@ -257,11 +257,10 @@ def _per_head(nll: Tensor, rows: Rows, weights: Tensor, valid: Tensor) -> tuple[
     """The per-head entries of `MTPLossOutput`."""
     nll_by_head = _scattered(nll, rows, valid.shape)
     computed = _scattered(torch.ones_like(nll), rows, valid.shape)
-    weighted = torch.where(computed == 0, 0.0, weights * nll_by_head)
     weight_sum = weights.sum((0, 1))
     metrics = (
         safe_divide(nll_by_head.sum((0, 1)), computed.sum((0, 1))),
-        safe_divide(weighted.sum((0, 1)), weight_sum),
+        safe_divide((weights * nll_by_head).sum((0, 1)), weight_sum),
         valid.sum((0, 1)),
         weight_sum,
     )
