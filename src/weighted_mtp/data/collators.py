@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .encoding import IGNORED
@@ -72,40 +75,45 @@ class CompletionCollator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """The batch of these rows."""
-        multiple = self.pad_to_multiple_of or 1
-        length = -(-max(len(row["input_ids"]) for row in rows) // multiple) * multiple
+        columns = [name for name in TOKEN_COLUMNS if any(row.get(name) is not None for row in rows)]
+        input_ids = self._padded([row["input_ids"] for row in rows], self.pad_token_id)
+        labels = self._padded([row["labels"] for row in rows], IGNORED)
         batch = {
-            "input_ids": torch.full((len(rows), length), self.pad_token_id),
-            "attention_mask": torch.zeros(len(rows), length, dtype=torch.long),
-            "labels": torch.full((len(rows), length), IGNORED),
+            "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": torch.from_numpy(
+                self._padded([[1] * len(row["input_ids"]) for row in rows], 0)
+            ),
+            "labels": torch.from_numpy(labels),
             "rewards": torch.tensor([row["reward"] for row in rows], dtype=torch.float32),
             "row_ids": torch.tensor([row["row_id"] for row in rows]),
             "prompt_ids": torch.tensor([row["prompt_id"] for row in rows]),
         }
-        columns = [name for name in TOKEN_COLUMNS if any(row.get(name) is not None for row in rows)]
-        batch |= {name: torch.zeros(len(rows), length) for name in columns}
-        for i, row in enumerate(rows):
-            n = len(row["input_ids"])
-            place = slice(0, n) if self.padding_side == "right" else slice(length - n, length)
-            batch["input_ids"][i, place] = torch.as_tensor(row["input_ids"])
-            batch["attention_mask"][i, place] = 1
-            batch["labels"][i, place] = torch.as_tensor(row["labels"])
-            for name in columns:
-                batch[name][i] = _at_predictions(name, row, batch["labels"][i])
-        return batch
+        return batch | {name: torch.from_numpy(_at_predictions(name, rows, labels)) for name in columns}
+
+    def _padded(self, rows: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
+        """The rows as one array [batch, seq], `fill` where they end (or before they begin)."""
+        multiple = self.pad_to_multiple_of or 1
+        length = -(-max(map(len, rows)) // multiple) * multiple
+        padded = np.full((len(rows), length), fill, dtype=np.int64)
+        for line, row in zip(padded, rows, strict=True):
+            line[slice(len(row)) if self.padding_side == "right" else slice(length - len(row), None)] = row
+        return padded
 
 
-def _at_predictions(name: str, row: dict[str, Any], labels: Tensor) -> Tensor:
-    """One row's per-token column, [seq]: the entry of labelled token p at p - 1, 0 elsewhere."""
-    positions = (labels != IGNORED).nonzero()[:, 0] - 1
-    entries = row.get(name)
-    if entries is None:
-        raise ValueError(f"row {row['row_id']} has no `{name}`, which other rows of its batch have")
-    if len(entries) != len(positions) or (len(positions) and positions[0] < 0):
-        raise ValueError(
-            f"row {row['row_id']}: `{name}` has {len(entries)} entries for {len(positions)} labelled tokens, "
-            "each of which needs a token before it"
-        )
-    aligned = torch.zeros(len(labels))
-    aligned[positions] = torch.as_tensor(entries, dtype=torch.float32)
+def _at_predictions(
+    name: str, rows: Sequence[dict[str, Any]], labels: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """A per-token column, [batch, seq]: the entry of the labelled token at p stands at p - 1, else 0."""
+    predicts = np.zeros(labels.shape, dtype=np.bool_)
+    predicts[:, :-1] = labels[:, 1:] != IGNORED
+    for row, counted in zip(rows, predicts.sum(axis=1).tolist(), strict=True):
+        if row.get(name) is None:
+            raise ValueError(f"row {row['row_id']} has no `{name}`, which other rows of its batch have")
+        if len(row[name]) != counted:
+            raise ValueError(
+                f"row {row['row_id']}: `{name}` has {len(row[name])} entries for {counted} labelled tokens "
+                "that have a token before them"
+            )
+    aligned = np.zeros(labels.shape, dtype=np.float32)
+    aligned[predicts] = list(chain.from_iterable(row[name] for row in rows))  # row by row, as the mask
     return aligned
