@@ -134,6 +134,10 @@ def test_controls_stand_in_a_group_of_their_own() -> None:
     assert "Controls</th>" not in render_page(replace(content, controls=()))
 
 
+def test_a_lone_group_needs_no_heading() -> None:
+    assert 'class="group"' not in render_page(small(row("td", 0.9, 0.2, 0.03)))
+
+
 def test_headline_says_what_was_gained() -> None:
     content = small(row("td", 0.9, 0.2, 0.03), row("rho1", 0.72, 0.02, 0.05))
 

@@ -101,6 +101,13 @@ def test_code_and_hostile_text_are_shown_as_text(
     keep_screenshot(browser, artifacts / f"code-{width}-{scheme}.png")
 
 
+@pytest.mark.parametrize("width", [320, 760])
+def test_page_fits_other_screens(browser: Chrome, page: Path, width: int) -> None:
+    open_page(browser, page, width, "light")
+
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_on_every_shade_keeps_a_contrast_of_four_and_a_half(
     browser: Chrome, page: Path, scheme: str

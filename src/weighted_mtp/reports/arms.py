@@ -21,7 +21,7 @@ def role_of(arm: str, baseline: str, controls: Sequence[str]) -> Role:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that are read together, under one heading."""
+    """Rows that are read together, under one heading; empty where there is only one group."""
 
     heading: str
     rows: tuple[SummaryRow, ...]
@@ -39,4 +39,5 @@ def group_rows(summary: Sequence[SummaryRow], baseline: str, controls: Sequence[
             rows["multi" if row["arm"].startswith("mtp_") else "single"].append(row)
     if not rows["multi"]:
         headings["single"] = "Arms"
-    return [Group(headings[key], tuple(members)) for key, members in rows.items() if members]
+    filled = {key: tuple(members) for key, members in rows.items() if members}
+    return [Group(headings[key] if len(filled) > 1 else "", members) for key, members in filled.items()]

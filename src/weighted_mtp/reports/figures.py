@@ -28,7 +28,7 @@ def accuracy_figure(
     Left: the mean (large mark) and, below it, each draw (small dots). Right: the paired difference to the
     baseline with its 95 % interval. In the narrow layout the second stands below the first.
     """
-    lines = [line for group in groups for line in (group.heading, *group.rows)]
+    lines = [line for group in groups for line in (group.heading, *group.rows) if line]
     arms = [line["arm"] for line in lines if not isinstance(line, str)]
     top, bottom = 26, 30
     height = (27 if wide else 26) * len(lines)

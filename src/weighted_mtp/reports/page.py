@@ -105,8 +105,8 @@ def _results(content: PageContent, roles: dict[str, Role]) -> str:
         "accuracy",
         lambda wide: accuracy_figure(groups, content.accuracies, roles, wide=wide),
         "Accuracy of every draw by arm, and paired differences; the table below has the numbers.",
-        "Large marks are means, small dots below them single draws. Right: mean paired difference to"
-        f" {escape(content.baseline)} with its 95\N{NO-BREAK SPACE}% t\N{NO-BREAK SPACE}interval over draws;"
+        "Large marks are means, small dots below them single draws. Differences to"
+        f" {escape(content.baseline)} are paired by draw and carry a 95\N{NO-BREAK SPACE}% t interval;"
         " a mark without a line is a single draw. Hollow marks are controls, which should not gain.",
     )
     return _section("accuracy", "Accuracy by arm", picture + _table(groups, content.baseline))
@@ -118,10 +118,11 @@ def _table(groups: list[Group], baseline: str) -> str:
     bodies = ""
     for group in groups:
         rows = "".join(_row(row, baseline) for row in group.rows)
-        bodies += (
-            f'<tbody role="rowgroup"><tr role="row" class="group"><th role="rowheader" scope="rowgroup"'
-            f' colspan="{len(headings)}">{group.heading}</th></tr>{rows}</tbody>'
+        heading = (
+            f'<tr role="row" class="group"><th role="rowheader" scope="rowgroup" colspan="{len(headings)}">'
+            f"{group.heading}</th></tr>"
         )
+        bodies += f'<tbody role="rowgroup">{heading if group.heading else ""}{rows}</tbody>'
     return (
         f'<table role="table"><caption>Accuracy over draws in percent; spread is the standard deviation;'
         f" differences to {escape(baseline)} are paired by draw, in points.</caption>"

@@ -53,8 +53,9 @@ def print_summary(
     for heading in ("mean %", "spread", "draws", "difference", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in group_rows(summary, baseline, controls):
-        table.add_row()
-        table.add_row(Text(group.heading, style="dim italic"))
+        if group.heading:
+            table.add_row()
+            table.add_row(Text(group.heading, style="dim italic"))
         for row in group.rows:
             table.add_row(*_cells(row, baseline))
     console.print(table)
