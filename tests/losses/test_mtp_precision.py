@@ -65,11 +65,17 @@ def test_autocast_is_as_exact_as_its_matmuls_and_no_less():
     assert loss.item() != weighted_mtp_loss(**inputs).loss.item()  # the matmul was bf16
 
 
-def test_float16_gradients_do_not_underflow_under_a_global_denominator():
+@pytest.mark.parametrize(
+    ("denominator", "loss_scale"),
+    [
+        (1e9, 2.0**30),  # 1e-9 is far below 6e-8, the smallest float16
+        (1e3, 2.0**27),  # 2**27 / 1e3 is above 65,504, the largest, while the gradients are not
+    ],
+)
+def test_float16_gradients_neither_underflow_nor_overflow(denominator: float, loss_scale: float):
     inputs = example(**LARGE, dtype=torch.float16)
-    inputs["weights"] = inputs["weights"].abs()
-    options = {"normalizer": 1e9}  # 1e-9 is far below 6e-8, the smallest float16
-    loss_scale = 2.0**30
+    inputs["weights"] = inputs["weights"].abs() * 1e-3
+    options = {"normalizer": denominator}
     (weighted_mtp_loss(**inputs, **options).loss * loss_scale).backward()
     reference = naive(*inputs.values(), **options)
     assert relative_error(inputs["hidden"].grad.double() / loss_scale, reference.hidden_grad) <= 1e-2
