@@ -202,7 +202,7 @@ def _accumulate(
 def _zero_gradients(
     hidden: Tensor, weight: Tensor, wide: torch.dtype, wanted: tuple[bool, bool, bool]
 ) -> Gradients:
-    # float16 rows wait in float32 for the loss scaler: CUDA would round its factor to float16, where 65,504 ends
+    # float16 rows wait in float32 for the loss scaler: CUDA would cast its factor to float16 (<= 65,504)
     row_dtype = wide if hidden.dtype == torch.float16 else hidden.dtype
     return Gradients(
         hidden.new_zeros(hidden.shape, dtype=row_dtype) if wanted[0] else None,
