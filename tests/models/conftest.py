@@ -7,6 +7,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from weighted_mtp.models import MTPModel
+
 COMMON = {
     "vocab_size": 120,
     "hidden_size": 32,
@@ -67,3 +69,18 @@ def batch() -> dict[str, torch.Tensor]:
     attention_mask[0, :4] = 0
     attention_mask[1, -3:] = 0
     return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def move(model: MTPModel) -> MTPModel:
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith("hf_model."):
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return model
+
+
+@pytest.fixture
+def trained() -> Callable[[MTPModel], MTPModel]:
+    """As after training: moves every weight beside the plain model's, in place."""
+    return move

@@ -9,17 +9,6 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, T5Config, 
 from weighted_mtp.models import MTPModel
 
 
-def trained(hf_model, **options) -> MTPModel:
-    """As after training: every weight beside the plain model's has moved."""
-    model = MTPModel(hf_model, **options)
-    torch.manual_seed(7)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if not name.startswith("hf_model."):
-                parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    return model
-
-
 def same_weights(left: MTPModel, right: MTPModel) -> bool:
     a, b = left.state_dict(), right.state_dict()
     return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
@@ -31,21 +20,21 @@ def keys_in(file) -> set[str]:
 
 
 @pytest.fixture
-def saved(make_lm, tmp_path):
+def saved(make_lm, tmp_path, trained):
     """A llama with four heads and a value head, and the directory it was saved in."""
-    model = trained(make_lm("llama"), n_future=4, value_head=True)
+    model = trained(MTPModel(make_lm("llama"), n_future=4, value_head=True))
     model.save_pretrained(tmp_path / "model")
     return model, tmp_path / "model"
 
 
-def test_loading_restores_every_weight_bitwise(any_lm, tmp_path):
-    model = trained(any_lm, n_future=3, value_head=True)
+def test_loading_restores_every_weight_bitwise(any_lm, tmp_path, trained):
+    model = trained(MTPModel(any_lm, n_future=3, value_head=True))
     model.save_pretrained(tmp_path)
     assert same_weights(MTPModel.from_pretrained(tmp_path), model)
 
 
-def test_a_saved_directory_loads_as_a_plain_model_with_the_same_logits(any_lm, batch, tmp_path):
-    trained(any_lm, n_future=3, value_head=True).save_pretrained(tmp_path)
+def test_a_saved_directory_loads_as_a_plain_model_with_the_same_logits(any_lm, batch, tmp_path, trained):
+    trained(MTPModel(any_lm, n_future=3, value_head=True)).save_pretrained(tmp_path)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert torch.equal(plain(**batch, use_cache=False).logits, any_lm(**batch, use_cache=False).logits)
 
@@ -65,8 +54,8 @@ def test_the_configuration_records_the_heads_under_one_name(saved):
 
 
 @pytest.mark.parametrize("link", ["sigmoid", "identity"])
-def test_the_value_link_comes_back(make_lm, batch, tmp_path, link):
-    model = trained(make_lm("llama"), value_head=True, value_link=link)
+def test_the_value_link_comes_back(make_lm, batch, tmp_path, link, trained):
+    model = trained(MTPModel(make_lm("llama"), value_head=True, value_link=link))
     model.save_pretrained(tmp_path)
     assert torch.equal(MTPModel.from_pretrained(tmp_path)(**batch)["values"], model(**batch)["values"])
 
@@ -130,22 +119,22 @@ def test_the_asked_dtype_holds_for_all_but_the_value_head(saved, dtype, expected
     assert model.value_head.weight.dtype == torch.float32
 
 
-def test_a_half_precision_model_comes_back_bitwise(make_lm, tmp_path):
-    model = trained(make_lm("llama").to(torch.bfloat16), n_future=2, value_head=True)
+def test_a_half_precision_model_comes_back_bitwise(make_lm, tmp_path, trained):
+    model = trained(MTPModel(make_lm("llama").to(torch.bfloat16), n_future=2, value_head=True))
     model.save_pretrained(tmp_path)
     assert same_weights(MTPModel.from_pretrained(tmp_path), model)
 
 
-def test_tied_embeddings_are_stored_once_and_come_back_tied(make_lm, tmp_path):
-    model = trained(make_lm("llama", tie_word_embeddings=True), n_future=2)
+def test_tied_embeddings_are_stored_once_and_come_back_tied(make_lm, tmp_path, trained):
+    model = trained(MTPModel(make_lm("llama", tie_word_embeddings=True), n_future=2))
     model.save_pretrained(tmp_path)
     assert "lm_head.weight" not in keys_in(tmp_path / "model.safetensors")
     loaded = MTPModel.from_pretrained(tmp_path)
     assert loaded.output_head()["lm_head_weight"] is loaded.hf_model.get_input_embeddings().weight
 
 
-def test_a_given_state_dict_is_what_is_saved(make_lm, tmp_path):
-    model = trained(make_lm("llama", tie_word_embeddings=True), n_future=2, value_head=True)
+def test_a_given_state_dict_is_what_is_saved(make_lm, tmp_path, trained):
+    model = trained(MTPModel(make_lm("llama", tie_word_embeddings=True), n_future=2, value_head=True))
     other = {name: torch.full_like(tensor, 0.5) for name, tensor in model.state_dict().items()}
     model.save_pretrained(tmp_path, state_dict=other)
     loaded = MTPModel.from_pretrained(tmp_path)

@@ -8,16 +8,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, BartConfig, BartForCo
 from weighted_mtp.models import MTPModel, UnsupportedModelError
 
 
-def disturb(model: MTPModel) -> MTPModel:
-    """Make every head and the value head differ."""
-    torch.manual_seed(7)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if not name.startswith("hf_model."):
-                parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    return model
-
-
 def test_head_0_gives_the_plain_models_logits(any_lm, batch):
     plain = any_lm(**batch, use_cache=False).logits
     logits = MTPModel(any_lm, n_future=3).full_forward(**batch)["logits"]
@@ -52,16 +42,16 @@ def test_the_output_head_reports_the_familys_scaling(make_lm, family, scale, sof
     assert (head["logit_scale"], head["softcap"]) == (scale, softcap)
 
 
-def test_heads_differ_once_they_have_been_trained(make_lm, batch):
-    model = disturb(MTPModel(make_lm("llama"), n_future=3))
+def test_heads_differ_once_they_have_been_trained(make_lm, batch, trained):
+    model = trained(MTPModel(make_lm("llama"), n_future=3))
     hidden = model(**batch)["hidden_states"]
     assert (hidden[:, :, 1] - hidden[:, :, 0]).abs().max() > 0.01
     assert (hidden[:, :, 2] - hidden[:, :, 1]).abs().max() > 0.01
 
 
-def test_an_extra_head_is_the_final_norm_of_its_layer_on_the_trunks_output(make_lm, batch):
+def test_an_extra_head_is_the_final_norm_of_its_layer_on_the_trunks_output(make_lm, batch, trained):
     """The definition, by hand: replace the last layer by the extra head and run the plain decoder."""
-    model = disturb(MTPModel(make_lm("llama"), n_future=2))
+    model = trained(MTPModel(make_lm("llama"), n_future=2))
     hidden = model(**batch)["hidden_states"][:, :, 1]
     replaced = copy.deepcopy(model.hf_model.get_decoder())
     replaced.layers[-1] = model.extra_heads[0]
@@ -75,16 +65,16 @@ def test_one_head_is_plain_next_token_prediction_with_a_head_axis(make_lm, batch
     assert model(**batch)["hidden_states"].shape == (2, 12, 1, 32)
 
 
-def test_no_future_token_reaches_a_head(make_lm, batch):
-    model = disturb(MTPModel(make_lm("qwen3"), n_future=3))
+def test_no_future_token_reaches_a_head(make_lm, batch, trained):
+    model = trained(MTPModel(make_lm("qwen3"), n_future=3))
     before = model(**batch)["hidden_states"]
     batch["input_ids"][:, 8:] = 5
     after = model(**batch)["hidden_states"]
     torch.testing.assert_close(after[1, :8], before[1, :8], atol=1e-6, rtol=1e-6)
 
 
-def test_padding_on_the_left_changes_no_valid_state(make_lm):
-    model = disturb(MTPModel(make_lm("llama"), n_future=3))
+def test_padding_on_the_left_changes_no_valid_state(make_lm, trained):
+    model = trained(MTPModel(make_lm("llama"), n_future=3))
     tokens = torch.tensor([[5, 6, 7, 8]])
     padded = {
         "input_ids": torch.tensor([[0, 0, 5, 6, 7, 8]]),
@@ -103,10 +93,18 @@ def test_position_ids_reach_the_decoder(make_lm, batch):
     ).abs().max() > 1e-3
 
 
-def test_the_inner_model_stays_the_plain_model(make_lm, batch):
+def test_packed_segments_with_their_own_positions_do_not_see_each_other(make_lm, trained):
+    model = trained(MTPModel(make_lm("llama"), n_future=2))
+    first, second = torch.randint(3, 120, (2, 5)), torch.randint(3, 120, (2, 6))
+    positions = torch.cat([torch.arange(5), torch.arange(6)]).repeat(2, 1)
+    packed = model(torch.cat([first, second], dim=1), position_ids=positions)["hidden_states"]
+    torch.testing.assert_close(packed[:, 5:], model(second)["hidden_states"], atol=1e-5, rtol=1e-5)
+
+
+def test_the_inner_model_stays_the_plain_model(make_lm, batch, trained):
     model = make_lm("llama")
     before = model(**batch, use_cache=False).logits
-    wrapped = disturb(MTPModel(model, n_future=3))
+    wrapped = trained(MTPModel(model, n_future=3))
     wrapped.full_forward(**batch)
     assert torch.equal(model(**batch, use_cache=False).logits, before)
 
@@ -119,25 +117,25 @@ def test_an_error_inside_forward_leaves_the_inner_model_plain(make_lm, batch):
     assert torch.equal(model.hf_model(**batch, use_cache=False).logits, before)
 
 
-def test_generate_gives_the_plain_models_tokens(any_lm, batch):
+def test_generate_gives_the_plain_models_tokens(any_lm, batch, trained):
     prompt = {name: tensor[:1] for name, tensor in batch.items()}
     options = {"max_new_tokens": 4, "do_sample": False}
     plain = any_lm.generate(**prompt, **options)
-    assert torch.equal(disturb(MTPModel(any_lm, n_future=3)).generate(**prompt, **options), plain)
+    assert torch.equal(trained(MTPModel(any_lm, n_future=3)).generate(**prompt, **options), plain)
 
 
-def test_trunk_forward_gives_head_0_and_the_same_values(make_lm, batch):
-    model = disturb(MTPModel(make_lm("gemma2"), n_future=3, value_head=True))
+def test_trunk_forward_gives_head_0_and_the_same_values(make_lm, batch, trained):
+    model = trained(MTPModel(make_lm("gemma2"), n_future=3, value_head=True))
     trunk, full = model.trunk_forward(**batch), model.full_forward(**batch)
     assert torch.equal(trunk["hidden_states"], full["hidden_states"][:, :, 0])
     assert torch.equal(trunk["value_logits"], full["value_logits"])
     assert torch.equal(trunk["values"], full["values"])
 
 
-def test_a_copied_model_does_not_share_weights(make_lm, batch):
+def test_a_copied_model_does_not_share_weights(make_lm, batch, trained):
     model = MTPModel(make_lm("llama"), n_future=2)
     before = model(**batch)["hidden_states"]
-    disturb(copy.deepcopy(model))
+    trained(copy.deepcopy(model))
     assert torch.equal(model(**batch)["hidden_states"], before)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -34,16 +34,11 @@ OWN_SHARD = "model-weighted-mtp.safetensors"
 
 
 class SavedHeads(NamedTuple):
-    """The entry `weighted_mtp` of a config.json: what a directory holds beside the plain model."""
+    """The entry `weighted_mtp` of a config.json: what lies beside a plain model. Nothing, by default."""
 
     n_future: int = 1
     value_head: bool = False
     value_link: ValueLink | None = None
-
-    @classmethod
-    def of(cls, config: Any) -> Self:
-        """The entry of a loaded configuration; of a plain model, one head and no value head."""
-        return cls(**getattr(config, CONFIG_ENTRY, {}))
 
 
 def read_mtp_model(
@@ -57,7 +52,7 @@ def read_mtp_model(
     """`MTPModel.from_pretrained`, which see."""
     source = resolve(path)
     hf_model = _read_causal_lm(source, dtype)
-    saved = SavedHeads.of(hf_model.config)
+    saved = SavedHeads(**getattr(hf_model.config, CONFIG_ENTRY, {}))
     if saved.value_link is not None and value_link not in (None, saved.value_link):
         raise ValueError(
             f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}"

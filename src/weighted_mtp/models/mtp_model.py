@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -218,7 +218,7 @@ class MTPModel(nn.Module):
         value_link: ValueLink | None = None,
         *,
         dtype: str | torch.dtype = "auto",
-    ) -> Self:
+    ) -> "MTPModel":
         """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
 
         Args:
