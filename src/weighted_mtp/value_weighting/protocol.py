@@ -131,6 +131,10 @@ class WeightingScheme(nn.Module):
     requires: tuple[str, ...] = ()
     """Names of the fields of `Signals` that `forward` reads, besides the masks."""
 
+    def __init__(self) -> None:
+        # without it the constructor is that of nn.Module, which takes anything
+        super().__init__()
+
     def forward(self, signals: Signals) -> Tensor:
         """Weights of the batch: [batch, seq] per token, or [batch, seq, n_future] per prediction."""
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(signals)")

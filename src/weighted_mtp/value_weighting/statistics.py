@@ -143,7 +143,9 @@ def unbiased_std(count: Shaped[Tensor, ""], m2: Float[Tensor, ""]) -> Float[Tens
         >>> unbiased_std(torch.tensor(3), torch.tensor(8.0)).item()
         2.0
     """
-    return (m2 / (count - 1).clamp(min=1)).sqrt()
+    variance = m2 / (count - 1).clamp(min=1)
+    zero = variance == 0  # where the root has an infinite slope, which would make NaN of a gradient of 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, variance).sqrt())
 
 
 def td_stats(m: Moments) -> dict[str, Float[Tensor, ""]]:

@@ -1,0 +1,55 @@
+"""The private kernels keep the shapes that their annotations promise."""
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import TypeCheckError, jaxtyped
+
+from weighted_mtp.value_weighting import (
+    controls,
+    entropy_floor,
+    episodes,
+    returns,
+    rho1,
+    statistics,
+    td_weighting,
+)
+
+VALUES, MASK = torch.rand(2, 5), torch.ones(2, 5, dtype=torch.bool)
+SEGMENTS = torch.tensor([[1, 1, 2, 2, 0]]).expand(2, 5)
+CUBE = torch.rand(2, 5, 3)
+FOLLOWING = episodes.next_valid(MASK)
+
+KERNELS = {
+    td_weighting.td_errors: (VALUES, torch.ones(2), MASK, FOLLOWING, 1.0),
+    td_weighting.clipped_exponential: (VALUES, 0.9, 0.1, 5.0, MASK),
+    returns.dense_gae: (VALUES, torch.ones(2), 1.0, 0.9),
+    returns.masked_gae: (VALUES, VALUES, MASK, SEGMENTS, 1.0, 0.9),
+    returns.reverse_scan: (VALUES, 0.5),
+    returns.affine_reverse_scan: (VALUES, VALUES, None),
+    episodes.next_valid: (MASK, SEGMENTS),
+    episodes.prediction_mask: (SEGMENTS, SEGMENTS),
+    episodes.align_to_heads: (VALUES, 3),
+    episodes.episode_index: (SEGMENTS,),
+    episodes.episode_sum: (VALUES, SEGMENTS),
+    episodes.episode_max: (VALUES, None),
+    entropy_floor.entropy_floor_temperature: (VALUES, 0.5, 0.9, MASK, None),
+    entropy_floor.softmax_weights: (VALUES, torch.ones(2, 1), MASK, None),
+    statistics.masked_mean_and_m2: (VALUES, MASK),
+    statistics.merge_mean_and_m2: (torch.ones(2, dtype=torch.int64), torch.ones(2), torch.ones(2)),
+    rho1.top_share: (CUBE, CUBE > 0.5, 0.5),
+    controls.uniform_per_prediction: (CUBE, torch.Generator()),
+    controls.mix64: (SEGMENTS,),
+    controls.to_unit_interval: (SEGMENTS,),
+}
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
+def test_kernel_gives_the_shape_and_dtype_of_its_annotation(kernel):
+    jaxtyped(typechecker=beartype)(kernel)(*KERNELS[kernel])
+
+
+def test_kernel_called_with_another_shape_is_caught():
+    checked = jaxtyped(typechecker=beartype)(td_weighting.td_errors)
+    with pytest.raises(TypeCheckError):
+        checked(VALUES, torch.ones(2), MASK[:, :4], FOLLOWING, 1.0)
