@@ -22,8 +22,8 @@ class Accident(TrainerCallback):
     def __init__(self, step: int, number: int) -> None:
         self.step, self.number = step, number
 
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        if state.global_step == self.step:
+    def on_optimizer_step(self, args, state, control, **kwargs) -> None:
+        if state.global_step + 1 == self.step:
             os.kill(os.getpid(), self.number)
 
 

@@ -24,7 +24,7 @@ class StepCallback(TrainerCallback):
         Raises:
             ValueError: FSDP was configured and the model is not sharded.
         """
-        if self.trainer.is_fsdp_enabled and not _is_sharded(self.trainer.model_wrapped):
+        if self.trainer.args.fsdp and not _is_sharded(self.trainer.model_wrapped):
             raise ValueError(
                 f"fsdp was asked for, but the model was wrapped as {type(self.trainer.model_wrapped).__name__} and is "
                 "not sharded: run on an accelerator that supports FSDP, or remove fsdp from trainer_args"

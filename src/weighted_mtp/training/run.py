@@ -174,13 +174,16 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
         "eval_steps": config.train.eval_steps or None,
         "save_strategy": "steps" if config.train.save_steps else "no",
         "save_steps": config.train.save_steps or 500,
-        "gradient_checkpointing": False,  # already on in the model, extra heads included
         "logging_nan_inf_filter": False,
         "remove_unused_columns": False,
         "report_to": "none",
         "disable_tqdm": quiet,
         "save_total_limit": config.train.save_total_limit,
         "dataloader_pin_memory": torch.cuda.is_available(),
+        # Without it two processes on CPUs would each train alone.
+        "use_cpu": not torch.accelerator.is_available(),
+        # The unembedding is used by the loss, outside the forward: DDP must not take it for unused.
+        "ddp_find_unused_parameters": False,
     }
     try:
         args = TrainingArguments(**(settings | config.train.trainer_args))
