@@ -126,7 +126,7 @@ def test_gap_costs_no_discount():
 
 
 @pytest.mark.parametrize("garbage", [NAN, INF, -INF])
-def test_garbage_under_the_mask_does_not_leak_forward_or_backward(garbage):
+def test_masking_keeps_garbage_from_leaking_forward_or_backward(garbage):
     values = torch.tensor([[garbage, 0.2, garbage, 0.6, garbage]], requires_grad=True)
     mask = torch.tensor([[0, 1, 0, 1, 0]])
     rewards = torch.tensor([[garbage, 0.0, garbage, 1.0, garbage]])
@@ -144,7 +144,7 @@ def test_garbage_under_the_mask_does_not_leak_forward_or_backward(garbage):
 
 
 @pytest.mark.parametrize("garbage", [NAN, INF])
-def test_garbage_under_the_mask_does_not_leak_from_advantages(garbage):
+def test_masking_keeps_garbage_from_leaking_into_advantages(garbage):
     values = torch.tensor([[garbage, 0.2, garbage, 0.6, garbage]], requires_grad=True)
     mask = torch.tensor([[0, 1, 0, 1, 0]])
     for function in (compute_gae, compute_lambda_returns):

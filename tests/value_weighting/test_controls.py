@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from weighted_mtp.value_weighting import Signals, make_scheme, weigh
-from weighted_mtp.value_weighting.controls import uniform_per_prediction
+from weighted_mtp.value_weighting.controls import hash_per_prediction, standard_normal
 
 
 def signals_of(weights, mask, seed=0, segment_ids=None):
@@ -111,14 +111,12 @@ def test_global_random_state_is_neither_read_nor_moved():
     assert torch.equal(control("shuffled", signals_of(WEIGHTS, MASK)), a)
 
 
-def test_uniform_numbers_are_uniform_and_uncorrelated():
-    u = uniform_per_prediction(torch.ones(200, 100, 2), torch.Generator().manual_seed(0))
-    assert u.min() > 0
-    assert u.max() < 1
-    counts = torch.histc(u, 20, 0, 1)
-    # expected 2,000 each, standard deviation 44
-    assert (counts - 2000).abs().max() < 200
-    neighbours = [(u[:, 1:], u[:, :-1]), (u[1:], u[:-1]), (u[..., 1], u[..., 0])]
+def test_hashed_numbers_are_normal_and_uncorrelated():
+    z = standard_normal(hash_per_prediction(torch.ones(200, 100, 2), torch.Generator().manual_seed(0)))
+    assert torch.isfinite(z).all()
+    shares = torch.tensor([(z < x).float().mean() for x in (-2.0, -1.0, 0.0, 1.0, 2.0)])
+    torch.testing.assert_close(shares, torch.tensor([0.0228, 0.1587, 0.5, 0.8413, 0.9772]), rtol=0, atol=0.01)
+    neighbours = [(z[:, 1:], z[:, :-1]), (z[1:], z[:-1]), (z[..., 1], z[..., 0])]
     for a, b in neighbours:
         assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()) < 0.03
 

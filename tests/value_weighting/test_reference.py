@@ -22,7 +22,8 @@ from weighted_mtp.value_weighting import (
     whiten,
 )
 
-QUICK = settings(max_examples=150, deadline=None)
+# the same examples in every run: a suite that fails by luck is not run again, it is ignored
+QUICK = settings(max_examples=150, deadline=None, derandomize=True)
 
 
 def episodes(valid, segments):
@@ -84,7 +85,7 @@ def as_lists(values, rewards, mask, segments):
     return values.double().tolist(), rewards.double().tolist(), mask.bool().tolist(), segments.tolist()
 
 
-numbers = st.sampled_from([0.0, 0.3, 0.95, 1.0])
+numbers = st.sampled_from([0.0, 0.3, 0.95, 0.999, 1.0])
 
 
 @QUICK
@@ -205,7 +206,7 @@ def loop_entropy(errors, tau):
     return -sum(e / total * math.log(e / total) for e in exponentials if e > 0) / math.log(len(errors))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(QUICK, max_examples=60)
 @given(batches(), st.sampled_from([0.2, 0.7, 0.95]), st.sampled_from([0.01, 0.3, 2.0]))
 def test_entropy_floor_is_met_by_the_smallest_temperature(batch, floor, beta):
     values, _, mask, segments, _ = batch

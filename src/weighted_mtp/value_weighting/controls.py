@@ -132,7 +132,7 @@ class LogNormal(Control):
         count, mean, m2 = masked_mean_and_m2(torch.where(counted, weights, 0.0), counted)
         ratio = unbiased_std(count, m2) / torch.where(mean > 0, mean, 1.0)
         sigma = ratio.square().log1p().sqrt()
-        normal = _standard_normal(valid, signals.generator).to(weights.dtype)
+        normal = standard_normal(hash_per_prediction(valid, signals.generator)).to(weights.dtype)
         drawn = mean * (sigma * normal - 0.5 * sigma.square()).exp()
         return torch.where(counted, drawn, weights)
 
@@ -153,7 +153,7 @@ def permute_within(
         >>> sorted(permuted.flatten()[:2].tolist()), permuted.flatten()[2].item()
         ([1.0, 2.0], 3.0)
     """
-    keys = uniform_per_prediction(valid, signals.generator).flatten()
+    keys = hash_per_prediction(valid, signals.generator).flatten()
     group = torch.where(valid, group, -1).flatten()
     by_key = keys.argsort()
     by_group_and_key = by_key[group[by_key].argsort(stable=True)]
@@ -162,10 +162,10 @@ def permute_within(
     return torch.empty_like(flat).scatter(0, by_group_and_place, flat[by_group_and_key]).view_as(weights)
 
 
-def uniform_per_prediction(
+def hash_per_prediction(
     valid: Shaped[Tensor, "batch seq heads"], generator: torch.Generator | None
-) -> Float[Tensor, "batch seq heads"]:
-    """Uniform numbers in (0, 1) by seed, row, head, and rank among the valid positions.
+) -> Int64[Tensor, "batch seq heads"]:
+    """Random 64 bits by seed, row, head, and rank among the valid positions.
 
     A hash of these four (the finaliser of SplitMix64) instead of `torch.rand`, whose numbers for a valid
     position would change with the padding around it, and with the device. Each call takes one number from the
@@ -178,15 +178,15 @@ def uniform_per_prediction(
         generator: where the seed is drawn from.
 
     Returns:
-        float64 numbers; those outside `valid` mean nothing.
+        int64 numbers; those outside `valid` mean nothing.
 
     Raises:
         ValueError: there is no generator.
 
     Examples:
         >>> left, right = torch.tensor([[[0], [1], [1]]]), torch.tensor([[[1], [1], [0]]])
-        >>> a = uniform_per_prediction(left, torch.Generator().manual_seed(0))
-        >>> b = uniform_per_prediction(right, torch.Generator().manual_seed(0))
+        >>> a = hash_per_prediction(left, torch.Generator().manual_seed(0))
+        >>> b = hash_per_prediction(right, torch.Generator().manual_seed(0))
         >>> (a[0, 1:] == b[0, :2]).all().item()
         True
     """
@@ -197,12 +197,19 @@ def uniform_per_prediction(
     seed = torch.randint(2**62, (), generator=generator, device=generator.device).to(device)
     stream = torch.arange(batch * heads, device=device).view(batch, 1, heads)
     state = mix64(mix64(seed) + stream)
-    return to_unit_interval(mix64(state + valid.bool().cumsum(1)))
+    return mix64(state + valid.bool().cumsum(1))
 
 
-def _standard_normal(valid: Tensor, generator: torch.Generator | None) -> Tensor:
-    # by the inverse of the distribution function, so that one number makes one
-    return 2.0**0.5 * torch.erfinv(2.0 * uniform_per_prediction(valid, generator) - 1.0)
+def standard_normal(bits: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Standard normal numbers by the inverse of their distribution function: one from each 64 bits.
+
+    Examples:
+        >>> [round(abs(z), 2) for z in standard_normal(torch.tensor([-(2**63), 0])).tolist()]
+        [0.0, 5.29]
+    """
+    # 23 bits and a half: all that float32 holds without rounding to 1, where the inverse is infinite
+    uniform = (_shift_right(bits, 41).float() + 0.5) * 2.0**-23
+    return 2.0**0.5 * torch.erfinv(2.0 * uniform - 1.0)
 
 
 def mix64(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
@@ -220,13 +227,3 @@ def mix64(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
 def _shift_right(x: Tensor, bits: int) -> Tensor:
     # int64 shifts drag the sign along
     return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def to_unit_interval(x: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """53 of 64 bits as a number in (0, 1).
-
-    Examples:
-        >>> to_unit_interval(torch.tensor([-(2**63)])).item()
-        0.5
-    """
-    return (_shift_right(x, 11).double() + 0.5) * 2.0**-53

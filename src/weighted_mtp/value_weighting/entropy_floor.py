@@ -1,10 +1,15 @@
 """Softmax-temperature weights, and the temperature that keeps them from collapsing onto a few tokens."""
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from weighted_mtp.value_weighting.episodes import episode_max, episode_sum, valid_positions
+from weighted_mtp.value_weighting.episodes import (
+    episode_index,
+    episode_max,
+    episode_sum,
+    valid_positions,
+)
 from weighted_mtp.value_weighting.validation import (
     check_number,
     check_rank,
@@ -15,7 +20,7 @@ from weighted_mtp.value_weighting.validation import (
     working_dtype,
 )
 
-BISECTION_STEPS = 40
+BISECTION_STEPS = 32  # log(tau) to 2e-8 even where it spans 100
 
 
 def softmax_weights(
@@ -50,13 +55,12 @@ def softmax_weights(
         >>> softmax_weights(td, 1.0, torch.tensor([[1, 1, 0]])).tolist()
         [[1.0, 1.0, 0.0]]
     """
-    x, valid = _prepared(td_errors, mask, segment_ids)
+    x, valid, index = _prepared(td_errors, mask, segment_ids)
     if not isinstance(temperature, Tensor):
         tau = usable_temperature(check_temperature("temperature", temperature), x.dtype)
         temperature = torch.full((1, 1), tau, dtype=x.dtype, device=x.device)
-    exponentials = _tilted(x, valid, temperature, segment_ids)[0]
-    count = episode_sum(valid.to(x.dtype), segment_ids)
-    total = episode_sum(exponentials, segment_ids)
+    exponentials, _ = _tilted(_below_maximum(x, valid, index), temperature)
+    count, total = episode_sum(valid.to(x.dtype), index), episode_sum(exponentials, index)
     return torch.where(valid, exponentials * (count / torch.where(count > 0, total, 1.0)), 0.0)
 
 
@@ -97,52 +101,53 @@ def entropy_floor_temperature(
         >>> round(tau.item(), 3)
         1.567
     """
-    x, valid = _prepared(td_errors, mask, segment_ids)
+    x, valid, index = _prepared(td_errors, mask, segment_ids)
     floor = check_number("floor", floor, 0.0, 1.0, "[)")
     beta = usable_temperature(check_temperature("beta", beta), x.dtype)
-    count = episode_sum(valid.to(x.dtype), segment_ids)
+    count = episode_sum(valid.to(x.dtype), index)
     log_count = count.clamp(min=2.0).log()
-    largest = episode_max(torch.where(valid, x, -torch.inf), segment_ids)
-    smallest = -episode_max(torch.where(valid, -x, -torch.inf), segment_ids)
-    spread = torch.where(count > 1, largest - smallest, 0.0)
+    below = _below_maximum(x, valid, index)
+    spread = torch.where(count > 1, episode_max(torch.where(valid, -below, 0.0), index), 0.0)
 
     low = torch.full_like(spread, beta).log()
     high = (spread / (8.0 * (1.0 - floor) * log_count).sqrt()).clamp(min=beta).log()
     needed = floor * log_count
-    binds = (count > 1) & (_entropy(x, valid, low.exp(), segment_ids) < needed)
+    binds = (count > 1) & (_entropy(below, low.exp(), index) < needed)
     for _ in range(BISECTION_STEPS):
         middle = 0.5 * (low + high)
-        enough = _entropy(x, valid, middle.exp(), segment_ids) >= needed
+        enough = _entropy(below, middle.exp(), index) >= needed
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
     return torch.where(binds, high.exp(), beta)
 
 
-def _entropy(x: Tensor, valid: Tensor, temperature: Tensor, segment_ids: Tensor | None) -> Tensor:
-    exponentials, exponents = _tilted(x, valid, temperature, segment_ids)
-    total = episode_sum(exponentials, segment_ids)
+def _below_maximum(x: Tensor, valid: Tensor, index: Tensor | None) -> Tensor:
+    """How far each credit lies below the highest of its sequence; -inf outside the mask."""
+    masked = torch.where(valid, x, -torch.inf)
+    # a sequence without a valid position has the maximum -inf, and -inf - -inf is NaN
+    return torch.where(valid, masked - episode_max(masked, index), -torch.inf)
+
+
+def _tilted(below: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(e) and e = below / tau, clamped where the exponential is 0 anyway, because 0 * inf is NaN."""
+    exponents = (below / temperature).clamp(min=-1000.0)
+    return exponents.exp(), exponents
+
+
+def _entropy(below: Tensor, temperature: Tensor, index: Tensor | None) -> Tensor:
+    exponentials, exponents = _tilted(below, temperature)
+    total = episode_sum(exponentials, index)
     total = torch.where(total == 0, 1.0, total)
-    return total.log() - episode_sum(exponentials * exponents, segment_ids) / total
+    return total.log() - episode_sum(exponentials * exponents, index) / total
 
 
-def _tilted(
-    x: Float[Tensor, "batch seq"],
-    valid: Bool[Tensor, "batch seq"],
-    temperature: Float[Tensor, "..."],
-    segment_ids: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """exp(e) and e = (x - max x) / tau, both 0 outside the mask."""
-    largest = episode_max(torch.where(valid, x, -torch.inf), segment_ids)
-    exponents = torch.where(valid, (x - largest) / temperature, 0.0)
-    # an exponential that vanishes must not meet an infinite exponent: 0 * inf is NaN
-    exponents = exponents.clamp(min=-1000.0)
-    return torch.where(valid, exponents.exp(), 0.0), exponents
-
-
-def _prepared(td_errors: Tensor, mask: Tensor, segment_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+def _prepared(
+    td_errors: Tensor, mask: Tensor, segment_ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     check_rank("td_errors", td_errors, "[batch, seq]")
     shape = (td_errors.shape[0], td_errors.shape[1])
     check_shape("mask", mask, shape, "[batch, seq]")
     if segment_ids is not None:
         check_segment_ids(segment_ids, shape)
     valid = valid_positions(mask, segment_ids)
-    return torch.where(valid, td_errors.to(working_dtype(td_errors)), 0.0), valid
+    index = None if segment_ids is None else episode_index(segment_ids)
+    return torch.where(valid, td_errors.to(working_dtype(td_errors)), 0.0), valid, index

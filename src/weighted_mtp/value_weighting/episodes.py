@@ -138,27 +138,25 @@ def episode_index(segment_ids: Shaped[Tensor, "batch seq"]) -> Int64[Tensor, "ba
     return F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0)).cumsum(1)
 
 
-def episode_sum(x: Shaped[Tensor, "batch seq"], segment_ids: Tensor | None) -> Float[Tensor, "batch _"]:
-    """Sum over each episode, ready to broadcast: [batch, 1], or [batch, seq] with `segment_ids`.
+def episode_sum(x: Shaped[Tensor, "batch seq"], index: Tensor | None) -> Float[Tensor, "batch _"]:
+    """Sum over each row, [batch, 1], or with `index` over each episode, [batch, seq]: ready to broadcast.
 
     Examples:
-        >>> episode_sum(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1, 1, 2]])).tolist()
+        >>> episode_sum(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0, 0, 1]])).tolist()
         [[3.0, 3.0, 4.0]]
     """
-    if segment_ids is None:
+    if index is None:
         return x.sum(1, keepdim=True)
-    index = episode_index(segment_ids)
     return torch.zeros_like(x).scatter_add(1, index, x).gather(1, index)
 
 
-def episode_max(x: Float[Tensor, "batch seq"], segment_ids: Tensor | None) -> Float[Tensor, "batch _"]:
-    """Maximum over each episode, ready to broadcast like `episode_sum`.
+def episode_max(x: Float[Tensor, "batch seq"], index: Tensor | None) -> Float[Tensor, "batch _"]:
+    """Maximum over each row or episode, ready to broadcast like `episode_sum`.
 
     Examples:
-        >>> episode_max(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1, 1, 2]])).tolist()
+        >>> episode_max(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0, 0, 1]])).tolist()
         [[2.0, 2.0, 4.0]]
     """
-    if segment_ids is None:
+    if index is None:
         return x.amax(1, keepdim=True)
-    index = episode_index(segment_ids)
     return torch.full_like(x, -torch.inf).scatter_reduce(1, index, x, "amax").gather(1, index)
