@@ -67,6 +67,8 @@ class Shuffled(Control):
     Tells whether it matters *which* token of a sequence gets which weight. It is no null: the weights of a
     sequence still show whether it was right.
 
+    Source: Fisher 1935, The Design of Experiments: the distribution under random permutation.
+
     Examples:
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask = torch.tensor([[True, True, True, False]])
@@ -89,6 +91,8 @@ class ShuffledAcross(Control):
     """The inner scheme's weights in random order over all valid positions of the batch, head by head.
 
     The null of a scheme: the same weights, tied to nothing.
+
+    Source: Fisher 1935, The Design of Experiments: the distribution under random permutation.
 
     Examples:
         >>> from weighted_mtp.value_weighting import weigh
@@ -113,6 +117,8 @@ class LogNormal(Control):
 
     A null that shares only the spread. The moments are those of the micro-batch; a weight that is not finite
     stays what it is and enters no moment.
+
+    Source: Johnson, Kotz and Balakrishnan 1994, Continuous Univariate Distributions, vol. 1, ch. 14.
 
     Examples:
         >>> from weighted_mtp.value_weighting import weigh

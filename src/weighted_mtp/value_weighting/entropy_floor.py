@@ -80,6 +80,9 @@ def entropy_floor_temperature(
     bisection of log tau with a fixed number of steps; the upper end, R / sqrt(8 (1 - floor) log N) with R =
     max td - min td, satisfies the floor because KL(p || uniform) <= (R / tau)^2 / 8 (Hoeffding's lemma).
 
+    Source: Hoeffding 1963, "Probability inequalities for sums of bounded random variables", for the upper
+    end.
+
     Args:
         td_errors: TD errors or other credit.
         floor: share of the greatest entropy to keep, in [0, 1).

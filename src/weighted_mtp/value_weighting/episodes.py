@@ -25,6 +25,8 @@ def prediction_mask(
     The last valid position predicts the last labelled token (end of sequence), so the reward of the episode
     enters its weight. With `segment_ids` no prediction crosses from one segment to another or into padding.
 
+    Source: Krell et al. 2021 (arXiv 2107.02027) for packing without cross-contamination.
+
     Args:
         labels: token ids, -100 where a token carries no loss.
         segment_ids: episode of each token in packed rows, 0 for padding.
@@ -70,6 +72,9 @@ def next_valid(
 
         n(t) = min {u > t : valid[u] and segment_ids[u] == segment_ids[t]}
 
+    Source: Sutton and Barto, Reinforcement Learning (2018), sec. 6.1: the successor state, here within a
+    mask.
+
     Args:
         valid: True where a position counts.
         segment_ids: episode of each position in packed rows.
@@ -107,6 +112,9 @@ def align_to_heads(
 
     Head k predicts, from position t, token t+1+k. The weight of that token is the one of the position just
     before it, t+k, whichever head predicts it.
+
+    Source: Gloeckle et al. 2024 (arXiv 2404.19737), sec. 2: n heads on one trunk, head k predicts token
+    t+1+k.
 
     Args:
         weights: prediction-aligned weight of each token.

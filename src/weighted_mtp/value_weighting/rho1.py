@@ -24,7 +24,7 @@ class Rho1(WeightingScheme):
     is split. The mean of the weights is `keep_fraction`: a loss divided by the count of all predictions is
     that much smaller than the published one, which divides by the count of the kept ones.
 
-    Source: Lin et al. 2024, Rho-1 (arXiv 2404.07965), eq. 3 to 5.
+    Source: Lin et al. 2024, Rho-1 (arXiv 2404.07965), sec. 2.2: excess loss and selective language modelling.
 
     Args:
         keep_fraction: share of the valid predictions of each head to keep, in (0, 1]; rounded up.
@@ -68,6 +68,8 @@ def top_share(
 
     Of N valid predictions of a head, ceil(share * N) are kept; of equal scores the earlier in the batch. A
     NaN score stays NaN and takes no part.
+
+    Source: Lin et al. 2024, Rho-1 (arXiv 2404.07965), sec. 2.2.
 
     Args:
         scores: higher is kept.

@@ -21,6 +21,8 @@ __all__ = ["SCHEMES", "Column", "Signals", "Uniform", "WeightingScheme", "make_s
 class Uniform(WeightingScheme):
     """Weight 1 everywhere: plain fine-tuning, the baseline of every comparison.
 
+    Source: the baseline of Gloeckle et al. 2024 (arXiv 2404.19737).
+
     Examples:
         >>> mask = torch.tensor([[True, False]])
         >>> Uniform()(Signals(mask=mask, valid=mask[..., None])).tolist()

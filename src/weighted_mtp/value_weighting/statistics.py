@@ -39,6 +39,9 @@ def moments(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None =
 
     NaN at a valid element shows in every moment but the count; elements outside the mask are never read.
 
+    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
+    Statistician 37(3).
+
     Args:
         x: numbers of any shape; float64 stays, all else is computed in float32.
         mask: non-zero where an element counts; None: everywhere.
@@ -116,6 +119,9 @@ def merge_mean_and_m2(
 def merge_moments(*parts: Moments) -> Moments:
     """Moments of the union of disjoint sets: of micro-batches, of steps, of processes.
 
+    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
+    Statistician 37(3).
+
     Args:
         parts: one or more `Moments`, on one device.
 
@@ -151,6 +157,9 @@ def unbiased_std(count: Shaped[Tensor, ""], m2: Float[Tensor, ""]) -> Float[Tens
 def td_stats(m: Moments) -> dict[str, Float[Tensor, ""]]:
     """Statistics of TD errors as 0-d tensors; zeros when no element was valid.
 
+    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
+    Statistician 37(3).
+
     Examples:
         >>> {k: v.item() for k, v in td_stats(moments(torch.tensor([1.0, 3.0, 2.0]))).items()}
         {'td_mean': 2.0, 'td_std': 1.0, 'td_min': 1.0, 'td_max': 3.0}
@@ -165,6 +174,9 @@ def weight_stats(m: Moments) -> dict[str, Float[Tensor, ""]]:
         H = -sum p log p,  p = w / sum w,  over the N valid elements
 
     Entropy: 1 for one element, 0 when none is valid or all weights are 0. KL: 0 in these three cases.
+
+    Source: Shannon 1948, "A mathematical theory of communication", sec. 6; Cover and Thomas 2006, Elements of
+    Information Theory, eq. 2.94.
 
     Args:
         m: moments of weights >= 0.
@@ -206,6 +218,8 @@ def clip_fraction(
 ) -> Float[Tensor, ""]:
     """Share of the valid weights that lie at a clip bound.
 
+    Source: the diagnostic of clipped policy updates, Schulman et al. 2017 (arXiv 1707.06347).
+
     Args:
         weights: clipped weights.
         mask: non-zero where a weight counts.
@@ -238,6 +252,9 @@ def critic_drift(
         mean of V log(V / U) + (1 - V) log((1 - V) / (1 - U)),   V = values, U = values at the start
 
     Probabilities are kept one rounding step away from 0 and 1, where the divergence is infinite.
+
+    Source: Kullback and Leibler 1951, "On information and sufficiency", Annals of Mathematical Statistics
+    22(1).
 
     Args:
         values: P(success) now.

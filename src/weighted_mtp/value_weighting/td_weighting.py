@@ -12,7 +12,7 @@ from weighted_mtp.value_weighting.statistics import moments, td_stats, weight_st
 from weighted_mtp.value_weighting.validation import (
     check_number,
     check_rank,
-    check_segment_ids,
+    check_rewards,
     check_shape,
     check_temperature,
     usable_temperature,
@@ -78,30 +78,6 @@ def compute_td_errors(
     return td_errors(values, rewards.to(values.dtype), valid, next_valid(valid, segment_ids), gamma)
 
 
-def check_rewards(rewards: Tensor, shape: tuple[int, int], segment_ids: Tensor | None) -> None:
-    """Raise unless the rewards are [batch], or [batch, seq], which packed rows need.
-
-    Examples:
-        >>> check_rewards(torch.ones(2), (2, 5), segment_ids=None)
-        >>> check_rewards(torch.ones(2), (2, 5), segment_ids=torch.ones(2, 5).int())  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        ValueError: rewards has shape [2] and segment_ids is given; packed rows need one reward ...
-    """
-    batch, seq = shape
-    if segment_ids is not None:
-        check_segment_ids(segment_ids, shape)
-    if rewards.ndim == 1 and segment_ids is not None:
-        raise ValueError(
-            f"rewards has shape {list(rewards.shape)} and segment_ids is given; packed rows need one reward "
-            f"per position, {[batch, seq]}: that of an episode stands at its last valid position"
-        )
-    if tuple(rewards.shape) not in {(batch,), (batch, seq)}:
-        raise ValueError(
-            f"rewards has shape {list(rewards.shape)}; needed is [batch] = {[batch]} (paid at the last valid "
-            f"position) or [batch, seq] = {[batch, seq]}"
-        )
-
-
 def td_errors(
     values: Float[Tensor, "batch seq"],
     rewards: Float[Tensor, " batch"] | Float[Tensor, "batch seq"],
@@ -140,7 +116,7 @@ def build_weights(
     The exponent is clamped before the exponential, so a clipped weight has gradient 0 and not inf * 0. NaN at
     a valid position stays NaN.
 
-    Source: Peng et al. 2019 (arXiv 1910.00177), eq. 3 and sec. 4: exponentiated advantages, clipped.
+    Source: Peng et al. 2019 (arXiv 1910.00177), Algorithm 1: exponentials of advantages over a temperature.
 
     Args:
         td_errors: TD errors or other credit, of any shape.
@@ -215,6 +191,9 @@ def compute_td_stats(
     No valid element gives zeros, one gives a standard deviation of 0. Reads from the device: where the host
     must not wait, use `td_stats(moments(...))`, which this wraps.
 
+    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
+    Statistician 37(3).
+
     Args:
         td_errors: TD errors, of any shape.
         mask: non-zero where a position counts; None: everywhere.
@@ -242,6 +221,8 @@ def compute_weight_stats(
 
     over the N valid elements: 1 when all weights are equal (and for one element), 0 when one of many has it
     all, when none is valid, and when all weights are 0. Wraps `weight_stats(moments(...))`.
+
+    Source: Shannon 1948, "A mathematical theory of communication", sec. 6.
 
     Args:
         weights: weights >= 0, of any shape.
