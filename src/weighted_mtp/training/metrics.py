@@ -5,6 +5,7 @@ exactly: the entropy of the weights of eight ranks is the entropy of all of thei
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from weighted_mtp.value_weighting import (
     weight_stats,
 )
 
+_SCALARS = ("input_tokens", "predictions", "lm", "value", "value_count", "clipped", "clippable")
+_PER_HEAD = ("nll", "computed", "weighted_nll", "weight_sum")
 _MOMENTS = ("td", "weight", "reward", "residual")
 
 
@@ -40,9 +43,10 @@ class MetricWindow:
         self.reset()
 
     def reset(self) -> None:
-        """Empties the window."""
-        self._sums: dict[str, Tensor] = {}
-        self._moments: dict[str, Moments] = {}
+        """Empties the window. Its layout is fixed, so that a process without a batch still takes part."""
+        zeros = partial(torch.zeros, dtype=self.dtype, device=self.device)
+        self._sums = {name: zeros(1) for name in _SCALARS} | {name: zeros(self.n_future) for name in _PER_HEAD}
+        self._moments = dict.fromkeys(_MOMENTS, moments(zeros(0)))
 
     def add(
         self,
@@ -76,6 +80,7 @@ class MetricWindow:
         bounds = scheme.clip_bounds()
         if bounds is not None:
             self._add("clipped", clip_fraction(weights, valid, *bounds) * valid.sum())
+            self._add("clippable", valid.sum())
         if signals.values is not None and signals.rewards is not None:
             self._merge("td", moments(signals.td_errors, batch.mask))
             rewards = signals.rewards[:, None].expand_as(signals.values)
@@ -92,36 +97,29 @@ class MetricWindow:
 
         Returns:
             weighted_ce, ce_head_k, value_loss, value_explained_variance, td_*, weight_* as far as they exist, and
-            `objective`, lm_coef * language-model loss + value_coef * value loss.
+            `objective`, lm_coef * language-model loss + value_coef * value loss; nothing for an empty window.
         """
-        if not self._sums:
-            return {}
         flat = torch.cat(
             [s.reshape(-1) for s in self._sums.values()]
             + [torch.stack(list(m)).to(self.dtype) for m in self._moments.values()]
         )
-        ranks = _gather(flat).cpu()
-        sums, merged = self._unpack(ranks)
-        return _named(sums, merged, self.n_future, lm_coef, value_coef)
+        sums, merged = self._unpack(_gather(flat).cpu())
+        return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, lm_coef, value_coef)
 
     def _add(self, name: str, value: Tensor) -> None:
-        value = value.detach().to(self.dtype)
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._sums[name] = self._sums[name] + value.detach().to(self.dtype)
 
     def _merge(self, name: str, new: Moments) -> None:
-        self._moments[name] = merge_moments(self._moments[name], new) if name in self._moments else new
+        self._moments[name] = merge_moments(self._moments[name], new)
 
     def _unpack(self, ranks: Tensor) -> tuple[dict[str, Tensor], dict[str, Moments]]:
         sizes = [s.numel() for s in self._sums.values()] + [len(Moments._fields)] * len(self._moments)
         parts = ranks.split(sizes, dim=1)
         sums = {name: part.sum(0) for name, part in zip(self._sums, parts, strict=False)}
-        merged = {}
-        for name, part in zip(self._moments, parts[len(sums) :], strict=True):
-            per_rank = [Moments(*row.unbind()) for row in part]
-            total = per_rank[0]
-            for other in per_rank[1:]:
-                total = merge_moments(total, other)
-            merged[name] = total
+        merged = {
+            name: merge_moments(*(Moments(*rank.unbind()) for rank in part))
+            for name, part in zip(self._moments, parts[len(sums) :], strict=True)
+        }
         return sums, merged
 
 
@@ -149,14 +147,14 @@ def _named(
     named["weighted_ce"] = _ratio(sums["weighted_nll"].sum(), sums["weight_sum"].sum())
     for k in range(n_future):
         named[f"ce_head_{k}"] = _ratio(sums["nll"][k], sums["computed"][k])
-    if "value" in sums:
+    if sums["value_count"]:
         named["value_loss"] = _ratio(sums["value"].sum(), sums["value_count"].sum())
         named["objective"] += value_coef * named["value_loss"]
-    if "td" in merged:
+    if merged["td"].count:
         named |= {name: float(x) for name, x in td_stats(merged["td"]).items()}
         named["value_explained_variance"] = 1.0 - _ratio(merged["residual"].m2, merged["reward"].m2)
     named |= {name: float(x) for name, x in weight_stats(merged["weight"]).items()}
-    if "clipped" in sums:
-        named["weight_clip_fraction"] = _ratio(sums["clipped"].sum(), sums["predictions"].sum())
+    if sums["clippable"]:
+        named["weight_clip_fraction"] = _ratio(sums["clipped"].sum(), sums["clippable"].sum())
     named["input_tokens"] = float(sums["input_tokens"].sum())
     return named

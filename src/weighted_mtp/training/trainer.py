@@ -152,7 +152,7 @@ class WeightedMTPTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the window's metrics to a training or evaluation entry; this is where the device is waited for."""
-        mode = "train" if "loss" in logs else "eval" if "eval_loss" in logs else None
+        mode = "train" if "loss" in logs else "eval" if "eval_runtime" in logs else None
         if mode is not None:
             self.nonfinite.raise_if_any()
             metrics = self.windows[mode].compute(self.stage.lm_coef, self.stage.value_coef)
@@ -162,7 +162,7 @@ class WeightedMTPTrainer(Trainer):
             if mode == "train":
                 metrics["tokens_per_second"] = tokens / max(time.perf_counter() - self._window_start, 1e-9)
             elif objective is not None:
-                logs["eval_loss"] = objective  # the Trainer's own is a mean of batch means
+                logs["eval_loss"] = objective
             logs.update({prefix + name: value for name, value in metrics.items()})
             self._window_start = time.perf_counter()
         super().log(logs, start_time)
@@ -171,11 +171,22 @@ class WeightedMTPTrainer(Trainer):
 
     def prediction_step(
         self, model: torch.nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[Tensor, None, None]:
-        """The same loss and the same statistics as in training, read only."""
+    ) -> tuple[None, None, None]:
+        """The same loss and the same statistics as in training, read only; the window holds what comes of it.
+
+        The Trainer's own evaluation loss would be a mean of batch means.
+        """
         with torch.no_grad():
-            loss = self.compute_loss(model, self._prepare_inputs(inputs))
-        return loss.detach(), None, None
+            self.compute_loss(model, self._prepare_inputs(inputs))
+        return None, None, None
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Every row once: processes may get different numbers of batches, and no row is repeated to even them out."""
+        evens_out, self.accelerator.even_batches = self.accelerator.even_batches, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.accelerator.even_batches = evens_out
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset = self.train_dataset if train_dataset is None else train_dataset
