@@ -4,7 +4,7 @@ Every metric is made from additive sums and mergeable moments, so that micro-bat
 exactly: the entropy of the weights of eight ranks is the entropy of all of their weights, not a mean of eight.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -56,6 +56,7 @@ class MetricWindow:
         lm: MTPLossOutput,
         counts: BatchCounts,
         scheme: WeightingScheme,
+        head_weights: Sequence[float],
     ) -> None:
         """Adds one micro-batch: predictions, weights and, where the stage has values, TD errors.
 
@@ -66,16 +67,17 @@ class MetricWindow:
             lm: the weighted loss and its sums per head.
             counts: the step's global denominators; `lm.loss` was divided by `counts.predictions`.
             scheme: its clip bounds, if it has them, give the share of clipped weights.
+            head_weights: one per head; the cross-entropy of a head at 0 is not computed, so it is not averaged.
         """
         valid = batch.valid
-        computed = (valid & (weights != 0)).sum((0, 1))
+        computed = _of_read_heads((valid & (weights != 0)).sum((0, 1)), head_weights)
         self._add("input_tokens", batch.attention_mask.sum())
         self._add("predictions", valid.sum())
         self._add("lm", lm.loss.detach() * counts.predictions)
         self._add("nll", lm.ce_per_head * computed)
         self._add("computed", computed)
         self._add("weighted_nll", lm.weighted_ce_per_head * lm.weight_sum)
-        self._add("weight_sum", lm.weight_sum)
+        self._add("weight_sum", _of_read_heads(lm.weight_sum, head_weights))
         self._merge("weight", moments(weights, valid))
         bounds = scheme.clip_bounds()
         if bounds is not None:
@@ -92,19 +94,20 @@ class MetricWindow:
         self._add("value", value_loss.detach() * normalizer)
         self._add("value_count", count)
 
-    def compute(self, lm_coef: float = 1.0, value_coef: float = 0.0) -> dict[str, float]:
+    def compute(self, value_coef: float = 0.0) -> dict[str, float]:
         """Reduces over processes, transfers once, and gives floats under the names of the mission.
 
         Returns:
             weighted_ce, ce_head_k, value_loss, value_explained_variance, td_*, weight_* as far as they exist, and
-            `objective`, lm_coef * language-model loss + value_coef * value loss; nothing for an empty window.
+            `objective`, language-model loss (its coefficient is in the head weights) + value_coef * value loss;
+            nothing for an empty window.
         """
         flat = torch.cat(
             [s.reshape(-1) for s in self._sums.values()]
             + [torch.stack(list(m)).to(self.dtype) for m in self._moments.values()]
         )
         sums, merged = self._unpack(_gather(flat).cpu())
-        return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, lm_coef, value_coef)
+        return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, value_coef)
 
     def _add(self, name: str, value: Tensor) -> None:
         self._sums[name] = self._sums[name] + value.detach().to(self.dtype)
@@ -132,6 +135,12 @@ def _gather(flat: Tensor) -> Tensor:
     return torch.stack(gathered)
 
 
+def _of_read_heads(per_head: Tensor, head_weights: Sequence[float]) -> Tensor:
+    """[n_future], 0 for heads of weight 0; from floats on the host, so without a copy to the device."""
+    entries = zip(per_head.unbind(), head_weights, strict=True)
+    return torch.stack([entry if weight else torch.zeros_like(entry) for entry, weight in entries])
+
+
 def _ratio(numerator: Tensor, denominator: Tensor) -> float:
     return float(numerator / denominator) if float(denominator) else 0.0
 
@@ -140,19 +149,21 @@ def _named(
     sums: Mapping[str, Tensor],
     merged: Mapping[str, Moments],
     n_future: int,
-    lm_coef: float,
     value_coef: float,
 ) -> dict[str, float]:
-    named = {"objective": lm_coef * _ratio(sums["lm"].sum(), sums["predictions"].sum())}
-    named["weighted_ce"] = _ratio(sums["weighted_nll"].sum(), sums["weight_sum"].sum())
+    named = {"objective": _ratio(sums["lm"].sum(), sums["predictions"].sum())}
+    if sums["weight_sum"].any():
+        named["weighted_ce"] = _ratio(sums["weighted_nll"].sum(), sums["weight_sum"].sum())
     for k in range(n_future):
-        named[f"ce_head_{k}"] = _ratio(sums["nll"][k], sums["computed"][k])
+        if sums["computed"][k]:
+            named[f"ce_head_{k}"] = _ratio(sums["nll"][k], sums["computed"][k])
     if sums["value_count"]:
         named["value_loss"] = _ratio(sums["value"].sum(), sums["value_count"].sum())
         named["objective"] += value_coef * named["value_loss"]
     if merged["td"].count:
         named |= {name: float(x) for name, x in td_stats(merged["td"]).items()}
-        named["value_explained_variance"] = 1.0 - _ratio(merged["residual"].m2, merged["reward"].m2)
+        if merged["reward"].m2:  # rewards that are all alike have no variance to explain
+            named["value_explained_variance"] = 1.0 - _ratio(merged["residual"].m2, merged["reward"].m2)
     named |= {name: float(x) for name, x in weight_stats(merged["weight"]).items()}
     if sums["clippable"]:
         named["weight_clip_fraction"] = _ratio(sums["clipped"].sum(), sums["clippable"].sum())

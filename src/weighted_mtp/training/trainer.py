@@ -4,6 +4,7 @@
 processes and interruptions.
 """
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
-from weighted_mtp.data import make_sampler
+from weighted_mtp.data import SAMPLERS, make_sampler
 from weighted_mtp.losses import weighted_mtp_loss
 from weighted_mtp.models import MTPModel, head_warmup
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
@@ -22,6 +23,8 @@ from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
 from weighted_mtp.training.stages import Stage
 from weighted_mtp.value_weighting import WeightingScheme, weigh
+
+logger = logging.getLogger(__name__)
 
 WEIGHTING_FILE = "weighting.pt"
 
@@ -130,7 +133,7 @@ class WeightedMTPTrainer(Trainer):
         counts: BatchCounts, loss: Tensor,
     ) -> None:  # fmt: skip
         window = self.windows["train" if self.model.training else "eval"]
-        window.add(batch, signals, weights, lm, counts, self.scheme)
+        window.add(batch, signals, weights, lm, counts, self.scheme, self._head_weights())
         if value_loss is not None:
             local = BatchCounts.of(batch)
             window.add_value_loss(
@@ -155,7 +158,7 @@ class WeightedMTPTrainer(Trainer):
         mode = "train" if "loss" in logs else "eval" if "eval_runtime" in logs else None
         if mode is not None:
             self.nonfinite.raise_if_any()
-            metrics = self.windows[mode].compute(self.stage.lm_coef, self.stage.value_coef)
+            metrics = self.windows[mode].compute(self.stage.value_coef)
             self.windows[mode].reset()
             tokens, objective = metrics.pop("input_tokens", 0.0), metrics.pop("objective", None)
             prefix = "eval_" if mode == "eval" else ""
@@ -164,10 +167,18 @@ class WeightedMTPTrainer(Trainer):
             elif objective is not None:
                 logs["eval_loss"] = objective
             logs.update({prefix + name: value for name, value in metrics.items()})
+        if mode == "train":
             self._window_start = time.perf_counter()
         super().log(logs, start_time)
 
     # Evaluation, sampling, saving.
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """`Trainer.evaluate`; its time is no training time, so tokens per second leave it out."""
+        started = time.perf_counter()
+        metrics = super().evaluate(*args, **kwargs)
+        self._window_start += time.perf_counter() - started
+        return metrics
 
     def prediction_step(
         self, model: torch.nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
@@ -189,8 +200,23 @@ class WeightedMTPTrainer(Trainer):
             self.accelerator.even_batches = evens_out
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        return make_sampler(self.sampler_name, dataset, self.args.train_batch_size, self.args.seed)
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        name, args, kind = self.sampler_name, self.args, SAMPLERS.get(self.sampler_name)
+        options = {"epochs": self._epochs(dataset)} if kind is not None and "epochs" in kind.options else {}
+        sampler = make_sampler(name, dataset, args.train_batch_size, args.seed, **options)
+        left_out = getattr(sampler, "left_out", 0)
+        if left_out:
+            rows = len(dataset)
+            logger.warning("sampler %s never shows %d of %d rows: no partner of the other label", name, left_out, rows)
+        return sampler
+
+    def _epochs(self, dataset: Any) -> float:
+        """Passes over the rows that the whole training makes."""
+        args = self.args
+        if args.max_steps <= 0:
+            return args.num_train_epochs
+        rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
+        return args.max_steps * rows_per_step / len(dataset)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
