@@ -92,6 +92,14 @@ def test_exponent_is_clamped_so_a_clipped_weight_has_gradient_zero(value):
     close(errors.grad, [0.0, 1 / 0.9])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_clipped_weight_is_the_bound_to_the_last_bit(dtype):
+    for tenths in range(1, 101):
+        bound = tenths / 10
+        assert build_weights(torch.tensor([99.0], dtype=dtype), max_weight=bound) == bound
+        assert build_weights(torch.tensor([-99.0], dtype=dtype), min_weight=bound, max_weight=99.0) == bound
+
+
 @pytest.mark.parametrize("beta", [1e-3, 1e-30, 1e-45, 1e-300, 5e-324])
 @pytest.mark.parametrize("min_weight", [0.0, 0.1])
 def test_tiny_beta_gives_the_bounds_and_gradient_zero(beta, min_weight):

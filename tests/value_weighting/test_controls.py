@@ -137,6 +137,10 @@ def test_control_keeps_and_commits_the_state_of_its_inner_scheme():
     assert scheme.state_dict()["inner.whitener.mean"].item() == pytest.approx(0.3, abs=1e-6)
 
 
+def test_control_requires_a_generator_and_what_its_inner_scheme_requires():
+    assert make_scheme("shuffled", inner="rho1").requires == ("generator", "nll", "reference_nll")
+
+
 def test_control_without_a_generator_is_an_error():
     with pytest.raises(
         ValueError, match=r"reads signals.generator, which is missing; .* source of randomness"

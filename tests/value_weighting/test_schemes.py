@@ -332,7 +332,8 @@ def test_rho1_counts_the_valid_predictions_of_each_head():
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "kept"), [(5, 0.6, 3), (10, 0.1, 1), (1, 0.01, 1), (3, 1.0, 3), (7, 0.5, 4)]
+    ("count", "share", "kept"),
+    [(5, 0.6, 3), (100, 0.6, 60), (50, 0.3, 15), (10, 0.1, 1), (1, 0.01, 1), (3, 1.0, 3), (7, 0.5, 4)],
 )
 def test_share_is_rounded_up_without_floating_point_surprises(count, share, kept):
     scores = torch.rand(1, count, 1)
@@ -340,6 +341,8 @@ def test_share_is_rounded_up_without_floating_point_surprises(count, share, kept
 
 
 def test_top_share_breaks_ties_by_place_and_counts_minus_infinity():
+    ties = torch.ones(1, 4000, 1)
+    assert top_share(ties, ties, 0.5).flatten().tolist() == [1.0] * 2000 + [0.0] * 2000
     scores, valid = torch.full((1, 4, 1), -math.inf), torch.tensor([[[0], [1], [1], [1]]])
     assert top_share(scores, valid, 0.6).flatten().tolist() == [0.0, 1.0, 1.0, 0.0]
 

@@ -52,6 +52,10 @@ def test_nan_stays_nan_and_reaches_no_other_element():
     close(whiten(torch.tensor([1.0, 2.0, 3.0, NAN])), [-1.0, 0.0, 1.0, NAN])
 
 
+def test_nan_is_not_hidden_by_a_constant_rest():
+    close(whiten(torch.tensor([0.1, 0.1, 0.1, NAN])), [0.0, 0.0, 0.0, NAN])
+
+
 def test_scores_are_differentiable_and_masked_garbage_does_not_leak_backward():
     x = torch.tensor([1.0, 2.0, 4.0, NAN], requires_grad=True)
     whiten(x, torch.tensor([1, 1, 1, 0]))[0].backward()

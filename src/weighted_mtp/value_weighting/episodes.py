@@ -98,8 +98,7 @@ def next_valid(
     following = F.pad(own_or_later[:, 1:], (0, 1), value=seq).long()
     if segment_ids is None:
         return following
-    # an id below every id stands for "beyond the row"
-    segment_of_following = F.pad(segment_ids.long(), (0, 1), value=-(2**62)).gather(1, following)
+    segment_of_following = F.pad(segment_ids, (0, 1)).gather(1, following)
     return following.masked_fill(segment_of_following != segment_ids, seq)
 
 

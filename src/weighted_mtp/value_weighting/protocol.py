@@ -191,5 +191,4 @@ def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq
             f"needed is [batch, seq] = {list(signals.mask.shape)} or [batch, seq, n_future] = "
             f"{list(signals.valid.shape)}"
         )
-    # a scheme may have switched gradients on inside
-    return torch.where(signals.valid, weights.detach(), 0.0)
+    return torch.where(signals.valid, weights, 0.0)

@@ -185,28 +185,27 @@ def gapped_reverse_scan(
     valid: Bool[Tensor, "batch seq"],
     segment_ids: Shaped[Tensor, "batch seq"] | None,
 ) -> Float[Tensor, "batch seq"]:
-    """`reverse_scan` that decays once per valid position and stays within a segment.
+    """`reverse_scan` over the valid positions of each segment; `x` is 0 at the others.
 
-        y[t] = x[t] + (decay if valid[t] else 1) * y[t+1]
+        y[t] = sum over u >= t of decay^(number of valid positions in (t, u]) * x[u]
 
-    A position in a gap hands on what comes after it, undiscounted.
+    At a valid t this decays once per valid position; elsewhere the result means nothing.
 
     Examples:
         >>> x, valid = torch.tensor([[1.0, 0.0, 4.0]]), torch.tensor([[True, False, True]])
-        >>> [round(y, 6) for y in gapped_reverse_scan(x, 0.5, valid, None)[0].tolist()]
-        [3.0, 4.0, 4.0]
-        >>> gapped_reverse_scan(x, 0.5, valid, torch.tensor([[1, 1, 2]])).tolist()
-        [[1.0, 0.0, 4.0]]
+        >>> round(gapped_reverse_scan(x, 0.5, valid, None)[0, 0].item(), 6)
+        3.0
+        >>> gapped_reverse_scan(x, 0.5, valid, torch.tensor([[1, 1, 2]]))[0, 0].item()
+        1.0
     """
     if decay == 0:
         return x
     # decay^n from whole counts n: squaring a rounded decay over and over is off by 5e-6 at 0.999
-    log_decay, passed = math.log(decay), valid.cumsum(1).to(x.dtype)
-    before = passed - valid.to(x.dtype)
+    log_decay, rank = math.log(decay), valid.cumsum(1).to(x.dtype)
     distance = 1
     while distance < x.shape[1]:
         left, right = x[:, :-distance], x[:, distance:]
-        power = ((before[:, distance:] - before[:, :-distance]) * log_decay).exp()
+        power = ((rank[:, distance:] - rank[:, :-distance]) * log_decay).exp()
         summed = torch.addcmul(left, power, right)
         if segment_ids is not None:
             # `where`, because 0 * NaN would carry NaN into the episode before

@@ -93,11 +93,10 @@ def td_errors(
         >>> td_errors(values, reward, valid, next_valid(valid), 1.0).tolist()
         [[0.25, 0.5]]
     """
-    # `where`, never a product with the mask: 0 * NaN is NaN, forward and backward
-    values = torch.where(valid, values, 0.0)
     following_values = F.pad(values, (0, 1)).gather(1, following)
     if rewards.ndim == 1:
         rewards = torch.where(following == values.shape[1], rewards[:, None], 0.0)
+    # `where`, never a product with the mask: 0 * NaN is NaN, forward and backward
     return torch.where(valid, rewards + gamma * following_values - values, 0.0)
 
 
@@ -171,13 +170,12 @@ def clipped_exponential(
         >>> clipped_exponential(torch.tensor([0.0, 9.0]), 1.0, 0.1, 5.0, None).tolist()
         [1.0, 5.0]
     """
-    if mask is not None:
-        x = torch.where(mask, x, 0.0)
     # one more than the logarithm of a bound, so that a clipped weight is the bound itself to the last bit;
     # never beyond what the dtype can hold (below, the exponential may become 0)
     largest = math.log(torch.finfo(x.dtype).max)
     highest = min(math.log(max_weight) + 1.0, largest) if max_weight > 0 else 0.0
     lowest = max(math.log(min_weight) - 1.0, -1.25 * largest) if min_weight > 0 else -1.25 * largest
+    # clamp passes no gradient to what it clips, nor to NaN: nothing leaks from under the mask
     exponent = (x / usable_temperature(beta, x.dtype)).clamp(min(lowest, highest), highest)
     weights = exponent.exp().clamp(min_weight, max_weight)
     return weights if mask is None else torch.where(mask, weights, 0.0)
