@@ -1,0 +1,150 @@
+"""Configurations: round trip, defaults, and errors that say what came and what is needed."""
+
+from pathlib import Path
+
+import pytest
+
+from weighted_mtp.training.config import ConfigError, RunConfig
+from weighted_mtp.training.run import load_inputs, make_trainer, train, training_arguments
+
+
+def test_a_configuration_survives_its_flat_form(make_config):
+    config = make_config("verifiable", scheme_options={"beta": 0.3}, critic="dir", n_future=4)
+    assert RunConfig.from_flat(config.to_flat()) == config.__class__.from_flat(config.to_flat())
+    assert RunConfig.from_flat(config.to_flat()).to_flat() == config.to_flat()
+
+
+def test_a_configuration_survives_its_file(make_config):
+    config = make_config("rho1", reference="dir", trainer_args={"adam_beta2": 0.98})
+    config.save()
+    assert RunConfig.load(config.train.output_dir).to_flat() == config.to_flat()
+
+
+@pytest.mark.parametrize(
+    ("stage", "scheme"),
+    [("baseline", "uniform"), ("critic", "uniform"), ("verifiable", "td"), ("rho1", "rho1")],
+)
+def test_a_stage_has_its_own_scheme(make_config, stage, scheme):
+    assert make_config(stage, reference="dir").scheme == scheme
+
+
+WRONG = {
+    "stage": ("sft", "stage is 'sft': give one of baseline, critic, verifiable, rho1"),
+    "n_future": (0, "n_future is 0: give 1"),
+    "max_length": (1, "max_length is 1: give at least 2 tokens"),
+    "gamma": (1.5, r"gamma is 1.5: give a discount in \[0, 1\]"),
+    "value_lam": (-0.1, r"value_lam is -0.1: give a number in \[0, 1\]"),
+    "value_coef": (-1.0, "value_coef is -1.0: give a finite number, 0 or more"),
+    "lm_coef": (float("inf"), "lm_coef is inf: give a finite number, 0 or more"),
+    "learning_rate": (float("nan"), "learning_rate is nan: give a finite number above 0"),
+    "per_device_train_batch_size": (0, "per_device_train_batch_size is 0: give a finite number above 0"),
+    "gradient_accumulation_steps": (0, "gradient_accumulation_steps is 0"),
+    "logging_steps": (0, "logging_steps is 0"),
+    "save_total_limit": (1, "save_total_limit is 1: give 2 or more"),
+    "warmup_steps": (-1, "warmup_steps is -1"),
+    "head_warmup_steps": (-1, "head_warmup_steps is -1"),
+    "output_dir": ("", "output_dir is empty"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_value_out_of_range_is_refused_with_what_is_needed(make_config, name):
+    value, message = WRONG[name]
+    with pytest.raises(ConfigError, match=message):
+        make_config(**{name: value})
+
+
+def test_training_for_no_time_is_refused(make_config):
+    with pytest.raises(ConfigError, match="one must be above 0"):
+        make_config(max_steps=-1, num_train_epochs=0)
+
+
+def test_rho1_without_a_reference_is_refused(make_config):
+    with pytest.raises(ConfigError, match="give --reference DIR"):
+        make_config("rho1")
+
+
+def test_a_critic_of_several_heads_is_refused(make_config):
+    with pytest.raises(ConfigError, match="stage critic has one head, but n_future is 2"):
+        make_config("critic", n_future=2)
+
+
+def test_a_directory_that_holds_no_run_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"run.yaml is not there: give the output_dir of a `wmtp train` run"
+    ):
+        RunConfig.load(tmp_path)
+
+
+def test_right_rows_that_do_not_exist_are_refused(make_config, tmp_path):
+    path = tmp_path / "wrong.jsonl"
+    path.write_text('{"prompt": "7 +3 :", "completion": "1", "label": false}\n')
+    with pytest.raises(ConfigError, match="no row labelled right, so keep: right leaves nothing"):
+        load_inputs(make_config(train_file=str(path), keep="right"))
+
+
+WRONG_SCHEMES = {
+    "td": ("scheme td needs values, but stage baseline supplies only", {}),
+    "column": ("scheme column needs weights", {}),
+    "rho1": ("rho1 for reference_nll", {}),
+    "shuffled": ("scheme shuffled needs values", {}),
+    "unifrom": ("unknown weighting scheme 'unifrom'; nearest is 'uniform'", {}),
+    "no.such.module:Scheme": ("cannot be imported", {}),
+    "uniform": ("its options are: none", {"beta": 1}),
+}
+
+
+@pytest.mark.parametrize("scheme", WRONG_SCHEMES)
+def test_a_scheme_that_cannot_be_had_is_refused(make_config, scheme):
+    message, options = WRONG_SCHEMES[scheme]
+    config = make_config(scheme=scheme, scheme_options=options)
+    with pytest.raises(ConfigError, match=message):
+        make_trainer(config, load_inputs(config), quiet=True)
+
+
+@pytest.mark.parametrize(
+    "options", [{"beta": 0}, {"min_weight": 6}, {"whitening": "emaa"}, {"entropy_floor": 1.0}, {"beta": "a"}]
+)
+def test_a_scheme_option_out_of_range_is_refused(make_config, options):
+    config = make_config("verifiable", scheme_options=options)
+    with pytest.raises(ConfigError, match=f"scheme td: .*{next(iter(options))}"):
+        make_trainer(config, load_inputs(config), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trainer_args": {"adam_beta3": 1}}, "'adam_beta3' of .*; did you mean adam_beta[12]"),
+        ({"trainer_args": {"qqqqq": 1}}, "trainer_args has no field 'qqqqq'"),
+        ({"optim": "adamm"}, "adamm"),
+        ({"lr_scheduler_type": "cosin"}, "cosin"),
+    ],
+)
+def test_an_argument_that_transformers_does_not_know_is_refused(make_config, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        training_arguments(make_config(**settings), evaluates=False)
+
+
+def test_trainer_args_go_before_ours(make_config):
+    args = training_arguments(make_config(trainer_args={"adam_beta2": 0.5, "seed": 9}), evaluates=False)
+    assert (args.adam_beta2, args.seed) == (0.5, 9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_name_or_path": "no/such"}, "no/such"),
+        ({"train_file": "none.jsonl"}, "none.jsonl"),
+        ({"eval_file": "none.jsonl"}, "none.jsonl"),
+    ],
+)
+def test_a_missing_file_is_named_and_nothing_is_written(make_config, settings, message):
+    config = make_config(**settings)
+    with pytest.raises((ValueError, OSError), match=message):
+        train(config)
+    assert not Path(config.train.output_dir).exists()
+
+
+def test_a_sampler_that_does_not_exist_is_refused_with_the_choices(prepare):
+    with pytest.raises(ValueError, match="no sampler 'curiculum': curriculum"):
+        prepare(sampler="curiculum").fit()
