@@ -29,11 +29,12 @@ def model(critic_dir) -> MTPModel:
 def test_the_published_hand_over_runs_on_our_model(model, batch):
     """trunk_forward and full_forward -> TD errors -> weights -> (ce * weights).mean(), as published.
 
-    The published loss is a plain mean over every position of every head: positions without a target (prompt,
-    padding, beyond the end) add 0 to the sum and 1 to the count, so the loss shrinks as rows get padding, and a
-    batch differs from its micro-batches. `weighted_mtp_loss` has the same numerator and divides it by the number
-    of valid predictions, counted over all micro-batches and processes before the first backward pass. On one
-    batch the two differ by the share of positions that have a target, so their gradients have one direction.
+    The published loss is a plain mean over every position of every head: positions without a target
+    (prompt, padding, beyond the end) add 0 to the sum and 1 to the count, so the loss shrinks as rows get
+    padding, and a batch differs from its micro-batches. `weighted_mtp_loss` has the same numerator and
+    divides it by the number of valid predictions, counted over all micro-batches and processes before the
+    first backward pass. On one batch the two differ by the share of positions that have a target, so their
+    gradients have one direction.
     """
     trunk = model.trunk_forward(batch.input_ids, batch.attention_mask)
     td_errors = compute_td_errors(trunk["values"].detach(), batch.rewards, batch.attention_mask)

@@ -154,3 +154,25 @@ def test_a_frozen_trunk_logs_no_cross_entropy(train):
     entry = train("critic", freeze_trunk=True).state.log_history[0]
     assert "value_loss" in entry
     assert not {"weighted_ce", "ce_head_0"} & entry.keys()
+
+
+def test_the_best_model_and_not_the_last_is_kept_where_that_is_asked_for(prepare, rows):
+    """A learning rate that ruins the model: the best evaluation is not the last."""
+    run = prepare(
+        "verifiable",
+        n_future=2,
+        scheme_options={"whitening": "ema"},
+        eval_file=str(rows["eval"]),
+        eval_steps=1,
+        save_steps=1,
+        learning_rate=0.3,
+        lr_scheduler_type="constant",
+        max_steps=3,
+        trainer_args={"load_best_model_at_end": True, "save_total_limit": 5},
+    )
+    trainer = run.fit()
+    losses = {entry["step"]: entry["eval_loss"] for entry in evaluations(trainer)[:-1] if entry["step"]}
+    best = min(losses, key=losses.__getitem__)
+    assert best < 3
+    assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{best}")
+    assert evaluations(trainer)[-1]["eval_loss"] == pytest.approx(losses[best], rel=1e-5)

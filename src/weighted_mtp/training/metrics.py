@@ -46,7 +46,7 @@ class MetricWindow:
         """Empties the window. Its layout is fixed, so that a process without a batch still takes part."""
         zeros = partial(torch.zeros, dtype=self.dtype, device=self.device)
         self._sums = {name: zeros(1) for name in _SCALARS} | {name: zeros(self.n_future) for name in _PER_HEAD}
-        self._moments = dict.fromkeys(_MOMENTS, moments(zeros(0)))
+        self._moments: dict[str, Moments] = {name: moments(zeros(0)) for name in _MOMENTS}
 
     def add(
         self,

@@ -10,6 +10,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ class Stage:
 
     def _known(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
-    ) -> dict[str, Tensor | None]:
+    ) -> dict[str, Any]:
         """The stage's own signals; pre-scored values of the data are passed on."""
         return {"values": batch.values}
 
@@ -88,7 +89,7 @@ class ValueStage(Stage):
 
     def _known(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
-    ) -> dict[str, Tensor | None]:
+    ) -> dict[str, Any]:
         if batch.values is not None:
             values = batch.values
         elif self.critic is not None:
@@ -141,7 +142,7 @@ class Rho1Stage(Stage):
 
     def _known(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
-    ) -> dict[str, Tensor | None]:
+    ) -> dict[str, Any]:
         nll = mtp_nll(outputs["hidden_states"], targets=batch.targets, **model.output_head())
         return {"values": batch.values, "nll": nll, "reference_nll": self._reference_nll(batch)}
 

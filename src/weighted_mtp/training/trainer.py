@@ -146,11 +146,11 @@ class WeightedMTPTrainer(Trainer):
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if isinstance(norm, torch.Tensor):
+        # A gradient scaler (float16) overflows in the course of business, and skips such an update by itself.
+        if isinstance(norm, torch.Tensor) and self.accelerator.scaler is None:
             self.nonfinite.observe_gradient(self.state.global_step, norm)
-            if self.accelerator.scaler is None:  # a gradient scaler skips by itself
-                optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-                skip_update(optimizer, self.nonfinite.step_is_bad)
+            optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+            skip_update(optimizer, self.nonfinite.step_is_bad)
         return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -239,6 +239,11 @@ class WeightedMTPTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         self.model.load_weights(resume_from_checkpoint)
         self.load_weighting(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        # The Trainer would look for our tensors under other names, find none, and keep the last model.
+        assert self.state.best_model_checkpoint is not None
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def load_weighting(self, folder: str | Path) -> None:
         """Takes over the scheme's statistics that a run saved beside its model."""
