@@ -136,15 +136,18 @@ def test_trainer_args_go_before_ours(make_config):
         ({"model_name_or_path": "no/such"}, "no/such"),
         ({"train_file": "none.jsonl"}, "none.jsonl"),
         ({"eval_file": "none.jsonl"}, "none.jsonl"),
+        ({"scheme": "tdd"}, "tdd"),
+        ({"trainer_args": {"qqqqq": 1}}, "qqqqq"),
+        ({"sampler": "curiculum"}, "no sampler 'curiculum': curriculum"),
+        ({"sampler": "pairs", "per_device_train_batch_size": 3}, "needs an even one"),
+        (
+            {"sampler": "balanced", "keep": "right"},
+            "rows are right: BalancedSampler needs right and wrong ones",
+        ),
     ],
 )
-def test_a_missing_file_is_named_and_nothing_is_written(make_config, settings, message):
+def test_a_mistake_is_named_before_anything_is_written(make_config, settings, message):
     config = make_config(**settings)
     with pytest.raises((ValueError, OSError), match=message):
         train(config)
     assert not Path(config.train.output_dir).exists()
-
-
-def test_a_sampler_that_does_not_exist_is_refused_with_the_choices(prepare):
-    with pytest.raises(ValueError, match="no sampler 'curiculum': curriculum"):
-        prepare(sampler="curiculum").fit()

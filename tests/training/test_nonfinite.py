@@ -164,3 +164,12 @@ def test_a_finite_run_raises_nothing():
     record.observe(0, torch.tensor(1.0), torch.tensor([True, True]), torch.tensor([1, 2]))
     record.observe_gradient(0, torch.tensor(3.0))
     record.raise_if_any()
+
+
+def test_the_first_bad_step_stays_on_record_when_a_second_one_comes():
+    record = NonFiniteRecord(1, torch.device("cpu"))
+    for step, row in ((2, 5), (4, 8)):
+        record.begin_step()
+        record.observe(step, torch.tensor(torch.nan), torch.tensor([False]), torch.tensor([row]))
+    with pytest.raises(NonFiniteError, match=r"optimizer step 3 \(rows 5 of"):
+        record.raise_if_any()

@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
+from weighted_mtp.data import CompletionCollator, load_rows, make_sampler, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.callbacks import CompactProgress, InterruptCallback
 from weighted_mtp.training.checkpoints import resolve_resume
@@ -51,8 +51,8 @@ def train(config: RunConfig, resume: str | None = None) -> Path:
     for sentence in passed_over:
         logger.warning(sentence)
     inputs = load_inputs(config)
-    config.save()
     trainer = make_trainer(config, inputs)
+    config.save()
     fit(trainer, config, checkpoint)
     return Path(config.train.output_dir)
 
@@ -206,6 +206,8 @@ def make_trainer(
 ) -> WeightedMTPTrainer:
     """The Trainer of a run, with MLflow, progress and interrupts attached."""
     columns = list(inputs.train_dataset.column_names)
+    # Made again when training starts; here so that rows it cannot order are told before anything is written.
+    make_sampler(config.data.sampler, inputs.train_dataset, config.train.per_device_train_batch_size)
     trainer = WeightedMTPTrainer(
         model=inputs.model,
         stage=inputs.stage,
