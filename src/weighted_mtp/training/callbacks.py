@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
@@ -101,8 +102,8 @@ class CompactProgress(ProgressCallback):
         **kwargs: Any,
     ) -> None:
         """Writes the few numbers that one watches; MLflow has the rest."""
-        if not state.is_world_process_zero or self.training_bar is None or not logs:
+        if not state.is_world_process_zero or not logs:
             return
         shown = [f"{name} {logs[name]:.4g}" for name in self.SHOWN if name in logs]
         if shown:
-            self.training_bar.write(f"step {state.global_step:>6}  " + "  ".join(shown))
+            tqdm.write(f"step {state.global_step:>6}  " + "  ".join(shown))

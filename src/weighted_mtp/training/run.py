@@ -172,6 +172,7 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
     settings: dict[str, Any] = own | {
         "eval_strategy": "steps" if evaluates and config.train.eval_steps else "no",
         "eval_steps": config.train.eval_steps or None,
+        "eval_on_start": evaluates,  # a curve needs its first point
         "save_strategy": "steps" if config.train.save_steps else "no",
         "save_steps": config.train.save_steps or 500,
         "logging_nan_inf_filter": False,
