@@ -28,9 +28,10 @@ TEXT = {
         "mtp_td_beta0.3": "TD errors, beta 0.3, four heads",
         "note": (
             "A made task ({share} of the training completions are right), {draws}, {prompts} unseen test "
-            "prompts a draw, {steps} optimizer steps an arm ({critic} for the critic, which the TD arms spend "
-            "on top). Mean ± standard deviation over draws; differences in points with 95 % intervals, paired "
-            "by draw; a dash where there is one draw. Arms with four heads are compared with mtp_uniform. "
+            "prompts a draw, {steps} optimizer steps an arm ({critic} for the critic, which the TD arms "
+            "spend on top). Mean ± standard deviation over draws; differences in points with 95 % "
+            "intervals, paired by draw; a dash where there is one draw. Arms with four heads are compared "
+            "with mtp_uniform. "
             "{date}; {versions}; Python {python}; {machine}; {minutes} minutes in all."
         ),
         "draws": lambda n: "1 draw" if n == 1 else f"{n} draws",
@@ -49,8 +50,8 @@ TEXT = {
         "mtp_td_beta0.3": "TD 오차, beta 0.3, 헤드 4개",
         "note": (
             "인공 과제(학습 응답의 {share}가 정답), {draws}, 시드마다 처음 보는 시험 프롬프트 {prompts}개, "
-            "실험군마다 옵티마이저 {steps}스텝(critic은 {critic}스텝이며 TD 실험군은 이만큼 더 "
-            "씁니다). 평균 ± 시드 간 표준편차. 차이는 퍼센트포인트와 시드별로 짝지은 95 % 구간이며, 시드가 하나면 "
+            "실험군마다 옵티마이저 {steps}스텝(critic은 {critic}스텝이며 TD 실험군은 이만큼 더 씁니다). "
+            "평균 ± 시드 간 표준편차. 차이는 퍼센트포인트와 시드별로 짝지은 95 % 구간이며, 시드가 하나면 "
             "구간 대신 줄표를 씁니다. 헤드 4개 실험군은 mtp_uniform과 비교합니다. "
             "{date}; {versions}; Python {python}; {machine}; 전체 {minutes}분."
         ),

@@ -1,4 +1,4 @@
-"""The documentation runs: blocks print what they say, commands parse, links lead somewhere, tables are true."""
+"""The documentation runs: blocks print what they say, commands parse, links lead on, tables are true."""
 
 import inspect
 import re
