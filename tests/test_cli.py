@@ -110,14 +110,18 @@ def test_a_missing_training_file_is_named(capsys, config_file, tmp_path):
 
 
 def test_a_missing_model_is_named_and_nothing_is_downloaded(capsys, config_file):
-    status, err = run(capsys, "train", "baseline", "--config", change(config_file, model_name_or_path="no/such"))
+    status, err = run(
+        capsys, "train", "baseline", "--config", change(config_file, model_name_or_path="no/such")
+    )
     assert status == 2
     assert_one_line(err, "no/such")
 
 
 def test_a_malformed_row_is_named_by_file_and_line(capsys, config_file, tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"prompt": "7 +3 :", "completion": "0", "label": True}) + '\n{"prompt": "7 +3 :"}\n')
+    rows.write_text(
+        json.dumps({"prompt": "7 +3 :", "completion": "0", "label": True}) + '\n{"prompt": "7 +3 :"}\n'
+    )
     status, err = run(capsys, "train", "baseline", "--config", change(config_file, train_file=str(rows)))
     assert status == 2
     assert_one_line(err, "rows.jsonl:2")

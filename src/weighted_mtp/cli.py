@@ -115,7 +115,9 @@ def _train(words: list[str]) -> int:
         raise UsageError(_unknown("stage", stage, STAGES))
     parsed = _parse_config(_train_parser(stage), rest)
     if parsed["stage"] != stage:
-        raise UsageError(f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`")
+        raise UsageError(
+            f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`"
+        )
     config = RunConfig.from_flat({key: value for key, value in parsed.items() if key not in NOT_IN_CONFIG})
     _quiet_libraries()
     from weighted_mtp.training.run import Interrupted, NonFiniteError, train
@@ -127,7 +129,8 @@ def _train(words: list[str]) -> int:
         return 130
     except NonFiniteError as error:
         return _fail(str(error), status=1)
-    print(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
+    if os.environ.get("RANK", "0") == "0":
+        print(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
     return 0
 
 
@@ -136,7 +139,9 @@ def _train(words: list[str]) -> int:
 
 def _demo(words: list[str]) -> int:
     parser = Parser(prog=f"{PROGRAM} demo", description=COMMANDS["demo"])
-    parser.add_argument("--out", type=str, default="demo", help="Output directory; finished arms there are kept.")
+    parser.add_argument(
+        "--out", type=str, default="demo", help="Output directory; finished arms there are kept."
+    )
     parser.add_argument("--seeds", type=int, default=3, help="Draws of data, initialisation and batch order.")
     parsed = parser.parse_args(words)
     if parsed.seeds < 1:
@@ -197,7 +202,12 @@ def _train_parser(stage: str) -> Parser:
 
 
 def _parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
-    known = ["config", "resume", "stage", *(f.name for part in RunConfig.PARTS.values() for f in fields(part))]
+    known = [
+        "config",
+        "resume",
+        "stage",
+        *(f.name for part in RunConfig.PARTS.values() for f in fields(part)),
+    ]
     _check_flags(words, known)
     _check_file(words, known)
     parsed = parser.parse_args(words)
@@ -254,7 +264,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     logging.basicConfig(level=logging.WARNING, format=f"{PROGRAM}: %(message)s")
-    for noisy in ("mlflow", "alembic", "torch.distributed"):
+    for noisy in ("mlflow", "alembic", "torch.distributed", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     from transformers.utils import logging as transformers_logging

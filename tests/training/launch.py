@@ -7,6 +7,7 @@ import argparse
 import os
 import signal
 import sys
+from pathlib import Path
 
 import torch
 import yaml
@@ -37,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     _quiet_libraries()
-    config = RunConfig.from_flat(yaml.safe_load(open(options.config)))
+    config = RunConfig.from_flat(yaml.safe_load(Path(options.config).read_text()))
     accidents: list[TrainerCallback] = []
     if options.kill_at:
         accidents.append(Accident(options.kill_at, signal.SIGKILL))

@@ -1,0 +1,1 @@
+"""Decoding, accuracy and intervals: what a comparison of runs may claim."""

@@ -41,7 +41,9 @@ def decode(
             input_ids=ids,
             attention_mask=encoded["attention_mask"].to(model_device),
             max_new_tokens=max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id
+            if tokenizer.pad_token_id is not None
+            else tokenizer.eos_token_id,
             **sampling,
         )
         completions += tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)

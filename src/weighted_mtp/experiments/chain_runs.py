@@ -1,6 +1,7 @@
 """One draw of the made task: rows on disk, one shared initialisation, and every arm by the project's own stages."""
 
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -116,37 +117,45 @@ class Draw:
         Returns:
             setting, arm, seed, accuracy (share of test prompts solved by greedy decoding), curves, and weights.
         """
-        result_file = self.root / arm.name / "result.json"
+        folder = self.root / arm.name
+        result_file = folder / "result.json"
         if result_file.exists():
             result = json.loads(result_file.read_text())
             if result["budget"] == asdict(self.budget):
                 return result
-        started = time.process_time()
+        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted arm left
+        started, cpu_started = time.perf_counter(), time.process_time()
+        result = self._train(arm, callbacks or [])
+        result |= {
+            "budget": asdict(self.budget),
+            "seconds": round(time.perf_counter() - started, 1),
+            "cpu_seconds": round(time.process_time() - cpu_started, 1),
+        }
+        result_file.write_text(json.dumps(result))
+        return result
+
+    def _train(self, arm: Arm, callbacks: list[TrainerCallback]) -> dict[str, Any]:
         config = self.config(arm)
         config.save()
         inputs = self._inputs(config)
         curve = AccuracyCurve(self, every=max(1, config.train.max_steps // 6))
         tags = {"arm": arm.name, "seed": str(self.seed), "setting": self.task.name}
         watched = [] if arm.stage == "critic" else [curve]
-        trainer = make_trainer(config, inputs, quiet=True, callbacks=[*watched, *(callbacks or [])], tags=tags)
+        trainer = make_trainer(config, inputs, quiet=True, callbacks=[*watched, *callbacks], tags=tags)
         fit(trainer, config)
         history = [entry for entry in trainer.state.log_history if "loss" in entry]
         shown = inputs.train_dataset.select(range(min(512, len(inputs.train_dataset))))
-        result = {
+        return {
             "setting": self.task.name,
             "arm": arm.name,
             "seed": self.seed,
             "accuracy": None if arm.stage == "critic" else self.accuracy(inputs.model),
             "steps": config.train.max_steps,
             "train_rows": len(inputs.train_dataset),
-            "cpu_seconds": round(time.process_time() - started, 1),
             "curve": {"steps": curve.steps, "accuracy": curve.values},
-            "log": {k: [e[k] for e in history] for k in ("step", "loss", "ce_head_0", "weight_mean", "weight_std")},
+            "log": {k: [e[k] for e in history] for k in ("step", "ce_head_0")},
             "weights": collect_weights(trainer, shown, self.tokenizer, arm.name),
-            "budget": asdict(self.budget),
         }
-        result_file.write_text(json.dumps(result))
-        return result
 
     def views(self, arm: Arm, rows: list[int]) -> list[dict[str, Any]]:
         """Token views of some training rows under a trained arm's weights."""
@@ -200,7 +209,7 @@ def tiny_llama(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
         initializer_range=0.1,
         tie_word_embeddings=False,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.convert_tokens_to_ids(tokenizer.eos_token),
+        pad_token_id=tokenizer.convert_tokens_to_ids(tokenizer.pad_token),
     )
     return LlamaForCausalLM(config)

@@ -25,22 +25,33 @@ def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, c
     """
     saved = RunConfig.load(run_dir)
     if not (run_dir / "config.json").exists():
-        raise ConfigError(f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)")
+        raise ConfigError(
+            f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
+        )
     config = replace(saved, model=replace(saved.model, model_name_or_path=str(run_dir)))
     inputs = load_inputs(config)
     trainer = make_trainer(config, inputs, quiet=True)
     trainer.load_weighting(run_dir)
-    chosen = rows if rows is not None else _choose(inputs.train_dataset["reward"], count, label)
-    outside = [row for row in chosen if not 0 <= row < len(inputs.train_dataset)]
-    if outside:
-        raise ConfigError(f"row {outside[0]} is not there: the run has rows 0 to {len(inputs.train_dataset) - 1}")
-    views = view_tokens(trainer, inputs.train_dataset.select(chosen), inputs.tokenizer, run_dir.name)
+    dataset = inputs.train_dataset
+    chosen = _choose(dataset["reward"], count, label) if rows is None else _find(dataset["row_id"], rows)
+    views = view_tokens(trainer, dataset.select(chosen), inputs.tokenizer, run_dir.name)
     print_tokens(console, views)  # pyright: ignore[reportArgumentType]
 
 
 def _choose(rewards: list[float], count: int, label: str) -> list[int]:
     wanted = {"right": (True,), "wrong": (False,), "any": (True, False)}[label]
     return [i for i, reward in enumerate(rewards) if (reward > 0.5) in wanted][:count]
+
+
+def _find(row_ids: list[int], wanted: list[int]) -> list[int]:
+    """Positions of rows by the number that errors name them by; dropped rows have none."""
+    position = {row_id: i for i, row_id in enumerate(row_ids)}
+    missing = [row for row in wanted if row not in position]
+    if missing:
+        raise ConfigError(
+            f"row {missing[0]} is not there: the run trained on {len(row_ids)} rows, up to {max(row_ids)}"
+        )
+    return [position[row] for row in wanted]
 
 
 def generate_text(model_dir: str, prompt: str, max_new_tokens: int, temperature: float) -> str:

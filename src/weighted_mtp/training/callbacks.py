@@ -12,7 +12,7 @@ from transformers.trainer_callback import ProgressCallback
 
 
 class StepCallback(TrainerCallback):
-    """Ends each optimizer step for the weighting scheme, and checks once what the model was wrapped in."""
+    """Ends each optimizer step for the weighting scheme, logs the last one, and checks how the model was wrapped."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
@@ -30,6 +30,13 @@ class StepCallback(TrainerCallback):
                 f"fsdp was asked for, but the model was wrapped as {type(self.trainer.model_wrapped).__name__} and is "
                 "not sharded: run on an accelerator that supports FSDP, or remove fsdp from trainer_args"
             )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Logs the last step too: the steps since the last full window would be lost."""
+        if state.global_step >= state.max_steps:
+            control.should_log = True
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -91,7 +98,16 @@ class InterruptCallback(TrainerCallback):
 class CompactProgress(ProgressCallback):
     """The Trainer's progress bar, with one short line per log entry instead of a dictionary."""
 
-    SHOWN = ("loss", "eval_loss", "ce_head_0", "eval_ce_head_0", "value_loss", "weight_mean", "grad_norm", "learning_rate")
+    SHOWN = (
+        "loss",
+        "eval_loss",
+        "ce_head_0",
+        "eval_ce_head_0",
+        "value_loss",
+        "weight_mean",
+        "grad_norm",
+        "learning_rate",
+    )
 
     def on_log(
         self,

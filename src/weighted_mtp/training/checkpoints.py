@@ -87,7 +87,8 @@ def resolve_resume(resume: str | None, output_dir: str | Path) -> tuple[Path | N
         reason = why_incomplete(resume)
         if reason is not None:
             raise CheckpointError(
-                f"cannot resume from {resume}: {reason}. Give a complete checkpoint, or --resume auto for the newest one"
+                f"cannot resume from {resume}: {reason}. Give a complete checkpoint, or --resume auto "
+                "for the newest one"
             )
         return Path(resume), []
     if list_checkpoints(output_dir) or (Path(output_dir) / "config.json").exists():

@@ -177,7 +177,9 @@ class TrainConfig:
             "learning_rate",
             "logging_steps",
         )
-        _require_at_least_zero(self, "weight_decay", "warmup_steps", "max_grad_norm", "eval_steps", "save_steps")
+        _require_at_least_zero(
+            self, "weight_decay", "warmup_steps", "max_grad_norm", "eval_steps", "save_steps"
+        )
         _require(
             self.save_total_limit >= 2,
             f"save_total_limit is {self.save_total_limit}: give 2 or more, since a kill during a save leaves "

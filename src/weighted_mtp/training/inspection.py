@@ -11,7 +11,9 @@ from weighted_mtp.value_weighting import weigh
 
 
 @torch.no_grad()
-def view_tokens(trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str) -> list[dict[str, Any]]:
+def view_tokens(
+    trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str
+) -> list[dict[str, Any]]:
     """One record a row: the completion's tokens, and what each counts for the next-token head.
 
     Args:

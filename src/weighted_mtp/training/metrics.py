@@ -45,7 +45,9 @@ class MetricWindow:
     def reset(self) -> None:
         """Empties the window. Its layout is fixed, so that a process without a batch still takes part."""
         zeros = partial(torch.zeros, dtype=self.dtype, device=self.device)
-        self._sums = {name: zeros(1) for name in _SCALARS} | {name: zeros(self.n_future) for name in _PER_HEAD}
+        self._sums = {name: zeros(1) for name in _SCALARS} | {
+            name: zeros(self.n_future) for name in _PER_HEAD
+        }
         self._moments: dict[str, Moments] = {name: moments(zeros(0)) for name in _MOMENTS}
 
     def add(

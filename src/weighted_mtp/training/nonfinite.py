@@ -60,7 +60,11 @@ class NonFiniteRecord:
         if step < 0:
             return
         named = [str(row) for row in rows if row >= 0]
-        where = f"rows {', '.join(named)} of the training data" if named else "rows of another process, or a gradient"
+        where = (
+            f"rows {', '.join(named)} of the training data"
+            if named
+            else "rows of another process, or a gradient"
+        )
         raise NonFiniteError(
             f"the loss or its gradient is not finite at optimizer step {step + 1} ({where}). No update was made from "
             "that step on a broken gradient and nothing broken was saved; the last complete checkpoint is intact. "

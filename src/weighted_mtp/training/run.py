@@ -77,10 +77,6 @@ def load_dataset(
     rows, report = load_rows(path, on_bad_row=config.data.on_bad_row)
     if report.kept < report.read:
         logger.warning("%s", report.summary())
-    if keep == "right":
-        rows = [row for row in rows if row["label"]]
-        if not rows:
-            raise ConfigError(f"{path} has no row labelled right, so keep: right leaves nothing to train on")
     dataset, tokenized = tokenize_rows(
         rows, tokenizer, max_length=config.data.max_length, on_bad_row=config.data.on_bad_row
     )
@@ -88,7 +84,15 @@ def load_dataset(
         logging.INFO if tokenized.kept == len(rows) and not tokenized.truncated else logging.WARNING,
         "%s: %s", path, tokenized.summary(),
     )  # fmt: skip
-    return dataset
+    return dataset if keep == "all" else _only_right(dataset, path)
+
+
+def _only_right(dataset: Dataset, path: str) -> Dataset:
+    """Rows labelled right, under the numbers that they have among all rows."""
+    right = [i for i, reward in enumerate(dataset["reward"]) if reward > 0.5]
+    if not right:
+        raise ConfigError(f"{path} has no row labelled right, so keep: right leaves nothing to train on")
+    return dataset.select(right)
 
 
 def load_model(config: RunConfig, stage: Stage) -> MTPModel:
@@ -116,7 +120,9 @@ def load_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
     if config.stage == "rho1":
         assert config.reference.reference is not None, "checked by RunConfig"
         _require_same_tokenizer(config.reference.reference, tokenizer, "reference")
-        return Rho1Stage(gamma=gamma, reference=_load_frozen(config, config.reference.reference, n_future=None))
+        return Rho1Stage(
+            gamma=gamma, reference=_load_frozen(config, config.reference.reference, n_future=None)
+        )
     value = {"gamma": gamma, "value_objective": critic.value_loss, "lam": critic.value_lam}
     if config.stage == "critic":
         lm_coef = 0.0 if critic.freeze_trunk else critic.lm_coef
@@ -138,8 +144,8 @@ def _require_same_tokenizer(path: str, tokenizer: PreTrainedTokenizerBase, role:
     other = load_tokenizer(path)
     if other.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(
-            f"the {role} {path} has another tokenizer ({len(other)} tokens, the model's has {len(tokenizer)}): token by "
-            f"token they cannot be compared; give a {role} that was made from the same base model"
+            f"the {role} {path} has another tokenizer ({len(other)} tokens, the model's has {len(tokenizer)}): token "
+            f"by token they cannot be compared; give a {role} that was made from the same base model"
         )
 
 
@@ -192,7 +198,9 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
         raise ConfigError(str(error).splitlines()[0]) from None
     # One process drives one device: several GPUs in one process (DataParallel) cannot split our batches.
     if args.n_gpu > 1:
-        logger.warning("%d GPUs are visible and one is used; start one process per GPU with torchrun", args.n_gpu)
+        logger.warning(
+            "%d GPUs are visible and one is used; start one process per GPU with torchrun", args.n_gpu
+        )
         args._n_gpu = 1
     return args
 

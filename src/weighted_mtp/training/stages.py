@@ -65,9 +65,7 @@ class Stage:
         """The count that the value loss is divided by."""
         return counts.positions
 
-    def _known(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
-    ) -> dict[str, Any]:
+    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         """The stage's own signals; pre-scored values of the data are passed on."""
         return {"values": batch.values}
 
@@ -87,14 +85,14 @@ class ValueStage(Stage):
     lam: float = 0.95
     supplies: tuple[str, ...] = ("rewards", "generator", "values")
 
-    def _known(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
-    ) -> dict[str, Any]:
+    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         if batch.values is not None:
             values = batch.values
         elif self.critic is not None:
             with torch.no_grad():
-                values = self.critic.trunk_forward(batch.input_ids, batch.attention_mask)["values"].squeeze(-1)
+                values = self.critic.trunk_forward(batch.input_ids, batch.attention_mask)["values"].squeeze(
+                    -1
+                )
         else:
             values = outputs["values"].detach().squeeze(-1)
         return {"values": values}
@@ -140,9 +138,7 @@ class Rho1Stage(Stage):
     reference: MTPModel | None = None
     supplies: tuple[str, ...] = ("rewards", "generator", "nll", "reference_nll")
 
-    def _known(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
-    ) -> dict[str, Any]:
+    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         nll = mtp_nll(outputs["hidden_states"], targets=batch.targets, **model.output_head())
         return {"values": batch.values, "nll": nll, "reference_nll": self._reference_nll(batch)}
 

@@ -89,7 +89,9 @@ class MLflowLogger(TrainerCallback):
         run_file = Path(self.config.train.output_dir) / "mlflow_run_id.txt"
         if run_file.is_file() and self._reopen(run_file.read_text().strip()):
             return
-        name = self.config.tracking.run_name or f"{self.config.stage}-{Path(self.config.train.output_dir).name}"
+        name = (
+            self.config.tracking.run_name or f"{self.config.stage}-{Path(self.config.train.output_dir).name}"
+        )
         run = self._client.create_run(self._experiment_id(), run_name=name, tags=self.tags)
         self._run_id = run.info.run_id
         self._log_config()

@@ -120,7 +120,9 @@ class WeightedMTPTrainer(Trainer):
         self.nonfinite.begin_step()
         if not batch_samples:
             return None
-        parts = [BatchCounts.of(TokenBatch.from_inputs(inputs, self.model.n_future)) for inputs in batch_samples]
+        parts = [
+            BatchCounts.of(TokenBatch.from_inputs(inputs, self.model.n_future)) for inputs in batch_samples
+        ]
         total = BatchCounts.total(parts).stacked().to(device)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(total)
@@ -181,7 +183,11 @@ class WeightedMTPTrainer(Trainer):
         return metrics
 
     def prediction_step(
-        self, model: torch.nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: Any = None,
     ) -> tuple[None, None, None]:
         """The same loss and the same statistics as in training, read only; the window holds what comes of it.
 
@@ -207,7 +213,9 @@ class WeightedMTPTrainer(Trainer):
         left_out = getattr(sampler, "left_out", 0)
         if left_out:
             rows = len(dataset)
-            logger.warning("sampler %s never shows %d of %d rows: no partner of the other label", name, left_out, rows)
+            logger.warning(
+                "sampler %s never shows %d of %d rows: no partner of the other label", name, left_out, rows
+            )
         return sampler
 
     def _epochs(self, dataset: Any) -> float:
@@ -215,7 +223,9 @@ class WeightedMTPTrainer(Trainer):
         args = self.args
         if args.max_steps <= 0:
             return args.num_train_epochs
-        rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
+        rows_per_step = (
+            args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
+        )
         return args.max_steps * rows_per_step / len(dataset)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
@@ -236,7 +246,9 @@ class WeightedMTPTrainer(Trainer):
         if self.args.should_save:
             mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
         self.model.load_weights(resume_from_checkpoint)
         self.load_weighting(resume_from_checkpoint)
 
