@@ -1,4 +1,4 @@
-"""How benchmarks measure: CPU time of interleaved runs, peak memory of fresh processes, files with provenance.
+"""How benchmarks measure: CPU time of interleaved runs, peak memory, results with provenance.
 
 Other work shares the machine, so time is CPU time of this process on one thread; candidates take turns, and a
 ratio is the median of the ratios within each turn. Nothing here is imported by the package.
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def cpu_times(candidates: dict[str, Callable[[], Any]], turns: int = 9) -> dict[str, list[float]]:
-    """Seconds of CPU per candidate and turn; every turn runs each candidate once, after one turn to warm up."""
+    """Seconds of CPU per candidate and turn; a turn runs each candidate once; the first does not count."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(turns + 1):
         for name, function in candidates.items():
