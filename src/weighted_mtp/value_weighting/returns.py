@@ -1,13 +1,12 @@
 """Generalised advantages and lambda-returns: one reverse scan, no loop over tokens."""
 
-import math
-
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
 from weighted_mtp.value_weighting.episodes import next_valid, valid_positions
+from weighted_mtp.value_weighting.reverse_scan import reverse_scan, segmented_reverse_scan
 from weighted_mtp.value_weighting.td_weighting import td_errors
 from weighted_mtp.value_weighting.validation import (
     check_number,
@@ -70,10 +69,12 @@ def compute_gae(
     rewards = rewards.to(values.dtype)
     if values.numel() == 0:
         return torch.zeros_like(values)
-    if mask is None and segment_ids is None:
-        return dense_gae(values, rewards, gamma, lam)
-    valid = valid_positions(torch.ones_like(values) if mask is None else mask, segment_ids)
-    return masked_gae(values, rewards, valid, segment_ids, gamma, lam)
+    if mask is not None:
+        valid = valid_positions(mask, segment_ids)
+        return masked_gae(values, rewards, valid, segment_ids, gamma, lam)
+    if segment_ids is not None:
+        return packed_gae(values, rewards, segment_ids, gamma, lam)
+    return dense_gae(values, rewards, gamma, lam)
 
 
 def compute_lambda_returns(
@@ -135,11 +136,35 @@ def dense_gae(
         >>> dense_gae(torch.tensor([[0.5, 0.25]]), torch.tensor([1.0]), 1.0, 0.5).tolist()
         [[0.125, 0.75]]
     """
-    seq = values.shape[1]
+    if gamma * lam == 1:
+        return rewards_to_come(values, rewards, None, None) - values
     if rewards.ndim == 1:
-        rewards = F.pad(rewards[:, None], (seq - 1, 0))
-    errors = rewards + gamma * F.pad(values[:, 1:], (0, 1)) - values
+        rewards = F.pad(rewards[:, None], (values.shape[1] - 1, 0))
+    errors = torch.add(rewards, F.pad(values[:, 1:], (0, 1)), alpha=gamma) - values
     return reverse_scan(errors, gamma * lam)
+
+
+def packed_gae(
+    values: Float[Tensor, "batch seq"],
+    rewards: Float[Tensor, "batch seq"],
+    segment_ids: Shaped[Tensor, "batch seq"],
+    gamma: float,
+    lam: float,
+) -> Float[Tensor, "batch seq"]:
+    """Kernel of `compute_gae` for packed rows in which every position but the padding is valid.
+
+    Examples:
+        >>> values, rewards = torch.tensor([[0.5, 0.25, 0.75]]), torch.tensor([[0.0, 1.0, 1.0]])
+        >>> packed_gae(values, rewards, torch.tensor([[1, 1, 2]]), 1.0, 0.5).tolist()
+        [[0.125, 0.75, 0.25]]
+    """
+    valid = segment_ids != 0
+    if gamma * lam == 1:
+        return torch.where(valid, rewards_to_come(values, rewards, valid, segment_ids) - values, 0.0)
+    same_segment = segment_ids[:, 1:] == segment_ids[:, :-1]
+    following_values = F.pad(torch.where(same_segment, values[:, 1:], 0.0), (0, 1))
+    errors = torch.where(valid, rewards + gamma * following_values - values, 0.0)
+    return segmented_reverse_scan(errors, gamma * lam, segment_ids)
 
 
 def masked_gae(
@@ -150,66 +175,44 @@ def masked_gae(
     gamma: float,
     lam: float,
 ) -> Float[Tensor, "batch seq"]:
-    """Kernel of `compute_gae` for masks with gaps and for packed rows.
+    """Kernel of `compute_gae` for masks with gaps, in rows of one episode or packed.
 
     Examples:
         >>> valid = torch.tensor([[True, False, True]])
-        >>> masked_gae(torch.tensor([[0.5, 9.0, 0.75]]), torch.tensor([1.0]), valid, None, 1.0, 0.5).tolist()
-        [[0.375, 0.0, 0.25]]
+        >>> gae = masked_gae(torch.tensor([[0.5, 9.0, 0.75]]), torch.tensor([1.0]), valid, None, 1.0, 0.5)
+        >>> [round(x, 6) for x in gae[0].tolist()]
+        [0.375, 0.0, 0.25]
     """
+    if gamma * lam == 1:
+        return torch.where(valid, rewards_to_come(values, rewards, valid, segment_ids) - values, 0.0)
     errors = td_errors(values, rewards, valid, next_valid(valid, segment_ids), gamma)
-    return torch.where(valid, gapped_reverse_scan(errors, gamma * lam, valid, segment_ids), 0.0)
+    if segment_ids is None:
+        advantages = reverse_scan(errors, gamma * lam, valid)
+    else:
+        advantages = segmented_reverse_scan(errors, gamma * lam, segment_ids, valid)
+    return torch.where(valid, advantages, 0.0)
 
 
-def reverse_scan(x: Float[Tensor, "batch seq"], decay: float) -> Float[Tensor, "batch seq"]:
-    """Discounted sums from the right, y[t] = x[t] + decay * y[t+1], in log2(seq) steps.
-
-    After the step with distance k, y[t] holds the sum over the 2k positions from t on (Hillis and Steele
-    1986). A triangular matrix product takes a third of the time on CPU, but rounds to bf16 or TF32 under
-    autocast or `set_float32_matmul_precision`, and carries NaN to positions after it.
-
-    Examples:
-        >>> reverse_scan(torch.tensor([[1.0, 2.0, 4.0]]), 0.5).tolist()
-        [[3.0, 4.0, 4.0]]
-    """
-    distance = 1
-    while distance < x.shape[1] and decay > 0:
-        x = torch.cat([torch.add(x[:, :-distance], x[:, distance:], alpha=decay), x[:, -distance:]], 1)
-        decay, distance = decay * decay, 2 * distance
-    return x
-
-
-def gapped_reverse_scan(
-    x: Float[Tensor, "batch seq"],
-    decay: float,
-    valid: Bool[Tensor, "batch seq"],
+def rewards_to_come(
+    values: Float[Tensor, "batch seq"],
+    rewards: Float[Tensor, " batch"] | Float[Tensor, "batch seq"],
+    valid: Bool[Tensor, "batch seq"] | None,
     segment_ids: Shaped[Tensor, "batch seq"] | None,
 ) -> Float[Tensor, "batch seq"]:
-    """`reverse_scan` over the valid positions of each segment; `x` is 0 at the others.
+    """Undiscounted rewards from each position on: the lambda-return at gamma = lam = 1, where values cancel.
 
-        y[t] = sum over u >= t of decay^(number of valid positions in (t, u]) * x[u]
-
-    At a valid t this decays once per valid position; elsewhere the result means nothing.
+    Only their NaN and infinities do not: they come in as 0 * V and reach the positions before, as always.
 
     Examples:
-        >>> x, valid = torch.tensor([[1.0, 0.0, 4.0]]), torch.tensor([[True, False, True]])
-        >>> round(gapped_reverse_scan(x, 0.5, valid, None)[0, 0].item(), 6)
-        3.0
-        >>> gapped_reverse_scan(x, 0.5, valid, torch.tensor([[1, 1, 2]]))[0, 0].item()
-        1.0
+        >>> rewards_to_come(torch.zeros(1, 2), torch.tensor([[1.0, 2.0]]), None, None).tolist()
+        [[3.0, 2.0]]
     """
-    if decay == 0:
-        return x
-    # decay^n from whole counts n: squaring a rounded decay over and over is off by 5e-6 at 0.999
-    log_decay, rank = math.log(decay), valid.cumsum(1).to(x.dtype)
-    distance = 1
-    while distance < x.shape[1]:
-        left, right = x[:, :-distance], x[:, distance:]
-        power = ((rank[:, distance:] - rank[:, :-distance]) * log_decay).exp()
-        summed = torch.addcmul(left, power, right)
-        if segment_ids is not None:
-            # `where`, because 0 * NaN would carry NaN into the episode before
-            summed = torch.where(segment_ids[:, :-distance] == segment_ids[:, distance:], summed, left)
-        x = torch.cat([summed, x[:, -distance:]], 1)
-        distance *= 2
-    return x
+    steps = 0.0 * values
+    if rewards.ndim == 2:
+        steps = rewards + steps
+    if valid is not None:
+        steps = torch.where(valid, steps, 0.0)
+    if segment_ids is not None:
+        return segmented_reverse_scan(steps, 1.0, segment_ids)
+    to_come = reverse_scan(steps, 1.0)
+    return to_come + rewards[:, None] if rewards.ndim == 1 else to_come
