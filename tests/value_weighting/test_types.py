@@ -33,7 +33,7 @@ KERNELS = {
     reverse_scan.doubling_scan: (CUBE, 0.5, CUBE, CUBE),
     reverse_scan.decay_powers: (CUBE, 0.5),
     reverse_scan.blocks_of: (SEGMENTS, 2),
-    reverse_scan.running_count: (MASK, torch.float32),
+    reverse_scan.counts_in_blocks: (MASK, 2, torch.float32),
     episodes.next_valid: (MASK, SEGMENTS),
     episodes.prediction_mask: (SEGMENTS, SEGMENTS),
     episodes.align_to_heads: (VALUES, 3),
