@@ -53,7 +53,12 @@ def train(config: RunConfig, resume: str | None = None) -> Path:
     inputs = load_inputs(config)
     trainer = make_trainer(config, inputs)
     config.save()
-    fit(trainer, config, checkpoint)
+    try:
+        fit(trainer, config, checkpoint)
+    finally:
+        # A process that exits with its group's threads running aborts now and then ("terminate called").
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     return Path(config.train.output_dir)
 
 
