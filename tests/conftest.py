@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+torch.set_num_threads(1)  # two workers share two cores; more threads than cores make everything slower
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture(scope="session")
 def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with `base` (a tiny Llama and its tokenizer), train.jsonl (96 rows) and eval.jsonl (24 rows)."""
-    import torch
-
     from weighted_mtp.data import EASY, chain_tokenizer, make_chains
     from weighted_mtp.experiments.chain_runs import tiny_llama
     from weighted_mtp.models import MTPModel

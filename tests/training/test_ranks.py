@@ -52,7 +52,9 @@ def test_two_ranks_equal_one_process(make_config, tmp_path, stage, options):
     assert two.returncode == 0, two.stderr
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
     (metrics_one,), (metrics_two,) = logged(tmp_path / "one"), logged(tmp_path / "two")
     for name in ("train/loss", "train/weighted_ce", "train/weight_entropy", "eval/loss", "eval/ce_head_1"):
         assert metrics_two[name] == pytest.approx(metrics_one[name], rel=1e-5), name

@@ -103,7 +103,9 @@ class TD(WeightingScheme):
 
     def clip_bounds(self) -> tuple[Tensor | float, Tensor | float]:
         """The clip bounds, divided like the weights."""
-        return self.min_weight / self.scale(), self.max_weight / self.scale()
+        scale = self.scale()
+        # A number over a tensor may round otherwise than the weights did, which would then miss their bound.
+        return torch.full_like(scale, self.min_weight) / scale, torch.full_like(scale, self.max_weight) / scale
 
     def whitened(self, credit: Tensor, signals: Signals) -> Tensor:
         """The credit in the unit that `whitening` asks for."""
