@@ -140,7 +140,8 @@ def dense_gae(
         return rewards_to_come(values, rewards, None, None) - values
     if rewards.ndim == 1:
         rewards = F.pad(rewards[:, None], (values.shape[1] - 1, 0))
-    errors = torch.add(rewards, F.pad(values[:, 1:], (0, 1)), alpha=gamma) - values
+    errors = torch.sub(rewards, values)
+    errors[:, :-1].add_(values[:, 1:], alpha=gamma)
     return reverse_scan(errors, gamma * lam)
 
 

@@ -58,7 +58,7 @@ def reverse_scan(
     else:
         counts = counts_in_blocks(valid, size, x.dtype)
         starts = counts[..., 0]
-        between = ((starts[:, 1:] - starts[:, :-1]) * math.log(decay)).exp()
+        between = decay_powers(starts[:, 1:] - starts[:, :-1], decay)
         powers = decay_powers(counts - counts[..., :1], decay)
     sums = (x * powers).flip(2).cumsum(2).flip(2)
     if x.shape[1] > 1:
@@ -66,8 +66,10 @@ def reverse_scan(
             at_starts = doubling_scan(sums[:, 1:, 0], decay**size)
         else:
             at_starts = doubling_scan(sums[:, 1:, 0], decay, counts[:, 1:, 0])
-        sums = sums + F.pad(at_starts * between, (0, 1))[..., None]
-    return (sums / powers).flatten(1)[:, :seq]
+        # in place: no backward reads these sums, and fresh memory costs more than the arithmetic
+        sums[:, :-1].add_((at_starts * between)[..., None])
+    y = sums.div_(powers).flatten(1)
+    return y if y.shape[1] == seq else y[:, :seq]
 
 
 def segmented_reverse_scan(
@@ -107,7 +109,8 @@ def segmented_reverse_scan(
     carried = (distance * math.log(decay)).exp() * at_starts[..., None]
     # `where`, because 0 * NaN would carry NaN into the episode before
     carried = torch.where(segments[:, :-1] == next_segment[..., None], carried, 0.0)
-    return (within + F.pad(carried, (0, 0, 0, 1))).flatten(1)[:, :seq]
+    within[:, :-1].add_(carried)
+    return within.flatten(1)[:, :seq]
 
 
 def doubling_scan(
