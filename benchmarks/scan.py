@@ -10,6 +10,7 @@ benchmarks/results/scan.json, unless --quick.
 import argparse
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -250,7 +251,8 @@ def main() -> None:
         slope = "-" if result["slope"] is None else f"{result['slope']:.2f}"
         print(f"{result['kind']:17s} time grows as seq^{slope} from 4096 to 32768")
     if not quick:
-        path = write_results("scan", {"times": results, "errors": errors, "growth": growths})
+        peers = {"torchrl": version("torchrl") if find_spec("torchrl") else None}
+        path = write_results("scan", {"peers": peers, "times": results, "errors": errors, "growth": growths})
         print(f"wrote {path.name}")
 
 
