@@ -103,9 +103,12 @@ class TD(WeightingScheme):
 
     def clip_bounds(self) -> tuple[Tensor | float, Tensor | float]:
         """The clip bounds, divided like the weights."""
-        scale = self.scale()
+        if self.level is None:
+            return self.min_weight, self.max_weight
         # A number over a tensor may round otherwise than the weights did, which would then miss their bound.
-        return torch.full_like(scale, self.min_weight) / scale, torch.full_like(scale, self.max_weight) / scale
+        scale = torch.as_tensor(self.scale())
+        low, high = (torch.full_like(scale, bound) / scale for bound in (self.min_weight, self.max_weight))
+        return low, high
 
     def whitened(self, credit: Tensor, signals: Signals) -> Tensor:
         """The credit in the unit that `whitening` asks for."""
