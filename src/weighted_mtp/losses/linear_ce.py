@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-LOGITS_PER_CHUNK = 2**21  # 2**23 takes 11-20 % more memory at 1,024 positions x 4 heads x 32k tokens
-MIN_ROWS_PER_CHUNK = 64
+from weighted_mtp.losses.chunks import rows_per_chunk, rows_per_tile
 
 
 class Rows(NamedTuple):
@@ -89,7 +88,7 @@ class _WeightedCESum(torch.autograd.Function):
             )
         gradients, ctx.gradients = ctx.gradients, None
         scaled = (
-            None if x is None else x.mul_(upstream).to(dtype)
+            None if x is None else _scaled(x, upstream, dtype)
             for x, dtype in zip(gradients, ctx.dtypes, strict=True)
         )
         return (*scaled, None, None, None)
@@ -106,38 +105,29 @@ def _chunked(
     """nll of every row, and the wanted gradients (of hidden, weight, bias) of the weighted sum."""
     kept, wide = rows.positions.numel(), rows.weights.dtype
     dtype = _compute_dtype(hidden, unembedding.weight)
-    size = _rows_per_chunk(kept, unembedding.weight.shape[0], chunk_size)
     nll = rows.weights.new_empty(kept)
-    gradients = _zero_gradients(hidden, unembedding.weight, wide, wanted)
+    gradients = _zero_gradients(hidden, unembedding.weight, wide, wanted, transposed=dtype != wide)
     with torch.autocast(hidden.device.type, enabled=False):
         unembedding = unembedding._replace(weight=unembedding.weight.to(dtype))
+        size = rows_per_chunk(kept, unembedding.weight, wide, chunk_size)
         scratch = _Scratch.allocate(unembedding, size, wide, wanted)
         for start in range(0, kept, size):
             part = slice(start, start + size)
-            positions, targets = rows.positions[part], rows.targets[part, None]
-            x = hidden.index_select(0, positions).to(dtype)
-            logits = _logits(x, unembedding, scratch)
-            # z_t - max and log sum exp(z - max) stay exact however large the logits are
-            logits.sub_(logits.amax(1, keepdim=True))
-            target_logits = _gather_targets(logits, targets)
-            total = logits.exp_().sum(1, keepdim=True)
-            nll[part] = (total.log() - target_logits).squeeze(1)
-            if any(wanted):
-                weights = rows.weights[part, None] * unembedding.logit_scale
-                d_logits = logits.mul_(weights / total).scatter_add_(1, targets, -weights)
-                if unembedding.softcap is not None:  # d tanh = 1 - tanh^2
-                    d_logits.addcmul_(d_logits, scratch.tanh[: len(x)].square_(), value=-1.0)
-                _accumulate(gradients, d_logits, x, positions, unembedding.weight, scratch)
+            chunk = Rows(*(x[part] for x in rows))
+            x = hidden.index_select(0, chunk.positions).to(dtype)
+            logits = torch.mm(x, unembedding.weight.t(), out=scratch.logits[: len(x)])
+            _to_derivatives(logits, unembedding, chunk, nll[part], gradients.bias, scratch, any(wanted))
+            _accumulate(gradients, logits, x, chunk.positions, unembedding.weight, scratch)
     return nll, gradients
 
 
 class _Scratch(NamedTuple):
     """Buffers that every chunk writes anew; those not used are empty."""
 
-    logits: Tensor  # [size, vocab], wide
-    narrow: Tensor  # [size, vocab] in the precision of the matmuls, where that is not the wide one
-    tanh: Tensor  # [size, vocab], wide: tanh(z / softcap)
-    weight: Tensor  # [vocab, dim] in the precision of the matmuls, where that is not the wide one
+    logits: Tensor  # [chunk, vocab] in the precision of the matmuls
+    wide: Tensor  # [tile, vocab] in the precision of sums, where that is not the one of the matmuls
+    tanh: Tensor  # [tile, vocab], wide: tanh(z / softcap)
+    weight: Tensor  # [dim, tile] in the precision of the matmuls, where that is not the wide one
 
     @classmethod
     def allocate(
@@ -145,32 +135,60 @@ class _Scratch(NamedTuple):
     ) -> "_Scratch":
         weight = unembedding.weight
         vocab, dim = weight.shape
-        narrow = weight.dtype != wide
-        capped = unembedding.softcap is not None
+        narrow, capped = weight.dtype != wide, unembedding.softcap is not None
+        tile = rows_per_tile(size, vocab, weight.device)
         return cls(
-            weight.new_empty((size, vocab), dtype=wide),
-            weight.new_empty((size if narrow else 0, vocab)),
-            weight.new_empty((size if capped else 0, vocab), dtype=wide),
-            weight.new_empty((vocab if narrow and wanted[1] else 0, dim)),
+            weight.new_empty((size, vocab)),
+            weight.new_empty((tile if narrow else 0, vocab), dtype=wide),
+            weight.new_empty((tile if capped else 0, vocab), dtype=wide),
+            weight.new_empty((dim, rows_per_tile(vocab, dim, weight.device) if narrow and wanted[1] else 0)),
         )
 
 
-def _logits(x: Tensor, unembedding: Unembedding, scratch: _Scratch) -> Tensor:
-    """Logits of one chunk, in scratch.logits."""
-    weight, bias, logit_scale, softcap = unembedding
-    logits, narrow = scratch.logits[: len(x)], scratch.narrow[: len(x)]
-    if x.dtype == logits.dtype:
-        torch.mm(x, weight.t(), out=logits)
-    else:
-        logits.copy_(torch.mm(x, weight.t(), out=narrow))
+def _to_derivatives(
+    logits: Tensor,
+    unembedding: Unembedding,
+    rows: Rows,
+    nll: Tensor,
+    bias_gradient: Tensor | None,
+    scratch: _Scratch,
+    wanted: bool,
+) -> None:
+    """Fill in nll; turn the logits of a chunk, tile by tile, into derivatives of weights * nll, if wanted."""
+    tile = rows_per_tile(logits.shape[0], logits.shape[1], logits.device)
+    weights = rows.weights * unembedding.logit_scale
+    tiles = (torch.split(x, tile) for x in (logits, rows.targets[:, None], weights[:, None], nll[:, None]))
+    for z, targets, factors, nll_part in zip(*tiles, strict=True):
+        wide = z if z.dtype == nll.dtype else scratch.wide[: len(z)].copy_(z)
+        tanh = _finish_logits(wide, unembedding, scratch.tanh[: len(z)])
+        # z_t - max and log sum exp(z - max) stay exact however large the logits are
+        wide.sub_(wide.amax(1, keepdim=True))
+        target_logits = _gather_targets(wide, targets)
+        total = wide.exp_().sum(1, keepdim=True)
+        torch.sub(total.log(), target_logits, out=nll_part)
+        if not wanted:
+            continue
+        wide.mul_(factors / total).scatter_add_(1, targets, -factors)
+        if tanh is not None:  # d tanh = 1 - tanh^2
+            wide.addcmul_(wide, tanh.square_(), value=-1.0)
+        if bias_gradient is not None:
+            bias_gradient.add_(wide.sum(0))
+        if wide is not z:
+            z.copy_(wide)
+
+
+def _finish_logits(logits: Tensor, unembedding: Unembedding, tanh: Tensor) -> Tensor | None:
+    """Add bias, scale and cap in place; the tanh of the cap, if there is one."""
+    _, bias, logit_scale, softcap = unembedding
     if bias is not None:
         logits.add_(bias)
     if logit_scale != 1.0:
         logits.mul_(logit_scale)
-    if softcap is not None:
-        tanh = torch.tanh(logits.div_(softcap), out=scratch.tanh[: len(x)])
-        torch.mul(tanh, softcap, out=logits)
-    return logits
+    if softcap is None:
+        return None
+    torch.tanh(logits.div_(softcap), out=tanh)
+    torch.mul(tanh, softcap, out=logits)
+    return tanh
 
 
 def _gather_targets(logits: Tensor, targets: Tensor) -> Tensor:
@@ -186,29 +204,47 @@ def _gather_targets(logits: Tensor, targets: Tensor) -> Tensor:
 def _accumulate(
     gradients: Gradients, d_logits: Tensor, x: Tensor, positions: Tensor, weight: Tensor, scratch: _Scratch
 ) -> None:
-    """Add one chunk's share to the gradients; sums over rows are float32 (float64 for float64)."""
-    wide = d_logits.dtype
-    narrow = d_logits if x.dtype == wide else scratch.narrow[: len(x)].copy_(d_logits)
+    """Add one chunk's share to the gradients of hidden and weight; sums over rows are wide."""
     if gradients.hidden is not None:
-        gradients.hidden.index_copy_(0, positions, torch.mm(narrow, weight).to(gradients.hidden.dtype))
-    if gradients.weight is not None and x.dtype == wide:
-        gradients.weight.addmm_(narrow.t(), x)
-    elif gradients.weight is not None:
-        gradients.weight.add_(torch.mm(narrow.t(), x, out=scratch.weight))
-    if gradients.bias is not None:
-        gradients.bias.add_(d_logits.sum(0))
+        gradients.hidden.index_copy_(0, positions, torch.mm(d_logits, weight).to(gradients.hidden.dtype))
+    if gradients.weight is None:
+        return
+    if gradients.weight.dtype == x.dtype:
+        gradients.weight.addmm_(d_logits.t(), x)
+        return
+    columns, tile = x.t().contiguous(), scratch.weight.shape[1]
+    for start in range(0, len(weight), tile):
+        total = gradients.weight[start : start + tile].t()
+        part = d_logits[:, start : start + tile]
+        total.add_(torch.mm(columns, part, out=scratch.weight[:, : part.shape[1]]))
 
 
 def _zero_gradients(
-    hidden: Tensor, weight: Tensor, wide: torch.dtype, wanted: tuple[bool, bool, bool]
+    hidden: Tensor, weight: Tensor, wide: torch.dtype, wanted: tuple[bool, bool, bool], transposed: bool
 ) -> Gradients:
     # float16 rows wait in float32 for the loss scaler: CUDA would cast its factor to float16 (<= 65,504)
     row_dtype = wide if hidden.dtype == torch.float16 else hidden.dtype
+    weight_shape = weight.shape[::-1] if transposed else weight.shape
+    weight_gradient = weight.new_zeros(weight_shape, dtype=wide) if wanted[1] else None
     return Gradients(
         hidden.new_zeros(hidden.shape, dtype=row_dtype) if wanted[0] else None,
-        weight.new_zeros(weight.shape, dtype=wide) if wanted[1] else None,
+        weight_gradient.t() if weight_gradient is not None and transposed else weight_gradient,
         weight.new_zeros(weight.shape[0], dtype=wide) if wanted[2] else None,
     )
+
+
+def _scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Gradient times factor in its final precision and layout; overwrites what came."""
+    if gradient.is_contiguous():
+        return gradient.mul_(factor).to(dtype)
+    out = torch.empty_like(gradient, dtype=dtype, memory_format=torch.contiguous_format)
+    tile = rows_per_tile(gradient.shape[0], gradient.shape[1], gradient.device)
+    for start in range(0, len(gradient), tile):
+        part = gradient[start : start + tile].mul_(factor)
+        out[start : start + tile] = (
+            part.t().to(dtype).t()
+        )  # precision, then layout: at once takes twice as long
+    return out
 
 
 def _compute_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
@@ -217,10 +253,3 @@ def _compute_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(device) and joint != torch.float64:
         return torch.get_autocast_dtype(device)
     return joint
-
-
-def _rows_per_chunk(rows: int, vocab: int, chunk_size: int | None) -> int:
-    """Chunk length that makes all chunks about equally long."""
-    limit = max(MIN_ROWS_PER_CHUNK, LOGITS_PER_CHUNK // max(1, vocab)) if chunk_size is None else chunk_size
-    chunks = max(1, -(-rows // limit))
-    return max(1, -(-rows // chunks))

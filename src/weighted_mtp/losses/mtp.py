@@ -83,7 +83,8 @@ def weighted_mtp_loss(
             negative; with "weights" only weights >= 0 make sense, and a sum of 0 gives a zero loss.
         head_weights: one per head; None: all 1.
         normalizer: "tokens", "weights", "sum", or the denominator itself.
-        chunk_size: rows whose logits are held at a time; None: about 2**21 logits, at least 64 rows.
+        chunk_size: rows whose logits are held at a time; None: as many as take .82 of the memory of the
+            gradient of W, or 2**21 logits if that is more (see `losses.chunks`).
         bias: of the unembedding.
         logit_scale: factor on the logits (Granite, Cohere); 1 leaves them.
         softcap: bound on the logits' size (Gemma 2); None leaves them.
