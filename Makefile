@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types check env clean
+.PHONY: demo test lint types check bench env clean
 
 demo: $(VENV)/.installed
 	$(BIN)/wmtp demo --out demo
@@ -20,6 +20,10 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 check: test lint types
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.scan
+	$(BIN)/python -m benchmarks.loss
 
 env: $(VENV)/.installed-dev
 
