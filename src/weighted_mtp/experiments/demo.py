@@ -6,12 +6,15 @@ not run again, so an interrupted demo goes on where it stopped.
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import TrainerCallback
@@ -55,7 +58,8 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
         f"[bold]weighted-mtp demo[/]: {len(plan)} short trainings on made data with known errors, {seeds} draws, "
         f"finished ones are kept in {out}"
     )
-    results = _run_all(plan, console)
+    with _one_thread():
+        results = _run_all(plan, console)
     arms = [result for result in results if result["arm"] != CRITIC.name]
     baselines = {a.name: "mtp_uniform" if a.n_future > 1 else "uniform" for a in (*NEXT_TOKEN, *FOUR_HEADS)}
     summary = summarise(arms, baselines)
@@ -67,6 +71,20 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
         f"{minutes:.1f} minutes of training. Look at [bold]{page}[/], or: mlflow ui --backend-store-uri {uri}"
     )
     return page
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices of width 64 gain little from a second thread, and on a busy machine two wait for each other.
+
+    Beside another job on two cores the critic took 338 s with two threads, 10 s alone; with one it does not matter.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _run_all(plan: list[tuple[Draw, Arm]], console: Console) -> list[dict[str, Any]]:
