@@ -84,8 +84,8 @@ def prepare(loss: str, size: Size, dtype: torch.dtype) -> Callable[[], None]:
 
 
 def prepare_warm(loss: str, size: Size, dtype: torch.dtype) -> Callable[[], None]:
-    """`prepare` after a tiny step, or the matmul library's own start-up would count as memory of the loss."""
-    prepare(loss, SMALL, dtype)()
+    """`prepare` after such a step: kernels compiled for these shapes (6 MB) are no memory of the loss."""
+    prepare(loss, size, dtype)()
     return prepare(loss, size, dtype)
 
 
