@@ -197,7 +197,7 @@ class AccuracyCurve(TrainerCallback):
             self.values.append(self.draw.accuracy(model))
 
 
-def tiny_llama(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+def tiny_llama(tokenizer: Any) -> LlamaForCausalLM:
     """0.15 M parameters: width 64, 4 heads, 3 blocks."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -209,7 +209,7 @@ def tiny_llama(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
         initializer_range=0.1,
         tie_word_embeddings=False,
         bos_token_id=None,
-        eos_token_id=tokenizer.convert_tokens_to_ids(tokenizer.eos_token),
-        pad_token_id=tokenizer.convert_tokens_to_ids(tokenizer.pad_token),
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(config)
