@@ -69,8 +69,6 @@ def test_the_torch_to_install_is_the_one_of_the_constraints():
 
 @pytest.mark.parametrize("page", [ENGLISH, KOREAN], ids=lambda page: page.name)
 def test_the_table_is_made_from_the_results(script, page):
-    if not RESULTS.exists():
-        pytest.skip("docs/results/demo.json is not there")
     made = script["table"](json.loads(RESULTS.read_text()), script["language_of"](page))
     assert script["insert"](text_of(page), made) == text_of(page)
 

@@ -35,11 +35,7 @@ def test_one_draw_has_no_interval():
 
 
 def test_equal_differences_give_an_interval_of_width_zero():
-    assert paired_t_interval([0.5, 0.7], [0.25, 0.45]).excludes_zero()
-
-
-def test_an_interval_around_zero_does_not_exclude_it():
-    assert not paired_t_interval([0.1, 0.0], [0.0, 0.1]).excludes_zero()
+    assert paired_t_interval([0.75, 1.0], [0.5, 0.75]) == Interval(0.25, 0.25, 0.25)
 
 
 @pytest.mark.parametrize(("first", "second"), [([1.0], [1.0, 2.0]), ([], [])])

@@ -7,9 +7,10 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from weighted_mtp.cli import main
+from weighted_mtp.data import EASY
 from weighted_mtp.experiments import demo
 from weighted_mtp.experiments.arms import FOUR_HEADS, NEXT_TOKEN
-from weighted_mtp.experiments.chain_runs import CRITIC, Budget
+from weighted_mtp.experiments.chain_runs import CRITIC, Budget, Draw
 
 SHORT = Budget(steps=4, critic_steps=4, batch_size=16, test_prompts=32)
 
@@ -68,7 +69,7 @@ def test_training_and_test_prompts_of_a_draw_are_disjoint(finished):
 
 
 def test_a_second_call_trains_nothing_again(finished):
-    run_files = sorted((finished[0] / "draw0").glob("*/model.safetensors"))
+    run_files = sorted((finished[0] / "draw0").glob("*/result.json"))
     before = [path.stat().st_mtime_ns for path in run_files]
     demo.run_demo(finished[0], seeds=1, budget=SHORT, console=Console(quiet=True))
     assert [path.stat().st_mtime_ns for path in run_files] == before
@@ -95,3 +96,15 @@ def test_arms_of_a_draw_start_from_the_same_model(finished):
     configs = [(finished[0] / "draw0" / arm.name / "run.yaml").read_text() for arm in NEXT_TOKEN]
     starts = {line for text in configs for line in text.splitlines() if line.startswith("model_name_or_path")}
     assert len(starts) == 1
+
+
+def test_rows_of_another_budget_do_not_stay(tmp_path):
+    def test_prompts(budget: Budget) -> set[str]:
+        draw = Draw(EASY, 0, tmp_path, "sqlite://", budget)
+        draw.prepare()
+        return {row["prompt"] for row in draw.chains.test}
+
+    test_prompts(Budget(test_prompts=8))
+    held_out = test_prompts(Budget(test_prompts=64))
+    trained = {json.loads(line)["prompt"] for line in (tmp_path / "train.jsonl").read_text().splitlines()}
+    assert held_out.isdisjoint(trained)

@@ -15,10 +15,6 @@ class Interval:
     low: float | None
     high: float | None
 
-    def excludes_zero(self) -> bool:
-        """True if the interval exists and lies on one side of 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
 
 def paired_t_interval(first: Sequence[float], second: Sequence[float], confidence: float = 0.95) -> Interval:
     """Interval of the mean paired difference first - second, by Student's t.

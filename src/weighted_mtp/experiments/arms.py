@@ -20,8 +20,6 @@ class Arm:
     """Which completions it sees: all, or right."""
     n_future: int = 1
     """Prediction heads."""
-    is_control: bool = False
-    """Whether it is there to be beaten by whatever carries information."""
 
 
 TD_03 = {"beta": 0.3}
@@ -33,14 +31,8 @@ NEXT_TOKEN = (
     Arm("td_beta0.3", "verifiable", "td", TD_03),
     Arm("td_whitened", "verifiable", "td", {"whitening": "ema", "beta": 1.0}),
     Arm("rho1", "rho1", "rho1"),
-    Arm(
-        "shuffled_across",
-        "verifiable",
-        "shuffled_across",
-        {"inner": "td", "inner_options": TD_03},
-        is_control=True,
-    ),
-    Arm("lognormal", "verifiable", "lognormal", {"inner": "td", "inner_options": TD_03}, is_control=True),
+    Arm("shuffled_across", "verifiable", "shuffled_across", {"inner": "td", "inner_options": TD_03}),
+    Arm("lognormal", "verifiable", "lognormal", {"inner": "td", "inner_options": TD_03}),
 )
 """Eight arms; the controls carry the weights of td_beta0.3 without their information."""
 

@@ -63,17 +63,16 @@ class Draw:
         self._datasets: dict[str, Dataset] = {}
 
     def prepare(self) -> None:
-        """Writes the rows and the shared initial model; what is there already is kept."""
+        """Writes the rows and the shared initial model.
+
+        Both follow from seed and budget and are written anew: rows left by another budget could hold its test prompts.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         for name, rows in (("train", self.chains.train), ("test", self.chains.test)):
-            path = self.root / f"{name}.jsonl"
-            if not path.exists():
-                path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        base = self.root / "base"
-        if not (base / "config.json").exists():
-            torch.manual_seed(self.seed)
-            MTPModel(tiny_llama(self.tokenizer)).save_pretrained(base)
-            self.tokenizer.save_pretrained(base)
+            (self.root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        torch.manual_seed(self.seed)
+        MTPModel(tiny_llama(self.tokenizer)).save_pretrained(self.root / "base")
+        self.tokenizer.save_pretrained(self.root / "base")
 
     @property
     def share_right(self) -> float:

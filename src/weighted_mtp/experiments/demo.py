@@ -94,8 +94,9 @@ def _run_all(plan: list[tuple[Draw, Arm]], console: Console) -> list[dict[str, A
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=steps)
         done = 0
-        for draw, arm in plan:
+        for draw in {draw.seed: draw for draw, _ in plan}.values():
             draw.prepare()
+        for draw, arm in plan:
             progress.update(task, description=f"draw {draw.seed}: {arm.name}")
             results.append(draw.run(arm, [_Steps(progress, task)]))
             done += draw.config(arm).train.max_steps

@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class NonFiniteError(RuntimeError):
@@ -91,8 +91,3 @@ def skip_update(optimizer: torch.optim.Optimizer, is_bad: Tensor) -> None:
         optimizer.grad_scale = None  # pyright: ignore[reportAttributeAccessIssue]
     elif bool(is_bad):
         optimizer.zero_grad(set_to_none=True)
-
-
-def module_device(module: nn.Module) -> torch.device:
-    """Device of a module's first parameter."""
-    return next(module.parameters()).device
