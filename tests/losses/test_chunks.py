@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from weighted_mtp.losses import weighted_mtp_loss
 from weighted_mtp.losses.chunks import rows_per_chunk, rows_per_tile
@@ -41,10 +42,21 @@ def test_a_given_chunk_size_is_shortened_to_make_chunks_equal():
     assert rows_per_chunk(10, torch.empty(3, 2), torch.float32, 7) == 5
 
 
-def test_a_tile_stays_in_the_cache_of_a_processor_and_is_everything_elsewhere():
+def test_a_tile_stays_in_the_cache_of_a_processor_and_is_longer_elsewhere():
     assert rows_per_tile(4_096, 32_768, torch.device("cpu")) == 8
     assert rows_per_tile(4_096, 2**30, torch.device("cpu")) == 1
-    assert rows_per_tile(4_096, 32_768, torch.device("cuda")) == 4_096
+    assert rows_per_tile(4_096, 32_768, torch.device("cuda")) == 1_024
+
+
+@pytest.mark.parametrize(
+    ("vocab", "rows"), [(32_768, 4_096), (98_304, 2_688), (131_072, 2_048), (262_144, 2_048)]
+)
+def test_a_chunk_on_an_accelerator_holds_two_to_four_thousand_rows_under_half_a_gibibyte(
+    vocab: int, rows: int
+):
+    with FakeTensorMode():  # a CUDA tensor without contents, on any machine
+        weight = torch.empty(vocab, 4_096, dtype=torch.bfloat16, device="cuda")
+        assert rows_per_chunk(10**6, weight, torch.float32, None) == rows
 
 
 @pytest.mark.parametrize("options", [{}, {"softcap": 4.0, "logit_scale": 0.5}], ids=["plain", "capped"])

@@ -90,7 +90,8 @@ def test_hidden_states_need_not_be_contiguous():
 
 
 def test_many_default_chunks_add_up():
-    inputs = example(batch=3, seq=50, n_future=2, dim=4, vocab=40_009)  # 64 rows a chunk
+    # 64 rows a chunk; 16 wide, because some processors' matmuls sum narrower ones to 1.5e-5 only, naive or not
+    inputs = example(batch=3, seq=50, n_future=2, dim=16, vocab=40_009)
     assert_agrees(inputs)
 
 

@@ -106,7 +106,8 @@ def _chunked(
     kept, wide = rows.positions.numel(), rows.weights.dtype
     dtype = _compute_dtype(hidden, unembedding.weight)
     nll = rows.weights.new_empty(kept)
-    gradients = _zero_gradients(hidden, unembedding.weight, wide, wanted, transposed=dtype != wide)
+    transposed = dtype != wide and not _sums_wide(hidden)
+    gradients = _zero_gradients(hidden, unembedding.weight, wide, wanted, transposed)
     with torch.autocast(hidden.device.type, enabled=False):
         unembedding = unembedding._replace(weight=unembedding.weight.to(dtype))
         size = rows_per_chunk(kept, unembedding.weight, wide, chunk_size)
@@ -137,11 +138,12 @@ class _Scratch(NamedTuple):
         vocab, dim = weight.shape
         narrow, capped = weight.dtype != wide, unembedding.softcap is not None
         tile = rows_per_tile(size, vocab, weight.device)
+        partial_sums = narrow and wanted[1] and not _sums_wide(weight)
         return cls(
             weight.new_empty((size, vocab)),
             weight.new_empty((tile if narrow else 0, vocab), dtype=wide),
             weight.new_empty((tile if capped else 0, vocab), dtype=wide),
-            weight.new_empty((dim, rows_per_tile(vocab, dim, weight.device) if narrow and wanted[1] else 0)),
+            weight.new_empty((dim, rows_per_tile(vocab, dim, weight.device) if partial_sums else 0)),
         )
 
 
@@ -212,6 +214,9 @@ def _accumulate(
     if gradients.weight.dtype == x.dtype:
         gradients.weight.addmm_(d_logits.t(), x)
         return
+    if _sums_wide(x):
+        torch.addmm(gradients.weight, d_logits.t(), x, out_dtype=gradients.weight.dtype, out=gradients.weight)
+        return
     columns, tile = x.t().contiguous(), scratch.weight.shape[1]
     for start in range(0, len(weight), tile):
         total = gradients.weight[start : start + tile].t()
@@ -245,6 +250,11 @@ def _scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
             part.t().to(dtype).t()
         )  # precision, then layout: at once takes twice as long
     return out
+
+
+def _sums_wide(x: Tensor) -> bool:
+    """Whether a matmul of half precision can add to float32: CUDA from compute capability 8, torch from 2.8."""
+    return x.is_cuda and torch.version.hip is None and torch.cuda.get_device_capability(x.device)[0] >= 8
 
 
 def _compute_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:

@@ -223,7 +223,11 @@ def _head_weights(head_weights: Sequence[float] | Tensor | None, hidden: Tensor)
     n_future, dtype = hidden.shape[2], accumulation_dtype(hidden)
     if head_weights is None:
         return torch.ones(n_future, dtype=dtype, device=hidden.device)
-    factors = torch.as_tensor(head_weights, dtype=dtype, device=hidden.device).detach()
+    if isinstance(head_weights, Tensor):
+        factors = head_weights.detach().to(hidden.device, dtype)
+    else:  # filled on the device: copying a list from the host would wait for it
+        filled = [torch.full((), float(w), dtype=dtype, device=hidden.device) for w in head_weights]
+        factors = torch.stack(filled) if filled else torch.zeros(0, dtype=dtype, device=hidden.device)
     require_shape("head_weights", factors, (n_future,))
     return factors
 
