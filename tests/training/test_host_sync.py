@@ -114,6 +114,34 @@ def test_nothing_is_read_but_the_row_index_of_each_loss(prepare, chain_base, nam
     assert found == {ROW_INDEX: losses * 3 * 2}
 
 
+ON_THE_HOST = {
+    "trainer._read_window",
+    "metrics.named",
+    "metrics._named",
+    "metrics._ratio",
+    "metrics.<dictcomp>",
+}
+
+
+@pytest.mark.parametrize("name", ["baseline", "td_ema"])
+def test_a_log_entry_is_one_copy_to_the_host(prepare, name):
+    stage, settings = STAGES[name]
+    run = prepare(stage, **{"n_future": 2, "max_steps": 4, "logging_steps": 2, **settings})
+    found: Counter[str] = Counter()
+    log = run.trainer.log
+
+    def watched(*args, **kwargs):
+        with Operators(found), Methods(found):
+            return log(*args, **kwargs)
+
+    run.trainer.log = watched
+    run.fit()
+    entries = sum("weight_mean" in entry for entry in run.trainer.state.log_history)
+    assert found["cpu in training.trainer._read_window"] == entries == 2
+    # everything else reads what was copied
+    assert {line.split(" in training.")[1] for line in found} <= ON_THE_HOST
+
+
 def test_the_counters_count():
     found: Counter[str] = Counter()
     module = {"__name__": "weighted_mtp.made_up"}

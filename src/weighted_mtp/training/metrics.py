@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from weighted_mtp.losses import MTPLossOutput
@@ -26,6 +27,7 @@ from weighted_mtp.value_weighting import (
 _SCALARS = ("input_tokens", "predictions", "lm", "value", "value_count", "clipped", "clippable")
 _PER_HEAD = ("nll", "computed", "weighted_nll", "weight_sum")
 _MOMENTS = ("td", "weight", "reward", "residual")
+_PARTS = 64  # batches whose moments wait to be merged
 
 
 class MetricWindow:
@@ -48,7 +50,7 @@ class MetricWindow:
         self._sums = {name: zeros(1) for name in _SCALARS} | {
             name: zeros(self.n_future) for name in _PER_HEAD
         }
-        self._moments: dict[str, Moments] = {name: moments(zeros(0)) for name in _MOMENTS}
+        self._moments: dict[str, list[Moments]] = {name: [moments(zeros(0))] for name in _MOMENTS}
 
     def add(
         self,
@@ -96,26 +98,38 @@ class MetricWindow:
         self._add("value", value_loss.detach() * normalizer)
         self._add("value_count", count)
 
-    def compute(self, value_coef: float = 0.0) -> dict[str, float]:
-        """Reduces over processes, transfers once, and gives floats under the names of the mission.
+    def state(self) -> Float[Tensor, "processes numbers"]:
+        """All sums and moments of every process, on the device: one fused reduction."""
+        return _gather(
+            torch.cat(
+                [s.reshape(-1) for s in self._sums.values()]
+                + [
+                    torch.stack(list(merge_moments(*parts))).to(self.dtype)
+                    for parts in self._moments.values()
+                ]
+            )
+        )
+
+    def named(self, state: Float[Tensor, "processes numbers"], value_coef: float = 0.0) -> dict[str, float]:
+        """Floats under the names of the mission, from a `state` that was copied to the host.
 
         Returns:
             weighted_ce, ce_head_k, value_loss, value_explained_variance, td_*, weight_* as far as they exist, and
             `objective`, language-model loss (its coefficient is in the head weights) + value_coef * value loss;
             nothing for an empty window.
         """
-        flat = torch.cat(
-            [s.reshape(-1) for s in self._sums.values()]
-            + [torch.stack(list(m)).to(self.dtype) for m in self._moments.values()]
-        )
-        sums, merged = self._unpack(_gather(flat).cpu())
+        sums, merged = self._unpack(state)
         return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, value_coef)
 
     def _add(self, name: str, value: Tensor) -> None:
         self._sums[name] = self._sums[name] + value.detach().to(self.dtype)
 
     def _merge(self, name: str, new: Moments) -> None:
-        self._moments[name] = merge_moments(self._moments[name], new)
+        # merged once for many batches: a merge launches as many kernels as the moments of a batch
+        parts = self._moments[name]
+        parts.append(new)
+        if len(parts) == _PARTS:
+            parts[:] = [merge_moments(*parts)]
 
     def _unpack(self, ranks: Tensor) -> tuple[dict[str, Tensor], dict[str, Moments]]:
         sizes = [s.numel() for s in self._sums.values()] + [len(Moments._fields)] * len(self._moments)

@@ -1,5 +1,7 @@
 """The first non-finite step, kept on the device, so that watching for it costs no synchronisation."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -14,7 +16,7 @@ class NonFiniteRecord:
 
     All state lives in device tensors: `observe` and `observe_gradient` never wait for the device. `step_is_bad`
     makes the update a no-op (see `skip_update`), so the parameters stay as they were before the broken step.
-    `raise_if_any` reads the record once; it is called at logging, at saving and at the end.
+    It is read at logging, with the metrics, and by `raise_if_any` at saving and at the end.
     """
 
     def __init__(self, rows: int, device: torch.device) -> None:
@@ -50,26 +52,37 @@ class NonFiniteRecord:
         self.first_step = torch.where(is_bad & (self.first_step < 0), step, self.first_step)
         self.step_is_bad = is_bad
 
+    def state(self) -> Int[Tensor, " 1+rows"]:
+        """The first bad step and its rows, -1 where there is none, on the device."""
+        return torch.cat([self.first_step[None], self.rows])
+
     def raise_if_any(self) -> None:
-        """Reads the record: one transfer, where a transfer happens anyway.
+        """Reads the record, in a transfer of its own.
 
         Raises:
             NonFiniteError: names the optimizer step and the rows.
         """
-        step, *rows = torch.cat([self.first_step[None], self.rows]).tolist()
-        if step < 0:
-            return
-        named = [str(row) for row in rows if row >= 0]
-        where = (
-            f"rows {', '.join(named)} of the training data"
-            if named
-            else "rows of another process, or a gradient"
-        )
-        raise NonFiniteError(
-            f"the loss or its gradient is not finite at optimizer step {step + 1} ({where}). No update was made from "
-            "that step on a broken gradient and nothing broken was saved; the last complete checkpoint is intact. "
-            "Look at those rows (`wmtp inspect`), lower --learning_rate, or set --max_grad_norm."
-        )
+        raise_if_broken(self.state().tolist())
+
+
+def raise_if_broken(state: Sequence[int]) -> None:
+    """Raises if a `NonFiniteRecord.state`, copied to the host, holds a bad step.
+
+    Raises:
+        NonFiniteError: names the optimizer step and the rows.
+    """
+    step, *rows = state
+    if step < 0:
+        return
+    named = [str(row) for row in rows if row >= 0]
+    where = (
+        f"rows {', '.join(named)} of the training data" if named else "rows of another process, or a gradient"
+    )
+    raise NonFiniteError(
+        f"the loss or its gradient is not finite at optimizer step {step + 1} ({where}). No update was made from "
+        "that step on a broken gradient and nothing broken was saved; the last complete checkpoint is intact. "
+        "Look at those rows (`wmtp inspect`), lower --learning_rate, or set --max_grad_norm."
+    )
 
 
 def rows_are_finite(

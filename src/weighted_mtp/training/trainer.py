@@ -20,7 +20,12 @@ from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.callbacks import StepCallback
 from weighted_mtp.training.checkpoints import mark_complete
 from weighted_mtp.training.metrics import MetricWindow
-from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
+from weighted_mtp.training.nonfinite import (
+    NonFiniteRecord,
+    raise_if_broken,
+    rows_are_finite,
+    skip_update,
+)
 from weighted_mtp.training.stages import Stage
 from weighted_mtp.value_weighting import WeightingScheme, weigh
 
@@ -159,9 +164,7 @@ class WeightedMTPTrainer(Trainer):
         """Adds the window's metrics to a training or evaluation entry; this is where the device is waited for."""
         mode = "train" if "loss" in logs else "eval" if "eval_runtime" in logs else None
         if mode is not None:
-            self.nonfinite.raise_if_any()
-            metrics = self.windows[mode].compute(self.stage.value_coef)
-            self.windows[mode].reset()
+            metrics = self._read_window(self.windows[mode])
             tokens, objective = metrics.pop("input_tokens", 0.0), metrics.pop("objective", None)
             prefix = "eval_" if mode == "eval" else ""
             if mode == "train":
@@ -172,6 +175,15 @@ class WeightedMTPTrainer(Trainer):
         if mode == "train":
             self._window_start = time.perf_counter()
         super().log(logs, start_time)
+
+    def _read_window(self, window: MetricWindow) -> dict[str, float]:
+        """The window's metrics and the record of non-finite steps: one copy to the host for both."""
+        state, record = window.state(), self.nonfinite.state()
+        on_host = torch.cat([state.flatten(), record.to(state.dtype)]).cpu()
+        numbers, verdict = on_host.split([state.numel(), record.numel()])
+        raise_if_broken(verdict.long().tolist())
+        window.reset()
+        return window.named(numbers.view(state.shape), self.stage.value_coef)
 
     # Evaluation, sampling, saving.
 
