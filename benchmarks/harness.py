@@ -46,11 +46,12 @@ def summary(values: list[float]) -> dict[str, Any]:
 
 def ratios(times: dict[str, list[float]], against: str) -> dict[str, dict[str, Any]]:
     """Per candidate, the summary of its paired ratios to the candidate `against`."""
-    return {
-        name: summary([x / y for x, y in zip(values, times[against], strict=True)])
-        for name, values in times.items()
-        if name != against
-    }
+    return {name: ratio(values, times[against]) for name, values in times.items() if name != against}
+
+
+def ratio(values: list[float], against: list[float]) -> dict[str, Any]:
+    """Summary of the ratios of what was measured in the same turns."""
+    return summary([x / y for x, y in zip(values, against, strict=True)])
 
 
 def peak_memory(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> int:

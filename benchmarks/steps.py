@@ -1,0 +1,118 @@
+"""What a training step costs: our stages against each other and against TRL's SFTTrainer.
+
+    python -m benchmarks.steps [--quick] [--dtype float32|bfloat16] [--turns N]
+
+Whole optimizer steps of SmolLM2-135M on 8 rows of 256 tokens, CPU, one thread: data, forward, weights, loss,
+backward, clipping, AdamW, logging. bfloat16 is autocast over float32 parameters. All arms advance in turns in one
+process; peak memory is that of two steps in a fresh process, above the loaded model. Each precision writes
+benchmarks/results/steps-<dtype>.json, unless --quick, which takes a made-up model of two layers.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.arms import OURS, TRL, Shape, make_arm, tiny_model
+from benchmarks.harness import peak_memory, ratio, summary, write_results
+from benchmarks.turns import seconds_per_step
+
+DTYPES = ("float32", "bfloat16")
+ONE, FOUR = "stage 0", "stage 0, four heads"
+# What is compared, and the bound on the ratio that we set ourselves.
+COMPARISONS = [
+    ("stage 2, four heads", FOUR, 1.03),
+    ("pre-scored, four heads", FOUR, 1.01),
+    (ONE, TRL, 1.00),
+    (FOUR, ONE, None),  # against what its floating-point operations predict
+]
+HEADS_ALLOWANCE = 1.10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a tiny model, two turns: does the script run?")
+    parser.add_argument("--dtype", choices=DTYPES, help="one precision (default: both)")
+    parser.add_argument("--turns", type=int, default=9, help="paired steps behind each median (default: 9)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for dtype in [options.dtype] if options.dtype else DTYPES:
+        with tempfile.TemporaryDirectory() as folder:
+            shape = Shape(tiny_model(Path(folder)), batch=2, seq=32) if options.quick else Shape()
+            results = measure(shape, dtype, 2 if options.quick else options.turns, Path(folder))
+        show(results)
+        if not options.quick:
+            print(write_results(f"steps-{dtype}", results))
+
+
+def measure(shape: Shape, dtype: str, turns: int, folder: Path) -> dict[str, Any]:
+    """Time of all arms in turns, then the memory of each that is compared with TRL, then the arithmetic."""
+    arms = [*OURS, *([TRL] if find_spec("trl") else [])]
+    memory = {arm: peak_memory(two_steps, arm, shape, dtype, folder) for arm in arms}
+    trainers = {arm: make_arm(arm, shape, dtype, folder, steps=turns + 3) for arm in arms}
+    operations = predicted_ratio(trainers[FOUR].model)
+    seconds = seconds_per_step(trainers, turns)
+    ratios = [
+        {"arm": arm, "over": over, "bound": bound or HEADS_ALLOWANCE * operations["ratio"]}
+        | {"ratio": ratio(seconds[arm], seconds[over])}
+        for arm, over, bound in COMPARISONS
+        if over in seconds
+    ]
+    tokens = shape.batch * shape.seq
+    return {
+        "peers": {"trl": version("trl") if find_spec("trl") else None},
+        "transformers": version("transformers"),
+        "dtype": dtype,
+        "shape": {"batch": shape.batch, "seq": shape.seq},
+        "seconds": {arm: summary(values) for arm, values in seconds.items()},
+        "tokens_per_second": {arm: tokens / statistics.median(values) for arm, values in seconds.items()},
+        "ratios": ratios,
+        "operations": operations,
+        "bytes": memory,
+    }
+
+
+def two_steps(arm: str, shape: Shape, dtype: str, folder: Path) -> Callable[[], Any]:
+    """Two optimizer steps of an arm: the second one holds the optimizer's state."""
+    warnings.filterwarnings("ignore")
+    return make_arm(arm, shape, dtype, folder, steps=2).train
+
+
+def predicted_ratio(model: Any) -> dict[str, Any]:
+    """Four heads over one by matmul parameters: a token costs 6 operations for each, whatever the sizes.
+
+    Attention scores, softmax over the vocabulary, the optimizer and everything elementwise are left out.
+    """
+    layers = sum(p.numel() for p in model.hf_model.get_decoder().layers.parameters())
+    extra = sum(p.numel() for p in model.extra_heads.parameters())
+    unembedding = model.output_head()["lm_head_weight"].numel()
+    one, four = layers + unembedding, layers + extra + model.n_future * unembedding
+    return {"layers": layers, "extra_layers": extra, "unembedding": unembedding, "ratio": four / one}
+
+
+def show(results: dict[str, Any]) -> None:
+    print(results["dtype"])
+    for arm, seconds in results["seconds"].items():
+        speed, gigabytes = results["tokens_per_second"][arm], results["bytes"][arm] / 1e9
+        print(f"  {arm:24} {seconds['median']:7.2f} s  {speed:7.1f} tokens/s  {gigabytes:.2f} GB")
+    for entry in results["ratios"]:
+        low, high = entry["ratio"]["quartiles"]
+        print(
+            f"  {entry['arm']} over {entry['over']}: {entry['ratio']['median']:.3f} ({low:.3f} to {high:.3f}), "
+            f"at most {entry['bound']:.2f} wanted"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Several trainings in one process that advance in turns, one optimizer step each, and what a step costs.
+
+A turn holds everything between two ends of a step: the log entry that is due, the next batch, forward, backward,
+the clipping of gradients and the optimizer. Each training runs in a thread of its own, and only one moves at a
+time, so the CPU time of the process is that one's.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback
+
+
+class Turnstile(TrainerCallback):
+    """Holds a training at its beginning and after every step until it is let through.
+
+    Args:
+        train: runs the training; this callback is among the trainer's.
+    """
+
+    def __init__(self) -> None:
+        self._go, self._waiting = threading.Semaphore(0), threading.Semaphore(0)
+        self._stop = False
+        self._error: BaseException | None = None
+
+    def start(self, train: Callable[[], Any]) -> None:
+        """Brings the training to its first step."""
+
+        def run() -> None:
+            try:
+                train()
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._waiting.release()
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+        self._wait()
+
+    def step(self) -> float:
+        """Lets one step through; seconds of CPU that it took."""
+        begin = time.process_time()
+        self._go.release()
+        self._wait()
+        return time.process_time() - begin
+
+    def stop(self) -> None:
+        """Ends the training after one more step."""
+        self._stop = True
+        self._go.release()
+        self._thread.join()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._waiting.acquire()
+        if self._error is not None:
+            raise self._error
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hold()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._stop:
+            control.should_training_stop = True
+        else:
+            self._hold()
+
+    def _hold(self) -> None:
+        self._waiting.release()
+        self._go.acquire()
+
+
+def seconds_per_step(trainers: dict[str, Any], turns: int) -> dict[str, list[float]]:
+    """CPU seconds of `turns` steps of each trainer, taken in turns; a first step of each does not count."""
+    turnstiles = {name: Turnstile() for name in trainers}
+    for name, trainer in trainers.items():
+        trainer.add_callback(turnstiles[name])
+        turnstiles[name].start(trainer.train)
+    seconds: dict[str, list[float]] = {name: [] for name in trainers}
+    for turn in range(turns + 1):
+        for name, turnstile in turnstiles.items():
+            spent = turnstile.step()
+            if turn:
+                seconds[name].append(spent)
+    for turnstile in turnstiles.values():
+        turnstile.stop()
+    return seconds
