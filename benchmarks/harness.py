@@ -119,8 +119,19 @@ def _cpu_field(name: str) -> str:
 
 
 def write_results(name: str, results: dict[str, Any]) -> Path:
-    """Write benchmarks/results/<name>.json: the results beside the environment that gave them."""
+    """Write benchmarks/results/<name>-<kind of machine>.json: the results beside the environment that gave them.
+
+    What multiplies matrices decides most ratios, so each kind keeps a file of its own: the GPU where one is
+    asked for by name, else the widest matrix unit of the processor.
+    """
+    found = environment()
+    machine = found["gpu"] if name == "gpu" else next(iter(found["matrix_units"]), "cpu")
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"environment": environment(), **results}, indent=2) + "\n")
+    path = RESULTS / f"{name}-{str(machine).lower().replace(' ', '_')}.json"
+    path.write_text(json.dumps({"environment": found, **results}, indent=2) + "\n")
     return path
+
+
+def read_results(name: str) -> list[dict[str, Any]]:
+    """The results of one benchmark, a machine each."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-*.json"))]

