@@ -7,10 +7,21 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from weighted_mtp.value_weighting import compute_gae, compute_lambda_returns
-from weighted_mtp.value_weighting.reverse_scan import SHORT_ROW, reverse_scan, segmented_reverse_scan
+from weighted_mtp.value_weighting import reverse_scan as scans
+from weighted_mtp.value_weighting.reverse_scan import (
+    place_in_episode,
+    reverse_scan,
+    segmented_reverse_scan,
+)
 
-LONG = SHORT_ROW + 377
+LONG = 1401
 DECAYS = [0.0, 1e-300, 1e-30, 1e-3, 0.3, 0.95, 0.9999, 1 - 1e-12, 1.0]
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "blocks"])
+def either_way(request, monkeypatch):
+    """Packed rows are scanned whole, and in blocks, whatever their size."""
+    monkeypatch.setattr(scans, "FEW_NUMBERS", 0 if request.param else math.inf)
 
 
 def draw(*shape, dtype=torch.float32):
@@ -46,42 +57,72 @@ def close(actual, expected, tolerance):
     )
 
 
+def scan_packed(x, decay, segments):
+    return segmented_reverse_scan(x, decay, place_in_episode(segments, x.dtype))
+
+
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("decay", DECAYS)
 @pytest.mark.parametrize("seq", [1, 2, 100, LONG])
 def test_scan_equals_the_loop_in_every_layout(seq, decay):
     x, valid, segments = draw(3, seq, dtype=torch.float64), uniform(3, seq) < 0.7, runs(3, seq)
     everywhere, one = torch.ones_like(valid), torch.ones_like(segments)
-    masked = torch.where(valid, x, 0.0)
+    in_episode = segments != 0
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
-        a, b = x.to(dtype), masked.to(dtype)
+        a, nothing = x.to(dtype), torch.zeros(3, seq, dtype=dtype)
         close(reverse_scan(a, decay), loop(a, decay, everywhere, one), tolerance)
-        gapped = torch.where(valid, reverse_scan(b, decay, valid), 0.0)
-        close(gapped, loop(b, decay, valid, one), tolerance)
-        close(segmented_reverse_scan(a, decay, segments), loop(a, decay, everywhere, segments), tolerance)
-        both = torch.where(valid, segmented_reverse_scan(b, decay, segments, valid), 0.0)
-        close(both, loop(b, decay, valid, segments), tolerance)
+        close(scan_packed(a, decay, segments), loop(a, decay, in_episode, segments), tolerance)
+        # without values, and gamma 1, the advantages are the sums of the rewards
+        gapped = compute_gae(nothing, a, valid, 1.0, decay)
+        close(gapped, loop(a, decay, valid, one), tolerance)
+        both = compute_gae(nothing, a, valid, 1.0, decay, segments)
+        close(both, loop(a, decay, valid & in_episode, segments), tolerance)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("decay", [1e-300, 1e-3, 0.3, 0.95, 1.0])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("seq", [100, LONG])
 def test_nan_and_infinity_reach_every_position_before_in_their_episode_and_no_other(seq, bad, decay):
     segments, position = runs(2, seq), seq * 2 // 3
     valid = uniform(2, seq) < 0.7
-    x = torch.where(valid, draw(2, seq), 0.0)
+    x, nothing = draw(2, seq), torch.zeros(2, seq)
     x[0, position], valid[0, position] = bad, True
     before = torch.zeros(2, seq, dtype=torch.bool)
     before[0, : position + 1] = True
     in_segment = before & (segments == segments[0, position])
     for reached, actual in (
         (before, reverse_scan(x, decay)),
-        (before & valid, torch.where(valid, reverse_scan(x, decay, valid), 0.0)),
-        (in_segment, segmented_reverse_scan(x, decay, segments)),
-        (in_segment & valid, torch.where(valid, segmented_reverse_scan(x, decay, segments, valid), 0.0)),
+        (before & valid, compute_gae(nothing, x, valid, 1.0, decay)),
+        (in_segment, scan_packed(x, decay, segments)),
+        (in_segment & valid, compute_gae(nothing, x, valid, 1.0, decay, segments)),
     ):
         assert torch.equal(~actual.isfinite(), reached)
 
 
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
+def test_nothing_outside_the_mask_or_in_the_padding_is_read(lam):
+    segments, valid = runs(2, LONG), uniform(2, LONG) < 0.7
+    for mask, ids in ((valid, None), (None, segments), (valid, segments)):
+        counts = torch.ones_like(valid) if mask is None else mask
+        counts = counts if ids is None else counts & (ids != 0)
+        clean = torch.where(counts, uniform(2, LONG), 0.0)
+        soiled = torch.where(counts, clean, math.nan)
+        expected = compute_gae(clean, clean, mask, 1.0, lam, ids)
+        actual = compute_gae(soiled, soiled, mask, 1.0, lam, ids)
+        assert torch.equal(actual, expected)
+        assert not actual[~counts].any()
+
+
+def test_packed_rows_touch_neither_each_other_nor_segments_whose_ids_differ_by_two_to_the_32():
+    ids = torch.tensor([[5, 5 + 2**32, -(2**63)], [-(2**63), 5, 5]])
+    rewards = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]])
+    advantages = compute_gae(torch.zeros(2, 3), rewards, None, 1.0, 0.5, ids)
+    assert advantages.tolist() == [[1.0, 2.0, 4.0], [8.0, 32.0, 32.0]]
+
+
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("lam", [0.5, 0.95, 1.0])
 @pytest.mark.parametrize("seq", [100, LONG])
 def test_nan_value_makes_nan_of_every_advantage_before_it_in_its_episode_and_no_other(seq, lam):
@@ -101,6 +142,7 @@ def test_nan_value_makes_nan_of_every_advantage_before_it_in_its_episode_and_no_
         assert torch.equal(compute_gae(values, rewards, mask, 1.0, lam, ids).isnan(), reached)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("layout", ["dense", "gaps", "packed", "both"])
 @pytest.mark.parametrize(("gamma", "lam"), [(0.99, 0.95), (1.0, 0.95), (1.0, 0.5), (1.0, 1.0)])
 def test_float32_stays_within_1e_6_of_the_largest_advantage(gamma, lam, layout):
@@ -124,21 +166,24 @@ def test_undiscounted_advantage_is_exactly_reward_minus_value(segments):
     assert torch.equal(compute_gae(values, per_step, None, 1.0, 1.0, segments), reward[:, None] - values)
 
 
-@pytest.mark.parametrize("layout", ["dense", "gaps", "packed"])
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("layout", ["dense", "gaps", "packed", "both"])
 def test_gradient_of_long_rows_equals_the_gradient_of_the_loop(layout):
     seq, decay = LONG, 0.9
-    x, upstream = draw(1, seq, dtype=torch.float64), draw(1, seq, dtype=torch.float64).flip(1)
-    valid = uniform(1, seq) < 0.7 if layout == "gaps" else torch.ones(1, seq, dtype=torch.bool)
-    segments = runs(1, seq) if layout == "packed" else torch.ones(1, seq, dtype=torch.int64)
-    x, upstream = torch.where(valid, x, 0.0).requires_grad_(), torch.where(valid, upstream, 0.0)
-    if layout == "packed":
-        y = segmented_reverse_scan(x, decay, segments)
-    else:
-        y = reverse_scan(x, decay, valid if layout == "gaps" else None)
+    x, upstream = draw(2, seq, dtype=torch.float64), draw(2, seq, dtype=torch.float64).flip(1)
+    valid = torch.ones(2, seq, dtype=torch.bool)
+    mask = segments = None
+    if layout in ("gaps", "both"):
+        valid = mask = uniform(2, seq) < 0.7
+    if layout in ("packed", "both"):
+        segments = runs(2, seq)
+        valid = valid & (segments != 0)
+    x.requires_grad_()
+    y = compute_gae(torch.zeros(2, seq, dtype=torch.float64), x, mask, 1.0, decay, segments)
     (gradient,) = torch.autograd.grad(y, x, upstream)
     # the transpose of a sum over later positions is a sum over earlier ones
-    expected = loop(upstream.flip(1), decay, valid.flip(1), segments.flip(1)).flip(1)
-    close(torch.where(valid, gradient, 0.0), expected, 1e-12)
+    ids = torch.ones(2, seq, dtype=torch.int64) if segments is None else segments
+    close(gradient, loop(upstream.flip(1), decay, valid.flip(1), ids.flip(1)).flip(1), 1e-12)
 
 
 def layouts(seq):
@@ -171,6 +216,7 @@ def test_autocast_and_matmul_precision_change_nothing(layout, precision):
     assert torch.equal(actual, expected)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("lam", [0.0, 0.95, 1.0])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_compiles_into_one_graph_with_its_gradient(layout, lam):

@@ -6,7 +6,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from weighted_mtp.value_weighting.episodes import next_valid, valid_positions
-from weighted_mtp.value_weighting.reverse_scan import reverse_scan, segmented_reverse_scan
+from weighted_mtp.value_weighting.reverse_scan import (
+    beyond,
+    place_in_episode,
+    reverse_scan,
+    segmented_reverse_scan,
+)
 from weighted_mtp.value_weighting.td_weighting import td_errors
 from weighted_mtp.value_weighting.validation import (
     check_number,
@@ -159,13 +164,12 @@ def packed_gae(
         >>> packed_gae(values, rewards, torch.tensor([[1, 1, 2]]), 1.0, 0.5).tolist()
         [[0.125, 0.75, 0.25]]
     """
-    valid = segment_ids != 0
+    place = place_in_episode(segment_ids, values.dtype)
     if gamma * lam == 1:
-        return torch.where(valid, rewards_to_come(values, rewards, valid, segment_ids) - values, 0.0)
-    same_segment = segment_ids[:, 1:] == segment_ids[:, :-1]
-    following_values = F.pad(torch.where(same_segment, values[:, 1:], 0.0), (0, 1))
-    errors = torch.where(valid, rewards + gamma * following_values - values, 0.0)
-    return segmented_reverse_scan(errors, gamma * lam, segment_ids)
+        return beyond(rewards_to_come(values, rewards, None, place) - values, place, 0)
+    errors = torch.sub(rewards, values)
+    errors[:, :-1].add_(beyond(values, place, 1)[:, 1:], alpha=gamma)
+    return segmented_reverse_scan(errors, gamma * lam, place)
 
 
 def masked_gae(
@@ -178,27 +182,44 @@ def masked_gae(
 ) -> Float[Tensor, "batch seq"]:
     """Kernel of `compute_gae` for masks with gaps, in rows of one episode or packed.
 
+    The valid positions of a row are pushed together at its right end, where no gap is left, and their
+    advantages brought back: .35 to .7 of the time of counting the valid positions between any two.
+
     Examples:
         >>> valid = torch.tensor([[True, False, True]])
         >>> gae = masked_gae(torch.tensor([[0.5, 9.0, 0.75]]), torch.tensor([1.0]), valid, None, 1.0, 0.5)
         >>> [round(x, 6) for x in gae[0].tolist()]
         [0.375, 0.0, 0.25]
     """
+    if gamma * lam == 0:
+        return td_errors(values, rewards, valid, next_valid(valid, segment_ids), gamma)
     if gamma * lam == 1:
-        return torch.where(valid, rewards_to_come(values, rewards, valid, segment_ids) - values, 0.0)
-    errors = td_errors(values, rewards, valid, next_valid(valid, segment_ids), gamma)
+        # a gap costs nothing anyway
+        place = None if segment_ids is None else place_in_episode(segment_ids, values.dtype)
+        return torch.where(valid, rewards_to_come(values, rewards, valid, place) - values, 0.0)
+    batch, seq = valid.shape
+    counts = valid.cumsum(1)
+    # column 0 takes what is not valid, and is 0 on the way back
+    column = counts.add_(seq - counts[:, -1:]).mul_(valid)
+
+    def pushed(x: Tensor) -> Tensor:
+        return x.new_zeros(batch, seq + 1).scatter_(1, column, x)[:, 1:]
+
+    values = pushed(values)
+    if rewards.ndim == 2:
+        rewards = pushed(rewards)
     if segment_ids is None:
-        advantages = reverse_scan(errors, gamma * lam, valid)
+        advantages = dense_gae(values, rewards, gamma, lam)
     else:
-        advantages = segmented_reverse_scan(errors, gamma * lam, segment_ids, valid)
-    return torch.where(valid, advantages, 0.0)
+        advantages = packed_gae(values, rewards, pushed(segment_ids), gamma, lam)
+    return F.pad(advantages, (1, 0)).gather(1, column)
 
 
 def rewards_to_come(
     values: Float[Tensor, "batch seq"],
     rewards: Float[Tensor, " batch"] | Float[Tensor, "batch seq"],
     valid: Bool[Tensor, "batch seq"] | None,
-    segment_ids: Shaped[Tensor, "batch seq"] | None,
+    place: Float[Tensor, "batch seq"] | None,
 ) -> Float[Tensor, "batch seq"]:
     """Undiscounted rewards from each position on: the lambda-return at gamma = lam = 1, where values cancel.
 
@@ -213,7 +234,7 @@ def rewards_to_come(
         steps = rewards + steps
     if valid is not None:
         steps = torch.where(valid, steps, 0.0)
-    if segment_ids is not None:
-        return segmented_reverse_scan(steps, 1.0, segment_ids)
+    if place is not None:
+        return segmented_reverse_scan(steps, 1.0, place)
     to_come = reverse_scan(steps, 1.0)
     return to_come + rewards[:, None] if rewards.ndim == 1 else to_come

@@ -8,34 +8,31 @@ after it, for 0 * NaN is NaN. A running sum from the right does neither, and tak
 import math
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
 # a block ends where the decay has fallen to exp(-46) = 1e-20: times any |x| > 1e-18, float32 holds it in full
 LARGEST_EXPONENT = 46.0
-SEGMENT_BLOCK = 16
-# below this length blocks save less arithmetic than they cost in calls
-SHORT_ROW = 1024
+SEGMENT_BLOCK = 64
+# with fewer numbers, blocks save less arithmetic than they cost in calls
+FEW_NUMBERS = 2**16
 
 
-def reverse_scan(
-    x: Float[Tensor, "batch seq"], decay: float, valid: Bool[Tensor, "batch seq"] | None = None
-) -> Float[Tensor, "batch seq"]:
+def reverse_scan(x: Float[Tensor, "batch seq"], decay: float) -> Float[Tensor, "batch seq"]:
     """Discounted sums from the right, where a row is one episode.
 
-        y[t] = sum over u >= t of decay^(c[u] - c[t]) * x[u],   c[t] = number of valid positions up to t
+        y[t] = sum over u >= t of decay^(u - t) * x[u]
 
-    In blocks, with p[t] = decay^(c[t] - c[start of the block]): the sums of p * x from the right, divided by
-    p, plus the sum at the start of the next block times the decay between. NaN at u reaches every t <= u, as
-    it would in the loop, and no t > u.
+    In blocks, with p[t] = decay^(t - start of the block): the sums of p * x from the right, divided by p,
+    plus the sum at the start of the next block times the decay between. NaN at u reaches every t <= u, as it
+    would in the loop, and no t > u.
 
     Source: Blelloch 1990, "Prefix sums and their applications", sec. 1.4: recurrences as scans.
 
     Args:
-        x: what is summed; 0 where not valid.
+        x: what is summed.
         decay: in [0, 1].
-        valid: True where a position counts; None: everywhere. At other positions y means nothing.
 
     Returns:
         y, of the dtype of `x`.
@@ -43,110 +40,116 @@ def reverse_scan(
     Examples:
         >>> reverse_scan(torch.tensor([[1.0, 2.0, 4.0]]), 0.5).tolist()
         [[3.0, 4.0, 4.0]]
-        >>> valid = torch.tensor([[True, False, True]])
-        >>> reverse_scan(torch.tensor([[1.0, 0.0, 4.0]]), 0.5, valid)[0, ::2].tolist()
-        [3.0, 4.0]
     """
     if decay == 0:
         return x
     seq = x.shape[1]
     size = block_size(seq, decay)
     x = blocks_of(x, size)
-    if valid is None:
-        counts, between = None, decay**size
-        powers = decay_powers(torch.arange(size, dtype=x.dtype, device=x.device), decay)
-    else:
-        counts = counts_in_blocks(valid, size, x.dtype)
-        starts = counts[..., 0]
-        between = decay_powers(starts[:, 1:] - starts[:, :-1], decay)
-        powers = decay_powers(counts - counts[..., :1], decay)
+    powers = decay_powers(torch.arange(size, dtype=x.dtype, device=x.device), decay)
     sums = (x * powers).flip(2).cumsum(2).flip(2)
     if x.shape[1] > 1:
-        if counts is None:
-            at_starts = doubling_scan(sums[:, 1:, 0], decay**size)
-        else:
-            at_starts = doubling_scan(sums[:, 1:, 0], decay, counts[:, 1:, 0])
+        starts = sums[:, 1:, 0]
+        place = torch.arange(1, starts.shape[1] + 1, dtype=x.dtype, device=x.device)
+        at_starts = doubling_scan(starts, decay**size, place.expand_as(starts))
         # in place: no backward reads these sums, and fresh memory costs more than the arithmetic
-        sums[:, :-1].add_((at_starts * between)[..., None])
+        sums[:, :-1].add_(at_starts[..., None], alpha=decay**size)
     y = sums.div_(powers).flatten(1)
     return y if y.shape[1] == seq else y[:, :seq]
 
 
 def segmented_reverse_scan(
-    x: Float[Tensor, "batch seq"],
-    decay: float,
-    segment_ids: Shaped[Tensor, "batch seq"],
-    valid: Bool[Tensor, "batch seq"] | None = None,
+    x: Float[Tensor, "batch seq"], decay: float, place: Float[Tensor, "batch seq"]
 ) -> Float[Tensor, "batch seq"]:
-    """`reverse_scan` within each segment of packed rows.
+    """`reverse_scan` within each episode of packed rows; 0 in the padding.
 
-    Log-step within blocks of 16, then over their starts, then once from the starts to the blocks: the work
-    grows as the length and not as its product with the logarithm.
+    Many numbers are cut into blocks, as if an episode ended with each: the sums within, then over the starts
+    of the blocks, then from the starts to the blocks before. So the work grows as the length and not as its
+    product with the logarithm.
+
+    Args:
+        x: what is summed; never read in the padding.
+        decay: in [0, 1].
+        place: of `place_in_episode`, in the dtype of `x`.
+
+    Returns:
+        y, of the dtype of `x`.
 
     Examples:
-        >>> x = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
-        >>> segmented_reverse_scan(x, 0.5, torch.tensor([[1, 1, 2, 2]])).tolist()
-        [[2.0, 2.0, 8.0, 8.0]]
+        >>> x, segment_ids = torch.tensor([[1.0, 2.0, 4.0, 8.0, 9.0]]), torch.tensor([[1, 1, 2, 2, 0]])
+        >>> segmented_reverse_scan(x, 0.5, place_in_episode(segment_ids, x.dtype)).tolist()
+        [[2.0, 2.0, 8.0, 8.0, 0.0]]
     """
     if decay == 0:
-        return x
-    seq = x.shape[1]
-    if seq <= SHORT_ROW:
-        counts = None if valid is None else counts_in_blocks(valid, seq, x.dtype)[:, 0]
-        return doubling_scan(x, decay, counts, segment_ids)
-    segments = blocks_of(segment_ids, SEGMENT_BLOCK)
-    within = blocks_of(x, SEGMENT_BLOCK)
-    next_segment = segments[:, 1:, 0]
-    if valid is None:
-        within = doubling_scan(within, decay, None, segments)
-        at_starts = doubling_scan(within[:, 1:, 0], decay**SEGMENT_BLOCK, None, next_segment)
-        distance = SEGMENT_BLOCK - torch.arange(SEGMENT_BLOCK, dtype=x.dtype, device=x.device)
-    else:
-        counts = counts_in_blocks(valid, SEGMENT_BLOCK, x.dtype)
-        within = doubling_scan(within, decay, counts, segments)
-        at_starts = doubling_scan(within[:, 1:, 0], decay, counts[:, 1:, 0], next_segment)
-        distance = counts[:, 1:, :1] - counts[:, :-1]
-    carried = (distance * math.log(decay)).exp() * at_starts[..., None]
-    # `where`, because 0 * NaN would carry NaN into the episode before
-    carried = torch.where(segments[:, :-1] == next_segment[..., None], carried, 0.0)
-    within[:, :-1].add_(carried)
-    return within.flatten(1)[:, :seq]
+        return beyond(x, place, 0)
+    if x.numel() <= FEW_NUMBERS:
+        return doubling_scan(x, decay, place)
+    place_in_block = torch.arange(1, SEGMENT_BLOCK + 1, dtype=x.dtype, device=x.device)
+    places = blocks_of(place, SEGMENT_BLOCK)
+    sums = doubling_scan(blocks_of(x, SEGMENT_BLOCK), decay, torch.minimum(places, place_in_block))
+    # in blocks, rounded up: block j's start and the one k blocks before are of one episode where it is > k
+    at_starts = doubling_scan(sums[..., 0], decay**SEGMENT_BLOCK, (places[..., 0] / SEGMENT_BLOCK).ceil())
+    distance = SEGMENT_BLOCK + 1 - place_in_block
+    left = places[:, 1:, :1] - distance
+    carried = beyond(at_starts[:, 1:, None].expand_as(left), left, 0)
+    sums[:, :-1].addcmul_(carried, decay_powers(distance, decay))
+    return sums.flatten(1)[:, : x.shape[1]]
 
 
 def doubling_scan(
-    x: Float[Tensor, "*rows seq"],
-    decay: float,
-    counts: Float[Tensor, "*rows seq"] | None = None,
-    segment_ids: Shaped[Tensor, "*rows seq"] | None = None,
+    x: Float[Tensor, "*rows seq"], decay: float, place: Float[Tensor, "*rows seq"]
 ) -> Float[Tensor, "*rows seq"]:
-    """Discounted sums from the right in log2(seq) steps.
+    """Discounted sums from the right within each episode, in log2(seq) steps.
 
-    After the step with distance k, y[t] holds the sum over the 2k positions from t on. The discount between
-    two positions is decay^(difference of `counts`), or of their indices.
+    After the step with distance k, y[t] holds the sum over the 2k positions from t on; y[t+k] enters y[t]
+    where place[t+k] > k.
 
     Source: Hillis and Steele 1986, "Data parallel algorithms", Communications of the ACM 29(12).
 
     Examples:
-        >>> doubling_scan(torch.tensor([[1.0, 2.0, 4.0]]), 0.5).tolist()
-        [[3.0, 4.0, 4.0]]
-        >>> doubling_scan(torch.tensor([[1.0, 2.0, 4.0]]), 0.5, segment_ids=torch.tensor([[1, 1, 2]])).tolist()
+        >>> doubling_scan(torch.tensor([[1.0, 2.0, 4.0]]), 0.5, torch.tensor([[1.0, 2.0, 1.0]])).tolist()
         [[2.0, 2.0, 4.0]]
     """
+    # all rows in one: a row's first position has place 1, and slices of a vector are the cheapest
+    sums, places = beyond(x, place, 0).flatten(), place.flatten()
     distance = 1
     while distance < x.shape[-1]:
-        left, right = x[..., :-distance], x[..., distance:]
-        if counts is None:
-            # also where the power is 0 in floating point: NaN reaches as far as in the loop
-            summed = torch.add(left, right, alpha=decay**distance)
-        else:
-            powers = ((counts[..., distance:] - counts[..., :-distance]) * math.log(decay)).exp()
-            summed = torch.addcmul(left, powers, right)
-        if segment_ids is not None:
-            # `where`, because 0 * NaN would carry NaN into the episode before
-            summed = torch.where(segment_ids[..., :-distance] == segment_ids[..., distance:], summed, left)
-        x = torch.cat([summed, x[..., -distance:]], -1)
+        # in place: no backward reads these sums, and joining two parts would be a third pass
+        # also where the power is 0 in floating point: NaN reaches as far as in the loop
+        sums[:-distance].add_(beyond(sums, places, distance)[distance:], alpha=decay**distance)
         distance *= 2
-    return x
+    return sums.view(x.shape)
+
+
+def place_in_episode(
+    segment_ids: Shaped[Tensor, "batch seq"], dtype: torch.dtype
+) -> Float[Tensor, "batch seq"]:
+    """Place of each position within its run of equal ids, counted from 1; 0 in the padding.
+
+    Position u and the one k before it are of one episode just where place[u] > k.
+
+    Examples:
+        >>> place_in_episode(torch.tensor([[7, 7, 7, 4, 4, 0]]), torch.float32).tolist()
+        [[1.0, 2.0, 3.0, 1.0, 2.0, 0.0]]
+    """
+    # int32 and `bool()`: booleans times floats, and `!= 0`, take three times as long
+    index = torch.arange(segment_ids.shape[1], dtype=torch.int32, device=segment_ids.device)
+    starts = F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0)).int().mul_(index).cummax(1).values
+    return (index + 1 - starts).mul_(segment_ids.bool()).to(dtype)
+
+
+def beyond(
+    x: Float[Tensor, "*shape"], place: Float[Tensor, "*shape"], distance: int
+) -> Float[Tensor, "*shape"]:
+    """x where place > distance, and 0 elsewhere, even of a NaN.
+
+    `where` by the backward of a threshold, which the CPU computes on vectors: .15 against .9 ns a number.
+
+    Examples:
+        >>> beyond(torch.tensor([1.0, torch.nan, 3.0]), torch.tensor([2.0, 1.0, 2.0]), 1).tolist()
+        [1.0, 0.0, 3.0]
+    """
+    return torch.ops.aten.threshold_backward(x, place, distance)
 
 
 def decay_powers(exponents: Float[Tensor, "*shape"], decay: float) -> Float[Tensor, "*shape"]:
@@ -190,17 +193,3 @@ def blocks_of(x: Shaped[Tensor, "batch seq"], size: int) -> Shaped[Tensor, "batc
     if missing:
         x = F.pad(x, (0, missing))
     return x.view(x.shape[0], -1, size)
-
-
-def counts_in_blocks(
-    valid: Bool[Tensor, "batch seq"], size: int, dtype: torch.dtype
-) -> Float[Tensor, "batch blocks size"]:
-    """Number of valid positions up to each, over the row, cut into blocks; what fills the last is not valid.
-
-    Examples:
-        >>> counts_in_blocks(torch.tensor([[True, False, True]]), 2, torch.float32).tolist()
-        [[[1.0, 1.0], [2.0, 2.0]]]
-    """
-    blocks = blocks_of(valid, size)
-    # int32 takes a third of the time of a float sum; whole numbers up to 2^24 are exact in float32
-    return blocks.flatten(1).cumsum(1, dtype=torch.int32).to(dtype).view(blocks.shape)
