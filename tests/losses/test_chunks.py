@@ -45,7 +45,7 @@ def test_a_given_chunk_size_is_shortened_to_make_chunks_equal():
 def test_a_tile_stays_in_the_cache_of_a_processor_and_is_longer_elsewhere():
     assert rows_per_tile(4_096, 32_768, torch.device("cpu")) == 8
     assert rows_per_tile(4_096, 2**30, torch.device("cpu")) == 1
-    assert rows_per_tile(4_096, 32_768, torch.device("cuda")) == 1_024
+    assert rows_per_tile(4_096, 32_768, torch.device("cuda")) == 512
 
 
 @pytest.mark.parametrize(

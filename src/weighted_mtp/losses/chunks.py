@@ -17,7 +17,7 @@ NUMBERS_PER_TILE = 2**18  # 1 MB of float32 stays in a core's second-level cache
 # accelerators: by design, not by measurement (no GPU could be had so far)
 ACCELERATOR_ROWS = (2_048, 4_096)
 ACCELERATOR_BYTES = 2**29  # of logits in a chunk, if that leaves 2,048 rows
-ACCELERATOR_NUMBERS_PER_TILE = 2**25  # 128 MB of float32: a launch is short against a pass over it
+ACCELERATOR_NUMBERS_PER_TILE = 2**24  # 64 MB of float32: a launch is short against a pass over it
 
 
 def rows_per_chunk(

@@ -127,6 +127,7 @@ class _Scratch(NamedTuple):
 
     logits: Tensor  # [chunk, vocab] in the precision of the matmuls
     wide: Tensor  # [tile, vocab] in the precision of sums, where that is not the one of the matmuls
+    softmax: Tensor  # [tile, vocab], wide
     tanh: Tensor  # [tile, vocab], wide: tanh(z / softcap)
     weight: Tensor  # [dim, tile] in the precision of the matmuls, where that is not the wide one
 
@@ -142,6 +143,7 @@ class _Scratch(NamedTuple):
         return cls(
             weight.new_empty((size, vocab)),
             weight.new_empty((tile if narrow else 0, vocab), dtype=wide),
+            weight.new_empty((tile, vocab), dtype=wide),
             weight.new_empty((tile if capped else 0, vocab), dtype=wide),
             weight.new_empty((dim, rows_per_tile(vocab, dim, weight.device) if partial_sums else 0)),
         )
@@ -163,20 +165,18 @@ def _to_derivatives(
     for z, targets, factors, nll_part in zip(*tiles, strict=True):
         wide = z if z.dtype == nll.dtype else scratch.wide[: len(z)].copy_(z)
         tanh = _finish_logits(wide, unembedding, scratch.tanh[: len(z)])
-        # z_t - max and log sum exp(z - max) stay exact however large the logits are
-        wide.sub_(wide.amax(1, keepdim=True))
-        target_logits = _gather_targets(wide, targets)
-        total = wide.exp_().sum(1, keepdim=True)
-        torch.sub(total.log(), target_logits, out=nll_part)
+        p = torch.softmax(wide, 1, out=scratch.softmax[: len(z)])
+        # the largest p is 1 / sum exp(z - max z): exact however large the logits are, where log p_t would underflow
+        below_largest = wide.amax(1, keepdim=True) - _gather_targets(wide, targets)
+        torch.sub(below_largest, p.amax(1, keepdim=True).log_(), out=nll_part)
         if not wanted:
             continue
-        wide.mul_(factors / total).scatter_add_(1, targets, -factors)
+        p.mul_(factors).scatter_add_(1, targets, -factors)
         if tanh is not None:  # d tanh = 1 - tanh^2
-            wide.addcmul_(wide, tanh.square_(), value=-1.0)
+            p.addcmul_(p, tanh.square_(), value=-1.0)
         if bias_gradient is not None:
-            bias_gradient.add_(wide.sum(0))
-        if wide is not z:
-            z.copy_(wide)
+            bias_gradient.add_(p.sum(0))
+        z.copy_(p)
 
 
 def _finish_logits(logits: Tensor, unembedding: Unembedding, tanh: Tensor) -> Tensor | None:
