@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks.harness import read_results
+from benchmarks.steps import tokens_per_second
 
 INK, MUTED, LINE = "#1f2430", "#5b6472", "#d5d9e0"
 COLORS = ("#2563a8", "#c2571a", "#3f8f5b", "#7a5ea8")  # told apart also by those who do not see red and green
@@ -138,7 +139,7 @@ def steps_figure(figure: Figure, results: Results) -> None:
             "color": COLORS[m],
             "label": f"{one['dtype']}, {kind(one)}",
         }
-        speed.barh(y, [one["tokens_per_second"][arm] for arm in arms], **style)
+        speed.barh(y, [tokens_per_second(one, arm) for arm in arms], **style)
         memory.barh(y, [one["bytes"][arm] / 1e9 for arm in arms], **style)
     speed.set_yticks(range(len(arms)), arms)
     speed.invert_yaxis()

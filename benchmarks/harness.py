@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,17 @@ def peak_memory(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> i
     Runs in a fresh process, so `prepare` is a function of a module and its arguments are picklable. Counts
     resident pages (Linux), the packing buffers of the matmul library included.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_memory_here, (prepare, arguments))
+    return in_fresh_process(_peak_memory_here, prepare, arguments)
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """function(*arguments), of a module and picklable, in a process of its own.
+
+    Raises:
+        BrokenProcessPool: the process was killed, for want of memory say.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(function, *arguments).result()
 
 
 def _peak_memory_here(prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> int:

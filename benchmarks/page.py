@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md and its pictures from benchmarks/results: no number on the page is typed by hand.
+"""Write docs/benchmarks.md, its pictures and the READMEs' table from benchmarks/results: no number typed by hand.
 
 python -m benchmarks.page
 """
@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures
+from benchmarks import figures, headline
 from benchmarks.harness import read_results
 from benchmarks.loss import MEMORY_BOUNDS, TIME_BOUNDS
 from benchmarks.scan import TORCHRL_TARGET
+from benchmarks.steps import tokens_per_second
 
 DOCS = Path(__file__).parents[1] / "docs"
 Results = list[dict[str, Any]]
@@ -195,7 +196,7 @@ runs in our arms only.
     for one in results:
         header = (one["dtype"], "seconds a step", "tokens a second", "peak memory, GB")
         rows = [
-            [arm, spread(s), f"{one['tokens_per_second'][arm]:.0f}", f"{one['bytes'][arm] / 1e9:.2f}"]
+            [arm, spread(s), f"{tokens_per_second(one, arm):.0f}", f"{one['bytes'][arm] / 1e9:.2f}"]
             for arm, s in one["seconds"].items()
         ]
         text += f"\n{machine(one)}\n\n{table(header, rows)}\n"
@@ -260,7 +261,7 @@ def main() -> None:
     for path in figures.draw_all(DOCS / "images"):
         print(path.name)
     (DOCS / "benchmarks.md").write_text(page(), encoding="utf-8")
-    print("benchmarks.md")
+    print("benchmarks.md", *(path.name for path in headline.write_all()))
 
 
 if __name__ == "__main__":

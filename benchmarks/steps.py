@@ -3,14 +3,13 @@
     python -m benchmarks.steps [--quick] [--dtype float32|bfloat16] [--turns N]
 
 Whole optimizer steps of SmolLM2-135M on 8 rows of 256 tokens, CPU, one thread: data, forward, weights, loss,
-backward, clipping, AdamW, logging. bfloat16 is autocast over float32 parameters. All arms advance in turns in one
+backward, clipping, AdamW, logging. bfloat16 is autocast over float32 parameters. Arms advance in turns in one
 process; peak memory is that of two steps in a fresh process, above the loaded model. Each precision writes
 benchmarks/results/steps-<dtype>.json, unless --quick, which takes a made-up model of two layers.
 """
 
 import argparse
 import logging
-import statistics
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -19,18 +18,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
+import transformers
 
 from benchmarks.arms import OURS, TRL, Shape, make_arm, tiny_model
-from benchmarks.harness import peak_memory, ratio, summary, write_results
+from benchmarks.harness import in_fresh_process, peak_memory, ratio, summary, write_results
 from benchmarks.turns import seconds_per_step
 
 DTYPES = ("float32", "bfloat16")
-ONE, FOUR = "stage 0", "stage 0, four heads"
+ONE, FOUR, STAGE_2, SCORED = OURS
 # What is compared, and the bound on the ratio that we set ourselves.
 COMPARISONS = [
-    ("stage 2, four heads", FOUR, 1.03),
-    ("pre-scored, four heads", FOUR, 1.01),
+    (STAGE_2, FOUR, 1.03),
+    (SCORED, FOUR, 1.01),
     (ONE, TRL, 1.00),
     (FOUR, ONE, None),  # against what its floating-point operations predict
 ]
@@ -45,9 +46,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="one precision (default: both)")
     parser.add_argument("--turns", type=int, default=9, help="paired steps behind each median (default: 9)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    silence()
     for dtype in [options.dtype] if options.dtype else DTYPES:
         with tempfile.TemporaryDirectory() as folder:
             shape = Shape(tiny_model(Path(folder)), batch=2, seq=32) if options.quick else Shape()
@@ -60,35 +59,59 @@ def main() -> None:
 
 
 def measure(shape: Shape, dtype: str, turns: int, folder: Path, quick: bool) -> dict[str, Any]:
-    """Peak memory of each arm (of the first only where it is quick), time of all in turns, the arithmetic."""
-    arms = [*OURS, *([TRL] if find_spec("trl") else [])]
-    memory = {arm: peak_memory(two_steps, arm, shape, dtype, folder) for arm in (arms[:1] if quick else arms)}
-    trainers = {arm: make_arm(arm, shape, dtype, folder, steps=turns + 3) for arm in arms}
-    operations = predicted_ratio(trainers[FOUR].model)
-    seconds = seconds_per_step(trainers, turns)
-    ratios = [
-        {"arm": arm, "over": over, "bound": bound or HEADS_ALLOWANCE * operations["ratio"]}
-        | {"ratio": ratio(seconds[arm], seconds[over])}
-        for arm, over, bound in COMPARISONS
-        if over in seconds
-    ]
-    tokens = shape.batch * shape.seq
+    """Peak memory of each arm (of one where it is quick), time in two groups, then the arithmetic."""
+    has_trl = find_spec("trl") is not None
+    groups = [[ONE, FOUR, *([TRL] if has_trl else [])], [FOUR, STAGE_2, SCORED]]
+    arms = [ONE] if quick else [*groups[0], STAGE_2, SCORED]
+    memory = {arm: peak_memory(two_steps, arm, shape, dtype, folder) for arm in arms}
+    seconds, operations = [], {}
+    for group in groups:  # all at once would hold 24 GB
+        times, operations = in_fresh_process(timed, group, shape, dtype, folder, turns)
+        seconds.append(times)
     return {
-        "peers": {"trl": version("trl") if find_spec("trl") else None},
+        "peers": {"trl": version("trl") if has_trl else None},
         "transformers": version("transformers"),
         "dtype": dtype,
         "shape": {"batch": shape.batch, "seq": shape.seq},
-        "seconds": {arm: summary(values) for arm, values in seconds.items()},
-        "tokens_per_second": {arm: tokens / statistics.median(values) for arm, values in seconds.items()},
-        "ratios": ratios,
+        "seconds": {arm: summary(values) for times in reversed(seconds) for arm, values in times.items()},
+        "ratios": compared(seconds, HEADS_ALLOWANCE * operations["ratio"]),
         "operations": operations,
         "bytes": memory,
     }
 
 
+def timed(
+    arms: list[str], shape: Shape, dtype: str, folder: Path, turns: int
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """CPU seconds of the arms' steps, taken in turns, and what four heads should cost."""
+    torch.set_num_threads(1)
+    silence()
+    trainers = {arm: make_arm(arm, shape, dtype, folder, steps=turns + 3) for arm in arms}
+    return seconds_per_step(trainers, turns), predicted_ratio(trainers[FOUR].model)
+
+
+def compared(seconds: list[dict[str, list[float]]], heads_bound: float) -> list[dict[str, Any]]:
+    """The paired ratios of `COMPARISONS`, within the group that holds both arms."""
+    return [
+        {"arm": arm, "over": over, "bound": bound or heads_bound, "ratio": ratio(times[arm], times[over])}
+        for arm, over, bound in COMPARISONS
+        for times in seconds
+        if arm in times and over in times
+    ]
+
+
+def silence() -> None:
+    """Other packages' advice is for those who train."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
 def two_steps(arm: str, shape: Shape, dtype: str, folder: Path) -> Callable[[], Any]:
     """Two optimizer steps of an arm: the second one holds the optimizer's state."""
-    warnings.filterwarnings("ignore")
+    silence()
     return make_arm(arm, shape, dtype, folder, steps=2).train
 
 
@@ -104,10 +127,14 @@ def predicted_ratio(model: Any) -> dict[str, Any]:
     return {"layers": layers, "extra_layers": extra, "unembedding": unembedding, "ratio": four / one}
 
 
+def tokens_per_second(results: dict[str, Any], arm: str) -> float:
+    return results["shape"]["batch"] * results["shape"]["seq"] / results["seconds"][arm]["median"]
+
+
 def show(results: dict[str, Any]) -> None:
     print(results["dtype"])
     for arm, seconds in results["seconds"].items():
-        line = f"  {arm:24} {seconds['median']:7.2f} s  {results['tokens_per_second'][arm]:7.1f} tokens/s"
+        line = f"  {arm:24} {seconds['median']:7.2f} s  {tokens_per_second(results, arm):7.1f} tokens/s"
         print(line + (f"  {results['bytes'][arm] / 1e9:.2f} GB" if arm in results["bytes"] else ""))
     for entry in results["ratios"]:
         low, high = entry["ratio"]["quartiles"]

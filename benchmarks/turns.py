@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tqdm import tqdm
 from transformers import TrainerCallback
 
 
@@ -90,7 +91,7 @@ def seconds_per_step(trainers: dict[str, Any], turns: int) -> dict[str, list[flo
         trainer.add_callback(turnstiles[name])
         turnstiles[name].start(trainer.train)
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
-    for turn in range(turns + 1):
+    for turn in tqdm(range(turns + 1), desc="turns"):
         for name, turnstile in turnstiles.items():
             spent = turnstile.step()
             if turn:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import figures
+from benchmarks import figures, headline
 from benchmarks.harness import growth_slope, ratio, read_results
 from benchmarks.page import page
 from benchmarks.turns import Turnstile
@@ -28,6 +28,11 @@ def run(*arguments: str) -> str:
 
 def test_the_page_is_the_one_that_the_results_give():
     assert (DOCS / "benchmarks.md").read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize(("name", "language"), headline.LANGUAGES.items())
+def test_the_readmes_say_what_the_results_give(name, language):
+    assert headline.block_of((ROOT / name).read_text(encoding="utf-8")) == headline.headline(language)
 
 
 def test_the_pictures_of_the_page_are_those_that_are_drawn(tmp_path):
