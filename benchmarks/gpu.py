@@ -19,6 +19,7 @@ from torch import Tensor
 
 from benchmarks.harness import ratio, summary, write_results
 from benchmarks.loss import naive, ours
+from weighted_mtp.losses import weighted_mtp_loss
 
 PEERS = ("liger_kernel", "cut_cross_entropy")
 
@@ -33,6 +34,10 @@ class Size(NamedTuple):
 
 SIZES = [Size(32_768, 4_096, 131_072), Size(32_768, 576, 49_152)]
 TINY = Size(64, 32, 500)
+
+
+def ours_by_liger(hidden: Tensor, unembedding: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    return weighted_mtp_loss(hidden, unembedding, targets, weights, backend="liger").loss
 
 
 def liger(hidden: Tensor, unembedding: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -54,8 +59,13 @@ def cut(hidden: Tensor, unembedding: Tensor, targets: Tensor, weights: Tensor) -
 
 def losses() -> dict[str, Callable[..., Tensor]]:
     """naive, ours and, on CUDA, the peers that are installed."""
-    peers = dict(zip(PEERS, (liger, cut), strict=True)) if torch.cuda.is_available() else {}
-    return {"naive": naive, "ours": ours} | {name: peer for name, peer in peers.items() if find_spec(name)}
+    found: dict[str, Callable[..., Tensor]] = {"naive": naive, "ours": ours}
+    if torch.cuda.is_available():
+        if find_spec("liger_kernel"):
+            found |= {"ours, backend liger": ours_by_liger, "liger_kernel": liger}
+        if find_spec("cut_cross_entropy"):
+            found["cut_cross_entropy"] = cut
+    return found
 
 
 def prepare(loss: Callable[..., Tensor], size: Size, device: torch.device) -> Callable[[], None]:
@@ -125,7 +135,7 @@ def main() -> None:
         print(*result["size"].values())
         for name, times in result["time_ratio"].items():
             gigabytes = result["bytes"][name] / 1e9
-            print(f"  {name:18} time {times['median']:.3f} of naive, {gigabytes:.2f} GB")
+            print(f"  {name:20} time {times['median']:.3f} of naive, {gigabytes:.2f} GB")
     if not quick:
         peers = {name: version(name.replace("_", "-")) for name in PEERS if find_spec(name)}
         print(write_results("gpu", {"peers": peers, "against_naive": results}))

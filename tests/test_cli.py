@@ -117,6 +117,15 @@ def test_a_missing_model_is_named_and_nothing_is_downloaded(capsys, config_file)
     assert_one_line(err, "no/such")
 
 
+def test_a_loss_backend_that_cannot_run_here_is_refused_before_anything_is_written(
+    capsys, config_file, tmp_path
+):
+    status, err = run(capsys, "train", "baseline", "--config", config_file, "--loss_backend", "liger")
+    assert status == 2
+    assert_one_line(err, "backend liger")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_malformed_row_is_named_by_file_and_line(capsys, config_file, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(

@@ -24,12 +24,16 @@ def on_gpu(dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return inputs
 
 
-@pytest.mark.parametrize("chunk_size", [None, 300])
+@pytest.mark.parametrize(
+    "how", [{}, {"chunk_size": 300}, {"backend": "liger"}], ids=["torch", "chunks", "liger"]
+)
 @pytest.mark.parametrize("options", [{}, {"softcap": 4.0, "logit_scale": 0.5}], ids=["plain", "capped"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 1.6e-2)])
-def test_values_and_gradients_on_a_gpu_are_those_of_float64(dtype, bound, options, chunk_size):
+def test_values_and_gradients_on_a_gpu_are_those_of_float64(dtype, bound, options, how):
+    if "backend" in how:
+        pytest.importorskip("liger_kernel")
     inputs = on_gpu(dtype)
-    out = weighted_mtp_loss(**inputs, chunk_size=chunk_size, **options)
+    out = weighted_mtp_loss(**inputs, **how, **options)
     out.loss.backward()
     reference = naive(*(x.cpu() for x in inputs.values()), **options)
     assert out.loss.item() == pytest.approx(reference.loss.item(), rel=bound, abs=bound)

@@ -45,8 +45,12 @@ class Gradients(NamedTuple):
     bias: Float[Tensor, " vocab"] | None
 
 
+Backend = Callable[[Tensor, Unembedding, Rows, tuple[bool, bool, bool]], tuple[Tensor, Gradients]]
+"""Gives nll of every row, and the wanted gradients (of hidden, weight, bias) of the weighted sum."""
+
+
 def weighted_ce_sum(
-    hidden: Shaped[Tensor, "rows dim"], unembedding: Unembedding, rows: Rows, chunk_size: int | None
+    hidden: Shaped[Tensor, "rows dim"], unembedding: Unembedding, rows: Rows, backend: Backend
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " kept"]]:
     """Sum of weights * nll over the rows, and the detached nll of each.
 
@@ -55,8 +59,8 @@ def weighted_ce_sum(
     inputs = (hidden, unembedding.weight, unembedding.bias)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
         apply: Callable[..., tuple[Tensor, Tensor]] = _WeightedCESum.apply  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return apply(*inputs, unembedding, rows, chunk_size)
-    nll, _ = _chunked(hidden, unembedding, rows, chunk_size, (False, False, False))
+        return apply(*inputs, unembedding, rows, backend)
+    nll, _ = backend(hidden, unembedding, rows, (False, False, False))
     return (rows.weights * nll).sum(), nll
 
 
@@ -69,9 +73,9 @@ class _WeightedCESum(torch.autograd.Function):
         bias: Tensor | None,
         unembedding: Unembedding,
         rows: Rows,
-        chunk_size: int | None,
+        backend: Backend,
     ) -> tuple[Tensor, Tensor]:
-        nll, gradients = _chunked(hidden, unembedding, rows, chunk_size, ctx.needs_input_grad[:3])
+        nll, gradients = backend(hidden, unembedding, rows, ctx.needs_input_grad[:3])
         ctx.gradients = gradients  # save_for_backward keeps a reference, which makes every .grad a copy
         ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
         ctx.mark_non_differentiable(nll)
@@ -95,16 +99,16 @@ class _WeightedCESum(torch.autograd.Function):
 
 
 @torch.no_grad()
-def _chunked(
+def chunked(
     hidden: Tensor,
     unembedding: Unembedding,
     rows: Rows,
-    chunk_size: int | None,
     wanted: tuple[bool, bool, bool],
+    chunk_size: int | None,
 ) -> tuple[Tensor, Gradients]:
-    """nll of every row, and the wanted gradients (of hidden, weight, bias) of the weighted sum."""
+    """The backend of this module, in chunks of about `chunk_size` rows; None chooses."""
     kept, wide = rows.positions.numel(), rows.weights.dtype
-    dtype = _compute_dtype(hidden, unembedding.weight)
+    dtype = compute_dtype(hidden, unembedding.weight)
     nll = rows.weights.new_empty(kept)
     transposed = dtype != wide and not _sums_wide(hidden)
     gradients = _zero_gradients(hidden, unembedding.weight, wide, wanted, transposed)
@@ -257,7 +261,7 @@ def _sums_wide(x: Tensor) -> bool:
     return x.is_cuda and torch.version.hip is None and torch.cuda.get_device_capability(x.device)[0] >= 8
 
 
-def _compute_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
+def compute_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
     """Precision of the matmuls: the one autocast would choose (float64 stays), or that of the wider input."""
     device, joint = hidden.device.type, torch.promote_types(hidden.dtype, weight.dtype)
     if torch.is_autocast_enabled(device) and joint != torch.float64:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Shaped
@@ -16,7 +17,7 @@ from weighted_mtp.losses.checks import (
     require_shape,
     safe_divide,
 )
-from weighted_mtp.losses.linear_ce import Rows, Unembedding, weighted_ce_sum
+from weighted_mtp.losses.linear_ce import Backend, Rows, Unembedding, chunked, weighted_ce_sum
 from weighted_mtp.losses.targets import IGNORED
 
 
@@ -51,6 +52,7 @@ def weighted_mtp_loss(
     bias: Shaped[Tensor, " vocab"] | None = None,
     logit_scale: float = 1.0,
     softcap: float | None = None,
+    backend: str = "torch",
 ) -> MTPLossOutput:
     """Weighted cross-entropy of every prediction head, without ever holding their logits.
 
@@ -83,11 +85,12 @@ def weighted_mtp_loss(
             negative; with "weights" only weights >= 0 make sense, and a sum of 0 gives a zero loss.
         head_weights: one per head; None: all 1.
         normalizer: "tokens", "weights", "sum", or the denominator itself.
-        chunk_size: rows whose logits are held at a time; None: as many as take .82 of the memory of the
-            gradient of W, or 2**21 logits if that is more (see `losses.chunks`).
+        chunk_size: rows whose logits are held at a time, by backend torch; None: as many as take .82 of the
+            memory of the gradient of W, or 2**21 logits if that is more (see `losses.chunks`).
         bias: of the unembedding.
         logit_scale: factor on the logits (Granite, Cohere); 1 leaves them.
         softcap: bound on the logits' size (Gemma 2); None leaves them.
+        backend: "torch", or "liger" for Liger Kernel's Triton kernels on CUDA (see `losses.liger`).
 
     Returns:
         `MTPLossOutput`. The loss is float32 (float64 for float64 hidden states).
@@ -119,8 +122,7 @@ def weighted_mtp_loss(
         True
     """
     unembedding = _checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; at least 1 row, or None, is needed")
+    compute = _backend(backend, chunk_size, hidden.device)
     valid = targets != IGNORED
     weights = _valid_weights(weights, valid, hidden)
     factors = _head_weights(head_weights, hidden)
@@ -132,7 +134,7 @@ def weighted_mtp_loss(
     mantissa, exponent = torch.frexp(denominator)
     rows = _kept_rows(row_weights, targets)
     rows = rows._replace(weights=rows.weights / mantissa)
-    total, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, chunk_size)
+    total, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, compute)
     loss = total * torch.exp2(-exponent.to(total.dtype))
     return MTPLossOutput(loss, *_per_head(nll, rows, weights, valid))
 
@@ -179,8 +181,22 @@ def mtp_nll(
     """
     unembedding = _checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
     rows = _kept_rows((targets != IGNORED).to(accumulation_dtype(hidden)), targets)
-    _, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, None)
+    compute = _backend("torch", None, hidden.device)
+    _, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, compute)
     return _scattered(nll, rows, targets.shape)
+
+
+def _backend(name: str, chunk_size: int | None, device: torch.device) -> Backend:
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}; at least 1 row, or None, is needed")
+    if name == "torch":
+        return partial(chunked, chunk_size=chunk_size)
+    if name != "liger":
+        raise ValueError(f'backend is {name!r}; "torch" or "liger" is needed')
+    from weighted_mtp.losses.liger import by_liger, require_liger
+
+    require_liger(device)
+    return by_liger
 
 
 def _checked_unembedding(

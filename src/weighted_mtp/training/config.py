@@ -150,6 +150,8 @@ class TrainConfig:
     """An optimizer name of transformers."""
     bf16: bool = False
     """Autocast to bfloat16 over float32 parameters."""
+    loss_backend: Literal["torch", "liger"] = "torch"
+    """What computes the loss: torch, or Liger Kernel's Triton kernels on CUDA (pip install weighted-mtp[liger])."""
     seed: int = 0
     """Seed of initialisation, data order and random schemes."""
     logging_steps: int = 10

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainingArgum
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from weighted_mtp.data import CompletionCollator, load_rows, make_sampler, tokenize_rows
+from weighted_mtp.losses.liger import require_liger
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.callbacks import CompactProgress, InterruptCallback
 from weighted_mtp.training.checkpoints import resolve_resume
@@ -220,6 +221,9 @@ def make_trainer(
 ) -> WeightedMTPTrainer:
     """The Trainer of a run, with MLflow, progress and interrupts attached."""
     columns = list(inputs.train_dataset.column_names)
+    args = training_arguments(config, inputs.eval_dataset is not None, quiet)
+    if config.train.loss_backend == "liger":
+        require_liger(args.device)
     # Made again when training starts; here so that rows it cannot order are told before anything is written.
     make_sampler(config.data.sampler, inputs.train_dataset, config.train.per_device_train_batch_size)
     trainer = WeightedMTPTrainer(
@@ -227,8 +231,9 @@ def make_trainer(
         stage=inputs.stage,
         scheme=load_scheme(config, inputs.stage, columns),
         head_warmup_steps=config.model.head_warmup_steps,
+        loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,
-        args=training_arguments(config, inputs.eval_dataset is not None, quiet),
+        args=args,
         train_dataset=inputs.train_dataset,
         eval_dataset=inputs.eval_dataset,
         data_collator=CompletionCollator.from_tokenizer(inputs.tokenizer),

@@ -41,6 +41,7 @@ class WeightedMTPTrainer(Trainer):
         stage: supplies signals and the value loss.
         scheme: turns signals into weights.
         head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to 1.
+        loss_backend: of `weighted_mtp_loss`.
         sampler: name of a sampler of `weighted_mtp.data`.
         **kwargs: those of `transformers.Trainer`; `model` is an `MTPModel`.
     """
@@ -53,6 +54,7 @@ class WeightedMTPTrainer(Trainer):
         stage: Stage,
         scheme: WeightingScheme,
         head_warmup_steps: int = 0,
+        loss_backend: str = "torch",
         sampler: str = "shuffled",
         **kwargs: Any,
     ) -> None:
@@ -61,6 +63,7 @@ class WeightedMTPTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
         self.stage, self.sampler_name, self.head_warmup_steps = stage, sampler, head_warmup_steps
+        self.loss_backend = loss_backend
         device = self.args.device
         self.scheme = scheme.to(device)
         for frozen in stage.frozen_models():
@@ -97,6 +100,7 @@ class WeightedMTPTrainer(Trainer):
             weights=weights,
             head_weights=self._head_weights(),
             normalizer=counts.predictions,
+            backend=self.loss_backend,
             **self.model.output_head(),
         )
         value_loss = self.stage.value_loss(batch, outputs, counts)
