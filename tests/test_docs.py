@@ -12,11 +12,12 @@ import yaml
 from weighted_mtp.cli import main
 from weighted_mtp.data import SAMPLERS
 from weighted_mtp.training.config import STAGES, RunConfig
+from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
-SETTINGS = {f.name for part in RunConfig.PARTS.values() for f in fields(part)}
+SETTINGS = {f.name for part in (*RunConfig.PARTS.values(), ScoreConfig) for f in fields(part)}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

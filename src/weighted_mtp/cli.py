@@ -11,11 +11,13 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from weighted_mtp.training.config import STAGES, RunConfig
+from weighted_mtp.training.score_config import ScoreConfig
 
 PROGRAM = "wmtp"
 COMMANDS = {
     "demo": "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
     "train": "one stage: baseline, critic, verifiable or rho1",
+    "score": "values, TD errors and weights of a data set by a critic, once and ahead",
     "inspect": "completions of a run in the terminal, every token coloured by its weight",
     "generate": "completions of a prompt by a trained model",
 }
@@ -81,7 +83,8 @@ def _dispatch(words: list[str]) -> int:
         print(version("weighted-mtp"))
         return 0
     command, *rest = words
-    run = {"demo": _demo, "train": _train, "inspect": _inspect, "generate": _generate}.get(command)
+    commands = {"demo": _demo, "train": _train, "score": _score, "inspect": _inspect, "generate": _generate}
+    run = commands.get(command)
     if run is None:
         raise UsageError(_unknown("command", command, COMMANDS))
     return run(rest)
@@ -134,7 +137,7 @@ def _train(words: list[str]) -> int:
     return 0
 
 
-# wmtp demo, inspect, generate
+# wmtp demo, score, inspect, generate
 
 
 def _demo(words: list[str]) -> int:
@@ -155,6 +158,20 @@ def _demo(words: list[str]) -> int:
     except Interrupted:
         print(f"{PROGRAM}: stopped; the same command goes on with the unfinished arms", file=sys.stderr)
         return 130
+    return 0
+
+
+def _score(words: list[str]) -> int:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = Parser(prog=f"{PROGRAM} score", description=COMMANDS["score"])
+    parser.add_class_arguments(ScoreConfig)
+    _check_flags(words, [f.name for f in fields(ScoreConfig)])
+    config = ScoreConfig(**dict(parser.parse_args(words).as_dict()))
+    _quiet_libraries()
+    from weighted_mtp.training.scoring import score
+
+    print(score(config).summary())
+    print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {config.out} ...")
     return 0
 
 

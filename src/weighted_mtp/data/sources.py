@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .schema import BadRows, DataError, OnBadRow, Row, parse_row
+from .scored import scored_parts
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def load_rows(
 
     Args:
         source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of
-            objects) or .parquet; or the rows themselves.
+            objects) or .parquet; a folder that `wmtp score` wrote; or the rows themselves.
         on_bad_row: "error" stops at the first malformed row; "skip" leaves them out and reports them.
         shown: how many skipped rows the report lists with their reason.
 
@@ -77,12 +78,13 @@ _WANTED = "each row holds prompt, completion and label"
 def _open(path: Path) -> Iterator[tuple[str, Any]]:
     """Places and rows of a file; a row still to be decoded comes as a function that may raise DataError."""
     readers = {".jsonl": _json_lines, ".json": _json_array, ".parquet": _parquet}
+    if path.is_dir():
+        parts = scored_parts(path)
+        return _numbered(str(path), (raw for part in parts for _, raw in _parquet(part)))
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: a file ending in {', '.join(readers)} is needed")
     if not path.exists():
         raise DataError(f"{path}: no such file; a file of rows is needed, {_WANTED}")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; name the file in it")
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; {_WANTED}")
     return readers[path.suffix.lower()](path)

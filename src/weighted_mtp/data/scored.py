@@ -1,0 +1,38 @@
+"""Names of the files in a folder of scored rows, and whether all of its shards are there."""
+
+import re
+from pathlib import Path
+
+from .schema import DataError
+
+
+def part_name(number: int, count: int, start: int) -> str:
+    """File of the rows from `start` on, in shard `number` of `count`; sorted by name, parts are in row order."""
+    return f"part-{number:05d}-of-{count:05d}-{start:09d}.parquet"
+
+
+def shard_marker(number: int, count: int) -> str:
+    """File that says that a shard is whole."""
+    return f"shard-{number:05d}-of-{count:05d}.json"
+
+
+def scored_parts(folder: Path) -> list[Path]:
+    """The parts of a folder that `wmtp score` wrote, in row order.
+
+    Raises:
+        DataError: there is no part, parts of different divisions are mixed, or a shard is not finished.
+    """
+    parts = sorted(folder.glob("part-*.parquet"))
+    counts = {int(match[1]) for part in parts if (match := re.search(r"-of-(\d+)-", part.name))}
+    if not counts:
+        raise DataError(f"{folder}: is a folder; name the file in it (only what `wmtp score` wrote is read)")
+    if len(counts) > 1:
+        raise DataError(
+            f"{folder}: holds parts of {sorted(counts)} shards; score into a folder for each division"
+        )
+    (count,) = counts
+    missing = [n for n in range(1, count + 1) if not (folder / shard_marker(n, count)).exists()]
+    if missing:
+        named = ", ".join(f"{n}/{count}" for n in missing)
+        raise DataError(f"{folder}: shards {named} are not finished; run `wmtp score` with --shard for each")
+    return parts

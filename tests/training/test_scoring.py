@@ -1,0 +1,178 @@
+"""Scores made ahead equal those made while training; shards and interrupted runs give the same rows."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+
+from weighted_mtp.cli import main
+from weighted_mtp.data import DataError, load_rows
+from weighted_mtp.training import scoring
+from weighted_mtp.training.config import ConfigError
+from weighted_mtp.training.inspection import view_tokens
+from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.scoring import SCORES, score
+
+OPTIONS = {"beta": 0.3}
+
+
+@pytest.fixture
+def config(critic_dir, rows, tmp_path, monkeypatch):
+    """80 rows in parts of 16."""
+    monkeypatch.setattr(scoring, "PART_ROWS", 16)
+    return ScoreConfig(
+        critic=str(critic_dir),
+        data=str(rows["train"]),
+        out=str(tmp_path / "scored"),
+        scheme_options=OPTIONS,
+        batch_size=7,
+    )
+
+
+def scored_rows(folder):
+    return load_rows(folder)[0]
+
+
+def test_scores_are_those_that_training_makes(config, prepare, critic_dir, rows):
+    score(config)
+    run = prepare("verifiable", critic=str(critic_dir), train_file=str(rows["train"]), scheme_options=OPTIONS)
+    views = view_tokens(run.trainer, run.inputs.train_dataset, run.inputs.tokenizer, "td")
+    found = scored_rows(config.out)
+    assert len(found) == len(views) == 80
+    for row, view in zip(found, views, strict=True):
+        for name in SCORES:
+            assert row[name] == pytest.approx(view[name], abs=1e-5), name
+
+
+def test_training_on_scored_rows_equals_training_with_the_critic(config, prepare, critic_dir, rows):
+    score(config)
+    online = prepare(
+        "verifiable", critic=str(critic_dir), train_file=str(rows["train"]), scheme_options=OPTIONS
+    )
+    ahead = prepare("baseline", scheme="column", train_file=config.out)
+    parameters = []
+    for run in (online, ahead):
+        run.fit()
+        parameters.append(run.parameters())
+    for name, expected in parameters[0].items():
+        torch.testing.assert_close(parameters[1][name], expected, atol=1e-5, rtol=0, msg=name)
+
+
+def test_shards_in_any_order_merge_into_the_whole(config, tmp_path):
+    score(config)
+    folder = str(tmp_path / "shards")
+    for number in (2, 3, 1):
+        score(dataclasses.replace(config, out=folder, shard=f"{number}/3", batch_size=number))
+    whole, merged = scored_rows(config.out), scored_rows(folder)
+    assert [row["completion"] for row in merged] == [row["completion"] for row in whole]
+    for row, expected in zip(merged, whole, strict=True):
+        for name in SCORES:
+            assert row[name] == pytest.approx(expected[name], abs=1e-6)
+    read = datasets.load_dataset("parquet", data_files=f"{folder}/*.parquet", split="train")
+    assert read["prompt"][:] == [row["prompt"] for row in whole]
+
+
+def test_an_interrupted_run_goes_on_with_the_parts_that_are_missing(config, monkeypatch):
+    written = []
+    write = scoring._Scorer.write
+
+    def interrupted(self, rows, path):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write(self, rows, path)
+
+    monkeypatch.setattr(scoring._Scorer, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score(config)
+    with pytest.raises(DataError, match="shards 1/1 are not finished"):
+        load_rows(config.out)
+    before = {path.name: path.stat().st_mtime_ns for path in Path(config.out).glob("part-*")}
+    monkeypatch.setattr(scoring._Scorer, "write", write)
+    score(config)
+    after = {path.name: path.stat().st_mtime_ns for path in Path(config.out).glob("part-*")}
+    assert sorted(before) == written
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before
+    assert len(scored_rows(config.out)) == 80
+
+
+def test_a_folder_of_other_scores_is_left_alone(config):
+    score(config)
+    parts = sorted(Path(config.out).glob("part-*"))
+    with pytest.raises(ConfigError, match="holds scores of another gamma: give another folder"):
+        score(dataclasses.replace(config, gamma=0.9))
+    assert sorted(Path(config.out).glob("part-*")) == parts
+
+
+def test_what_lies_beyond_max_length_gets_weight_0_and_is_reported(config):
+    account = score(dataclasses.replace(config, max_length=9))
+    found = scored_rows(config.out)
+    cut = [row for row in found if row["weights"][-1] == 0]
+    assert f"{len(cut)} completions cut at 9 tokens" in account.summary()
+    assert all(row["weights"][0] > 0 for row in found)
+    assert all(len(row["weights"]) == len(row["completion"].split()) + 1 for row in found)  # and EOS
+
+
+def test_old_scores_in_the_rows_are_replaced(config, tmp_path):
+    again = tmp_path / "again.jsonl"
+    stale = [row | {name: [0.0] for name in SCORES} for row in load_rows(config.data)[0]]
+    again.write_text("".join(json.dumps(row) + "\n" for row in stale))
+    score(config)
+    score(dataclasses.replace(config, data=str(again), out=str(tmp_path / "from_stale")))
+    assert scored_rows(tmp_path / "from_stale") == scored_rows(config.out)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scheme_options": {"whitening": "ema"}}, "takes its statistics from training batches"),
+        ({"scheme_options": {"unit_mean": True}}, "takes its statistics from training batches"),
+        ({"scheme": "rho1", "scheme_options": {}}, "needs nll, reference_nll, which no critic supplies"),
+        ({"scheme": "tdd"}, "scheme tdd"),
+    ],
+)
+def test_a_scheme_that_cannot_be_scored_ahead_is_refused(config, change, message):
+    with pytest.raises(ConfigError, match=message):
+        score(dataclasses.replace(config, **change))
+    assert not Path(config.out).exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--shard", "0/2"], "shard is '0/2': give i/n with 1 <= i <= n"),
+        (["--shard", "half"], "shard is 'half'"),
+        (["--gamma", "1.5"], "gamma is 1.5"),
+        (["--batch_size", "0"], "batch_size 0"),
+        (["--shards", "1/2"], "did you mean shard?"),
+        (["--critic", "nowhere"], "no model at 'nowhere'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(capsys, config, flags, message):
+    words = ["score", "--critic", config.critic, "--data", config.data, "--out", config.out, *flags]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_critic_without_a_value_head_is_refused(config, chain_base):
+    with pytest.raises(ConfigError, match="has no value head: train it with `wmtp train critic`"):
+        score(dataclasses.replace(config, critic=str(chain_base / "base")))
+
+
+def test_the_command_says_what_it_cost(capsys, config):
+    assert main(["score", "--critic", config.critic, "--data", config.data, "--out", config.out]) == 0
+    printed = capsys.readouterr().out
+    assert "80 rows scored" in printed
+    assert "minutes a million here" in printed
+    assert f"--scheme column --train_file {config.out}" in printed
+
+
+def test_a_folder_without_scores_is_no_data(tmp_path):
+    with pytest.raises(DataError, match="is a folder; name the file in it"):
+        load_rows(tmp_path)
