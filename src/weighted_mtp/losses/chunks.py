@@ -31,7 +31,7 @@ def rows_per_chunk(
     if chunk_size is None:
         step = STEP
         longest = (
-            _longest_elsewhere(weight) if _has_no_cache(weight.device) else _longest_on_cpu(weight, wide)
+            _longest_elsewhere(weight) if _is_accelerator(weight.device) else _longest_on_cpu(weight, wide)
         )
         chunk_size = max(longest, step) // step * step
     chunks = max(1, -(-rows // chunk_size))
@@ -50,10 +50,10 @@ def _longest_elsewhere(weight: Shaped[Tensor, "vocab dim"]) -> int:
 
 def rows_per_tile(rows: int, columns: int, device: torch.device) -> int:
     """How many rows of a matrix one pass works on: as many as stay in a CPU's cache, more elsewhere."""
-    numbers = ACCELERATOR_NUMBERS_PER_TILE if _has_no_cache(device) else NUMBERS_PER_TILE
+    numbers = ACCELERATOR_NUMBERS_PER_TILE if _is_accelerator(device) else NUMBERS_PER_TILE
     return max(1, min(rows, numbers // max(1, columns)))
 
 
-def _has_no_cache(device: torch.device) -> bool:
+def _is_accelerator(device: torch.device) -> bool:
     """True on an accelerator; the meta device stands for the CPU."""
     return device.type not in ("cpu", "meta")
