@@ -51,7 +51,7 @@ class Turnstile(TrainerCallback):
         return time.process_time() - begin
 
     def stop(self) -> None:
-        """Ends the training after one more step."""
+        """Ends the training where it is held."""
         self._stop = True
         self._go.release()
         self._thread.join()
@@ -66,10 +66,8 @@ class Turnstile(TrainerCallback):
         self._hold()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._stop:
-            control.should_training_stop = True
-        else:
-            self._hold()
+        self._hold()
+        control.should_training_stop = self._stop
 
     def _hold(self) -> None:
         self._waiting.release()
