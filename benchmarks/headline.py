@@ -13,23 +13,19 @@ LANGUAGES = {"README.md": "en", "README.ko.md": "ko"}
 TEXT: dict[str, dict[str, str]] = {
     "en": {
         "header": "| what | against | time | peak memory |",
-        "loss": "multi-token loss, {dtype}, {tokens} tokens, four heads, vocabulary {vocab}",
-        "naive": "the same loss written by hand",
-        "step": "training step of SmolLM2-135M, {dtype}, one head",
-        "stage": "stage 2 instead of stage 0, {dtype}, four heads",
-        "stage 0": "stage 0 of this package",
-        "scan": "advantages (GAE), {kind} rows, {size}",
+        "loss": "the same loss written by hand ({tokens} tokens, four heads, vocabulary {vocab})",
+        "step": "{peer} (SmolLM2-135M, one head)",
+        "stage": "stage 0 (SmolLM2-135M, four heads)",
+        "scan": "{peer} (8 rows of 4,096 tokens)",
         "note": "Medians of paired CPU times on one thread, 1 = the same; {machines}.",
         "no gpu": " No GPU was measured.",
     },
     "ko": {
         "header": "| 대상 | 비교 대상 | 시간 | 최대 메모리 |",
-        "loss": "다중 토큰 손실, {dtype}, 토큰 {tokens}개, 헤드 4개, 어휘 {vocab}개",
-        "naive": "직접 작성한 같은 손실",
-        "step": "SmolLM2-135M 학습 스텝, {dtype}, 헤드 1개",
-        "stage": "0단계 대신 2단계, {dtype}, 헤드 4개",
-        "stage 0": "이 패키지의 0단계",
-        "scan": "어드밴티지(GAE), {kind} 행, {size}",
+        "loss": "직접 작성한 같은 손실(토큰 {tokens}개, 헤드 4개, 어휘 {vocab}개)",
+        "step": "{peer}(SmolLM2-135M, 헤드 1개)",
+        "stage": "0단계(SmolLM2-135M, 헤드 4개)",
+        "scan": "{peer}(토큰 4,096개인 행 8개)",
         "note": "스레드 하나에서 짝지어 잰 CPU 시간의 중앙값이며 1이면 같습니다. {machines}.",
         "no gpu": " GPU에서는 재지 못했습니다.",
     },
@@ -56,23 +52,26 @@ def loss_rows(text: dict[str, str]) -> Iterator[Row]:
         for entry in one["against_naive"]:
             if "time" in entry and (entry["dtype"] == "bfloat16") == amx:
                 size = entry["size"]
-                tokens = size["batch"] * size["seq"]
-                what = text["loss"].format(dtype=entry["dtype"], tokens=tokens, vocab=size["vocab"])
+                against = text["loss"].format(tokens=size["batch"] * size["seq"], vocab=size["vocab"])
                 time, memory = entry["time"]["ratio"]["ours"]["median"], entry["memory"]["ratio"]["ours"]
-                yield _row(one, what, text["naive"], f"{time:.2f}", f"{memory:.2f}")
+                what = f"`weighted_mtp_loss`, {entry['dtype']}"
+                yield _row(one, what, against, f"{time:.2f}", f"{memory:.2f}")
 
 
 def step_rows(text: dict[str, str]) -> Iterator[Row]:
     for one in read_results("steps"):
-        what = text["step"].format(dtype=one["dtype"])
-        peer = f"TRL {one['peers']['trl']} SFTTrainer"
-        yield _row(one, what, peer, *_compared(one, "stage 0", "TRL SFTTrainer"))
+        against = text["step"].format(peer=f"TRL {one['peers']['trl']} SFTTrainer")
+        what = f"`wmtp train baseline`, {one['dtype']}"
+        yield _row(one, what, against, *_compared(one, "stage 0", "TRL SFTTrainer"))
 
 
 def stage_rows(text: dict[str, str]) -> Iterator[Row]:
     for one in read_results("steps"):
-        what = text["stage"].format(dtype=one["dtype"])
-        yield _row(one, what, text["stage 0"], *_compared(one, "stage 2, four heads", "stage 0, four heads"))
+        what, arms = (
+            f"`wmtp train verifiable`, {one['dtype']}",
+            ("stage 2, four heads", "stage 0, four heads"),
+        )
+        yield _row(one, what, text["stage"], *_compared(one, *arms))
 
 
 def scan_rows(text: dict[str, str]) -> Iterator[Row]:
@@ -80,8 +79,8 @@ def scan_rows(text: dict[str, str]) -> Iterator[Row]:
         for entry in one["times"]:
             longer = entry["times_longer"].get("torchrl")
             if longer and entry["size"] == [8, 4096]:
-                what = text["scan"].format(kind=entry["kind"], size="8 x 4,096")
-                yield _row(one, what, f"torchrl {one['peers']['torchrl']}", f"1/{longer['median']:.0f}", "")
+                against = text["scan"].format(peer=f"torchrl {one['peers']['torchrl']}")
+                yield _row(one, f"`compute_gae`, {entry['kind']}", against, f"1/{longer['median']:.1f}", "")
 
 
 def _compared(one: dict[str, Any], arm: str, over: str) -> tuple[str, str]:

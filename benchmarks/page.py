@@ -175,9 +175,9 @@ discounted.
 def _scan_row(entry: dict[str, Any]) -> list[str]:
     microseconds = [f"{entry['seconds'][name]['median'] * 1e6:.0f}" for name in ("ours", "ours once")]
     cells = [entry["kind"], "{} x {}".format(*entry["size"]), *microseconds]
-    for peer, bound in (("loop", entry["target"]), ("torchrl", TORCHRL_TARGET)):
+    for peer, bound, digits in (("loop", entry["target"], 0), ("torchrl", TORCHRL_TARGET, 1)):
         longer = entry["times_longer"].get(peer)
-        cells += [spread(longer, 0), at_least(longer["median"], bound)] if longer else ["", ""]
+        cells += [spread(longer, digits), at_least(longer["median"], bound)] if longer else ["", ""]
     return cells
 
 
