@@ -73,7 +73,7 @@ def loss_figure(figure: Figure, results: Results) -> None:
         axes.axvline(1.0, color=MUTED, linewidth=1)
         axes.set(title=title, xlim=(0, 1.05))
         axes.grid(axis="x")
-    memory.legend(loc="center right")
+    figure.legend(*memory.get_legend_handles_labels(), loc="outside lower right", ncols=len(results))
 
 
 def growth_figure(figure: Figure, results: Results) -> None:
@@ -118,11 +118,14 @@ def scan_figure(figure: Figure, results: Results) -> None:
     for i, (entry, peer) in enumerate(rows):
         median = entry["times_longer"][peer]["median"]
         axes.barh(i, median, color=COLORS[peer == "torchrl"], height=0.75)
-        axes.text(median * 1.06, i, f"{median:.0f}", va="center", fontsize=8)
+        axes.text(
+            median * 1.06, i, f"{median:.1f}" if median < 20 else f"{median:.0f}", va="center", fontsize=8
+        )
     labels = [f"{e['kind']}, {e['size'][0]} x {e['size'][1]}" for e, _ in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(left=1)
     axes.set_title(f"times longer than compute_gae, {kind(one)}")
     axes.legend(handles=[Patch(color=COLORS[i], label=n) for i, n in enumerate(("Python loop", "torchrl"))])
     axes.grid(axis="x")
@@ -145,8 +148,7 @@ def steps_figure(figure: Figure, results: Results) -> None:
     speed.invert_yaxis()
     speed.set_title("tokens a second, one thread")
     memory.set_title("peak memory above the model, GB")
-    memory.set_xlim(0, 1.5 * memory.get_xlim()[1])
-    memory.legend(loc="lower right")
+    figure.legend(*memory.get_legend_handles_labels(), loc="outside lower right", ncols=len(results))
     for axes in (speed, memory):
         axes.grid(axis="x")
 
