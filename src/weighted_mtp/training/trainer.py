@@ -92,17 +92,20 @@ class WeightedMTPTrainer(Trainer):
         batch = TokenBatch.from_inputs(inputs, self.model.n_future)
         counts = num_items_in_batch or BatchCounts.of(batch)
         outputs = model(batch.input_ids, batch.attention_mask)
-        signals = self.stage.signals(batch, outputs, self.model, self.seeded_generator())
-        weights = weigh(self.scheme.train(model.training), signals)
-        lm = weighted_mtp_loss(
-            outputs["hidden_states"],
-            targets=batch.targets,
-            weights=weights,
-            head_weights=self._head_weights(),
-            normalizer=counts.predictions,
-            backend=self.loss_backend,
-            **self.model.output_head(),
-        )
+        # Accelerate's own autocast ends with the model's forward: without this one, unembedding and frozen models
+        # would run in float32 beside a bfloat16 model.
+        with self.accelerator.autocast():
+            signals = self.stage.signals(batch, outputs, self.model, self.seeded_generator())
+            weights = weigh(self.scheme.train(model.training), signals)
+            lm = weighted_mtp_loss(
+                outputs["hidden_states"],
+                targets=batch.targets,
+                weights=weights,
+                head_weights=self._head_weights(),
+                normalizer=counts.predictions,
+                backend=self.loss_backend,
+                **self.model.output_head(),
+            )
         value_loss = self.stage.value_loss(batch, outputs, counts)
         loss = lm.loss if value_loss is None else lm.loss + self.stage.value_coef * value_loss
         self._observe(batch, outputs, signals, weights, lm, value_loss, counts, loss)
