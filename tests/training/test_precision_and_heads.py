@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from weighted_mtp.models import MTPModel
 
@@ -25,6 +26,36 @@ def test_bf16_autocast_gives_about_the_loss_of_float32(train):
     )
     assert half["loss"] == pytest.approx(full["loss"], rel=0.02)
     assert half["loss"] != full["loss"]
+
+
+class Matmuls(TorchDispatchMode):
+    """Precisions of the matmuls with the unembedding, which alone has the vocabulary's length."""
+
+    def __init__(self, vocab):
+        super().__init__()
+        self.vocab, self.dtypes = vocab, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        tensors = [x for x in args if isinstance(x, torch.Tensor)]
+        if func.overloadpacket.__name__ in ("mm", "addmm_") and any(self.vocab in x.shape for x in tensors):
+            self.dtypes |= {x.dtype for x in tensors}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("stage", ["baseline", "rho1"])
+def test_under_bf16_autocast_the_unembedding_multiplies_in_bf16(prepare, chain_base, stage):
+    reference = str(chain_base / "base") if stage == "rho1" else None
+    run = prepare(stage, bf16=True, n_future=2, reference=reference, max_steps=1)
+    watch = Matmuls(run.inputs.model.output_head()["lm_head_weight"].shape[0])
+    step = run.trainer.training_step
+
+    def watched(*args, **kwargs):
+        with watch:
+            return step(*args, **kwargs)
+
+    run.trainer.training_step = watched
+    run.fit()
+    assert watch.dtypes == {torch.bfloat16}
 
 
 def test_bf16_parameters_train_to_finite_numbers(prepare):
