@@ -5,6 +5,7 @@ Each function is one step; `train` is their sequence. Experiments that hold mode
 """
 
 import difflib
+import gc
 import logging
 import warnings
 from dataclasses import dataclass, fields
@@ -57,8 +58,11 @@ def train(config: RunConfig, resume: str | None = None) -> Path:
     try:
         fit(trainer, config, checkpoint)
     finally:
-        # A process that exits with its group's threads running aborts now and then ("terminate called").
+        # A process that exits with its group's threads running aborts now and then ("terminate called"). The wrapped
+        # model holds the group, and cycles hold the trainer.
         if torch.distributed.is_initialized():
+            del trainer, inputs
+            gc.collect()
             torch.distributed.destroy_process_group()
     return Path(config.train.output_dir)
 
