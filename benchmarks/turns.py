@@ -17,11 +17,7 @@ from transformers import TrainerCallback
 
 
 class Turnstile(TrainerCallback):
-    """Holds a training at its beginning and after every step until it is let through.
-
-    Args:
-        train: runs the training; this callback is among the trainer's.
-    """
+    """Holds the training whose callback it is, at its beginning and after every step, until it is let through."""
 
     def __init__(self) -> None:
         self._go, self._waiting = threading.Semaphore(0), threading.Semaphore(0)

@@ -181,7 +181,7 @@ def mtp_nll(
     """
     unembedding = _checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
     rows = _kept_rows((targets != IGNORED).to(accumulation_dtype(hidden)), targets)
-    compute = _backend("torch", None, hidden.device)
+    compute = partial(chunked, chunk_size=None)
     _, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, compute)
     return _scattered(nll, rows, targets.shape)
 
