@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from weighted_mtp.value_weighting import Signals, make_scheme, weigh
+from weighted_mtp.value_weighting import Signals, align_to_heads, make_scheme, weigh
 from weighted_mtp.value_weighting.controls import hash_per_prediction, standard_normal
 
 
@@ -137,8 +137,55 @@ def test_control_keeps_and_commits_the_state_of_its_inner_scheme():
     assert scheme.state_dict()["inner.whitener.mean"].item() == pytest.approx(0.3, abs=1e-6)
 
 
-def test_control_requires_a_generator_and_what_its_inner_scheme_requires():
+def test_random_control_requires_a_generator_and_what_its_inner_scheme_requires():
     assert make_scheme("shuffled", inner="rho1").requires == ("generator", "nll", "reference_nll")
+
+
+def test_control_that_draws_nothing_requires_no_generator():
+    assert make_scheme("position_aligned", inner="log_odds").requires == ("credit",)
+    signals = Signals(mask=MASK, valid=MASK[..., None], weights=WEIGHTS)
+    assert torch.equal(control("position_aligned", signals), torch.where(MASK, WEIGHTS, 0.0))
+
+
+def test_position_aligned_gives_every_head_the_weight_of_its_position():
+    # the prompt ends at 1, where head 0 predicts the first token of the response; 4 is a gap
+    mask = torch.tensor([[False, True, True, True, False, True, False]])
+    valid = align_to_heads(mask, 3)
+    weights = torch.tensor([[math.nan, 2.0, 3.0, 4.0, math.nan, 6.0, math.nan]])
+    signals = Signals(mask=mask, valid=valid, weights=weights)
+    expected = torch.tensor(
+        [
+            [0.0, 1.0, 1.0],  # before the response: no credit is known, heads 1 and 2 predict 2 and 3
+            [2.0, 2.0, 2.0],
+            [3.0, 3.0, 0.0],
+            [4.0, 0.0, 4.0],
+            [0.0, 1.0, 0.0],
+            [6.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0],
+        ]
+    )
+    assert torch.equal(weigh(make_scheme("position_aligned", inner="column"), signals), expected[None])
+    by_token = weigh(make_scheme("column"), signals)
+    assert by_token[0, 1].tolist() == [2.0, 3.0, 4.0]
+    assert torch.equal(by_token[..., 0], expected[None, :, 0])
+
+
+def test_position_aligned_takes_the_first_head_of_weights_per_prediction():
+    valid = torch.ones(1, 4, 2, dtype=torch.bool)
+    # head 0 keeps positions 0 and 3, head 1 the two others
+    nll = torch.tensor([[[9.0, 0.0], [0.0, 9.0], [1.0, 8.0], [8.0, 1.0]]])
+    signals = Signals(mask=valid[..., 0], valid=valid, nll=nll, reference_nll=torch.zeros_like(nll))
+    weights = weigh(
+        make_scheme("position_aligned", inner="rho1", inner_options={"keep_fraction": 0.5}), signals
+    )
+    assert weights.tolist() == [[[1.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]]
+
+
+def test_position_aligned_equals_its_inner_scheme_with_one_head():
+    signals = Signals(mask=MASK, valid=MASK[..., None], credit=WEIGHTS / 40, rewards=torch.ones(4))
+    for inner in ("log_odds", "return_weighted", "uniform"):
+        expected = weigh(make_scheme(inner), signals)
+        assert torch.equal(weigh(make_scheme("position_aligned", inner=inner), signals), expected)
 
 
 def test_control_without_a_generator_is_an_error():
@@ -150,6 +197,7 @@ def test_control_without_a_generator_is_an_error():
 
 def test_clip_bounds_are_those_of_the_inner_scheme_where_weights_are_only_moved():
     assert make_scheme("shuffled").clip_bounds() == (0.1, 5.0)
+    assert make_scheme("position_aligned").clip_bounds() == (0.1, 5.0)
     assert make_scheme("lognormal").clip_bounds() is None
     assert math.isclose(
         make_scheme("shuffled_across", inner_options={"max_weight": 3.0}).clip_bounds()[1], 3.0

@@ -38,7 +38,17 @@ def test_scheme_of_the_page_loads_by_the_import_path_of_the_page(tmp_path, monke
 
 
 # hold or pass on what others compute
-PLUMBING = {"SCHEMES", "Column", "Control", "Moments", "Signals", "WeightingScheme", "make_scheme", "weigh"}
+PLUMBING = {
+    "SCHEMES",
+    "Column",
+    "Control",
+    "Moments",
+    "RandomControl",
+    "Signals",
+    "WeightingScheme",
+    "make_scheme",
+    "weigh",
+}
 
 
 @pytest.mark.parametrize("name", value_weighting.__all__)

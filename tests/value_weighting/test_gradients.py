@@ -10,9 +10,12 @@ from weighted_mtp.value_weighting import (
     compute_gae,
     compute_lambda_returns,
     compute_td_errors,
+    log_odds_of_success,
     softmax_weights,
+    values_from_credit,
     whiten,
 )
+from weighted_mtp.value_weighting.log_odds import smooth_log_odds
 
 MASK = torch.tensor([[1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 1, 1]])
 SEGMENTS = torch.tensor([[1, 1, 1, 1, 2, 2], [3, 3, 3, 4, 4, 0]])
@@ -58,6 +61,16 @@ def test_z_scores():
 
 def test_softmax_weights():
     gradcheck(lambda x: softmax_weights(x, 0.4, MASK, SEGMENTS), draw(2, 6))
+
+
+@pytest.mark.parametrize("segments", [None, SEGMENTS])
+@pytest.mark.parametrize("function", [log_odds_of_success, values_from_credit])
+def test_log_odds_and_values_of_credit(function, segments):
+    gradcheck(lambda c, prior: function(c, prior, MASK, segments), draw(2, 6), draw(2, 6))
+
+
+def test_smoothed_log_odds():
+    gradcheck(lambda c: smooth_log_odds(4 * c - 2, 0.2), draw(2, 6))
 
 
 def test_weights_of_a_constant_batch_have_a_finite_gradient():

@@ -17,6 +17,7 @@ from weighted_mtp.value_weighting import (
     compute_td_stats,
     critic_drift,
     entropy_floor_temperature,
+    log_odds_of_success,
     make_scheme,
     merge_moments,
     moments,
@@ -24,6 +25,7 @@ from weighted_mtp.value_weighting import (
     softmax_weights,
     td_stats,
     top_share,
+    values_from_credit,
     weigh,
     weight_stats,
     whiten,
@@ -68,6 +70,7 @@ def tensors(device):
 
     return {
         "values": draw(BATCH, SEQ),
+        "credit": draw(BATCH, SEQ),
         "rewards": draw(BATCH, SEQ),
         "mask": draw(BATCH, SEQ) < 0.7,
         "nll": draw(BATCH, SEQ, HEADS),
@@ -88,6 +91,10 @@ FUNCTIONS = {
         x["values"], x["rewards"], x["mask"], segment_ids=x["segment_ids"]
     ),
     "compute_lambda_returns": lambda x: compute_lambda_returns(x["values"], x["rewards"], x["mask"]),
+    "log_odds_of_success": lambda x: log_odds_of_success(x["credit"], x["rewards"][0, 0], x["mask"]),
+    "values_from_credit packed": lambda x: values_from_credit(
+        x["credit"], x["values"], x["mask"], x["segment_ids"]
+    ),
     "build_weights": lambda x: build_weights(x["values"], mask=x["mask"]),
     "whiten": lambda x: whiten(x["values"], x["mask"]),
     "td_stats": lambda x: td_stats(moments(x["values"], x["mask"])),
@@ -127,6 +134,11 @@ OPTIONS = [
     {"whitening": "ema", "unit_mean": True, "entropy_floor": 0.9, "credit": "gae"},
 ]
 SCHEME_CASES = [(name, {}) for name in SCHEMES] + [("td", options) for options in OPTIONS]
+SCHEME_CASES += [
+    ("log_odds", {"whitening": "none", "smoothing": 0.1}),
+    ("return_weighted", {"whitening": "ema", "unit_mean": True}),
+    ("position_aligned", {"inner": "rho1"}),
+]
 
 
 def one_step(name, options, device, packed):

@@ -12,6 +12,7 @@ from weighted_mtp.value_weighting import (
     compute_td_errors,
     compute_weight_stats,
     make_scheme,
+    values_from_credit,
     weigh,
     whiten,
 )
@@ -26,6 +27,7 @@ SIGNALS = Signals(
     mask=MASK,
     valid=MASK[..., None],
     values=draw(3, 200),
+    credit=6 * draw(3, 200) - 3,
     rewards=torch.tensor([1, 0, 1]),
     nll=draw(3, 200, 1),
     reference_nll=draw(3, 200, 1).flip(1),
@@ -42,6 +44,9 @@ SIGNALS = Signals(
         lambda: torch.tensor(list(compute_weight_stats(SIGNALS.values, MASK).values())),
         # a fresh copy, because TD errors are kept
         lambda: weigh(make_scheme("td", entropy_floor=0.99, beta=0.1), dataclasses.replace(SIGNALS)),
+        lambda: weigh(make_scheme("log_odds", whitening="batch", smoothing=0.1), SIGNALS),
+        lambda: weigh(make_scheme("return_weighted"), SIGNALS),
+        lambda: values_from_credit(SIGNALS.credit, torch.tensor(0.3), MASK),
         lambda: weigh(make_scheme("softmax"), dataclasses.replace(SIGNALS)),
         lambda: weigh(make_scheme("rho1"), dataclasses.replace(SIGNALS)),
     ],

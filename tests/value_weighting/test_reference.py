@@ -16,9 +16,11 @@ from weighted_mtp.value_weighting import (
     compute_td_stats,
     compute_weight_stats,
     entropy_floor_temperature,
+    log_odds_of_success,
     next_valid,
     prediction_mask,
     softmax_weights,
+    values_from_credit,
     whiten,
 )
 
@@ -132,6 +134,44 @@ def test_dense_advantages_equal_the_loop_and_the_masked_path(seed, seq, gamma, l
     per_step = torch.nn.functional.pad(rewards[:, None], (seq - 1, 0))
     packed = compute_gae(values, per_step, None, gamma, lam, segments)
     torch.testing.assert_close(dense, packed, rtol=0, atol=atol)
+
+
+def loop_log_odds(credit, prior, valid, segments):
+    log_odds = [[0.0] * len(row) for row in credit]
+    for row, positions in episodes(valid, segments):
+        total = 0.0
+        for t in positions:
+            log_odds[row][t] = prior[row][t] + total
+            total += credit[row][t]
+    return log_odds
+
+
+def priors(shape, segments):
+    """One for all, one per row, one per episode of a packed row; NaN in the padding of the last."""
+    per_row = torch.linspace(-2.0, 1.0, shape[0])
+    if segments is None:
+        return [torch.tensor(-1.5), per_row, per_row[:, None].expand(shape)]
+    return [torch.tensor(-1.5), torch.where(segments == 0, math.nan, per_row[:, None] + 0.5 * segments)]
+
+
+@QUICK
+@given(batches())
+def test_log_odds_and_values_of_credit_equal_the_loop(batch):
+    values, _, mask, segments, tolerance = batch
+    credit = (values - 0.5) * 8
+    for prior in priors(mask.shape, segments):
+        per_position = (prior[:, None] if prior.ndim == 1 else prior).expand(mask.shape)
+        expected = torch.tensor(
+            loop_log_odds(*as_lists(credit, per_position, mask, segments)), dtype=torch.float64
+        )
+        actual = log_odds_of_success(credit, prior, mask, segments)
+        assert actual.dtype == (torch.float64 if credit.dtype == torch.float64 else torch.float32)
+        atol = tolerance * max(1.0, 4.0 * credit.shape[1])
+        torch.testing.assert_close(actual.double(), expected, rtol=0, atol=atol)
+        counted = mask.bool() if segments is None else mask.bool() & (segments != 0)
+        expected = torch.where(counted, expected.sigmoid(), 0.0)
+        actual = values_from_credit(credit, prior, mask, segments)
+        torch.testing.assert_close(actual.double(), expected, rtol=0, atol=atol)
 
 
 @QUICK

@@ -34,11 +34,21 @@ CASES = {
     "td gae": ("td", {"credit": "gae", "lam": 0.9}),
     "td floor": ("td", {"beta": 0.1, "entropy_floor": 0.8}),
     "td unit mean": ("td", {"unit_mean": True, "whitening": "ema"}),
+    "log_odds": ("log_odds", {}),
+    "log_odds plain": ("log_odds", {"whitening": "none", "smoothing": 0.1}),
+    "log_odds batch": ("log_odds", {"whitening": "batch", "beta": 0.5}),
+    "log_odds floor": ("log_odds", {"whitening": "none", "beta": 0.2, "entropy_floor": 0.8}),
+    "log_odds unit mean": ("log_odds", {"unit_mean": True, "smoothing": 0.05}),
+    "return_weighted": ("return_weighted", {}),
+    "return_weighted ema": ("return_weighted", {"whitening": "ema", "unit_mean": True}),
     "softmax": ("softmax", {"temperature": 0.3}),
     "softmax floor": ("softmax", {"temperature": 0.1, "entropy_floor": 0.9, "credit": "gae"}),
     "rho1": ("rho1", {}),
     "rho1 absolute": ("rho1", {"mode": "absolute"}),
     "rho1 reference": ("rho1", {"mode": "reference", "keep_fraction": 0.3}),
+    "position_aligned": ("position_aligned", {}),
+    "position_aligned log_odds": ("position_aligned", {"inner": "log_odds"}),
+    "position_aligned rho1": ("position_aligned", {"inner": "rho1"}),
     "shuffled": ("shuffled", {}),
     "shuffled rho1": ("shuffled", {"inner": "rho1"}),
     "shuffled_across": ("shuffled_across", {"inner": "td", "inner_options": {"beta": 0.3}}),
@@ -81,14 +91,30 @@ def make_signals(n_future=3, garbage=NAN, packed=False, seed=0, **changes):
         for name, x in draw.items()
     }
     rewards = (torch.rand(batch, seq, generator=generator) * 2).floor()
+    credit = torch.randn(batch, seq, generator=generator)
     fields |= {
         "mask": mask,
         "valid": valid,
         "rewards": rewards if packed else rewards[:, 0],
+        "credit": torch.where(mask, credit, garbage).requires_grad_(),
         "segment_ids": segments if packed else None,
         "generator": torch.Generator().manual_seed(7),
     }
     return Signals(**(fields | changes))
+
+
+TENSORS = (
+    "mask",
+    "valid",
+    "values",
+    "credit",
+    "rewards",
+    "segment_ids",
+    "nll",
+    "reference_nll",
+    "weights",
+)
+PER_POSITION = ("values", "credit", "weights", "nll", "reference_nll")
 
 
 def padded(signals, left, right):
@@ -100,14 +126,12 @@ def padded(signals, left, right):
         fill = NAN if x.is_floating_point() else 0
         return F.pad(x, (0, 0) * (x.ndim - 2) + (left, right), value=fill)
 
-    tensors = ("mask", "valid", "values", "rewards", "segment_ids", "nll", "reference_nll", "weights")
-    changes = {name: pad(getattr(signals, name)) for name in tensors}
+    changes = {name: pad(getattr(signals, name)) for name in TENSORS}
     return dataclasses.replace(signals, **changes, generator=torch.Generator().manual_seed(7))
 
 
 def rows(signals, chosen):
-    tensors = ("mask", "valid", "values", "rewards", "segment_ids", "nll", "reference_nll", "weights")
-    parts = {name: None if (x := getattr(signals, name)) is None else x[chosen] for name in tensors}
+    parts = {name: None if (x := getattr(signals, name)) is None else x[chosen] for name in TENSORS}
     return dataclasses.replace(signals, **parts)
 
 
@@ -160,9 +184,7 @@ def test_batch_without_a_valid_prediction_gives_zeros(case):
 @every_scheme
 def test_half_precision_signals_give_float32_weights(case):
     signals = make_signals()
-    halves = {
-        name: getattr(signals, name).bfloat16() for name in ("values", "weights", "nll", "reference_nll")
-    }
+    halves = {name: getattr(signals, name).bfloat16() for name in (*PER_POSITION, "rewards")}
     weights = weigh(scheme_of(case), dataclasses.replace(signals, **halves))
     assert weights.dtype == torch.float32
     assert torch.isfinite(weights).all()
@@ -175,18 +197,33 @@ READS_ITS_OWN_ROW = [case for case in CASES if not case.startswith(("uniform", "
 @pytest.mark.parametrize("case", READS_ITS_OWN_ROW)
 def test_nan_at_a_valid_position_is_not_hidden_and_stays_in_its_row(case):
     signals = make_signals()
-    poisoned = {
-        name: getattr(signals, name).detach().clone()
-        for name in ("values", "weights", "nll", "reference_nll")
-    }
-    for tensor in poisoned.values():
-        tensor[4, 2] = NAN
+    poisoned = {name: getattr(signals, name).detach().clone() for name in (*PER_POSITION, "rewards")}
+    for name, tensor in poisoned.items():
+        tensor[4 if name == "rewards" else (4, 2)] = NAN
     weights = weigh(scheme_of(case), dataclasses.replace(signals, **poisoned))
     assert torch.isnan(weights[4]).any()
     assert torch.isfinite(weights[:4]).all()
 
 
-@pytest.mark.parametrize("case", ["uniform", "column", "td", "td ema", "td unit mean", "softmax"])
+SEES_NO_OTHER_ROW = (
+    "uniform",
+    "column",
+    "td",
+    "td ema",
+    "td unit mean",
+    "log_odds",
+    "log_odds plain",
+    "log_odds floor",
+    "log_odds unit mean",
+    "return_weighted",
+    "return_weighted ema",
+    "softmax",
+    "position_aligned",
+    "position_aligned log_odds",
+)
+
+
+@pytest.mark.parametrize("case", SEES_NO_OTHER_ROW)
 @pytest.mark.parametrize("packed", [False, True])
 def test_micro_batches_equal_the_whole_batch(case, packed):
     whole, split = scheme_of(case), scheme_of(case)
@@ -208,7 +245,7 @@ def test_state_dict_is_the_checkpoint(case):
     torch.testing.assert_close(weigh(second, make_signals()), weigh(first, make_signals()), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("case", ["td ema", "td unit mean", "lognormal"])
+@pytest.mark.parametrize("case", ["td ema", "td unit mean", "log_odds", "lognormal"])
 def test_evaluation_reads_the_statistics_of_training_and_leaves_them(case):
     scheme = scheme_of(case)
     weigh(scheme, make_signals(seed=1))
@@ -355,6 +392,10 @@ OUT_OF_RANGE = [
     ("td", {"lam": 1.5}, "lam is 1.5"),
     ("td", {"entropy_floor": 1.0}, r"entropy_floor is 1.0; needed is a number in \[0, 1\)"),
     ("td", {"whitening": "ema", "ema_decay": 1.0}, r"decay is 1.0; needed is a number in \[0, 1\)"),
+    ("log_odds", {"smoothing": 0.5}, r"smoothing is 0.5; needed is a number in \[0, 0.5\)"),
+    ("log_odds", {"smoothing": -0.1}, r"smoothing is -0.1; needed is a number in \[0, 0.5\)"),
+    ("log_odds", {"beta": None}, r"beta is None; needed is a number in \(0, inf\)"),
+    ("return_weighted", {"whitening": "emma"}, "whitening is 'emma'; needed is one of none, batch, ema"),
     ("softmax", {"temperature": -1}, "temperature is -1"),
     ("rho1", {"keep_fraction": 0.0}, r"keep_fraction is 0.0; needed is a number in \(0, 1\]"),
     ("rho1", {"mode": "excess"}, "mode is 'excess'; needed is one of signed, absolute, reference"),

@@ -7,8 +7,10 @@ from jaxtyping import TypeCheckError, jaxtyped
 
 from weighted_mtp.value_weighting import (
     controls,
+    credit,
     entropy_floor,
     episodes,
+    log_odds,
     returns,
     reverse_scan,
     rho1,
@@ -41,6 +43,10 @@ KERNELS = {
     episodes.episode_index: (SEGMENTS,),
     episodes.episode_sum: (VALUES, episodes.episode_index(SEGMENTS)),
     episodes.episode_max: (VALUES, None),
+    credit.log_odds_of_success: (VALUES, torch.tensor(0.5), MASK, SEGMENTS),
+    credit.values_from_credit: (VALUES, torch.ones(2), MASK),
+    credit.sums_before: (VALUES, SEGMENTS),
+    log_odds.smooth_log_odds: (VALUES, 0.1),
     entropy_floor.entropy_floor_temperature: (VALUES, 0.5, 0.9, MASK, None),
     entropy_floor.softmax_weights: (VALUES, torch.ones(2, 1), MASK, None),
     statistics.masked_mean_and_m2: (VALUES, MASK),

@@ -1,9 +1,20 @@
 """How much each prediction matters: signals of a critic in, weights out. Needs torch alone."""
 
-from weighted_mtp.value_weighting.controls import Control, LogNormal, Shuffled, ShuffledAcross
+from weighted_mtp.value_weighting.controls import (
+    Control,
+    LogNormal,
+    RandomControl,
+    Shuffled,
+    ShuffledAcross,
+)
+from weighted_mtp.value_weighting.credit import log_odds_of_success, values_from_credit
 from weighted_mtp.value_weighting.entropy_floor import entropy_floor_temperature, softmax_weights
 from weighted_mtp.value_weighting.episodes import align_to_heads, next_valid, prediction_mask
+from weighted_mtp.value_weighting.exponential import Exponential
+from weighted_mtp.value_weighting.log_odds import LogOdds
+from weighted_mtp.value_weighting.position_aligned import PositionAligned
 from weighted_mtp.value_weighting.protocol import Signals, WeightingScheme, weigh
+from weighted_mtp.value_weighting.return_weighted import ReturnWeighted
 from weighted_mtp.value_weighting.returns import compute_gae, compute_lambda_returns
 from weighted_mtp.value_weighting.rho1 import Rho1, top_share
 from weighted_mtp.value_weighting.schemes import SCHEMES, Column, Uniform, make_scheme
@@ -32,8 +43,13 @@ __all__ = [
     "Column",
     "Control",
     "EMAWhitener",
+    "Exponential",
     "LogNormal",
+    "LogOdds",
     "Moments",
+    "PositionAligned",
+    "RandomControl",
+    "ReturnWeighted",
     "Rho1",
     "Shuffled",
     "ShuffledAcross",
@@ -51,6 +67,7 @@ __all__ = [
     "compute_weight_stats",
     "critic_drift",
     "entropy_floor_temperature",
+    "log_odds_of_success",
     "make_scheme",
     "merge_moments",
     "moments",
@@ -59,6 +76,7 @@ __all__ = [
     "softmax_weights",
     "td_stats",
     "top_share",
+    "values_from_credit",
     "weigh",
     "weight_stats",
     "whiten",

@@ -13,10 +13,7 @@ from weighted_mtp.value_weighting.statistics import masked_mean_and_m2, unbiased
 
 
 class Control(WeightingScheme):
-    """A scheme that replaces the weights of another one, `inner`, by weights of the same distribution.
-
-    Randomness comes from `signals.generator` alone and is drawn per valid position, so it does not depend on
-    padding; it does depend on how a batch is split.
+    """A scheme that takes the weights of another one, `inner`, from the tokens they belong to.
 
     Args:
         inner: name of the scheme that is controlled for, or the scheme itself.
@@ -26,8 +23,8 @@ class Control(WeightingScheme):
         ValueError: the inner scheme is unknown, or an option of it.
 
     Examples:
-        >>> Shuffled(inner="td", inner_options={"beta": 0.3}).requires
-        ('generator', 'values', 'rewards')
+        >>> Control(inner="td", inner_options={"beta": 0.3}).requires
+        ('values', 'rewards')
     """
 
     def __init__(
@@ -37,6 +34,28 @@ class Control(WeightingScheme):
 
         super().__init__()
         self.inner = make_scheme(inner, **(inner_options or {})) if isinstance(inner, str) else inner
+        self.requires = self.inner.requires
+
+    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float] | None:
+        """Those of the inner scheme."""
+        return self.inner.clip_bounds()
+
+
+class RandomControl(Control):
+    """A control that replaces the inner scheme's weights by random ones of the same distribution.
+
+    Randomness comes from `signals.generator` alone and is drawn per valid position, so it does not depend on
+    padding; it does depend on how a batch is split. Options as for `Control`.
+
+    Examples:
+        >>> Shuffled(inner="td", inner_options={"beta": 0.3}).requires
+        ('generator', 'values', 'rewards')
+    """
+
+    def __init__(
+        self, inner: str | WeightingScheme = "td", inner_options: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(inner, inner_options)
         self.requires = ("generator", *self.inner.requires)
 
     def forward(self, signals: Signals) -> Tensor:
@@ -46,10 +65,6 @@ class Control(WeightingScheme):
         valid = signals.valid if per_prediction else signals.mask[..., None]
         replaced = self.replace(weights if per_prediction else weights[..., None], valid, signals)
         return replaced if per_prediction else replaced.squeeze(-1)
-
-    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float] | None:
-        """Those of the inner scheme."""
-        return self.inner.clip_bounds()
 
     def replace(
         self,
@@ -61,7 +76,7 @@ class Control(WeightingScheme):
         raise NotImplementedError(f"{type(self).__name__} needs a method replace(weights, valid, signals)")
 
 
-class Shuffled(Control):
+class Shuffled(RandomControl):
     """The inner scheme's weights in random order within each sequence (within each segment of a packed row).
 
     Tells whether it matters *which* token of a sequence gets which weight. It is no null: the weights of a
@@ -87,7 +102,7 @@ class Shuffled(Control):
         return permute_within(weights, group.expand_as(valid), valid, signals)
 
 
-class ShuffledAcross(Control):
+class ShuffledAcross(RandomControl):
     """The inner scheme's weights in random order over all valid positions of the batch, head by head.
 
     The null of a scheme: the same weights, tied to nothing.
@@ -109,7 +124,7 @@ class ShuffledAcross(Control):
         return permute_within(weights, group, valid, signals)
 
 
-class LogNormal(Control):
+class LogNormal(RandomControl):
     """Random weights, log-normal, with the mean and the standard deviation of the inner scheme's weights.
 
         w = exp(mu + sigma * n),  sigma^2 = log(1 + (std / mean)^2),  mu = log(mean) - sigma^2 / 2,  n ~ N(0,

@@ -14,6 +14,8 @@ from weighted_mtp.value_weighting.validation import check_rank, check_shape
 
 HOW_TO_SUPPLY = {
     "values": "P(success) by position, [batch, seq]: train a critic first, or give the model a value head",
+    "credit": "credit per token, [batch, seq], of a generative or implicit critic: "
+    "`wmtp train critic --critic generative`, or a `credit` column in the data",
     "rewards": "1 or 0 per row, [batch], or rewards per position, [batch, seq]: the `label` of the data",
     "nll": "the model's own loss per prediction, [batch, seq, n_future]: `mtp_nll` of this batch",
     "reference_nll": "the same by a frozen reference model, [batch, seq, n_future]: name one",
@@ -44,6 +46,9 @@ class Signals:
     """True where head k's prediction from t has a target; `valid[..., 0]` is `mask`."""
     values: Shaped[Tensor, "batch seq"] | None = None
     """P(success) given the prefix that includes token t."""
+    credit: Shaped[Tensor, "batch seq"] | None = None
+    """Credit of the token that position t predicts: by how much it moved the critic's belief, in the critic's
+    own unit (log-odds for a generative critic). That of a value head is its TD error, and None here."""
     rewards: Shaped[Tensor, " batch"] | Shaped[Tensor, "batch seq"] | None = None
     """Reward of the row, or of each position."""
     segment_ids: Shaped[Tensor, "batch seq"] | None = None
@@ -67,7 +72,7 @@ class Signals:
         batch, seq = self.mask.shape
         heads = self.valid.shape[2]
         check_shape("valid", self.valid, (batch, seq, heads), "[batch, seq, n_future]")
-        for name in ("values", "segment_ids", "weights"):
+        for name in ("values", "credit", "segment_ids", "weights"):
             if (signal := getattr(self, name)) is not None:
                 check_shape(name, signal, (batch, seq), "[batch, seq]")
         for name in ("nll", "reference_nll"):

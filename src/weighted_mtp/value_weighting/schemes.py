@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from weighted_mtp.value_weighting.controls import LogNormal, Shuffled, ShuffledAcross
+from weighted_mtp.value_weighting.log_odds import LogOdds
+from weighted_mtp.value_weighting.position_aligned import PositionAligned
 from weighted_mtp.value_weighting.protocol import Signals, WeightingScheme, required, weigh
+from weighted_mtp.value_weighting.return_weighted import ReturnWeighted
 from weighted_mtp.value_weighting.rho1 import Rho1
 from weighted_mtp.value_weighting.softmax import Softmax
 from weighted_mtp.value_weighting.td import TD
@@ -55,8 +58,11 @@ SCHEMES: dict[str, type[WeightingScheme]] = {
     "uniform": Uniform,
     "column": Column,
     "td": TD,
+    "log_odds": LogOdds,
+    "return_weighted": ReturnWeighted,
     "softmax": Softmax,
     "rho1": Rho1,
+    "position_aligned": PositionAligned,
     "shuffled": Shuffled,
     "shuffled_across": ShuffledAcross,
     "lognormal": LogNormal,

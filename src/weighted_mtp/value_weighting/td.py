@@ -2,20 +2,17 @@
 
 from typing import Literal
 
-import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from weighted_mtp.value_weighting.entropy_floor import entropy_floor_temperature
-from weighted_mtp.value_weighting.protocol import Signals, WeightingScheme
-from weighted_mtp.value_weighting.td_weighting import build_weights, check_clip_bounds
-from weighted_mtp.value_weighting.validation import check_choice, check_number, check_temperature
-from weighted_mtp.value_weighting.whitening import EMAWhitener, whiten
+from weighted_mtp.value_weighting.exponential import Exponential, Whitening
+from weighted_mtp.value_weighting.protocol import Signals
+from weighted_mtp.value_weighting.validation import check_choice, check_number
 
 Credit = Literal["td", "gae"]
-Whitening = Literal["none", "batch", "ema"]
 
 
-class TD(WeightingScheme):
+class TD(Exponential):
     """Clipped exponential weights of the credit that a critic gives to each token.
 
         w = clip(exp(c / beta), min_weight, max_weight),   c = TD error or GAE, or its z-score
@@ -44,6 +41,7 @@ class TD(WeightingScheme):
         ValueError: an option is out of range.
 
     Examples:
+        >>> import torch
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask = torch.tensor([[True, True, True]])
         >>> values, reward = torch.tensor([[0.5, 0.7, 0.2]]), torch.tensor([0.0])
@@ -66,65 +64,20 @@ class TD(WeightingScheme):
         unit_mean: bool = False,
         ema_decay: float = 0.99,
     ) -> None:
-        super().__init__()
-        self.whitening = check_choice("whitening", whitening, ("none", "batch", "ema"))
+        super().__init__(beta, min_weight, max_weight, whitening, entropy_floor, unit_mean, ema_decay)
         self.credit = check_choice("credit", credit, ("td", "gae"))
-        default_beta = 0.9 if whitening == "none" else 1.0
-        self.beta = check_temperature("beta", default_beta if beta is None else beta)
-        check_clip_bounds(min_weight, max_weight)
-        self.min_weight, self.max_weight = min_weight, max_weight
         self.lam = check_number("lam", lam, 0.0, 1.0)
-        self.entropy_floor = check_number("entropy_floor", entropy_floor, 0.0, 1.0, "[)")
-        self.whitener = EMAWhitener(ema_decay) if whitening == "ema" else None
-        self.level = EMAWhitener(ema_decay) if unit_mean else None
 
-    def forward(self, signals: Signals) -> Tensor:
-        """Weights per token."""
-        credit = self.whitened(credit_of(signals, self.credit, self.lam), signals)
-        beta = self.beta
-        if self.entropy_floor > 0:
-            tau = entropy_floor_temperature(
-                credit, self.entropy_floor, beta, signals.mask, signals.segment_ids
-            )
-            credit, beta = credit / tau, 1.0
-        weights = build_weights(credit, beta, self.min_weight, self.max_weight, mask=signals.mask)
-        if self.level is None:
-            return weights
-        if self.training and signals.training:
-            self.level.observe(weights, signals.mask)
-        return weights / self.scale()
-
-    def scale(self) -> Tensor | float:
-        """What the clipped weights are divided by: their running mean with `unit_mean`, else 1."""
-        if self.level is None:
-            return 1.0
-        # no step yet, or all weights 0
-        return torch.where((self.level.weight > 0) & (self.level.mean > 0), self.level.mean, 1.0)
-
-    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float]:
-        """The clip bounds, divided like the weights."""
-        if self.level is None:
-            return self.min_weight, self.max_weight
-        # A number over a tensor may round otherwise than the weights did, which would then miss their bound.
-        scale = torch.as_tensor(self.scale())
-        low, high = (torch.full_like(scale, bound) / scale for bound in (self.min_weight, self.max_weight))
-        return low, high
-
-    def whitened(self, credit: Tensor, signals: Signals) -> Tensor:
-        """The credit in the unit that `whitening` asks for."""
-        if self.whitening == "batch":
-            return whiten(credit, signals.mask)
-        if self.whitener is None:
-            return credit
-        if self.training and signals.training:
-            self.whitener.observe(credit, signals.mask)
-        return self.whitener.whiten(credit, signals.mask)
+    def token_credit(self, signals: Signals) -> Float[Tensor, "batch seq"]:
+        """TD errors or advantages."""
+        return credit_of(signals, self.credit, self.lam)
 
 
-def credit_of(signals: Signals, credit: str, lam: float) -> Tensor:
+def credit_of(signals: Signals, credit: str, lam: float) -> Float[Tensor, "batch seq"]:
     """Credit of every token: TD errors, or generalised advantages.
 
     Examples:
+        >>> import torch
         >>> mask = torch.tensor([[True, True]])
         >>> values, reward = torch.tensor([[0.25, 0.5]]), torch.tensor([1.0])
         >>> signals = Signals(mask=mask, valid=mask[..., None], values=values, rewards=reward)
