@@ -60,13 +60,13 @@ def test_a_prompt_that_is_no_chain_cannot_be_checked(prompt):
 @pytest.mark.parametrize("task", [EASY, LOW_SUCCESS])
 def test_labels_and_gold_answers_agree_with_the_program_that_checks(task):
     draw = make_chains(task, seed=3, n_train_traces=2_000, n_test_prompts=200)
-    assert all(verify(row["prompt"], row["completion"]) == row["label"] for row in draw.train)
+    assert all(verify(row["prompt"], row["completion"]) == row["label"] for row in draw.train + draw.fresh)
     assert all(verify(row["prompt"], row["completion"]) and row["label"] for row in draw.test)
     assert all(row["completion"].split()[-1] == row["answer"] for row in draw.test)
 
 
 def test_token_error_is_true_where_a_step_is_wrong_given_the_writers_own_result(easy):
-    for row in easy.train[:2_000]:
+    for row in easy.train[:2_000] + easy.fresh:
         assert [apply(d, op) != w for d, op, w in steps(row)] == row["token_error"]
 
 
@@ -76,6 +76,25 @@ def test_a_draw_has_the_tasks_size_and_its_prompts_have_equally_many_completions
     assert len(draw.train) == task.n_traces
     assert set(Counter(row["prompt"] for row in draw.train).values()) == {task.completions_per_prompt}
     assert len({row["prompt"] for row in draw.test}) == len(draw.test) == 512
+
+
+def test_fresh_traces_are_one_for_each_test_prompt_in_their_order(easy):
+    assert [row["prompt"] for row in easy.fresh] == [row["prompt"] for row in easy.test]
+    assert all(row.keys() == easy.train[0].keys() for row in easy.fresh)
+
+
+@pytest.mark.parametrize("task", [EASY, LOW_SUCCESS])
+def test_fresh_traces_are_right_as_often_as_training_traces(task):
+    draws = [make_chains(task, seed) for seed in range(6)]
+    trained = np.mean([share_right(draw.train) for draw in draws])
+    fresh = np.mean([share_right(draw.fresh) for draw in draws])
+    assert fresh == pytest.approx(trained, abs=0.04)  # 3,072 fresh traces: five standard errors
+
+
+def test_the_first_traces_are_those_drawn_before_there_were_fresh_ones(easy):
+    first = [row["completion"] for row in easy.train[:3]]
+    assert easy.train[0]["prompt"] == easy.train[2]["prompt"] == "4 +7 *7 +7 *7 :"
+    assert first == ["1 6 3 1", "1 7 4 8", "1 7 4 3"]
 
 
 @pytest.mark.parametrize("task", [EASY, LOW_SUCCESS])

@@ -14,6 +14,7 @@ from .chains import (
 from .collators import CompletionCollator
 from .encoding import IGNORED, prompt_id, prompt_text
 from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
+from .resampling import resample_right
 from .sampler_base import SeededSampler
 from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
 from .schema import TOKEN_COLUMNS, BadRows, DataError, Row, parse_row
@@ -49,6 +50,7 @@ __all__ = [
     "parse_row",
     "prompt_id",
     "prompt_text",
+    "resample_right",
     "share_right",
     "share_right_with_error",
     "tokenize_rows",

@@ -93,6 +93,8 @@ class Chains:
     """Rows `prompt, completion, label, token_error`; the completions of a prompt are neighbours."""
     test: list[dict[str, Any]]
     """One row a prompt: the same columns, with the gold completion, and its last digit as `answer`."""
+    fresh: list[dict[str, Any]]
+    """One trace of the teacher for each test prompt, in their order: what critics are measured on."""
 
 
 def chain_tables(task: ChainTask, seed: int) -> ChainTables:
@@ -162,7 +164,13 @@ def make_chains(
     test = _rows(test_start, test_ops, gold, np.zeros_like(gold, dtype=np.bool_), gold[:, -1])
     for row in test:
         row["answer"] = row["completion"].split()[-1]
-    return Chains(_rows(start, ops, results, errors, truth[:, -1]), test)
+    # A stream of its own, so that fresh traces change no number of the training traces.
+    fresh, fresh_errors = _write(task, tables, test_start, test_ops, np.random.default_rng([seed, 2]))
+    return Chains(
+        train=_rows(start, ops, results, errors, truth[:, -1]),
+        test=test,
+        fresh=_rows(test_start, test_ops, fresh, fresh_errors, gold[:, -1]),
+    )
 
 
 def chain_tokenizer() -> "PreTrainedTokenizerFast":

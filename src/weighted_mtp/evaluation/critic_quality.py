@@ -1,0 +1,110 @@
+"""Everything a results file says about one critic on fresh completions."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from weighted_mtp.evaluation.calibration import (
+    ReliabilityBin,
+    brier,
+    expected_calibration_error,
+    explained_variance,
+    reliability,
+)
+from weighted_mtp.evaluation.localisation import Localisation, locate_errors
+from weighted_mtp.evaluation.ranking import auc, auc_by_position
+from weighted_mtp.evaluation.shortcuts import (
+    length_groups,
+    length_only,
+    length_only_values,
+    position_groups,
+    position_only,
+)
+
+
+@dataclass(frozen=True)
+class CriticQuality:
+    """How good a critic's credit and values are. "Pooled": over all response tokens of all completions."""
+
+    localisation: Localisation
+    """Credit against the first wrong tokens."""
+    position_only_auc: float | None
+    """The localisation AUC of the mean credit at each position: what knowing the position alone gives."""
+    length_only_auc: float | None
+    """The localisation AUC of the mean credit at each length."""
+    ece: float
+    """Expected calibration error of the values, pooled, in [0, 1]."""
+    final_ece: float
+    """The same of the values before each completion's last response token."""
+    reliability: list[ReliabilityBin]
+    """The bins behind `ece`."""
+    explained_variance: float | None
+    """Of the outcomes by the values, pooled, at most 1."""
+    brier: float
+    """Mean squared error of the values, pooled."""
+    outcome_auc: float | None
+    """AUC of the outcome by the value, pooled, in [0, 1]."""
+    length_only_outcome_auc: float | None
+    """The same of the share of right ones at each length."""
+    auc_by_position: list[float | None]
+    """AUC of the outcome by the value at each position."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types that JSON can hold."""
+        return asdict(self)
+
+
+def critic_quality(
+    values: ArrayLike, credit: ArrayLike, outcomes: ArrayLike, token_error: ArrayLike, mask: ArrayLike
+) -> CriticQuality:
+    """Localisation, calibration and discrimination of one critic, with the shortcuts beside them.
+
+    Args:
+        values: [N, T]; values[i, j] is P(success | prefix before response token j), so j = 0 is the prompt's
+            value. Proxies outside [0, 1] are clipped in `ece`, `final_ece` and `reliability` alone.
+        credit: [N, T], by how much response token j moved the critic's belief.
+        outcomes: [N], True (or 1) where the completion is right.
+        token_error: [N, T], True where a response token is wrong.
+        mask: [N, T], True where a response token exists; what lies outside is never read.
+
+    Raises:
+        ValueError: shapes that differ, no response token, or a NaN under the mask.
+
+    Examples:
+        >>> quality = critic_quality(
+        ...     values=[[0.5, 0.6], [0.5, 0.1]],
+        ...     credit=[[0.1, 0.4], [-0.4, -0.1]],
+        ...     outcomes=[True, False],
+        ...     token_error=[[False, False], [True, False]],
+        ...     mask=[[True, True], [True, True]],
+        ... )
+        >>> quality.localisation.auc, quality.outcome_auc, quality.auc_by_position
+        (1.0, 0.875, [0.5, 1.0])
+        >>> round(quality.final_ece, 3), quality.as_dict()["localisation"]["top1"]
+        (0.25, 1.0)
+    """
+    v, valid, outcome = np.asarray(values), np.asarray(mask, np.bool_), np.asarray(outcomes)
+    shapes = [v.shape, np.shape(credit), np.shape(token_error), valid.shape]
+    if valid.ndim != 2 or len(set(shapes)) > 1 or outcome.shape != valid.shape[:1]:
+        raise ValueError(
+            f"values, credit, errors, mask are {shapes}, outcomes {outcome.shape}: [N, T] and [N]"
+        )
+    pooled, right = v[valid], np.broadcast_to(outcome[:, None], valid.shape)[valid]
+    last = valid & (valid[:, ::-1].cumsum(1)[:, ::-1] == 1)
+    by_position, by_length = position_only(credit, valid), length_only(credit, valid)
+    rates_by_length = np.broadcast_to(length_only_values(valid.sum(1), outcome)[:, None], valid.shape)
+    return CriticQuality(
+        localisation=locate_errors(credit, token_error, valid),
+        position_only_auc=locate_errors(by_position, token_error, valid, position_groups(valid)).auc,
+        length_only_auc=locate_errors(by_length, token_error, valid, length_groups(valid)).auc,
+        ece=expected_calibration_error(pooled, right),
+        final_ece=expected_calibration_error(v[last], outcome[last.any(1)]),
+        reliability=reliability(pooled, right),
+        explained_variance=explained_variance(pooled, right),
+        brier=brier(pooled, right),
+        outcome_auc=auc(pooled, right),
+        length_only_outcome_auc=auc(rates_by_length[valid], right, length_groups(valid)[valid]),
+        auc_by_position=auc_by_position(v, outcome, valid),
+    )

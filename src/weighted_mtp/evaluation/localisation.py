@@ -1,0 +1,108 @@
+"""Does a critic point at the token that went wrong? Credit against the first wrong token of each completion."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from weighted_mtp.evaluation.ranking import auc
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """How well low credit points at the first wrong tokens. A share is None where nothing can be compared."""
+
+    auc: float | None
+    """Probability that a first wrong token has less credit than another token of any completion, in [0, 1]."""
+    auc_within_wrong: float | None
+    """The same among the tokens of completions that hold an error: to know which completions are wrong is no
+    help here."""
+    top1: float | None
+    """Share of the completions with an error whose token of least credit is the first wrong one, in [0, 1]."""
+    n_completions: int
+    """Completions with a response token."""
+    n_with_error: int
+    """Completions with a wrong token."""
+    n_tokens: int
+    """Response tokens, later errors included."""
+
+
+def locate_errors(
+    credit: ArrayLike, token_error: ArrayLike, mask: ArrayLike, tied_groups: ArrayLike | None = None
+) -> Localisation:
+    """How well low credit points at the first wrong token of each completion.
+
+        first[i] = min {j : mask[i, j] and token_error[i, j]}
+        AUC      = P(-credit of a first wrong token > -credit of a negative) + P(equal) / 2
+        top-1    = mean over i of 1[first[i] in A[i]] / |A[i]|,   A[i] = argmin over j of credit[i, j]
+
+    Negatives of the AUC are all other response tokens but the later errors (j > first[i] that are wrong too):
+    after the first error the outcome is mostly settled, so no verdict about them is right or wrong. The argmin
+    runs over all response tokens, later errors included: a critic that blames a later one missed the first.
+    Tokens of equal least credit share a hit. Whether the end of text is a response token is for the mask to say.
+
+    Source: the first error as the one to find: Zheng et al. 2024, ProcessBench, arXiv 2412.06559.
+
+    Args:
+        credit: [N, T], by how much each response token moved the critic's belief (probability or log-odds; only
+            the order matters).
+        token_error: [N, T], True where a response token is wrong.
+        mask: [N, T], True where a response token exists; what lies outside is never read.
+        tied_groups: [N, T], pairs of tokens of one group count half in both AUCs: see `auc`; for shortcuts.
+
+    Raises:
+        ValueError: shapes that differ, or a credit under the mask that is NaN.
+
+    Examples:
+        >>> credit = [[0.1, -0.7, -0.2], [0.2, 0.1, 0.0]]
+        >>> error = [[False, True, True], [False, False, False]]
+        >>> found = locate_errors(credit, error, [[True, True, True], [True, True, False]])
+        >>> found.auc, found.auc_within_wrong, found.top1, found.n_with_error, found.n_tokens
+        (1.0, 1.0, 1.0, 1, 5)
+    """
+    scores, valid = np.asarray(credit, np.float64), np.asarray(mask, np.bool_)
+    error = np.asarray(token_error, np.bool_)
+    groups = None if tied_groups is None else np.asarray(tied_groups)
+    shapes = [array.shape for array in (scores, error, valid, groups) if array is not None]
+    if valid.ndim != 2 or len(set(shapes)) > 1:
+        raise ValueError(f"credit, errors, mask (and groups) are {shapes}: all must be [N, T]")
+    if n_nan := int(np.isnan(scores[valid]).sum()):
+        raise ValueError(f"{n_nan} of {valid.sum()} response tokens have a NaN credit")
+    first = first_errors(error, valid)
+    wrong = np.any(first, axis=1)
+    candidates = valid & (first | ~error)
+
+    def ranked(at: NDArray[np.bool_]) -> float | None:
+        return auc(-scores[at], first[at], None if groups is None else groups[at])
+
+    return Localisation(
+        auc=ranked(candidates),
+        auc_within_wrong=ranked(candidates & wrong[:, None]),
+        top1=_share_least(scores[wrong], first[wrong], valid[wrong]),
+        n_completions=int(valid.any(1).sum()),
+        n_with_error=int(wrong.sum()),
+        n_tokens=int(valid.sum()),
+    )
+
+
+def first_errors(token_error: ArrayLike, mask: ArrayLike) -> NDArray[np.bool_]:
+    """Where the first wrong token of each completion is, [N, T]: at most one a row.
+
+    Examples:
+        >>> first_errors([[False, True, True], [True, True, False]], [[True, True, True], [False, True, True]])
+        array([[False,  True, False],
+               [False,  True, False]])
+    """
+    error = np.asarray(token_error, np.bool_) & np.asarray(mask, np.bool_)
+    return error & (error.cumsum(1) == 1)
+
+
+def _share_least(
+    credit: NDArray[np.float64], chosen: NDArray[np.bool_], valid: NDArray[np.bool_]
+) -> float | None:
+    """Share of rows whose chosen token has the least credit, tokens that tie sharing; None without rows."""
+    if not len(credit):
+        return None
+    masked = np.where(valid, credit, np.inf)
+    least = valid & (masked == masked.min(1, keepdims=True))
+    return float(((least & chosen).sum(1) / least.sum(1)).mean())
