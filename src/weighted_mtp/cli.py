@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from weighted_mtp.training.config import STAGES, RunConfig
+from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.score_config import ScoreConfig
 
 PROGRAM = "wmtp"
@@ -18,6 +19,7 @@ COMMANDS = {
     "demo": "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
     "train": "one stage: baseline, critic, verifiable or rho1",
     "score": "values, TD errors and weights of a data set by a critic, once and ahead",
+    "study": "which credit finds the wrong tokens, and what it is worth: many arms, draws and settings",
     "inspect": "completions of a run in the terminal, every token coloured by its weight",
     "generate": "completions of a prompt by a trained model",
 }
@@ -83,7 +85,14 @@ def _dispatch(words: list[str]) -> int:
         print(version("weighted-mtp"))
         return 0
     command, *rest = words
-    commands = {"demo": _demo, "train": _train, "score": _score, "inspect": _inspect, "generate": _generate}
+    commands = {
+        "demo": _demo,
+        "train": _train,
+        "score": _score,
+        "study": _study,
+        "inspect": _inspect,
+        "generate": _generate,
+    }
     run = commands.get(command)
     if run is None:
         raise UsageError(_unknown("command", command, COMMANDS))
@@ -122,7 +131,7 @@ def _train(words: list[str]) -> int:
             f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`"
         )
     config = RunConfig.from_flat({key: value for key, value in parsed.items() if key not in NOT_IN_CONFIG})
-    _quiet_libraries()
+    quiet_libraries()
     from weighted_mtp.training.run import Interrupted, NonFiniteError, train
 
     try:
@@ -137,7 +146,7 @@ def _train(words: list[str]) -> int:
     return 0
 
 
-# wmtp demo, score, inspect, generate
+# wmtp demo, score, study, inspect, generate
 
 
 def _demo(words: list[str]) -> int:
@@ -149,7 +158,7 @@ def _demo(words: list[str]) -> int:
     parsed = parser.parse_args(words)
     if parsed.seeds < 1:
         raise UsageError(f"--seeds is {parsed.seeds}: give at least 1 (intervals need 2)")
-    _quiet_libraries()
+    quiet_libraries()
     from weighted_mtp.experiments.demo import run_demo
     from weighted_mtp.training.run import Interrupted
 
@@ -167,11 +176,36 @@ def _score(words: list[str]) -> int:
     parser.add_class_arguments(ScoreConfig)
     _check_flags(words, [f.name for f in fields(ScoreConfig)])
     config = ScoreConfig(**dict(parser.parse_args(words).as_dict()))
-    _quiet_libraries()
+    quiet_libraries()
     from weighted_mtp.training.scoring import score
 
     print(score(config).summary())
     print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {config.out} ...")
+    return 0
+
+
+def _study(words: list[str]) -> int:
+    parser = Parser(prog=f"{PROGRAM} study", description=COMMANDS["study"])
+    parser.add_argument("--preset", choices=["full", "quick"], default="full", help="quick takes minutes.")
+    parser.add_argument(
+        "--out", type=str, default="study", help="Output directory; finished cells there are kept."
+    )
+    parser.add_argument("--draws", type=int | None, default=None, help="Draws; none: the preset's.")
+    parser.add_argument("--jobs", type=int | None, default=None, help="Trainings at a time; none: the cores.")
+    parsed = parser.parse_args(words)
+    for name in ("draws", "jobs"):
+        if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
+            raise UsageError(f"--{name} is {getattr(parsed, name)}: give at least 1")
+    quiet_libraries()
+    from weighted_mtp.experiments.study import run_study
+    from weighted_mtp.training.run import Interrupted
+
+    jobs = parsed.jobs or os.cpu_count() or 1
+    try:
+        run_study(parsed.preset, Path(parsed.out), jobs, parsed.draws)
+    except (Interrupted, KeyboardInterrupt):
+        print(f"{PROGRAM}: stopped; the same command goes on with the unfinished cells", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -182,7 +216,7 @@ def _inspect(words: list[str]) -> int:
     parser.add_argument("--count", type=int, default=4, help="How many rows, where none are named.")
     parser.add_argument("--label", choices=["any", "right", "wrong"], default="any", help="Which rows.")
     parsed = parser.parse_args(words)
-    _quiet_libraries()
+    quiet_libraries()
     from rich.console import Console
 
     from weighted_mtp.experiments.inspect import inspect_run
@@ -197,11 +231,14 @@ def _generate(words: list[str]) -> int:
     parser.add_argument("--prompt", type=str, required=True, help="Text to complete.")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="Tokens at most.")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; above it samples.")
+    parser.add_argument(
+        "--label", choices=["right", "wrong"], default=None, help="What a generative critic is told."
+    )
     parsed = parser.parse_args(words)
-    _quiet_libraries()
+    quiet_libraries()
     from weighted_mtp.experiments.inspect import generate_text
 
-    print(generate_text(parsed.model, parsed.prompt, parsed.max_new_tokens, parsed.temperature))
+    print(generate_text(parsed.model, parsed.prompt, parsed.max_new_tokens, parsed.temperature, parsed.label))
     return 0
 
 
@@ -269,24 +306,6 @@ def _value_of(flag: str, words: list[str]) -> str | None:
         if word.startswith(f"{flag}="):
             return word.split("=", 1)[1]
     return None
-
-
-def _quiet_libraries() -> None:
-    """Keeps libraries' start-up chatter off the terminal; our own warnings are printed as single lines."""
-    import logging
-    import warnings
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    logging.basicConfig(level=logging.WARNING, format=f"{PROGRAM}: %(message)s")
-    for noisy in ("mlflow", "alembic", "torch.distributed", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()  # of loading and writing shards; training has its own
 
 
 if __name__ == "__main__":

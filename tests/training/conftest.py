@@ -67,7 +67,8 @@ def prepare(
 ) -> Callable[..., Prepared]:
     """A function (stage, **flat settings) -> Prepared: four steps of eight rows, if not said otherwise."""
     from weighted_mtp.training.config import RunConfig
-    from weighted_mtp.training.run import load_inputs, make_trainer
+    from weighted_mtp.training.loading import load_inputs
+    from weighted_mtp.training.run import make_trainer
 
     def make(stage: str = "baseline", *, callbacks: list[Any] | None = None, **settings: Any) -> Prepared:
         flat = {

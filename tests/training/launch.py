@@ -13,9 +13,9 @@ import torch
 import yaml
 from transformers import TrainerCallback
 
-from weighted_mtp.cli import _quiet_libraries
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.trainer import WeightedMTPTrainer
 
 
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--kill_in_save_at", type=int)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    _quiet_libraries()
+    quiet_libraries()
     config = RunConfig.from_flat(yaml.safe_load(Path(options.config).read_text()))
     accidents: list[TrainerCallback] = []
     if options.kill_at:

@@ -37,7 +37,7 @@ def step(prepare, critic_dir):
     with torch.no_grad():
         hidden = run.inputs.model(batch.input_ids, batch.attention_mask)["hidden_states"]
         nll = mtp_nll(hidden, targets=batch.targets, **run.inputs.model.output_head())
-        values = run.inputs.stage.critic.trunk_forward(batch.input_ids, batch.attention_mask)["values"]
+        values = run.inputs.stage.critic.model.trunk_forward(batch.input_ids, batch.attention_mask)["values"]
     td_errors = compute_td_errors(values, batch.rewards, batch.mask)
     weights = build_weights(td_errors, BETA, LOW, HIGH, mask=batch.mask)
     entry = run.fit().state.log_history[0]

@@ -88,7 +88,7 @@ def test_lambda_returns_are_regressed_on_as_constants(prepare, critic_dir):
     run = prepare("critic", model_name_or_path=str(critic_dir), value_loss="lambda", value_lam=0.5)
     batch = batch_of(run)
     outputs, _ = signals_of(run, batch)
-    loss = run.inputs.stage.value_loss(batch, outputs, BatchCounts.of(batch))
+    loss = run.inputs.stage.value_loss(batch, outputs, BatchCounts.of(batch), run.inputs.model)
     values = outputs["values"].squeeze(-1)
     returns = compute_lambda_returns(values.detach(), batch.rewards, batch.mask, 1.0, 0.5)
     expected = (values - returns)[batch.mask].square().mean()
@@ -151,7 +151,7 @@ def test_the_value_head_alone_reads_the_value_loss(prepare, critic_dir):
 
 def test_a_separate_critic_gives_the_values_and_is_left_unchanged(prepare, critic_dir):
     run = prepare("verifiable", critic=str(critic_dir))
-    critic = run.inputs.stage.critic
+    critic = run.inputs.stage.critic.model
     before = {name: t.clone() for name, t in critic.state_dict().items()}
     batch = batch_of(run)
     _, signals = signals_of(run, batch)

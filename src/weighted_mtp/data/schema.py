@@ -8,7 +8,7 @@ from typing import Any, Literal
 Row = dict[str, Any]
 """After `parse_row`: `prompt` (text or chat messages), `completion`, `label`, optional columns, extras."""
 
-TOKEN_COLUMNS = ("weights", "values", "td_errors")
+TOKEN_COLUMNS = ("weights", "values", "td_errors", "credit")
 """Pre-scored columns: one number for each labelled token (the completion's tokens, then EOS)."""
 
 OnBadRow = Literal["error", "skip"]

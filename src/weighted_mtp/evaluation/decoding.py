@@ -17,6 +17,7 @@ def decode(
     max_new_tokens: int,
     batch_size: int = 256,
     temperature: float = 0.0,
+    condition: str | None = None,
 ) -> list[str]:
     """Completions by head 0, one a prompt, special tokens left out.
 
@@ -27,6 +28,7 @@ def decode(
         max_new_tokens: tokens at most, end of text included.
         batch_size: prompts decoded together.
         temperature: 0 is greedy, above it samples from softmax(logits / temperature).
+        condition: "right" or "wrong": the label that a generative critic decodes under.
     """
     was_training, model_device = model.training, model.device
     model.eval()
@@ -44,6 +46,7 @@ def decode(
             pad_token_id=tokenizer.pad_token_id
             if tokenizer.pad_token_id is not None
             else tokenizer.eos_token_id,
+            condition=condition,
             **sampling,
         )
         completions += tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)

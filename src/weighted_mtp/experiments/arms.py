@@ -20,24 +20,60 @@ class Arm:
     """Which completions it sees: all, or right."""
     n_future: int = 1
     """Prediction heads."""
+    rows: str = "train"
+    """Which file of rows it reads: train, or oracle (weight 0 on the truly wrong tokens)."""
+    critic: str = ""
+    """Stage critic: its kind. Stage verifiable: the arm whose model is the critic."""
+    reference: str = ""
+    """The arm whose model is the reference."""
+    start: str = ""
+    """The arm whose model it starts from; empty is the draw's shared initialisation."""
+    value_loss: str = "mse"
+    """Objective of a value head."""
+    times: int = 1
+    """How many times the budget's steps it is trained."""
+    decode_under: str = ""
+    """Label that decoding is conditioned on; empty: none."""
 
+    @property
+    def is_policy(self) -> bool:
+        """Whether its accuracy is measured; a critic's is not, unless it is decoded under a label."""
+        return self.stage != "critic" or bool(self.decode_under)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Arms that must be trained before."""
+        critic = self.critic if self.stage == "verifiable" else ""
+        return tuple(name for name in (critic, self.reference, self.start) if name)
+
+
+CRITIC = Arm("critic", "critic")
+"""The value head that the weighted arms read."""
 
 TD_03 = {"beta": 0.3}
+WHITENED = {"whitening": "ema", "beta": 1.0}
+
+UNIFORM = Arm("uniform")
+RIGHT_ONLY = Arm("right_only", keep="right")
+TD_BETA_09 = Arm("td_beta0.9", "verifiable", "td", {"beta": 0.9}, critic="critic")
+TD_BETA_03 = Arm("td_beta0.3", "verifiable", "td", TD_03, critic="critic")
+TD_WHITENED = Arm("td_whitened", "verifiable", "td", WHITENED, critic="critic")
+RHO1 = Arm("rho1", "rho1", "rho1", reference="right_only")
 
 NEXT_TOKEN = (
-    Arm("uniform"),
-    Arm("right_only", keep="right"),
-    Arm("td_beta0.9", "verifiable", "td", {"beta": 0.9}),
-    Arm("td_beta0.3", "verifiable", "td", TD_03),
-    Arm("td_whitened", "verifiable", "td", {"whitening": "ema", "beta": 1.0}),
-    Arm("rho1", "rho1", "rho1"),
-    Arm("shuffled_across", "verifiable", "shuffled_across", {"inner": "td", "inner_options": TD_03}),
-    Arm("lognormal", "verifiable", "lognormal", {"inner": "td", "inner_options": TD_03}),
-)
-"""Eight arms; the controls carry the weights of td_beta0.3 without their information."""
+    UNIFORM,
+    RIGHT_ONLY,
+    TD_BETA_09,
+    TD_BETA_03,
+    TD_WHITENED,
+    RHO1,
+    Arm("shuffled_across", "verifiable", "shuffled_across", {"inner": "td", "inner_options": TD_03}, critic="critic"),
+    Arm("lognormal", "verifiable", "lognormal", {"inner": "td", "inner_options": TD_03}, critic="critic"),
+)  # fmt: skip
+"""The demo's eight arms; the controls carry the weights of td_beta0.3 without their information."""
 
 FOUR_HEADS = (
     Arm("mtp_uniform", n_future=4),
-    Arm("mtp_td_beta0.3", "verifiable", "td", TD_03, n_future=4),
+    Arm("mtp_td_beta0.3", "verifiable", "td", TD_03, n_future=4, critic="critic"),
 )
 """The same with four prediction heads."""

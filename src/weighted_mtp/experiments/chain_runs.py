@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, TrainerCallback
 
-from weighted_mtp.data import ChainTask, chain_tokenizer, make_chains, share_right, verify
+from weighted_mtp.data import Chains, CompletionCollator, chain_tokenizer, share_right, verify
 from weighted_mtp.evaluation.decoding import accuracy, decode
 from weighted_mtp.experiments.arms import Arm
+from weighted_mtp.experiments.chain_files import write_chains
+from weighted_mtp.experiments.critic_checks import measure_critic
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import (
     CriticConfig,
@@ -25,10 +27,12 @@ from weighted_mtp.training.config import (
     TrainConfig,
     WeightingConfig,
 )
+from weighted_mtp.training.critics import load_critic
 from weighted_mtp.training.inspection import collect_weights, view_tokens
-from weighted_mtp.training.run import Inputs, fit, load_dataset, load_model, load_stage, make_trainer
+from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage, start_prior
+from weighted_mtp.training.run import fit, make_trainer
 
-CRITIC = Arm("critic", "critic")
+RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,23 @@ class Budget:
     steps: int = 120
     """Optimizer steps of a policy."""
     critic_steps: int = 300
-    """Optimizer steps of the critic."""
+    """Optimizer steps of a critic."""
     batch_size: int = 128
     """Completions per step."""
     learning_rate: float = 4e-3
     """Peak learning rate: 30 steps of warm-up, then cosine down to 5 %."""
     test_prompts: int = 500
     """Prompts that training never shows."""
+    curve_points: int = 6
+    """How often accuracy is measured, the end included."""
 
 
 @dataclass
 class Draw:
     """One draw of task, initialisation and batch order, on disk under `root`."""
 
-    task: ChainTask
+    setting: str
+    chains: Chains
     seed: int
     root: Path
     tracking_uri: str
@@ -59,17 +66,14 @@ class Draw:
 
     def __post_init__(self) -> None:
         self.tokenizer: PreTrainedTokenizerBase = chain_tokenizer()
-        self.chains = make_chains(self.task, self.seed, n_test_prompts=self.budget.test_prompts)
-        self._datasets: dict[str, Dataset] = {}
+        self._datasets: dict[tuple[str, str], Dataset] = {}
 
     def prepare(self) -> None:
         """Writes the rows and the shared initial model.
 
         Both follow from seed and budget and are written anew: rows left by another budget could hold its test prompts.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        for name, rows in (("train", self.chains.train), ("test", self.chains.test)):
-            (self.root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_chains(self.root, self.chains)
         torch.manual_seed(self.seed)
         MTPModel(tiny_llama(self.tokenizer)).save_pretrained(self.root / "base")
         self.tokenizer.save_pretrained(self.root / "base")
@@ -82,14 +86,22 @@ class Draw:
     def config(self, arm: Arm) -> RunConfig:
         """The arm as a configuration that `wmtp train` takes as well."""
         b = self.budget
-        needs_critic = arm.stage == "verifiable"
+        steps = arm.times * (b.critic_steps if arm.stage == "critic" else b.steps)
+        critic = str(self.root / arm.critic) if arm.stage == "verifiable" else arm.critic
         return RunConfig(
             stage=arm.stage,
-            model=ModelConfig(str(self.root / "base"), n_future=arm.n_future, head_warmup_steps=0),
-            data=DataConfig(str(self.root / "train.jsonl"), keep=arm.keep, max_length=64),  # type: ignore[arg-type]
+            model=ModelConfig(
+                str(self.root / (arm.start or "base")), n_future=arm.n_future, head_warmup_steps=0
+            ),
+            data=DataConfig(
+                str(self.root / f"{arm.rows}.jsonl"),
+                keep=arm.keep,  # type: ignore[arg-type]
+                max_length=64,
+                sampler="pairs" if arm.value_loss == "pairwise" else "shuffled",
+            ),
             train=TrainConfig(
                 output_dir=str(self.root / arm.name),
-                max_steps=b.critic_steps if arm.stage == "critic" else b.steps,
+                max_steps=steps,
                 per_device_train_batch_size=b.batch_size,
                 per_device_eval_batch_size=256,
                 learning_rate=b.learning_rate,
@@ -103,89 +115,113 @@ class Draw:
             ),
             weighting=WeightingConfig(scheme=arm.scheme, scheme_options=arm.options),
             critic=CriticConfig(
-                critic=str(self.root / CRITIC.name) if needs_critic else None,
+                critic=critic or None,
+                value_loss=arm.value_loss,  # type: ignore[arg-type]
                 value_coef=4.0 if arm.stage == "critic" else 0.5,
             ),
-            reference=ReferenceConfig(str(self.root / "right_only") if arm.stage == "rho1" else None),
-            tracking=TrackingConfig(self.tracking_uri, self.task.name, f"{arm.name}-{self.seed}"),
+            reference=ReferenceConfig(str(self.root / arm.reference) if arm.reference else None),
+            tracking=TrackingConfig(self.tracking_uri, self.setting, f"{arm.name}-{self.seed}"),
         )
 
     def run(self, arm: Arm, callbacks: list[TrainerCallback] | None = None) -> dict[str, Any]:
         """Trains one arm and measures it; a finished arm is read from its directory instead.
 
         Returns:
-            setting, arm, seed, accuracy (share of test prompts solved by greedy decoding), curves, and weights.
+            setting, arm, seed, accuracy (share of test prompts solved by greedy decoding), curves, weights, and the
+            quality of a critic.
         """
         folder = self.root / arm.name
-        result_file = folder / "result.json"
-        if result_file.exists():
-            result = json.loads(result_file.read_text())
-            if result["budget"] == asdict(self.budget):
-                return result
+        finished = self.finished(arm)
+        if finished is not None:
+            return finished
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted arm left
         started, cpu_started = time.perf_counter(), time.process_time()
         result = self._train(arm, callbacks or [])
         result |= {
-            "budget": asdict(self.budget),
+            **self._asked_for(arm),
             "seconds": round(time.perf_counter() - started, 1),
             "cpu_seconds": round(time.process_time() - cpu_started, 1),
         }
-        result_file.write_text(json.dumps(result))
+        (folder / RESULT_FILE).write_text(json.dumps(result))
         return result
+
+    def finished(self, arm: Arm) -> dict[str, Any] | None:
+        """The result of an arm that was trained as it is asked for now, or None."""
+        path = self.root / arm.name / RESULT_FILE
+        if not path.exists():
+            return None
+        result = json.loads(path.read_text())
+        same = all(result.get(name) == value for name, value in self._asked_for(arm).items())
+        return result if same else None
+
+    def _asked_for(self, arm: Arm) -> dict[str, Any]:
+        return {"budget": asdict(self.budget), "definition": asdict(arm)}
 
     def _train(self, arm: Arm, callbacks: list[TrainerCallback]) -> dict[str, Any]:
         config = self.config(arm)
         config.save()
         inputs = self._inputs(config)
-        curve = AccuracyCurve(self, every=max(1, config.train.max_steps // 6))
-        tags = {"arm": arm.name, "seed": str(self.seed), "setting": self.task.name}
-        watched = [] if arm.stage == "critic" else [curve]
+        under = arm.decode_under or None
+        curve = AccuracyCurve(self, max(1, config.train.max_steps // self.budget.curve_points), under)
+        tags = {"arm": arm.name, "seed": str(self.seed), "setting": self.setting}
+        watched = [curve] if arm.is_policy else []
         trainer = make_trainer(config, inputs, quiet=True, callbacks=[*watched, *callbacks], tags=tags)
         fit(trainer, config)
         history = [entry for entry in trainer.state.log_history if "loss" in entry]
         shown = inputs.train_dataset.select(range(min(512, len(inputs.train_dataset))))
         return {
-            "setting": self.task.name,
+            "setting": self.setting,
             "arm": arm.name,
             "seed": self.seed,
-            "accuracy": None if arm.stage == "critic" else self.accuracy(inputs.model),
+            "accuracy": self.accuracy(inputs.model, under) if arm.is_policy else None,
             "steps": config.train.max_steps,
             "train_rows": len(inputs.train_dataset),
             "curve": {"steps": curve.steps, "accuracy": curve.values},
-            "log": {k: [e[k] for e in history] for k in ("step", "ce_head_0")},
+            "log": {k: [e[k] for e in history if k in e] for k in ("step", "ce_head_0")},
             "weights": collect_weights(trainer, shown, self.tokenizer, arm.name),
+            "quality": self._critic_quality(config) if arm.stage == "critic" else None,
         }
+
+    def _critic_quality(self, config: RunConfig) -> dict[str, Any]:
+        """Of a critic that was trained and saved, on the teacher's traces of the test prompts."""
+        fresh = load_dataset(config, str(self.root / "fresh.jsonl"), self.tokenizer)
+        return measure_critic(
+            load_critic(config.train.output_dir), fresh, CompletionCollator.from_tokenizer(self.tokenizer)
+        )
 
     def views(self, arm: Arm, rows: list[int]) -> list[dict[str, Any]]:
         """Token views of some training rows under a trained arm's weights."""
         config = self.config(arm)
-        config = replace(config, model=replace(config.model, model_name_or_path=config.train.output_dir))
+        config = config.of_finished(config.train.output_dir)
         inputs = self._inputs(config)
         trainer = make_trainer(config, inputs, quiet=True)
         trainer.load_weighting(config.train.output_dir)
         return view_tokens(trainer, inputs.train_dataset.select(rows), self.tokenizer, arm.name)
 
-    def accuracy(self, model: MTPModel) -> float:
-        """Share of the draw's test prompts that greedy decoding solves."""
+    def accuracy(self, model: MTPModel, under: str | None = None) -> float:
+        """Share of the draw's test prompts that greedy decoding solves, under a label if one is given."""
         prompts = [row["prompt"] for row in self.chains.test]
-        texts = decode(model, self.tokenizer, prompts, max_new_tokens=self.task.n_ops + 1, batch_size=512)
+        length = len(self.chains.test[0]["completion"].split()) + 1
+        texts = decode(model, self.tokenizer, prompts, max_new_tokens=length, batch_size=512, condition=under)
         return accuracy(prompts, texts, verify)
 
     def _inputs(self, config: RunConfig) -> Inputs:
         """As `load_inputs` does, with the rows tokenized once a draw."""
-        keep = config.data.keep
-        if keep not in self._datasets:
-            self._datasets[keep] = load_dataset(config, config.data.train_file, self.tokenizer, keep)
+        key = (config.data.train_file, config.data.keep)
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(config, key[0], self.tokenizer, key[1])
         torch.manual_seed(config.train.seed)
         stage = load_stage(config, self.tokenizer)
-        return Inputs(load_model(config, stage), self.tokenizer, self._datasets[keep], None, stage)
+        model = load_model(config, stage)
+        start_prior(model, self._datasets[key])
+        return Inputs(model, self.tokenizer, self._datasets[key], None, stage)
 
 
 class AccuracyCurve(TrainerCallback):
     """Test accuracy at regular steps; the random state is left as it was."""
 
-    def __init__(self, draw: Draw, every: int) -> None:
-        self.draw, self.every = draw, every
+    def __init__(self, draw: Draw, every: int, under: str | None = None) -> None:
+        self.draw, self.every, self.under = draw, every, under
         self.steps: list[int] = []
         self.values: list[float] = []
 
@@ -193,7 +229,7 @@ class AccuracyCurve(TrainerCallback):
         """Decodes the test prompts."""
         if state.global_step % self.every == 0:
             self.steps.append(state.global_step)
-            self.values.append(self.draw.accuracy(model))
+            self.values.append(self.draw.accuracy(model, self.under))
 
 
 def tiny_llama(tokenizer: Any) -> LlamaForCausalLM:

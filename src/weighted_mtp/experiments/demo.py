@@ -5,11 +5,8 @@ not run again, so an interrupted demo goes on where it stopped.
 """
 
 import json
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import TrainerCallback
 
-from weighted_mtp.data import EASY
+from weighted_mtp.data import EASY, make_chains
 from weighted_mtp.evaluation.summary import summarise
-from weighted_mtp.experiments.arms import FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
-from weighted_mtp.experiments.chain_runs import CRITIC, Budget, Draw
+from weighted_mtp.experiments.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
+from weighted_mtp.experiments.chain_runs import Budget, Draw
+from weighted_mtp.experiments.provenance import provenance
 from weighted_mtp.reports.page import PageContent, write_page
 from weighted_mtp.reports.terminal import print_summary
 
@@ -51,7 +49,7 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     console, budget = console or Console(), budget or Budget()
     out.mkdir(parents=True, exist_ok=True)
     uri = f"sqlite:///{(out / 'mlflow.db').resolve()}"
-    draws = [Draw(EASY, seed, out / f"draw{seed}", uri, budget) for seed in range(seeds)]
+    draws = [easy_draw(seed, out, uri, budget) for seed in range(seeds)]
     plan = [(draw, arm) for draw in draws for arm in (CRITIC, *NEXT_TOKEN)]
     plan += [(draws[0], arm) for arm in FOUR_HEADS]
     console.print(
@@ -71,6 +69,12 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
         f"{minutes:.1f} minutes of training. Look at [bold]{page}[/], or: mlflow ui --backend-store-uri {uri}"
     )
     return page
+
+
+def easy_draw(seed: int, out: Path, tracking_uri: str, budget: Budget) -> Draw:
+    """One draw of the easy setting, in a folder of its own."""
+    chains = make_chains(EASY, seed, n_test_prompts=budget.test_prompts)
+    return Draw(EASY.name, chains, seed, out / f"draw{seed}", tracking_uri, budget)
 
 
 @contextmanager
@@ -118,20 +122,10 @@ def _write_results(
             "rho1_reference": f"the right_only arm of the same draw, {budget.steps} steps",
             "controls": f"shuffled_across and lognormal carry the weights of td with {TD_03}",
             "minutes": round(minutes, 2),
-            **dict(_provenance()),
+            **dict(provenance()),
         },
     }
     path.write_text(json.dumps(content, indent=1))
-
-
-def _provenance() -> list[tuple[str, str]]:
-    packages = ("weighted-mtp", "torch", "transformers", "accelerate", "mlflow")
-    return [
-        ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        ("versions", ", ".join(f"{name} {version(name)}" for name in packages)),
-        ("python", platform.python_version()),
-        ("machine", f"{platform.machine()}, {platform.system()}"),
-    ]
 
 
 def _page(
@@ -166,7 +160,7 @@ def _page(
             if r["seed"] == 0 and "uniform" not in r["arm"] and r["arm"] != "right_only"
         ],
         examples=first.views(shown, rows),  # pyright: ignore[reportArgumentType]
-        facts=[*_provenance(), ("training time", f"{minutes:.1f} minutes")],
+        facts=[*provenance(), ("training time", f"{minutes:.1f} minutes")],
         notes=[
             f"Rho-1's reference is the right_only model of the same draw ({budget.steps} steps on right completions).",
             "The controls carry the weights of td_beta0.3 without their information: shuffled_across permutes them "

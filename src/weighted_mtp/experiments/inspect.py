@@ -1,6 +1,5 @@
 """`wmtp inspect` and `wmtp generate`: look at what a run made of its tokens, and at what its model writes."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +9,8 @@ from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.reports.terminal import print_tokens
 from weighted_mtp.training.config import ConfigError, RunConfig
 from weighted_mtp.training.inspection import view_tokens
-from weighted_mtp.training.run import load_inputs, make_trainer
+from weighted_mtp.training.loading import load_inputs
+from weighted_mtp.training.run import make_trainer
 
 
 def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, console: Console) -> None:
@@ -28,7 +28,7 @@ def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, c
         raise ConfigError(
             f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
         )
-    config = replace(saved, model=replace(saved.model, model_name_or_path=str(run_dir)))
+    config = saved.of_finished(run_dir)
     inputs = load_inputs(config)
     trainer = make_trainer(config, inputs, quiet=True)
     trainer.load_weighting(run_dir)
@@ -54,9 +54,18 @@ def _find(row_ids: list[int], wanted: list[int]) -> list[int]:
     return [position[row] for row in wanted]
 
 
-def generate_text(model_dir: str, prompt: str, max_new_tokens: int, temperature: float) -> str:
-    """One completion of a prompt by head 0."""
+def generate_text(
+    model_dir: str, prompt: str, max_new_tokens: int, temperature: float, label: str | None = None
+) -> str:
+    """One completion of a prompt by head 0; a generative critic may be told the label."""
     model, tokenizer = MTPModel.from_pretrained(model_dir), load_tokenizer(model_dir)
+    if label is not None and model.label_condition is None:
+        raise ConfigError(f"--label {label}: {model_dir} is no generative critic, so it takes no label")
     return decode(
-        model, tokenizer, [prompt], max_new_tokens=max_new_tokens, temperature=temperature
-    )[0]  # fmt: skip
+        model,
+        tokenizer,
+        [prompt],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        condition=label,
+    )[0]

@@ -1,5 +1,6 @@
 """What is minimised: the weighted multi-token cross-entropy, and the losses of the value head."""
 
+from weighted_mtp.losses.implicit import implicit_reward_loss
 from weighted_mtp.losses.mtp import MTPLossOutput, mtp_nll, weighted_mtp_loss
 from weighted_mtp.losses.targets import IGNORED, mtp_targets
 from weighted_mtp.losses.value import pairwise_ranking, value_bce, value_clipped_mse, value_mse
@@ -7,6 +8,7 @@ from weighted_mtp.losses.value import pairwise_ranking, value_bce, value_clipped
 __all__ = [
     "IGNORED",
     "MTPLossOutput",
+    "implicit_reward_loss",
     "mtp_nll",
     "mtp_targets",
     "pairwise_ranking",

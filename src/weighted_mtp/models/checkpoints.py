@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
+from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.sources import Source, first_line, resolve
 from weighted_mtp.models.value_head import ValueLink
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=MTPModel)
 
 CONFIG_ENTRY = "weighted_mtp"
-OWN_PREFIXES = ("extra_heads.", "value_head.")
+OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OWN_SHARD = "model-weighted-mtp.safetensors"
 
@@ -39,6 +40,7 @@ class SavedHeads(NamedTuple):
     n_future: int = 1
     value_head: bool = False
     value_link: ValueLink | None = None
+    critic: dict[str, Any] | None = None
 
 
 def read_mtp_model(
@@ -47,6 +49,7 @@ def read_mtp_model(
     n_future: int | None,
     value_head: bool | None,
     value_link: ValueLink | None,
+    critic: CriticSpec | Literal[False] | None,
     dtype: str | torch.dtype,
 ) -> "Model":
     """`MTPModel.from_pretrained`, which see."""
@@ -62,12 +65,15 @@ def read_mtp_model(
         n_future=saved.n_future if n_future is None else n_future,
         value_head=saved.value_head if value_head is None else value_head,
         value_link=value_link or saved.value_link or "sigmoid",
+        critic=CriticSpec(**saved.critic) if critic is None and saved.critic else critic or None,
     )
     if saved.n_future > model.n_future:
         warnings.warn(f"{path} holds {saved.n_future} heads; kept {model.n_future}", stacklevel=3)
     if saved.value_head and model.value_head is None:
         warnings.warn(f"{path} holds a value head, which was dropped", stacklevel=3)
-    if saved.n_future > 1 or saved.value_head:
+    if saved.critic and model.critic is None:
+        warnings.warn(f"{path} holds a {saved.critic['kind']} critic, taken as a plain model", stacklevel=3)
+    if saved.n_future > 1 or saved.value_head or saved.critic:
         _restore_own_tensors(model, Path(source.location), saved)
     return model
 
@@ -144,6 +150,8 @@ def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) 
     def was_saved(name: str) -> bool:
         if name.startswith("extra_heads."):
             return int(name.split(".")[1]) < saved.n_future - 1
+        if name.startswith("label_condition."):
+            return saved.critic is not None and saved.critic["kind"] == "generative"
         return name.startswith("value_head.") and saved.value_head
 
     wanted = {name: tensor for name, tensor in model.state_dict().items() if was_saved(name)}
@@ -205,6 +213,8 @@ def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
 def _write_config_entry(model: "MTPModel", directory: Path) -> None:
     file = directory / "config.json"
     head = model.value_head
-    saved = SavedHeads(model.n_future, head is not None, None if head is None else head.link)
-    content = json.loads(file.read_text()) | {CONFIG_ENTRY: saved._asdict()}
+    critic = None if model.critic is None else model.critic.as_dict()
+    saved = SavedHeads(model.n_future, head is not None, None if head is None else head.link, critic)
+    entry = {name: value for name, value in saved._asdict().items() if name != "critic" or value}
+    content = json.loads(file.read_text()) | {CONFIG_ENTRY: entry}
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

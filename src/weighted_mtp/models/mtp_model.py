@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn as nn
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from weighted_mtp.models.architecture import check_heads, decoder_layers, logit_scaling
 from weighted_mtp.models.checkpoints import read_mtp_model, write_mtp_model
+from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.extra_heads import ExtraHeads
+from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
 
@@ -40,6 +42,7 @@ class MTPModel(nn.Module):
             layer and want a warm-up of their loss weight (`head_warmup`).
         value_head: whether to add a value head; it starts at zero (see `ValueHead`).
         value_link: "sigmoid" (values are probabilities) or "identity" (values are the raw output).
+        critic: makes the model a generative or an implicit critic (see `CriticSpec`); None: neither.
 
     Raises:
         ValueError: n_future < 1, an unknown link, or a model that cannot carry extra heads (gpt2, encoders,
@@ -50,7 +53,12 @@ class MTPModel(nn.Module):
     _keys_to_ignore_on_save = None
 
     def __init__(
-        self, hf_model: Any, n_future: int = 1, value_head: bool = False, value_link: ValueLink = "sigmoid"
+        self,
+        hf_model: Any,
+        n_future: int = 1,
+        value_head: bool = False,
+        value_link: ValueLink = "sigmoid",
+        critic: CriticSpec | None = None,
     ):
         super().__init__()
         if n_future < 1:
@@ -61,6 +69,8 @@ class MTPModel(nn.Module):
         # The language-model head's input size: a decoder may project its hidden size down (opt-350m).
         hidden_size = hf_model.get_output_embeddings().weight.shape[-1]
         self.value_head = ValueHead(hidden_size, value_link, self.device) if value_head else None
+        self.critic = critic
+        self.label_condition = None if critic is None else critic.label_condition(hf_model)
         check_heads(self)
 
     @property
@@ -88,6 +98,7 @@ class MTPModel(nn.Module):
         input_ids: Shaped[Tensor, "batch seq"],
         attention_mask: Shaped[Tensor, "batch seq"] | None = None,
         position_ids: Shaped[Tensor, "batch seq"] | None = None,
+        condition: Shaped[Tensor, " batch"] | None = None,
     ) -> dict[str, Tensor]:
         """Hidden states of every head, without logits: what training needs.
 
@@ -97,6 +108,7 @@ class MTPModel(nn.Module):
             input_ids: tokens.
             attention_mask: 1 where a token counts, 0 on padding (either side).
             position_ids: positions, where the decoder's own default will not do.
+            condition: what a generative critic is told of each row: 1 right, 0 wrong, -1 nothing.
 
         Returns:
             "hidden_states" [batch, seq, n_future, dim], after the final norm, head 0 first; with a value head
@@ -104,7 +116,7 @@ class MTPModel(nn.Module):
             with token t.
         """
         with self.extra_heads.attached_to(decoder_layers(self.hf_model)[-1]):
-            hidden = self._decode(input_ids, attention_mask, position_ids)
+            hidden = self._decode_under(condition, input_ids, attention_mask, position_ids)
         return {"hidden_states": hidden, **self._value_outputs(hidden[..., 0, :])}
 
     def trunk_forward(
@@ -158,9 +170,23 @@ class MTPModel(nn.Module):
         bias = getattr(head, "bias", None)
         return {"lm_head_weight": head.weight, "bias": bias, "logit_scale": scale, "softcap": softcap}
 
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """The decoder's own `generate`, by head 0."""
-        return self.hf_model.generate(*args, **kwargs)
+    def generate(self, *args: Any, condition: str | None = None, **kwargs: Any) -> Any:
+        """The decoder's own `generate`, by head 0.
+
+        Args:
+            condition: "right" or "wrong": what a generative critic is told; `input_ids` is then a keyword.
+            args: of the decoder.
+            kwargs: of the decoder.
+
+        Raises:
+            ValueError: a condition for a model that takes none, or an unknown one.
+        """
+        if condition is None:
+            return self.hf_model.generate(*args, **kwargs)
+        if condition not in ("right", "wrong"):
+            raise ValueError(f"condition is {condition!r}: give 'right' or 'wrong'")
+        label = RIGHT if condition == "right" else WRONG
+        return self._conditioned().generate(self.hf_model, label, **kwargs)
 
     def freeze_trunk(self) -> None:
         """Let only the value head train.
@@ -216,6 +242,7 @@ class MTPModel(nn.Module):
         n_future: int | None = None,
         value_head: bool | None = None,
         value_link: ValueLink | None = None,
+        critic: CriticSpec | Literal[False] | None = None,
         *,
         dtype: str | torch.dtype = "auto",
     ) -> "MTPModel":
@@ -229,6 +256,7 @@ class MTPModel(nn.Module):
             value_head: None for as saved (False where nothing was saved); False drops a saved one with a
                 warning.
             value_link: None for as saved ("sigmoid" where nothing was saved).
+            critic: None for as saved (none where nothing was saved); False drops a saved one with a warning.
             dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
                 is float32 always.
 
@@ -236,7 +264,7 @@ class MTPModel(nn.Module):
             ValueError: nothing there, incomplete weights, an unsupported model, or a link that contradicts
                 the saved one.
         """
-        return read_mtp_model(cls, path, n_future, value_head, value_link, dtype)
+        return read_mtp_model(cls, path, n_future, value_head, value_link, critic, dtype)
 
     def save_pretrained(
         self, path: str | PathLike[str], state_dict: Mapping[str, Tensor] | None = None
@@ -256,6 +284,22 @@ class MTPModel(nn.Module):
         """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape."""
         saved = type(self).from_pretrained(path, dtype=self.dtype)
         self.load_state_dict(saved.state_dict())
+
+    def _conditioned(self) -> LabelCondition:
+        if self.label_condition is None:
+            raise ValueError("a condition is for a generative critic, and this model is none")
+        return self.label_condition
+
+    def _decode_under(
+        self, condition: Tensor | None, input_ids: Tensor, attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        if condition is None:
+            return self._decode(input_ids, attention_mask, position_ids)
+        embeddings = self.hf_model.get_input_embeddings()
+        return self._conditioned().decode(
+            self._decode, embeddings, input_ids, attention_mask, position_ids, condition
+        )
 
     def _decode(
         self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None

@@ -14,10 +14,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from weighted_mtp.reports.arms import Group, Role
 from weighted_mtp.reports.content import Accuracy
+from weighted_mtp.reports.dots import label_rows, mean_marker
 from weighted_mtp.reports.numbers import MINUS
-from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel, shorten
-
-_MARKERS: dict[Role, str] = {"baseline": "s", "arm": "o", "control": "D", "ceiling": "^"}
+from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel
 
 
 def accuracy_figure(
@@ -32,7 +31,7 @@ def accuracy_figure(
     arms = [line["arm"] for line in lines if not isinstance(line, str)]
     top, bottom = 26, 30
     height = (27 if wide else 26) * len(lines)
-    names = min(18 + 7 * max(map(len, arms), default=0), 230 if wide else 140)
+    names = min(18 + 7 * max(map(len, arms), default=0), 230 if wide else 170)
     with page_style():
         if wide:
             figure = new_figure(WIDE, top + height + bottom)
@@ -44,35 +43,12 @@ def accuracy_figure(
             left = panel(figure, names, top, NARROW - names - 14, height)
             right = panel(figure, names, 2 * top + height + bottom + 14, NARROW - names - 14, height)
         for axes in (left, right):
-            _rows(axes, lines, named=axes is left or not wide)
+            label_rows(axes, lines, named=axes is left or not wide)
         left.set_title("Accuracy, %", pad=9)
-        right.set_title("Difference to the baseline, points", pad=9)
+        right.set_title("Difference to the baseline, points" if wide else "Difference, points", pad=9)
         _draw_accuracies(left, lines, accuracies, roles)
         _draw_differences(right, lines, roles)
     return figure
-
-
-def _rows(axes: Axes, lines: Sequence[Any], *, named: bool) -> None:
-    """A horizontal line for each arm, its name at the left, and a heading above each group."""
-    axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.spines["left"].set_visible(False)
-    axes.set_yticks([])
-    for y, line in enumerate(lines):
-        heading = isinstance(line, str)
-        if not heading:
-            axes.axhline(y, color=COLORS["line"], lw=0.75, zorder=0)
-        if named:
-            axes.annotate(
-                line if heading else shorten(line["arm"]),
-                (0, y),
-                (-12, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="right",
-                va="center_baseline",
-                fontsize=11 if heading else 12.5,
-                color=COLORS["muted" if heading else "ink"],
-            )
 
 
 def _draw_accuracies(
@@ -86,7 +62,7 @@ def _draw_accuracies(
         single = [entry["accuracy"] for entry in accuracies if entry["arm"] == line["arm"]]
         below = [y + 0.32] * len(single)  # beside the mean's mark, which would hide them
         axes.plot(single, below, "o", ms=4, mew=0, color=COLORS[role], alpha=0.6, clip_on=False)
-        _mean_marker(axes, line["mean"], y, role)
+        mean_marker(axes, line["mean"], y, role)
         shown.append(line["mean"])
         if role == "baseline" and not line["arm"].startswith("mtp_"):
             axes.axvline(line["mean"], color=COLORS["baseline"], lw=1, ls=(0, (3, 3)), zorder=0)
@@ -107,27 +83,10 @@ def _draw_differences(axes: Axes, lines: Sequence[Any], roles: dict[str, Role]) 
         if line["low"] is not None and line["high"] is not None:
             axes.plot([line["low"], line["high"]], [y, y], color=COLORS[role], lw=2, solid_capstyle="round")
             extent += [line["low"], line["high"]]
-        _mean_marker(axes, line["diff"], y, role)
+        mean_marker(axes, line["diff"], y, role)
     margin = 0.06 * max(max(extent) - min(extent), 0.02)
     axes.set_xlim(min(extent) - margin, max(extent) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda x, _: "0" if abs(x) < 1e-9 else f"{100 * x:+.3g}".replace("-", MINUS))
-    )
-
-
-def _mean_marker(axes: Axes, x: float, y: int, role: Role) -> None:
-    """Filled for what is under test, hollow for controls and ceilings: told apart without colour."""
-    color = COLORS[role]
-    hollow = role in ("control", "ceiling")
-    axes.plot(
-        [x],
-        [y],
-        _MARKERS[role],
-        ms=8 if role == "control" else 9,
-        mew=1.8,
-        color=color,
-        mfc=COLORS["surface"] if hollow else color,
-        clip_on=False,
-        zorder=4,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from weighted_mtp.reports.arms import role_of
 from weighted_mtp.reports.content import PageContent, SummaryRow
-from weighted_mtp.reports.numbers import draws, interval, points
+from weighted_mtp.reports.numbers import draws, interval, listing, points, span
 
 TIE = 0.005  # half a percentage point
 
@@ -47,10 +47,10 @@ def headline(content: PageContent) -> str:
             f" {points(best['diff'])} points."
         )
     leaders = [best, *_tied(content, best)]
-    gains = sorted(100 * row["diff"] for row in leaders if row["diff"] is not None)
+    gains = [row["diff"] for row in leaders if row["diff"] is not None]
     return (
-        f"{_listing([row['arm'] for row in leaders])} {'reaches' if len(leaders) == 1 else 'reach'}"
-        f" {_percents(leaders)} accuracy, {_span(gains)} points above {against}."
+        f"{listing([row['arm'] for row in leaders])} {'reaches' if len(leaders) == 1 else 'reach'}"
+        f" {_percents(leaders)} accuracy, {span(gains)} points above {against}."
     )
 
 
@@ -97,13 +97,4 @@ def _certainty(row: SummaryRow) -> str:
 
 
 def _percents(rows: Sequence[SummaryRow]) -> str:
-    return f"{_span(sorted(100 * row['mean'] for row in rows))}\N{NO-BREAK SPACE}%"
-
-
-def _span(numbers: Sequence[float]) -> str:
-    low, high = f"{numbers[0]:.1f}", f"{numbers[-1]:.1f}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _listing(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{span([row['mean'] for row in rows])}\N{NO-BREAK SPACE}%"

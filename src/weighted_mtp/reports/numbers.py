@@ -1,9 +1,11 @@
 """How a report writes numbers: one spelling for the page and the terminal."""
 
 import math
+from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
+PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def _missing(value: float | None) -> bool:
@@ -36,3 +38,27 @@ def signed(value: float, digits: int) -> str:
 def draws(count: int) -> str:
     """`1 draw`, `3 draws`."""
     return f"{count} draw" if count == 1 else f"{count} draws"
+
+
+def with_margin(difference: float | None, low: float | None, high: float | None) -> str:
+    """`+31.4 ± 3.4`: a difference in points with the half width of its interval, where it has one."""
+    if low is None or high is None or _missing(low) or _missing(high):
+        return points(difference)
+    return f"{points(difference)} ±\N{NO-BREAK SPACE}{50 * (high - low):.1f}"
+
+
+def span(fractions: Sequence[float]) -> str:
+    """`12.0 to 45.3`: lowest to highest in percent, one number where they round to the same."""
+    low, high = percent(min(fractions)), percent(max(fractions))
+    return low if low == high else f"{low} to {high}"
+
+
+def span_of_points(differences: Sequence[float]) -> str:
+    """`−0.4 to +0.3`: lowest to highest in signed points, one number where they round to the same."""
+    low, high = points(min(differences)), points(max(differences))
+    return low if low == high else f"{low} to {high}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -9,8 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from weighted_mtp.reports.arms import Role
 from weighted_mtp.reports.content import Curve, Histogram
+from weighted_mtp.reports.grid import panel_grid
 from weighted_mtp.reports.scale import weight_level
-from weighted_mtp.reports.svg import COLORS, NARROW, SHADES, WIDE, new_figure, page_style, panel, shorten
+from weighted_mtp.reports.svg import COLORS, SHADES, page_style, shorten
 
 _LOWEST_SHARE = 1e-4
 
@@ -41,7 +42,7 @@ def curves_figure(
         axes.plot(steps, mean, color=color, lw=1.8, ls=style)
 
     with page_style():
-        figure, panels = _small_multiples(arms, roles, draw, wide=wide, label="optimizer steps")
+        figure, panels = small_multiples(arms, roles, draw, wide=wide, label="optimizer steps")
         for axes in panels:
             axes.grid(axis="y")
             if percent:
@@ -76,7 +77,7 @@ def histograms_figure(histograms: Sequence[Histogram], roles: dict[str, Role], *
 
     arms = [arm for arm in roles if arm in by_arm]
     with page_style():
-        figure, panels = _small_multiples(arms, roles, draw, wide=wide, label="weight")
+        figure, panels = small_multiples(arms, roles, draw, wide=wide, label="weight")
         for axes in panels:
             axes.set_yscale("log")
             axes.set_ylim(_LOWEST_SHARE, 1.6)
@@ -103,7 +104,7 @@ def _mean_and_range(curves: Sequence[Curve]) -> tuple[np.ndarray, ...] | None:
     return np.asarray(steps), draws.mean(0), draws.min(0), draws.max(0)
 
 
-def _small_multiples(
+def small_multiples(
     arms: Sequence[str],
     roles: dict[str, Role],
     draw: Callable[[Axes, str], None],
@@ -111,31 +112,12 @@ def _small_multiples(
     wide: bool,
     label: str,
 ) -> tuple[Figure, list[Axes]]:
-    """A grid of panels of equal axes; tick labels at the left and below only."""
-    columns = min(4 if wide else 2, max(len(arms), 1))
-    rows = -(-len(arms) // columns)
-    total = WIDE if wide else NARROW
-    slots = 4 if wide else 2
-    left, gap, height, above, below = 42, (20 if wide else 18), (104 if wide else 92), 30, 40
-    width = (total - left - 8 - gap * (slots - 1)) / slots
-    figure = new_figure(total, rows * (above + height) + (rows - 1) * 20 + below)
-    panels: list[Axes] = []
-    for index, arm in enumerate(arms):
-        row, column = divmod(index, columns)
-        axes = panel(
-            figure, left + column * (width + gap), above + row * (above + height + 20), width, height
-        )
-        if panels:
-            axes.sharex(panels[0])
-            axes.sharey(panels[0])
+    """A panel an arm, named after it; controls and ceilings are called so."""
+    slots, height = (4, 104) if wide else (2, 92)
+    figure, panels = panel_grid(len(arms), wide=wide, slots=slots, height=height, above=30, label=label)
+    for axes, arm in zip(panels, arms, strict=True):
         draw(axes, arm)
         axes.set_title(shorten(arm), pad=7)
         if roles[arm] in ("control", "ceiling"):
             axes.set_title(roles[arm], pad=7, loc="right", fontsize=10.5, color=COLORS["muted"])
-        axes.spines["left"].set_visible(False)
-        lowest = index + columns >= len(arms)
-        axes.tick_params(labelleft=column == 0, labelbottom=lowest)
-        if lowest:
-            axes.set_xlabel(label)
-        panels.append(axes)
     return figure, panels

@@ -1,4 +1,4 @@
-"""Matplotlib figures as inline SVG that takes its colours and fonts from the page around it."""
+"""Matplotlib figures as SVG: inline, in the colours and fonts of the page around it, or as a file of its own."""
 
 import io
 import re
@@ -12,16 +12,22 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from weighted_mtp.reports.assets import light_colors
+
 WIDE, NARROW = 820, 352  # SVG units = CSS pixels at natural size
 
 # Matplotlib wants colours it knows; the page wants CSS variables, which follow light and dark. Figures are
 # drawn in these stand-ins, and each becomes `var(--name)`.
-_NAMES = ("ink", "muted", "line", "surface", "baseline", "arm", "control", "ceiling")
+_ROLES = ("ink", "muted", "line", "surface", "baseline", "arm", "control", "ceiling")
+_NAMES = (*_ROLES, "series-1", "series-2", "series-3")
 COLORS = {name: f"#0a{index:02x}0b" for index, name in enumerate(_NAMES)}
 SHADES = {level: f"#0c{level + 6:02x}0d" for level in range(-6, 7)}  # the 13 levels of the weight scale
 _VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()} | {
     color: f"var(--bar-{level + 6})" for level, color in SHADES.items()
 }
+
+_FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans KR', sans-serif"  # of files
+_MARGIN = 14  # white around the figure in a file
 
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: the page's font, selectable
@@ -82,6 +88,38 @@ def inline_svg(figure: Figure, prefix: str) -> str:
         figure: drawn within `page_style`.
         prefix: put before every id; a different one for each figure of the page.
     """
+    root = _bare(figure, prefix)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true", "focusable": "false"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def standalone_svg(figure: Figure, prefix: str) -> str:
+    """The figure as the text of an SVG file: the page's light colours on white, equal input giving equal text.
+
+    Args:
+        figure: drawn within `page_style`, without the shades of weights.
+        prefix: put before every id.
+    """
+    root = _bare(figure, prefix)
+    edges = [float(edge) for edge in root.attrib["viewBox"].split()[2:]]
+    width, height = (f"{edge + 2 * _MARGIN:g}" for edge in edges)
+    corner = f"{-_MARGIN}"
+    root.attrib = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "viewBox": f"{corner} {corner} {width} {height}",
+        "width": width,
+        "height": height,
+        "font-family": _FONTS,
+    }
+    paper = {"x": corner, "y": corner, "width": width, "height": height, "fill": "#ffffff"}
+    root.insert(0, ElementTree.Element("rect", paper))
+    colors = light_colors()
+    text = ElementTree.tostring(root, encoding="unicode")
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: colors[match.group(1)], text) + "\n"
+
+
+def _bare(figure: Figure, prefix: str) -> ElementTree.Element:
+    """The figure's tree with colours as CSS variables, without namespaces, links, fonts and clashing ids."""
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": prefix}), page_style():
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
@@ -93,8 +131,7 @@ def inline_svg(figure: Figure, prefix: str) -> str:
         if element.tag != "text":
             element.text = None
     _drop_useless(root)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true", "focusable": "false"}
-    return ElementTree.tostring(root, encoding="unicode")
+    return root
 
 
 def _clean(key: str, value: str, prefix: str) -> tuple[str, str]:

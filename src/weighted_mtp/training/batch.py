@@ -27,11 +27,12 @@ class TokenBatch:
     prompt_ids: Int[Tensor, " batch"] | None = None
     weights: Float[Tensor, "batch seq"] | None = None
     values: Float[Tensor, "batch seq"] | None = None
+    credit: Float[Tensor, "batch seq"] | None = None
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Tensor], n_future: int) -> "TokenBatch":
         """Takes the collator's tensors; what the rows did not carry stays None."""
-        optional = ("rewards", "row_ids", "prompt_ids", "weights", "values")
+        optional = ("rewards", "row_ids", "prompt_ids", "weights", "values", "credit")
         return cls(
             inputs["input_ids"],
             inputs["attention_mask"],
@@ -67,11 +68,13 @@ class BatchCounts:
     predictions: Tensor
     positions: Tensor
     pairs: Tensor
+    rows: Tensor
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "BatchCounts":
-        """Counts one micro-batch: valid predictions of all heads, value positions, right-wrong pairs of a prompt."""
-        return cls(batch.valid.sum(), batch.mask.sum(), _count_pairs(batch))
+        """Counts one micro-batch: valid predictions of all heads, value positions, right-wrong pairs of a prompt, rows
+        with a prediction."""
+        return cls(batch.valid.sum(), batch.mask.sum(), _count_pairs(batch), batch.mask.any(1).sum())
 
     @classmethod
     def total(cls, counts: list["BatchCounts"]) -> "BatchCounts":
@@ -79,8 +82,8 @@ class BatchCounts:
         return cls(*torch.stack([c.stacked() for c in counts]).sum(0).unbind())
 
     def stacked(self) -> Tensor:
-        """The three counts as one tensor, for one reduction over processes."""
-        return torch.stack([self.predictions, self.positions, self.pairs])
+        """The counts as one tensor, for one reduction over processes."""
+        return torch.stack([self.predictions, self.positions, self.pairs, self.rows])
 
 
 def _count_pairs(batch: TokenBatch) -> Tensor:

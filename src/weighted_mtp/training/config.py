@@ -4,7 +4,7 @@ Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --
 """
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -90,12 +90,16 @@ class WeightingConfig:
         _require(0 <= self.gamma <= 1, f"gamma is {self.gamma}: give a discount in [0, 1]")
 
 
+KINDS_OF_CRITIC = ("value_head", "generative", "implicit")
+
+
 @dataclass(frozen=True)
 class CriticConfig:
-    """Where values come from, and how the value head learns."""
+    """Where values and credit come from, and how the critic learns."""
 
     critic: str | None = None
-    """Directory of a separate frozen critic; none: the value head of the trained model."""
+    """Stage critic: value_head (default), generative or implicit. Stage verifiable: directory of a separate frozen
+    critic of any kind; none: the value head of the trained model."""
     value_loss: Literal["mse", "bce", "pairwise", "lambda"] = "mse"
     """Objective of the value head."""
     value_coef: float = 0.5
@@ -106,18 +110,36 @@ class CriticConfig:
     """Stage critic: train the value head alone."""
     lm_coef: float = 1.0
     """Stage critic: weight of the language-model term (it is 0 with a frozen trunk)."""
+    label_tags: list[str] | None = None
+    """Generative critic: texts [right, wrong] put before the prompt; none: a learned embedding of the label."""
+    prior: Literal["base_rate", "head"] = "base_rate"
+    """Generative critic: P(success | prompt) is the share of right rows, or learned from the last prompt token."""
+    reward_beta: float = 0.05
+    """Implicit critic: log-odds of success per nat of log-ratio to the reference."""
 
     def __post_init__(self) -> None:
         _require_at_least_zero(self, "value_coef", "lm_coef")
+        _require_positive(self, "reward_beta")
         _require(0 <= self.value_lam <= 1, f"value_lam is {self.value_lam}: give a number in [0, 1]")
+        tags = self.label_tags
+        _require(
+            tags is None or (len(tags) == 2 and tags[0] != tags[1] and all(tags)),
+            f"label_tags is {tags}: give two different texts, [right, wrong]",
+        )
+
+    @property
+    def kind(self) -> str:
+        """Stage critic: which kind of critic is trained."""
+        return self.critic or "value_head"
 
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """What Rho-1 compares with."""
+    """What Rho-1 and implicit critics compare with."""
 
     reference: str | None = None
-    """Directory of the frozen reference model; it must share the tokenizer."""
+    """Directory of the frozen reference model; it must share the tokenizer. Implicit critic: none is the model that
+    training starts from."""
 
 
 @dataclass(frozen=True)
@@ -236,10 +258,30 @@ class RunConfig:
                 "stage rho1 needs a reference model: give --reference DIR (a model trained on right rows, say)",
             )
         if self.stage == "critic":
-            _require(
-                self.model.n_future == 1,
-                f"stage critic has one head, but n_future is {self.model.n_future}: leave it at 1",
+            self._check_stage_critic()
+        elif self.critic.critic in KINDS_OF_CRITIC:
+            raise ConfigError(
+                f"critic is {self.critic.critic!r}: stage {self.stage} reads a critic, so give the directory of one "
+                f"that `wmtp train critic --critic {self.critic.critic}` left"
             )
+
+    def _check_stage_critic(self) -> None:
+        kind, n_future = self.critic.kind, self.model.n_future
+        _require(n_future == 1, f"stage critic has one head, but n_future is {n_future}: leave it at 1")
+        _require(
+            kind in KINDS_OF_CRITIC,
+            f"critic is {kind!r}: stage critic trains one of {', '.join(KINDS_OF_CRITIC)}",
+        )
+        if kind == "value_head":
+            return
+        _require(
+            not self.critic.freeze_trunk,
+            f"a {kind} critic is a language model: freeze_trunk would leave nothing to train",
+        )
+        _require(
+            self.model.value_link == "sigmoid",
+            f"a {kind} critic reckons in log-odds: leave value_link at sigmoid",
+        )
 
     @property
     def scheme(self) -> str:
@@ -271,6 +313,17 @@ class RunConfig:
         path = Path(run_dir) / RUN_FILE
         _require(path.is_file(), f"{path} is not there: give the output_dir of a `wmtp train` run")
         return cls.from_flat(yaml.safe_load(path.read_text()))
+
+    def of_finished(self, run_dir: str | Path) -> "RunConfig":
+        """The same run with the model that it left in its directory, to be looked at."""
+        reference = self.reference.reference
+        if self.stage == "critic" and self.critic.kind == "implicit":
+            reference = reference or self.model.model_name_or_path
+        return replace(
+            self,
+            model=replace(self.model, model_name_or_path=str(run_dir)),
+            reference=ReferenceConfig(reference),
+        )
 
     def save(self) -> Path:
         """Writes the resolved configuration into the run's directory."""

@@ -31,7 +31,7 @@ def view_tokens(
     for start in range(0, len(dataset), trainer.args.eval_batch_size):
         rows = [dataset[i] for i in range(start, min(start + trainer.args.eval_batch_size, len(dataset)))]
         batch = TokenBatch.from_inputs(_on_device(trainer, rows), trainer.model.n_future)
-        outputs = trainer.model(batch.input_ids, batch.attention_mask)
+        outputs = trainer.stage.forward(trainer.model, batch)
         signals = trainer.stage.signals(batch, outputs, trainer.model, trainer.seeded_generator())
         weights = weigh(trainer.scheme.eval(), signals)[..., 0]
         has_values = signals.values is not None and signals.rewards is not None

@@ -1,4 +1,4 @@
-"""From a configuration to a trained directory: rows, model, stage, scheme, Trainer, and a clean end.
+"""From a configuration to a trained directory: scheme, Trainer, and a clean end; `loading` reads what it names.
 
 Each function is one step; `train` is their sequence. Experiments that hold models and rows in memory enter at
 `make_trainer`.
@@ -8,23 +8,22 @@ import difflib
 import gc
 import logging
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from weighted_mtp.data import CompletionCollator, load_rows, make_sampler, tokenize_rows
+from weighted_mtp.data import CompletionCollator, make_sampler
 from weighted_mtp.losses.liger import require_liger
-from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.callbacks import CompactProgress, InterruptCallback
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import ConfigError, RunConfig, TrainConfig
+from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.nonfinite import NonFiniteError
-from weighted_mtp.training.stages import Rho1Stage, Stage, ValueStage
+from weighted_mtp.training.stages import Stage
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
 from weighted_mtp.value_weighting import WeightingScheme, make_scheme
@@ -34,17 +33,6 @@ logger = logging.getLogger(__name__)
 
 class Interrupted(Exception):
     """Training was stopped by a signal after saving; the message says how to go on."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a configuration names, loaded."""
-
-    model: MTPModel
-    tokenizer: PreTrainedTokenizerBase
-    train_dataset: Dataset
-    eval_dataset: Dataset | None
-    stage: Stage
 
 
 def train(config: RunConfig, resume: str | None = None) -> Path:
@@ -67,111 +55,19 @@ def train(config: RunConfig, resume: str | None = None) -> Path:
     return Path(config.train.output_dir)
 
 
-def load_inputs(config: RunConfig) -> Inputs:
-    """Reads tokenizer, rows and models; every mistake in their names surfaces here, before any training."""
-    tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
-    train_dataset = load_dataset(config, config.data.train_file, tokenizer, keep=config.data.keep)
-    eval_file = config.data.eval_file
-    eval_dataset = load_dataset(config, eval_file, tokenizer) if eval_file else None
-    # Initialisation of heads follows the seed; the Trainer seeds only what comes after it.
-    torch.manual_seed(config.train.seed)
-    stage = load_stage(config, tokenizer)
-    model = load_model(config, stage)
-    return Inputs(model, tokenizer, train_dataset, eval_dataset, stage)
-
-
-def load_dataset(
-    config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, keep: str = "all"
-) -> Dataset:
-    """Rows of a file as token ids; malformed, cut and dropped rows are reported."""
-    rows, report = load_rows(path, on_bad_row=config.data.on_bad_row)
-    if report.kept < report.read:
-        logger.warning("%s", report.summary())
-    dataset, tokenized = tokenize_rows(
-        rows, tokenizer, max_length=config.data.max_length, on_bad_row=config.data.on_bad_row
-    )
-    logger.log(
-        logging.INFO if tokenized.kept == len(rows) and not tokenized.truncated else logging.WARNING,
-        "%s: %s", path, tokenized.summary(),
-    )  # fmt: skip
-    return dataset if keep == "all" else _only_right(dataset, path)
-
-
-def _only_right(dataset: Dataset, path: str) -> Dataset:
-    """Rows labelled right, under the numbers that they have among all rows."""
-    right = [i for i, reward in enumerate(dataset["reward"]) if reward > 0.5]
-    if not right:
-        raise ConfigError(f"{path} has no row labelled right, so keep: right leaves nothing to train on")
-    return dataset.select(right)
-
-
-def load_model(config: RunConfig, stage: Stage) -> MTPModel:
-    """The model to train, with a value head where the stage learns one."""
-    settings = config.model
-    model = MTPModel.from_pretrained(
-        settings.model_name_or_path,
-        n_future=settings.n_future,
-        value_head=isinstance(stage, ValueStage) and stage.critic is None,
-        value_link=settings.value_link,
-        dtype=settings.dtype,
-    )
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    if config.stage == "critic" and config.critic.freeze_trunk:
-        model.freeze_trunk()
-    return model
-
-
-def load_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
-    """The stage with its frozen models."""
-    critic, gamma = config.critic, config.weighting.gamma
-    if config.stage == "baseline":
-        return Stage(gamma=gamma)
-    if config.stage == "rho1":
-        assert config.reference.reference is not None, "checked by RunConfig"
-        _require_same_tokenizer(config.reference.reference, tokenizer, "reference")
-        return Rho1Stage(
-            gamma=gamma, reference=_load_frozen(config, config.reference.reference, n_future=None)
-        )
-    value = {"gamma": gamma, "value_objective": critic.value_loss, "lam": critic.value_lam}
-    if config.stage == "critic":
-        lm_coef = 0.0 if critic.freeze_trunk else critic.lm_coef
-        return ValueStage(lm_coef=lm_coef, value_coef=critic.value_coef, **value)
-    if critic.critic is None:
-        return ValueStage(value_coef=critic.value_coef, **value)
-    _require_same_tokenizer(critic.critic, tokenizer, "critic")
-    frozen = _load_frozen(config, critic.critic, n_future=1)
-    if frozen.value_head is None:
-        raise ConfigError(f"critic {critic.critic} has no value head: train it with `wmtp train critic`")
-    return ValueStage(critic=frozen, **value)
-
-
-def _load_frozen(config: RunConfig, path: str, n_future: int | None) -> MTPModel:
-    return MTPModel.from_pretrained(path, n_future=n_future, dtype=config.model.dtype)
-
-
-def _require_same_tokenizer(path: str, tokenizer: PreTrainedTokenizerBase, role: str) -> None:
-    other = load_tokenizer(path)
-    if other.get_vocab() != tokenizer.get_vocab():
-        raise ConfigError(
-            f"the {role} {path} has another tokenizer ({len(other)} tokens, the model's has {len(tokenizer)}): token "
-            f"by token they cannot be compared; give a {role} that was made from the same base model"
-        )
-
-
 def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> WeightingScheme:
     """The weighting scheme, checked against what the stage and the rows can supply."""
     try:
         scheme = make_scheme(config.scheme, **config.weighting.scheme_options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"scheme {config.scheme}: {error}") from None
-    supplied = {*stage.supplies, *(name for name in ("weights", "values") if name in columns)}
+    supplied = {*stage.supplies, *(name for name in ("weights", "values", "credit") if name in columns)}
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
     if missing:
         raise ConfigError(
             f"scheme {config.scheme} needs {', '.join(missing)}, but stage {config.stage} supplies only "
-            f"{', '.join(sorted(supplied))}: use stage verifiable for values, rho1 for reference_nll, or rows with a "
-            "weights column for column"
+            f"{', '.join(sorted(supplied))}: use stage verifiable for values, with a generative or implicit critic for "
+            "credit, rho1 for reference_nll, or rows with a weights column for column"
         )
     return scheme
 
@@ -281,4 +177,4 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
         tracker.close(status)
 
 
-__all__ = ["Inputs", "Interrupted", "NonFiniteError", "fit", "load_inputs", "make_trainer", "train"]
+__all__ = ["Interrupted", "NonFiniteError", "fit", "make_trainer", "train"]

@@ -11,7 +11,7 @@ class ScoreConfig:
     """What is scored, by whom, and how."""
 
     critic: str
-    """Directory of a model with a value head, as `wmtp train critic` writes it."""
+    """Directory of a critic of any kind, as `wmtp train critic` writes it."""
     data: str
     """Rows with prompt, completion and label: .jsonl, .json or .parquet."""
     out: str
@@ -20,6 +20,8 @@ class ScoreConfig:
     """Scheme of the weights: a name in SCHEMES, or package.module:Class."""
     scheme_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the scheme."""
+    reference: str | None = None
+    """Reference of an implicit critic, where it lies elsewhere than the critic says."""
     gamma: float = 1.0
     """Discount per token of the reward, in [0, 1]."""
     max_length: int = 1024

@@ -1,4 +1,4 @@
-"""Values, TD errors and weights of a data set by a frozen critic: once, ahead of training, on any number of machines.
+"""Values, TD errors, credit and weights of a data set by a frozen critic, ahead of training, on any number of machines.
 
 A shard is written in parts, each renamed into place when it is whole, so that an interrupted run goes on where it
 stopped. A marker ends the shard; `load_rows` reads a folder only when all of its shards have one.
@@ -18,15 +18,17 @@ from rich.progress import track
 
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.data.scored import part_name, shard_marker
-from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.config import ConfigError
+from weighted_mtp.training.critics import Critic, load_critic
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.stages import ValueStage
 from weighted_mtp.value_weighting import WeightingScheme, make_scheme, weigh
 
 PART_ROWS = 512
-SCORES = ("values", "td_errors", "weights")
+SCORES = ("values", "td_errors", "weights", "credit")
+"""Columns that are written; credit only by a critic that gives one."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,16 @@ def score(config: ScoreConfig) -> Scored:
     number, count = config.place()
     scheme = _scheme(config)
     rows, _ = load_rows(config.data)
-    model = MTPModel.from_pretrained(config.critic, n_future=1).eval().requires_grad_(False)
-    if model.value_head is None:
-        raise ConfigError(f"critic {config.critic} has no value head: train it with `wmtp train critic`")
-    model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-    scorer = _Scorer(model, load_tokenizer(config.critic), scheme, config)
+    critic = load_critic(config.critic, reference=config.reference)
+    if "credit" in scheme.requires and not critic.gives_credit:
+        raise ConfigError(
+            f"scheme {config.scheme} reads credit, and {config.critic} is a value head, whose credit is its TD error: "
+            "use scheme td"
+        )
+    for model in critic.models():
+        model.eval().requires_grad_(False)
+        model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
+    scorer = _Scorer(critic, load_tokenizer(config.critic), scheme, config)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     settings = _settings(config)
@@ -85,7 +92,7 @@ def _scheme(config: ScoreConfig) -> WeightingScheme:
         scheme = make_scheme(config.scheme, **config.scheme_options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"scheme {config.scheme}: {error}") from None
-    missing = set(scheme.requires) - {"values", "rewards"}
+    missing = set(scheme.requires) - {"values", "rewards", "credit"}
     if missing:
         raise ConfigError(
             f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies"
@@ -101,9 +108,9 @@ def _scheme(config: ScoreConfig) -> WeightingScheme:
 class _Scorer:
     """Scores rows with a critic, counting what it cost and what was lost."""
 
-    def __init__(self, model: MTPModel, tokenizer: Any, scheme: WeightingScheme, config: ScoreConfig) -> None:
-        self.model, self.tokenizer, self.scheme, self.config = model, tokenizer, scheme, config
-        self.stage = ValueStage(gamma=config.gamma)
+    def __init__(self, critic: Critic, tokenizer: Any, scheme: WeightingScheme, config: ScoreConfig) -> None:
+        self.model, self.tokenizer, self.scheme, self.config = critic.model, tokenizer, scheme, config
+        self.stage = ValueStage(gamma=config.gamma, critic=critic)
         self.collate = CompletionCollator.from_tokenizer(tokenizer)
         self.seconds, self.tokens, self.cut, self.dropped = 0.0, 0, 0, 0
 
@@ -137,14 +144,16 @@ class _Scorer:
 
     @torch.no_grad()
     def _batch(self, batch: TokenBatch) -> list[dict[str, list[float]]]:
-        outputs = self.model.trunk_forward(batch.input_ids, batch.attention_mask)
         generator = torch.Generator(self.model.device).manual_seed(0)
-        signals = self.stage.signals(batch, outputs, self.model, generator)
+        signals = self.stage.signals(batch, {}, self.model, generator)
         weights = weigh(self.scheme, signals)[..., 0]
         assert signals.values is not None
-        columns = torch.stack([signals.values, signals.td_errors, weights]).cpu()
+        scores = [signals.values, signals.td_errors, weights]
+        if signals.credit is not None:
+            scores.append(signals.credit)
+        columns = torch.stack(scores).cpu()
         return [
-            dict(zip(SCORES, columns[:, b][:, mask].tolist(), strict=True))
+            dict(zip(SCORES, columns[:, b][:, mask].tolist(), strict=False))
             for b, mask in enumerate(batch.mask.cpu())
         ]
 
@@ -166,9 +175,12 @@ class _Scorer:
 
 
 def _whole(scores: dict[str, list[float]], labelled: int) -> dict[str, list[float]]:
-    """The scores of a cut completion, filled up: the last value, no TD error, weight 0."""
-    fill = {"values": scores["values"][-1:] or [0.0], "td_errors": [0.0], "weights": [0.0]}
-    return {name: x + fill[name] * (labelled - len(x)) for name, x in scores.items()}
+    """The scores of a cut completion, filled up: the last value, no TD error, no credit, weight 0."""
+    last_value = scores["values"][-1:] or [0.0]
+    return {
+        name: x + (last_value if name == "values" else [0.0]) * (labelled - len(x))
+        for name, x in scores.items()
+    }
 
 
 def _settings(config: ScoreConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from weighted_mtp.losses import mtp_nll, pairwise_ranking, value_bce, value_mse
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.critics import Critic
 from weighted_mtp.value_weighting import Signals, align_to_heads, compute_lambda_returns
 
 
@@ -37,6 +38,10 @@ class Stage:
 
     supplies: tuple[str, ...] = ("rewards", "generator")
 
+    def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
+        """The trained model's outputs, through whatever wraps it."""
+        return model(batch.input_ids, batch.attention_mask)
+
     def signals(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel, generator: torch.Generator
     ) -> Signals:
@@ -52,7 +57,7 @@ class Stage:
         )
 
     def value_loss(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
     ) -> Tensor | None:
         """Objective of the value head, or None where none is trained."""
         return None
@@ -66,8 +71,8 @@ class Stage:
         return counts.positions
 
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
-        """The stage's own signals; pre-scored values of the data are passed on."""
-        return {"values": batch.values}
+        """The stage's own signals; pre-scored values and credit of the data are passed on."""
+        return {"values": batch.values, "credit": batch.credit}
 
 
 @dataclass
@@ -75,30 +80,29 @@ class ValueStage(Stage):
     """Stages 1 and 2: values from the model's own head (detached), from a frozen critic, or from the data.
 
     Args:
-        critic: separate frozen critic; None reads the trained model's own value head.
+        critic: separate frozen critic, of any kind; None reads the trained model's own value head.
         value_objective: mse, bce, pairwise or lambda.
         lam: lambda of the lambda-returns, in [0, 1].
     """
 
-    critic: MTPModel | None = None
+    critic: Critic | None = None
     value_objective: str = "mse"
     lam: float = 0.95
     supplies: tuple[str, ...] = ("rewards", "generator", "values")
 
+    def __post_init__(self) -> None:
+        if self.critic is not None and self.critic.gives_credit:
+            self.supplies = (*self.supplies, "credit")
+
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         if batch.values is not None:
-            values = batch.values
-        elif self.critic is not None:
-            with torch.no_grad():
-                values = self.critic.trunk_forward(batch.input_ids, batch.attention_mask)["values"].squeeze(
-                    -1
-                )
-        else:
-            values = outputs["values"].detach().squeeze(-1)
-        return {"values": values}
+            return super()._known(batch, outputs, model)
+        if self.critic is not None:
+            return self.critic.judge(batch)._asdict()
+        return {"values": outputs["values"].detach().squeeze(-1)}
 
     def value_loss(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
     ) -> Tensor | None:
         """MSE or cross-entropy to the terminal reward, MSE to lambda-returns, or ranking within a prompt."""
         if "values" not in outputs:
@@ -123,8 +127,8 @@ class ValueStage(Stage):
         return counts.pairs if self.value_objective == "pairwise" else counts.positions
 
     def frozen_models(self) -> list[MTPModel]:
-        """The separate critic, if there is one."""
-        return [] if self.critic is None else [self.critic]
+        """Those of the separate critic, if there is one."""
+        return [] if self.critic is None else self.critic.models()
 
 
 @dataclass
@@ -140,7 +144,10 @@ class Rho1Stage(Stage):
 
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         nll = mtp_nll(outputs["hidden_states"], targets=batch.targets, **model.output_head())
-        return {"values": batch.values, "nll": nll, "reference_nll": self._reference_nll(batch)}
+        return super()._known(batch, outputs, model) | {
+            "nll": nll,
+            "reference_nll": self._reference_nll(batch),
+        }
 
     @torch.no_grad()
     def _reference_nll(self, batch: TokenBatch) -> Tensor:

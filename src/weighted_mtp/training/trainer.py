@@ -91,7 +91,7 @@ class WeightedMTPTrainer(Trainer):
         """
         batch = TokenBatch.from_inputs(inputs, self.model.n_future)
         counts = num_items_in_batch or BatchCounts.of(batch)
-        outputs = model(batch.input_ids, batch.attention_mask)
+        outputs = self.stage.forward(model, batch)
         # Accelerate's own autocast ends with the model's forward: without this one, unembedding and frozen models
         # would run in float32 beside a bfloat16 model.
         with self.accelerator.autocast():
@@ -106,7 +106,7 @@ class WeightedMTPTrainer(Trainer):
                 backend=self.loss_backend,
                 **self.model.output_head(),
             )
-        value_loss = self.stage.value_loss(batch, outputs, counts)
+            value_loss = self.stage.value_loss(batch, outputs, counts, self.model)
         loss = lm.loss if value_loss is None else lm.loss + self.stage.value_coef * value_loss
         self._observe(batch, outputs, signals, weights, lm, value_loss, counts, loss)
         # DDP averages gradients over processes; the denominator is already global.

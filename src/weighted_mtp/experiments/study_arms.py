@@ -1,0 +1,106 @@
+"""The arms, critics and settings of the study, and its two presets."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from weighted_mtp.experiments.arms import (
+    CRITIC,
+    RHO1,
+    RIGHT_ONLY,
+    TD_BETA_03,
+    TD_BETA_09,
+    TD_WHITENED,
+    UNIFORM,
+    WHITENED,
+    Arm,
+)
+
+VALUE_HEAD = replace(CRITIC, times=2)
+"""Learns more slowly than the generative critic, and is given twice its steps."""
+GENERATIVE = Arm("label_conditioned", "critic", critic="generative", decode_under="right")
+"""The generative critic, which is a policy too: decoded under "right"."""
+IMPLICIT_CRITIC = Arm("implicit_critic", "critic", critic="implicit", reference="uniform", start="uniform")
+"""Starts from the uniform policy, which is its reference."""
+
+RETURN_WEIGHTED = Arm("return_weighted", "baseline", "return_weighted", WHITENED)
+LOG_ODDS = Arm("log_odds", "verifiable", "log_odds", WHITENED, critic="label_conditioned")
+IMPLICIT = Arm("implicit", "verifiable", "log_odds", WHITENED, critic="implicit_critic")
+ORACLE = Arm("oracle", "baseline", "column", rows="oracle")
+
+_OF_LOG_ODDS = {"inner": "log_odds", "inner_options": WHITENED}
+
+
+def _control(scheme: str, inner: dict[str, Any] = _OF_LOG_ODDS) -> Arm:
+    return Arm(scheme, "verifiable", scheme, inner, critic="label_conditioned")
+
+
+SHUFFLED_ACROSS = _control("shuffled_across")
+
+
+def _four_heads(arm: Arm) -> Arm:
+    return replace(arm, name=f"mtp_{arm.name}", n_future=4)
+
+
+AT_EVERY_SHARE = (
+    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, IMPLICIT, GENERATIVE, RHO1, ORACLE,
+    SHUFFLED_ACROSS,
+)  # fmt: skip
+AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, ORACLE)
+AT_LOW_SUCCESS = (
+    TD_BETA_09,
+    Arm("gae_whitened", "verifiable", "td", {**WHITENED, "credit": "gae"}, critic="critic"),
+    _control("lognormal"),
+    _control("shuffled"),
+    *map(_four_heads, (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS)),
+    _four_heads(replace(_control("position_aligned"), name="log_odds_position")),
+)
+"""The controls carry the weights of log_odds without their information."""
+
+VALUE_HEADS = tuple(
+    replace(VALUE_HEAD, name=f"value_{objective}", value_loss=objective)
+    for objective in ("bce", "lambda", "pairwise")
+)
+"""Other objectives of a value head; measured, and read by no arm."""
+
+CRITICS = {"critic": "value_head", "label_conditioned": "log_odds", "implicit_critic": "implicit"}
+"""How results name the critics of these arms; others go by their arm's name."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How many completions of the low-success task there are, and how many of them are right."""
+
+    name: str
+    share_right: float
+    n_traces: int
+    arms: tuple[Arm, ...]
+
+
+QUICK_ARMS = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, ORACLE, SHUFFLED_ACROSS)
+LOW_SHARE = 0.24
+"""What the task gives by itself, over draws."""
+
+QUICK = (Setting("low_success", LOW_SHARE, 8_000, QUICK_ARMS),)
+FULL = (
+    Setting("low_success", LOW_SHARE, 8_000, (*AT_EVERY_SHARE, *AT_LOW_SUCCESS, *VALUE_HEADS)),
+    *(Setting(f"share_{share:02d}", share / 100, 8_000, AT_EVERY_SHARE) for share in (5, 15, 50, 70)),
+    Setting("n_1000", LOW_SHARE, 1_000, AT_EVERY_NUMBER),
+    Setting("n_16000", LOW_SHARE, 16_000, AT_EVERY_NUMBER),
+)
+PRESETS = {"quick": (QUICK, 2), "full": (FULL, 5)}
+"""Settings and draws."""
+
+ALL_ARMS = {
+    arm.name: arm
+    for arm in (VALUE_HEAD, IMPLICIT_CRITIC, *AT_EVERY_SHARE, *AT_LOW_SUCCESS, *VALUE_HEADS)
+}  # fmt: skip
+
+
+def with_needs(arms: Iterable[Arm]) -> list[Arm]:
+    """The arms, and before each of them those it needs."""
+    ordered: dict[str, Arm] = {}
+    for arm in arms:
+        before = with_needs(ALL_ARMS[name] for name in arm.needs)
+        ordered |= {a.name: ordered.get(a.name, a) for a in (*before, arm)}
+    return list(ordered.values())

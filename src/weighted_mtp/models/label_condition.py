@@ -1,0 +1,157 @@
+"""Conditioning a decoder on the label of its completion: by a learned embedding, or by text tags."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn as nn
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+RIGHT, WRONG, UNTOLD = 1, 0, -1
+"""What a row of `condition` says: the completion is right, it is wrong, or nothing."""
+
+Decode = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
+"""(input_ids, attention_mask, position_ids) -> hidden states [batch, seq, ...]."""
+
+
+class LabelEmbedding(nn.Module):
+    """Adds a learned vector of the label to the embedding of every token.
+
+        x_t = embed(token_t) + e[condition],   e[UNTOLD] = 0
+
+    Both vectors start at zero: the untrained model is the plain one under either label.
+
+    Source: Keskar et al. 2019 (CTRL, arXiv 1909.05858) for conditioning on a code; Chen et al. 2021 (Decision
+    Transformer, arXiv 2106.01345) for conditioning on the outcome.
+
+    Args:
+        embeddings: the decoder's input embedding, whose output the vectors are added to.
+    """
+
+    def __init__(self, embeddings: nn.Module):
+        super().__init__()
+        like = embeddings.weight
+        assert isinstance(like, Tensor)
+        self.weight = nn.Parameter(torch.zeros(2, like.shape[1], dtype=like.dtype, device=like.device))
+
+    def decode(
+        self,
+        decode: Decode,
+        embeddings: nn.Module,
+        input_ids: Shaped[Tensor, "batch seq"],
+        attention_mask: Shaped[Tensor, "batch seq"] | None,
+        position_ids: Shaped[Tensor, "batch seq"] | None,
+        condition: Shaped[Tensor, " batch"],
+    ) -> Tensor:
+        """Hidden states under the labels."""
+        with self._attached_to(embeddings, condition):
+            return decode(input_ids, attention_mask, position_ids)
+
+    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Tensor:
+        """The decoder's own `generate` under one label."""
+        with self._attached_to(hf_model.get_input_embeddings(), torch.tensor([condition])):
+            return hf_model.generate(input_ids=input_ids, **kwargs)
+
+    @contextmanager
+    def _attached_to(self, embeddings: nn.Module, condition: Tensor) -> Iterator[None]:
+        """While inside, `embeddings` adds the vectors; the hook lives only this long, as that of the heads."""
+        condition = condition.to(self.weight.device)
+        told = (condition != UNTOLD)[:, None]
+        added = torch.where(told, self.weight[condition.clamp(min=0)], 0.0)[:, None]
+
+        def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            return output + added.to(output.dtype)
+
+        handle = embeddings.register_forward_hook(add)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+class LabelTags(nn.Module):
+    """Puts a text tag of the label in front of the prompt, after a token that begins every text (BOS).
+
+    No parameter is added, so a conditioned model is a plain one whose prompts say what is wanted. States at the tag's
+    positions are taken out again: positions of what comes back are those of what came in.
+
+    Source: Korbak et al. 2023, "Pretraining Language Models with Human Preferences" (arXiv 2302.08582),
+    conditional training.
+
+    Args:
+        right: token ids of the tag that says that the completion is right.
+        wrong: token ids of the tag that says that it is wrong.
+        bos: the token that stays in front of the tag, where a row begins with it; None: no such token.
+    """
+
+    def __init__(self, right: list[int], wrong: list[int], bos: int | None = None):
+        super().__init__()
+        self.bos = bos
+        length = max(len(right), len(wrong))
+        # Row 0 wrong, row 1 right, row 2 nothing; -1 where a tag is shorter than the other.
+        rows = [tag + [-1] * (length - len(tag)) for tag in (wrong, right, [])]
+        self.register_buffer("tags", torch.tensor(rows), persistent=False)
+        self.tags: Tensor
+
+    def decode(
+        self,
+        decode: Decode,
+        embeddings: nn.Module,
+        input_ids: Shaped[Tensor, "batch seq"],
+        attention_mask: Shaped[Tensor, "batch seq"] | None,
+        position_ids: Shaped[Tensor, "batch seq"] | None,
+        condition: Shaped[Tensor, " batch"],
+    ) -> Tensor:
+        """Hidden states under the labels, at the positions of `input_ids`.
+
+        Raises:
+            ValueError: position ids are given, which the tags would shift.
+        """
+        if position_ids is not None:
+            raise ValueError("a tagged row gets its own positions: leave position_ids out")
+        ids, mask, place = self.insert(input_ids, attention_mask, condition)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        hidden = decode(ids, mask, positions)
+        return hidden[torch.arange(len(hidden), device=hidden.device)[:, None], place]
+
+    def insert(
+        self,
+        input_ids: Int[Tensor, "batch seq"],
+        attention_mask: Shaped[Tensor, "batch seq"] | None,
+        condition: Shaped[Tensor, " batch"],
+    ) -> tuple[Int[Tensor, "batch longer"], Int[Tensor, "batch longer"], Int[Tensor, "batch seq"]]:
+        """Ids and attention mask with the tags in, and where each position of `input_ids` went.
+
+        Examples:
+            >>> tags = LabelTags(right=[8], wrong=[9, 9])
+            >>> ids, mask, place = tags.insert(torch.tensor([[1, 2], [3, 4]]), None, torch.tensor([1, 0]))
+            >>> ids.tolist(), mask.tolist(), place.tolist()
+            ([[8, 0, 1, 2], [9, 9, 3, 4]], [[1, 0, 1, 1], [1, 1, 1, 1]], [[2, 3], [2, 3]])
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
+        batch, seq = input_ids.shape
+        tag = self.tags[torch.where(condition == UNTOLD, 2, condition).to(self.tags.device)]
+        first = mask.argmax(1, keepdim=True)  # behind the padding on the left
+        if self.bos is not None:
+            first = first + (input_ids.gather(1, first) == self.bos).long()
+        own = torch.arange(seq, device=input_ids.device).expand(batch, seq)
+        place = own + (own >= first) * tag.shape[1]
+        tag_place = first + torch.arange(tag.shape[1], device=input_ids.device)
+        longer = input_ids.new_zeros(batch, seq + tag.shape[1])
+        ids = longer.scatter(1, place, input_ids).scatter(1, tag_place, tag.clamp(min=0))
+        attended = longer.scatter(1, place, mask).scatter(1, tag_place, (tag >= 0).to(longer.dtype))
+        return ids, attended, place
+
+    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Tensor:
+        """The decoder's own `generate` under one label; the tag is not in what comes back."""
+        repeated = torch.full((len(input_ids),), condition, device=input_ids.device)
+        ids, mask, _ = self.insert(input_ids, kwargs.pop("attention_mask", None), repeated)
+        output = hf_model.generate(input_ids=ids, attention_mask=mask, **kwargs)
+        new = output[:, ids.shape[1] :]
+        copies = len(output) // len(input_ids)  # sampled sequences a prompt
+        return torch.cat([input_ids.repeat_interleave(copies, 0), new], dim=1)
+
+
+LabelCondition = LabelEmbedding | LabelTags

@@ -1,0 +1,20 @@
+"""Quiet libraries: what a user sees in the terminal is ours. Imports transformers only when called."""
+
+import logging
+import os
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Keeps libraries' start-up chatter off the terminal; our own warnings are printed as single lines."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    logging.basicConfig(level=logging.WARNING, format="wmtp: %(message)s")
+    for noisy in ("mlflow", "alembic", "torch.distributed", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # of loading and writing shards; training has its own
