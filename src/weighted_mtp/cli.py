@@ -180,8 +180,23 @@ def _score(words: list[str]) -> int:
     from weighted_mtp.training.scoring import score
 
     print(score(config).summary())
+    _print_quality(config)
     print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {config.out} ...")
     return 0
+
+
+def _print_quality(config: ScoreConfig) -> None:
+    """How good the critic is, once all shards are there."""
+    from rich.console import Console
+
+    from weighted_mtp.data.scored import unfinished_shards
+    from weighted_mtp.experiments.critic_checks import quality_of_scores
+    from weighted_mtp.reports.critic_quality import print_critic_quality
+
+    if unfinished_shards(Path(config.out)):
+        return
+    quality, known = quality_of_scores(config.out, config.critic)
+    print_critic_quality(Console(), quality.as_dict(), errors_known=known)
 
 
 def _study(words: list[str]) -> int:

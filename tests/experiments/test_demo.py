@@ -7,10 +7,9 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from weighted_mtp.cli import main
-from weighted_mtp.data import EASY
 from weighted_mtp.experiments import demo
-from weighted_mtp.experiments.arms import FOUR_HEADS, NEXT_TOKEN
-from weighted_mtp.experiments.chain_runs import CRITIC, Budget, Draw
+from weighted_mtp.experiments.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN
+from weighted_mtp.experiments.chain_runs import Budget
 
 SHORT = Budget(steps=4, critic_steps=4, batch_size=16, test_prompts=32)
 
@@ -100,11 +99,13 @@ def test_arms_of_a_draw_start_from_the_same_model(finished):
 
 def test_rows_of_another_budget_do_not_stay(tmp_path):
     def test_prompts(budget: Budget) -> set[str]:
-        draw = Draw(EASY, 0, tmp_path, "sqlite://", budget)
+        draw = demo.easy_draw(0, tmp_path, "sqlite://", budget)
         draw.prepare()
         return {row["prompt"] for row in draw.chains.test}
 
     test_prompts(Budget(test_prompts=8))
     held_out = test_prompts(Budget(test_prompts=64))
-    trained = {json.loads(line)["prompt"] for line in (tmp_path / "train.jsonl").read_text().splitlines()}
+    trained = {
+        json.loads(line)["prompt"] for line in (tmp_path / "draw0" / "train.jsonl").read_text().splitlines()
+    }
     assert held_out.isdisjoint(trained)

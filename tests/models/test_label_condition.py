@@ -106,6 +106,17 @@ def test_a_critic_can_be_taken_as_a_plain_model(make_lm, batch, trained, tmp_pat
     assert torch.equal(states(plain, batch, None), states(model, batch, None))
 
 
+def test_a_head_that_was_trained_for_another_kind_of_critic_starts_anew(make_lm, trained, tmp_path):
+    trained(MTPModel(make_lm("llama"), value_head=True)).save_pretrained(tmp_path / "values")
+    trained(MTPModel(make_lm("llama"), value_head=True, critic=EMBEDDING)).save_pretrained(tmp_path / "prior")
+    as_prior = MTPModel.from_pretrained(tmp_path / "values", critic=EMBEDDING)
+    with pytest.warns(UserWarning, match="taken as a plain model"):
+        as_values = MTPModel.from_pretrained(tmp_path / "prior", value_head=True, critic=False)
+    for model in (as_prior, as_values):
+        assert not model.value_head.weight.any()
+    assert MTPModel.from_pretrained(tmp_path / "prior").value_head.weight.any()
+
+
 def test_a_model_without_critic_says_nothing_of_one(make_lm, tmp_path):
     MTPModel(make_lm("llama")).save_pretrained(tmp_path)
     assert "critic" not in json.loads((tmp_path / "config.json").read_text())["weighted_mtp"]

@@ -75,12 +75,22 @@ STAGES = {
     "shuffled_across": ("verifiable", {"scheme": "shuffled_across"}),
     "lognormal": ("verifiable", {"scheme": "lognormal"}),
     "rho1": ("rho1", {}),
+    "generative": ("critic", {"n_future": 1, "critic": "generative", "prior": "head"}),
+    "implicit": ("critic", {"n_future": 1, "critic": "implicit"}),
+    "log_odds": ("verifiable", {"scheme": "log_odds"}),
 }
 ROW_INDEX = "nonzero in losses.mtp._kept_rows"
+LOSSES = {"rho1": 3, "implicit": 4, "log_odds": 2}
+"""Losses a forward, where it is more than one: the model's and a reference's per token, and those minimised."""
+
+
+@pytest.fixture(scope="module")
+def generative_dir(train) -> str:
+    return train("critic", critic="generative", max_steps=1).args.output_dir
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_nothing_is_read_but_the_row_index_of_each_loss(prepare, chain_base, name):
+def test_nothing_is_read_but_the_row_index_of_each_loss(prepare, chain_base, generative_dir, name):
     """Three optimizer steps of two micro-batches, without a log entry."""
     stage, settings = STAGES[name]
     run = prepare(
@@ -88,6 +98,7 @@ def test_nothing_is_read_but_the_row_index_of_each_loss(prepare, chain_base, nam
         **{
             "n_future": 2,
             "reference": str(chain_base / "base") if stage == "rho1" else None,
+            "critic": generative_dir if name == "log_odds" else None,
             "max_steps": 3,
             "logging_steps": 100,
             "per_device_train_batch_size": 4,
@@ -109,9 +120,7 @@ def test_nothing_is_read_but_the_row_index_of_each_loss(prepare, chain_base, nam
     events = run.trainer.callback_handler
     events.call_event = watched(events.call_event)
     run.fit()
-    # Rho-1 computes three losses a forward: the model's and the reference's per token, and the one minimised
-    losses = 3 if name == "rho1" else 1
-    assert found == {ROW_INDEX: losses * 3 * 2}
+    assert found == {ROW_INDEX: LOSSES.get(name, 1) * 3 * 2}
 
 
 ON_THE_HOST = {

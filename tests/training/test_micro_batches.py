@@ -16,7 +16,12 @@ VALUE_LOSSES = {
     loss: ("critic", {"value_loss": loss, "n_future": 1})
     for loss in ("mse", "bce", "lambda")
 }
-EVERY_CASE = WEIGHTINGS | VALUE_LOSSES
+CRITICS = {
+    "generative": ("critic", {"critic": "generative", "n_future": 1}),
+    "generative_prior_head": ("critic", {"critic": "generative", "prior": "head", "n_future": 1}),
+    "implicit": ("critic", {"critic": "implicit", "n_future": 1}),
+}
+EVERY_CASE = WEIGHTINGS | VALUE_LOSSES | CRITICS
 TIMES = ("runtime", "per_second")
 
 

@@ -30,9 +30,22 @@ def scored_parts(folder: Path) -> list[Path]:
         raise DataError(
             f"{folder}: holds parts of {sorted(counts)} shards; score into a folder for each division"
         )
-    (count,) = counts
-    missing = [n for n in range(1, count + 1) if not (folder / shard_marker(n, count)).exists()]
+    missing = unfinished_shards(folder)
     if missing:
-        named = ", ".join(f"{n}/{count}" for n in missing)
-        raise DataError(f"{folder}: shards {named} are not finished; run `wmtp score` with --shard for each")
+        raise DataError(
+            f"{folder}: shards {', '.join(missing)} are not finished; run `wmtp score` with --shard for each"
+        )
     return parts
+
+
+def unfinished_shards(folder: Path) -> list[str]:
+    """Shards of the division that the folder's parts belong to, as i/n, that have no marker yet."""
+    counts = {
+        int(match[1]) for path in folder.glob("part-*") if (match := re.search(r"-of-(\d+)-", path.name))
+    }
+    return [
+        f"{number}/{count}"
+        for count in counts
+        for number in range(1, count + 1)
+        if not (folder / shard_marker(number, count)).exists()
+    ]

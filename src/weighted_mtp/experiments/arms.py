@@ -60,17 +60,23 @@ TD_BETA_03 = Arm("td_beta0.3", "verifiable", "td", TD_03, critic="critic")
 TD_WHITENED = Arm("td_whitened", "verifiable", "td", WHITENED, critic="critic")
 RHO1 = Arm("rho1", "rho1", "rho1", reference="right_only")
 
+GENERATIVE = Arm("label_conditioned", "critic", critic="generative", decode_under="right")
+"""The generative critic, which is a policy too: decoded under "right"."""
+LOG_ODDS = Arm("log_odds", "verifiable", "log_odds", WHITENED, critic="label_conditioned")
+
 NEXT_TOKEN = (
     UNIFORM,
     RIGHT_ONLY,
     TD_BETA_09,
     TD_BETA_03,
     TD_WHITENED,
+    GENERATIVE,
+    LOG_ODDS,
     RHO1,
     Arm("shuffled_across", "verifiable", "shuffled_across", {"inner": "td", "inner_options": TD_03}, critic="critic"),
     Arm("lognormal", "verifiable", "lognormal", {"inner": "td", "inner_options": TD_03}, critic="critic"),
 )  # fmt: skip
-"""The demo's eight arms; the controls carry the weights of td_beta0.3 without their information."""
+"""The demo's ten arms; the controls carry the weights of td_beta0.3 without their information."""
 
 FOUR_HEADS = (
     Arm("mtp_uniform", n_future=4),

@@ -185,9 +185,11 @@ class Draw:
     def _critic_quality(self, config: RunConfig) -> dict[str, Any]:
         """Of a critic that was trained and saved, on the teacher's traces of the test prompts."""
         fresh = load_dataset(config, str(self.root / "fresh.jsonl"), self.tokenizer)
-        return measure_critic(
-            load_critic(config.train.output_dir), fresh, CompletionCollator.from_tokenizer(self.tokenizer)
+        critic, collate = (
+            load_critic(config.train.output_dir),
+            CompletionCollator.from_tokenizer(self.tokenizer),
         )
+        return measure_critic(critic, fresh, collate).as_dict()
 
     def views(self, arm: Arm, rows: list[int]) -> list[dict[str, Any]]:
         """Token views of some training rows under a trained arm's weights."""

@@ -1,30 +1,62 @@
-"""A critic of the made task against the truth: on fresh traces of prompts that it never saw."""
+"""A critic against the truth, on completions whose outcome, and perhaps whose wrong tokens, are known."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
 
-from weighted_mtp.data import CompletionCollator
-from weighted_mtp.evaluation.critic_quality import critic_quality
+from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
+from weighted_mtp.evaluation.critic_quality import CriticQuality, critic_quality
+from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics import Critic
 from weighted_mtp.value_weighting import compute_td_errors
+
+Ragged = Sequence[Sequence[float]]
+
+
+def quality_of(
+    values: Ragged, credit: Ragged, token_error: Ragged, rewards: Sequence[float]
+) -> CriticQuality:
+    """`critic_quality` of completions of any length, the last labelled token (EOS) left out.
+
+    EOS cannot be wrong; and a value head's TD error there reads the reward, which credit must not.
+
+    Args:
+        values: of each completion, before each of its labelled tokens.
+        credit: of each labelled token.
+        token_error: 1 where a labelled token is wrong.
+        rewards: one per completion.
+    """
+    lengths = np.array([len(row) - 1 for row in values])
+    mask = np.arange(max(lengths.max(initial=0), 1)) < lengths[:, None]
+
+    def padded(rows: Ragged) -> Any:
+        array = np.zeros(mask.shape)
+        array[mask] = np.concatenate([np.asarray(row, dtype=float)[:-1] for row in rows])
+        return array
+
+    return critic_quality(
+        values=padded(values),
+        credit=padded(credit),
+        outcomes=np.asarray(rewards) > 0.5,
+        token_error=padded(token_error) > 0.5,
+        mask=mask,
+    )
 
 
 @torch.no_grad()
 def measure_critic(
     critic: Critic, dataset: Dataset, collate: CompletionCollator, batch_size: int = 512
-) -> dict[str, Any]:
-    """`critic_quality` of a critic on encoded rows with `token_error`, all of one length, EOS left out.
-
-    EOS cannot be wrong; and a value head's TD error there reads the reward, which credit must not.
-    """
+) -> CriticQuality:
+    """The quality of a critic on encoded rows with `token_error`."""
     for model in critic.models():
         model.eval()
-    values: list[torch.Tensor] = []
-    credit: list[torch.Tensor] = []
+    values: list[list[float]] = []
+    credit: list[list[float]] = []
     for start in range(0, len(dataset), batch_size):
         rows = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
         batch = TokenBatch.from_inputs(collate(rows), n_future=1)
@@ -33,14 +65,24 @@ def measure_critic(
         given = judged.credit
         if given is None:
             given = compute_td_errors(judged.values[..., None], batch.rewards, batch.mask)
-        values.append(judged.values[batch.mask].view(len(rows), -1)[:, :-1])
-        credit.append(given[batch.mask].view(len(rows), -1)[:, :-1])
-    errors = np.array(dataset["token_error"], dtype=bool)[:, :-1]
-    quality = critic_quality(
-        values=torch.cat(values).numpy(),
-        credit=torch.cat(credit).numpy(),
-        outcomes=np.array(dataset["reward"]) > 0.5,
-        token_error=errors,
-        mask=np.ones_like(errors),
-    )
-    return quality.as_dict()
+        for b, picked in enumerate(batch.mask):
+            values.append(judged.values[b][picked].tolist())
+            credit.append(given[b][picked].tolist())
+    return quality_of(values, credit, dataset["token_error"], dataset["reward"])
+
+
+def quality_of_scores(folder: str | Path, critic_dir: str) -> tuple[CriticQuality, bool]:
+    """The quality of the critic whose scores `wmtp score` wrote, and whether the wrong tokens were known.
+
+    Args:
+        folder: of the scored rows, all shards.
+        critic_dir: where the critic's tokenizer is.
+    """
+    rows, _ = load_rows(folder)
+    dataset, _ = tokenize_rows(rows, load_tokenizer(critic_dir), max_length=10**9)
+    credit = "credit" if "credit" in dataset.column_names else "td_errors"
+    errors: Any = dataset["token_error"][:] if "token_error" in dataset.column_names else [None]
+    known = all(row is not None for row in errors)
+    if not known:
+        errors = [[0.0] * len(row) for row in dataset["values"]]
+    return quality_of(dataset["values"], dataset[credit], errors, dataset["reward"]), known

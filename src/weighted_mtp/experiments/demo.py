@@ -1,4 +1,4 @@
-"""`wmtp demo`: the main job in miniature. A critic, ten arms on the made task, two of them controls, and a page.
+"""`wmtp demo`: the main job in miniature. Critics, twelve arms on the made task, two of them controls, and a page.
 
 Everything runs through the project's own stages, Trainer and loss. A finished arm is kept in the output directory and
 not run again, so an interrupted demo goes on where it stopped.
@@ -165,6 +165,8 @@ def _page(
             f"Rho-1's reference is the right_only model of the same draw ({budget.steps} steps on right completions).",
             "The controls carry the weights of td_beta0.3 without their information: shuffled_across permutes them "
             "over the batch, lognormal draws new ones with the same mean and spread.",
+            f"label_conditioned is the generative critic itself, decoded under the label right ({budget.critic_steps} "
+            "steps); log_odds weighs tokens by its credit.",
             "right_only trains on fewer rows, so its batches are drawn from those; steps and batch size are equal.",
             "The arms with four heads ran for one draw: a single number, no interval.",
             "This is a made task whose teacher errs systematically; it shows that the method runs and can work, not "

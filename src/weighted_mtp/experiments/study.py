@@ -37,7 +37,7 @@ def run_study(
     out: Path,
     jobs: int,
     draws: int | None = None,
-    budget: Budget = BUDGET,
+    budget: Budget | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Runs a preset and writes results.json, report.html, study.md with pictures, and mlflow.db into `out`.
@@ -53,7 +53,7 @@ def run_study(
     Returns:
         What results.json holds.
     """
-    console = console or Console()
+    console, budget = console or Console(), budget or BUDGET
     settings, preset_draws = PRESETS[preset]
     out.mkdir(parents=True, exist_ok=True)
     cells = study_cells(settings, draws or preset_draws, out, budget)

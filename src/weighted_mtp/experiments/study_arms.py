@@ -6,6 +6,8 @@ from typing import Any
 
 from weighted_mtp.experiments.arms import (
     CRITIC,
+    GENERATIVE,
+    LOG_ODDS,
     RHO1,
     RIGHT_ONLY,
     TD_BETA_03,
@@ -18,13 +20,10 @@ from weighted_mtp.experiments.arms import (
 
 VALUE_HEAD = replace(CRITIC, times=2)
 """Learns more slowly than the generative critic, and is given twice its steps."""
-GENERATIVE = Arm("label_conditioned", "critic", critic="generative", decode_under="right")
-"""The generative critic, which is a policy too: decoded under "right"."""
 IMPLICIT_CRITIC = Arm("implicit_critic", "critic", critic="implicit", reference="uniform", start="uniform")
 """Starts from the uniform policy, which is its reference."""
 
 RETURN_WEIGHTED = Arm("return_weighted", "baseline", "return_weighted", WHITENED)
-LOG_ODDS = Arm("log_odds", "verifiable", "log_odds", WHITENED, critic="label_conditioned")
 IMPLICIT = Arm("implicit", "verifiable", "log_odds", WHITENED, critic="implicit_critic")
 ORACLE = Arm("oracle", "baseline", "column", rows="oracle")
 

@@ -147,12 +147,16 @@ def _incomplete(location: object, missing: list[str]) -> ValueError:
 
 
 def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) -> None:
+    kind = None if model.critic is None else model.critic.kind
+    # The head of a generative or implicit critic is its prior, and no value head; nor the other way round.
+    same_kind = kind == (saved.critic["kind"] if saved.critic else None)
+
     def was_saved(name: str) -> bool:
         if name.startswith("extra_heads."):
             return int(name.split(".")[1]) < saved.n_future - 1
         if name.startswith("label_condition."):
             return saved.critic is not None and saved.critic["kind"] == "generative"
-        return name.startswith("value_head.") and saved.value_head
+        return name.startswith("value_head.") and saved.value_head and same_kind
 
     wanted = {name: tensor for name, tensor in model.state_dict().items() if was_saved(name)}
     stored = dict(_own_tensors_in(directory))

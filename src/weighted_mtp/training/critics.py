@@ -72,7 +72,8 @@ class GenerativeCritic(Critic):
         """Values and credit: one forward pass of every row under each label."""
         rows = len(batch.input_ids)
         told = [RIGHT, WRONG, UNTOLD] if self._learned_prior else [RIGHT, WRONG]
-        condition = torch.tensor(told, device=batch.input_ids.device).repeat_interleave(rows)
+        # filled on the device: copying a list from the host would wait for it
+        condition = torch.cat([torch.full((rows,), label, device=batch.input_ids.device) for label in told])
         outputs = self.model(
             batch.input_ids.repeat(len(told), 1),
             batch.attention_mask.repeat(len(told), 1),

@@ -1,0 +1,35 @@
+"""docs/study.md is made from the results that are kept, and its pictures are there."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "study.md"
+
+
+@pytest.fixture(scope="module")
+def results():
+    return json.loads((ROOT / "docs" / "results" / "study.json").read_text())
+
+
+def test_the_page_is_made_from_the_results(results):
+    script = runpy.run_path(str(ROOT / "examples" / "study_page.py"))
+    names = re.findall(r"\(images/study-(\w+)\.svg\)", PAGE.read_text())
+    assert script["text"](results, names) == PAGE.read_text()
+
+
+def test_its_pictures_are_there():
+    pictures = re.findall(r"\((images/[^)]+\.svg)\)", PAGE.read_text())
+    assert pictures
+    assert all((ROOT / "docs" / name).is_file() for name in pictures)
+
+
+def test_it_has_at_least_five_draws_of_every_arm(results):
+    draws: dict[tuple[str, str], set[int]] = {}
+    for entry in results["arms"]:
+        draws.setdefault((entry["setting"], entry["arm"]), set()).add(entry["seed"])
+    assert min(map(len, draws.values())) >= 5
