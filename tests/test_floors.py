@@ -19,7 +19,8 @@ FLOORS = {
     "evaluation": 2,
     "reports": 2,
     "experiments": 3,
-    "cli": 4,
+    "cli": 5,
+    "cli_grammar": 4,
 }
 
 

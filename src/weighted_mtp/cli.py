@@ -1,20 +1,27 @@
 """Names to functions, nothing else. Torch is imported only when a command needs it, so `--help` answers at once."""
 
-import difflib
 import os
 import sys
-from argparse import SUPPRESS
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import set_parsing_settings
 
+from weighted_mtp.cli_grammar import (
+    PROGRAM,
+    STAGE_HELP,
+    Parser,
+    UsageError,
+    check_flags,
+    parse_config,
+    shorten,
+    train_parser,
+    unknown,
+)
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.score_config import ScoreConfig
 
-PROGRAM = "wmtp"
 COMMANDS = {
     "demo": "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
     "train": "one stage: baseline, critic, verifiable or rho1",
@@ -23,30 +30,7 @@ COMMANDS = {
     "inspect": "completions of a run in the terminal, every token coloured by its weight",
     "generate": "completions of a prompt by a trained model",
 }
-STAGE_HELP = {
-    "baseline": "stage 0: uniform weights (or a weights column)",
-    "critic": "stage 1: V(prefix) = P(success) from the labels",
-    "verifiable": "stage 2: weights from the critic's TD errors",
-    "rho1": "stage 3: the tokens with the largest excess loss over a reference",
-}
 NOT_IN_CONFIG = ("config", "resume")
-
-
-class UsageError(Exception):
-    """A mistake on the command line."""
-
-
-class Parser(ArgumentParser):
-    """A parser that gives one line for a mistake, with the nearest key, and exits with 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises instead of printing usage."""
-        raise UsageError(_shorten(message))
-
-
-def _shorten(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines)[:500]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("WMTP_DEBUG") or not _is_user_mistake(error):
             raise
-        return _fail(_shorten(str(error)))
+        return _fail(shorten(str(error)))
 
 
 def _is_user_mistake(error: Exception) -> bool:
@@ -95,7 +79,7 @@ def _dispatch(words: list[str]) -> int:
     }
     run = commands.get(command)
     if run is None:
-        raise UsageError(_unknown("command", command, COMMANDS))
+        raise UsageError(unknown("command", command, COMMANDS))
     return run(rest)
 
 
@@ -104,12 +88,6 @@ def _overview() -> str:
     lines = [f"usage: {PROGRAM} COMMAND [options]", "", "Token-level credit from verified completions.", ""]
     lines += [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
     return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help explains one."])
-
-
-def _unknown(kind: str, given: str, known: Any) -> str:
-    near = difflib.get_close_matches(given, list(known), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
-    return f"unknown {kind} {given!r}: {hint}"
 
 
 # wmtp train
@@ -124,8 +102,8 @@ def _train(words: list[str]) -> int:
         return 0
     stage, *rest = words
     if stage not in STAGES:
-        raise UsageError(_unknown("stage", stage, STAGES))
-    parsed = _parse_config(_train_parser(stage), rest)
+        raise UsageError(unknown("stage", stage, STAGES))
+    parsed = parse_config(train_parser(stage), rest)
     if parsed["stage"] != stage:
         raise UsageError(
             f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`"
@@ -174,7 +152,7 @@ def _score(words: list[str]) -> int:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(prog=f"{PROGRAM} score", description=COMMANDS["score"])
     parser.add_class_arguments(ScoreConfig)
-    _check_flags(words, [f.name for f in fields(ScoreConfig)])
+    check_flags(words, [f.name for f in fields(ScoreConfig)])
     config = ScoreConfig(**dict(parser.parse_args(words).as_dict()))
     quiet_libraries()
     from weighted_mtp.training.scoring import score
@@ -255,72 +233,6 @@ def _generate(words: list[str]) -> int:
 
     print(generate_text(parsed.model, parsed.prompt, parsed.max_new_tokens, parsed.temperature, parsed.label))
     return 0
-
-
-def _train_parser(stage: str) -> Parser:
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # a setting's line of doc is its help
-    program = f"{PROGRAM} train {stage}"
-    usage = f"{program} --config FILE [--KEY VALUE ...] [--resume auto|PATH]"
-    parser = Parser(prog=program, usage=usage, description=STAGE_HELP[stage])
-    parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
-    parser.add_argument("--resume", type=str | None, default=None, help="auto, or the path of a checkpoint.")
-    parser.add_argument("--stage", type=str, default=stage, help=SUPPRESS)  # a run.yaml names its stage
-    for part in RunConfig.PARTS.values():
-        parser.add_class_arguments(part)
-    return parser
-
-
-def _parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
-    known = [
-        "config",
-        "resume",
-        "stage",
-        *(f.name for part in RunConfig.PARTS.values() for f in fields(part)),
-    ]
-    _check_flags(words, known)
-    _check_file(words, known)
-    parsed = parser.parse_args(words)
-    assert isinstance(parsed, Namespace)
-    return dict(parsed.as_dict())
-
-
-def _check_flags(words: list[str], known: list[str]) -> None:
-    for word in words:
-        if word.startswith("--") and word != "--help":
-            name = word[2:].split("=")[0].split(".")[0].rstrip("+")
-            if name not in known and not name.startswith("print_"):
-                raise UsageError(_unknown("setting", name, known))
-
-
-def _check_file(words: list[str], known: list[str]) -> None:
-    """Reads the configuration file's keys first: a mistyped key is named with its nearest neighbour."""
-    path = _value_of("--config", words)
-    if path is None:
-        return
-    import yaml
-
-    if not Path(path).is_file():
-        raise UsageError(f"--config {path}: there is no such file")
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is not valid YAML: {_shorten(str(error))}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"--config {path} holds {type(content).__name__}: give `key: value` lines")
-    for key in content:
-        if key not in known:
-            raise UsageError(f"--config {path}: {_unknown('setting', str(key), known)}")
-
-
-def _value_of(flag: str, words: list[str]) -> str | None:
-    for i, word in enumerate(words):
-        if word == flag:
-            if i + 1 == len(words):
-                raise UsageError(f"{flag} needs a value")
-            return words[i + 1]
-        if word.startswith(f"{flag}="):
-            return word.split("=", 1)[1]
-    return None
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ import torch
 from weighted_mtp.cli import main
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.config import ConfigError, RunConfig
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics import GenerativeCritic, ImplicitCritic, load_critic
 from weighted_mtp.training.inspection import view_tokens
 from weighted_mtp.training.run import make_trainer
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
+from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import compute_td_errors, weigh
 
 SHORT = {"max_steps": 12, "learning_rate": 3e-3}

@@ -11,10 +11,10 @@ import torch
 from weighted_mtp.cli import main
 from weighted_mtp.data import DataError, load_rows
 from weighted_mtp.training import scoring
-from weighted_mtp.training.config import ConfigError
 from weighted_mtp.training.inspection import view_tokens
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import SCORES, score
+from weighted_mtp.training.settings import ConfigError
 
 OPTIONS = {"beta": 0.3}
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
-from weighted_mtp.training.config import ConfigError
+from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stages import Rho1Stage
 from weighted_mtp.value_weighting import compute_lambda_returns, weigh
 

@@ -17,20 +17,20 @@ from weighted_mtp.experiments.arms import Arm
 from weighted_mtp.experiments.chain_files import write_chains
 from weighted_mtp.experiments.critic_checks import measure_critic
 from weighted_mtp.models import MTPModel
-from weighted_mtp.training.config import (
-    CriticConfig,
-    DataConfig,
-    ModelConfig,
-    ReferenceConfig,
-    RunConfig,
-    TrackingConfig,
-    TrainConfig,
-    WeightingConfig,
-)
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics import load_critic
 from weighted_mtp.training.inspection import collect_weights, view_tokens
 from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage, start_prior
 from weighted_mtp.training.run import fit, make_trainer
+from weighted_mtp.training.settings import (
+    CriticConfig,
+    DataConfig,
+    ModelConfig,
+    ReferenceConfig,
+    TrackingConfig,
+    TrainConfig,
+    WeightingConfig,
+)
 
 RESULT_FILE = "result.json"
 

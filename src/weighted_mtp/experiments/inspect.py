@@ -7,10 +7,11 @@ from rich.console import Console
 from weighted_mtp.evaluation.decoding import decode
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.reports.terminal import print_tokens
-from weighted_mtp.training.config import ConfigError, RunConfig
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.inspection import view_tokens
 from weighted_mtp.training.loading import load_inputs
 from weighted_mtp.training.run import make_trainer
+from weighted_mtp.training.settings import ConfigError
 
 
 def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, console: Console) -> None:

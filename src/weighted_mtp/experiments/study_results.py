@@ -12,7 +12,7 @@ from weighted_mtp.experiments.cells import Cell
 from weighted_mtp.experiments.chain_files import read_chains
 from weighted_mtp.experiments.chain_runs import Budget
 from weighted_mtp.experiments.provenance import provenance
-from weighted_mtp.experiments.study_arms import CRITICS, Setting
+from weighted_mtp.experiments.study_arms import CRITICS, Setting, study_notes
 
 Finished = Sequence[tuple[Cell, dict[str, Any]]]
 
@@ -61,6 +61,7 @@ def study_results(
             "comparisons": [c for name, some in by_setting.items() for c in _comparisons(name, some)],
             "critics": critics,
             "budget": asdict(budget),
+            "notes": study_notes(budget),
             "minutes": round(sum(result["seconds"] for _, result in finished) / 60, 1),
             **dict(provenance()),
         },

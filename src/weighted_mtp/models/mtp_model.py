@@ -9,6 +9,7 @@ import torch.nn as nn
 from jaxtyping import Shaped
 from torch import Tensor
 
+from weighted_mtp.models.activation_checkpointing import ActivationCheckpointing
 from weighted_mtp.models.architecture import check_heads, decoder_layers, logit_scaling
 from weighted_mtp.models.checkpoints import read_mtp_model, write_mtp_model
 from weighted_mtp.models.critic_spec import CriticSpec
@@ -17,7 +18,7 @@ from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
 
-class MTPModel(nn.Module):
+class MTPModel(ActivationCheckpointing, nn.Module):
     """A Hugging Face causal language model that predicts the next n_future tokens, and its own success.
 
         trunk      x_{<=t} -> layers[:-1] -> z_t
@@ -200,40 +201,6 @@ class MTPModel(nn.Module):
             )
         self.requires_grad_(False)
         self.value_head.requires_grad_(True)
-
-    def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        """Recompute activations in the backward pass, layer by layer and head by head.
-
-        Args:
-            activation_checkpointing_kwargs: arguments of `torch.utils.checkpoint.checkpoint`.
-            kwargs: further options of the wrapped model's method of this name.
-        """
-        self.hf_model.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
-        self.extra_heads.set_checkpointing(
-            True, decoder_layers(self.hf_model)[-1]._gradient_checkpointing_func
-        )
-
-    def activation_checkpointing_disable(self) -> None:
-        """Keep all activations again."""
-        self.hf_model.activation_checkpointing_disable()
-        self.extra_heads.set_checkpointing(False)
-
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        """`activation_checkpointing_enable` under its former name, which most callers know."""
-        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **kwargs)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """`activation_checkpointing_disable` under its former name."""
-        self.activation_checkpointing_disable()
-
-    @property
-    def is_activation_checkpointing(self) -> bool:
-        """Whether activations are recomputed."""
-        return self.hf_model.is_activation_checkpointing
 
     @classmethod
     def from_pretrained(

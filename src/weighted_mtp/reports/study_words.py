@@ -146,6 +146,7 @@ def notes(results: Results) -> list[str]:
         sentences.append("A single draw: no interval, and so no verdict.")
     return [
         *sentences,
+        *results["meta"].get("notes", ()),
         "Every interval stands for itself: none is widened for the number of comparisons.",
         "One made task whose teacher errs systematically: it shows that the method can work, not that it wins on"
         " your data.",

@@ -17,7 +17,7 @@ from torch import Tensor
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.models import RIGHT, UNTOLD, WRONG, MTPModel
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.config import ConfigError
+from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import values_from_credit
 
 

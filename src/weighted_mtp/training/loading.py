@@ -12,9 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
-from weighted_mtp.training.config import ConfigError, RunConfig
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critic_stages import GenerativeStage, ImplicitStage
 from weighted_mtp.training.critics import load_critic
+from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stages import Rho1Stage, Stage, ValueStage
 
 logger = logging.getLogger(__name__)

@@ -20,9 +20,10 @@ from weighted_mtp.data import CompletionCollator, make_sampler
 from weighted_mtp.losses.liger import require_liger
 from weighted_mtp.training.callbacks import CompactProgress, InterruptCallback
 from weighted_mtp.training.checkpoints import resolve_resume
-from weighted_mtp.training.config import ConfigError, RunConfig, TrainConfig
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.nonfinite import NonFiniteError
+from weighted_mtp.training.settings import ConfigError, TrainConfig
 from weighted_mtp.training.stages import Stage
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer

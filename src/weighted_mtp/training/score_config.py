@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from weighted_mtp.training.config import ConfigError
+from weighted_mtp.training.settings import ConfigError
 
 
 @dataclass(frozen=True)

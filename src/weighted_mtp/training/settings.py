@@ -1,0 +1,225 @@
+"""The concerns of a run: one frozen dataclass each, flat names as in `transformers.TrainingArguments`.
+
+Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --help` answers at once.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+class ConfigError(ValueError):
+    """A user's mistake in a configuration: one line that says what came, what is needed and how to fix it."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ConfigError unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_positive(config: Any, *names: str) -> None:
+    """Raises ConfigError unless these settings are finite and above 0."""
+    for name in names:
+        value = getattr(config, name)
+        require(math.isfinite(value) and value > 0, f"{name} is {value}: give a finite number above 0")
+
+
+def require_at_least_zero(config: Any, *names: str) -> None:
+    """Raises ConfigError unless these settings are finite and not negative."""
+    for name in names:
+        value = getattr(config, name)
+        require(math.isfinite(value) and value >= 0, f"{name} is {value}: give a finite number, 0 or more")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which decoder is trained, and with how many prediction heads."""
+
+    model_name_or_path: str
+    """A Hugging Face directory, one saved by wmtp, a .gguf file, or package:NAME/FILE.gguf."""
+    tokenizer_name_or_path: str | None = None
+    """Where the tokenizer is, if not beside the model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the parameters; auto takes the checkpoint's."""
+    n_future: int = 1
+    """Tokens predicted per position: 1 is plain next-token, 4 trains three extra heads."""
+    value_link: Literal["sigmoid", "identity"] = "sigmoid"
+    """How the value head's raw output becomes V: a probability, or as it is (the published head)."""
+    head_warmup_steps: int = 0
+    """Optimizer steps over which the loss weight of the extra heads rises linearly to 1."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass to save memory."""
+
+    def __post_init__(self) -> None:
+        require(self.n_future >= 1, f"n_future is {self.n_future}: give 1 (next token) or more")
+        require_at_least_zero(self, "head_warmup_steps")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which verified completions are read, and in which order."""
+
+    train_file: str
+    """Rows to train on: .jsonl, .json or .parquet with prompt, completion and label."""
+    eval_file: str | None = None
+    """Rows for evaluation, in the same form."""
+    max_length: int = 1024
+    """Tokens per row, prompt included; longer rows are cut and counted."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """What a malformed row does: stop the run, or be left out and listed."""
+    keep: Literal["all", "right"] = "all"
+    """Train on all completions, or only on those labelled right (rejection sampling)."""
+    sampler: str = "shuffled"
+    """Order of the rows: shuffled, balanced, pairs, curriculum or length_balanced."""
+
+    def __post_init__(self) -> None:
+        require(self.max_length >= 2, f"max_length is {self.max_length}: give at least 2 tokens")
+
+
+@dataclass(frozen=True)
+class WeightingConfig:
+    """How signals become token weights."""
+
+    scheme: str = ""
+    """Name in SCHEMES, or package.module:Class; empty takes the stage's own (uniform, td or rho1)."""
+    scheme_options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the scheme: beta, min_weight, max_weight, whitening, ..."""
+    gamma: float = 1.0
+    """Discount per token of the reward, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.gamma <= 1, f"gamma is {self.gamma}: give a discount in [0, 1]")
+
+
+KINDS_OF_CRITIC = ("value_head", "generative", "implicit")
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """Where values and credit come from, and how the critic learns."""
+
+    critic: str | None = None
+    """Stage critic: value_head (default), generative or implicit. Stage verifiable: directory of a separate frozen
+    critic of any kind; none: the value head of the trained model."""
+    value_loss: Literal["mse", "bce", "pairwise", "lambda"] = "mse"
+    """Objective of the value head."""
+    value_coef: float = 0.5
+    """Weight of the value loss beside the language-model loss."""
+    value_lam: float = 0.95
+    """lambda of the returns that value_loss: lambda regresses on."""
+    freeze_trunk: bool = False
+    """Stage critic: train the value head alone."""
+    lm_coef: float = 1.0
+    """Stage critic: weight of the language-model term (it is 0 with a frozen trunk)."""
+    label_tags: list[str] | None = None
+    """Generative critic: texts [right, wrong] put before the prompt; none: a learned embedding of the label."""
+    prior: Literal["base_rate", "head"] = "base_rate"
+    """Generative critic: P(success | prompt) is the share of right rows, or learned from the last prompt token."""
+    reward_beta: float = 0.05
+    """Implicit critic: log-odds of success per nat of log-ratio to the reference."""
+
+    def __post_init__(self) -> None:
+        require_at_least_zero(self, "value_coef", "lm_coef")
+        require_positive(self, "reward_beta")
+        require(0 <= self.value_lam <= 1, f"value_lam is {self.value_lam}: give a number in [0, 1]")
+        tags = self.label_tags
+        require(
+            tags is None or (len(tags) == 2 and tags[0] != tags[1] and all(tags)),
+            f"label_tags is {tags}: give two different texts, [right, wrong]",
+        )
+
+    @property
+    def kind(self) -> str:
+        """Stage critic: which kind of critic is trained."""
+        return self.critic or "value_head"
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """What Rho-1 and implicit critics compare with."""
+
+    reference: str | None = None
+    """Directory of the frozen reference model; it must share the tokenizer. Implicit critic: none is the model that
+    training starts from."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation, in the names of `transformers.TrainingArguments`."""
+
+    output_dir: str
+    """Where the model, checkpoints, resolved configuration and metrics go."""
+    max_steps: int = -1
+    """Optimizer steps; above 0 it overrides num_train_epochs."""
+    num_train_epochs: float = 1.0
+    """Passes over the training rows."""
+    per_device_train_batch_size: int = 8
+    """Rows per micro-batch and process."""
+    per_device_eval_batch_size: int = 8
+    """Rows per evaluation batch and process."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches per optimizer step."""
+    learning_rate: float = 5e-5
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    warmup_steps: int = 0
+    """Optimizer steps of linear learning-rate warm-up."""
+    lr_scheduler_type: str = "cosine"
+    """A scheduler name of transformers."""
+    max_grad_norm: float = 1.0
+    """Gradient norm above which gradients are scaled down; 0 leaves them."""
+    optim: str = "adamw_torch_fused"
+    """An optimizer name of transformers."""
+    bf16: bool = False
+    """Autocast to bfloat16 over float32 parameters."""
+    loss_backend: Literal["torch", "liger"] = "torch"
+    """What computes the loss: torch, or Liger Kernel's Triton kernels on CUDA (pip install weighted-mtp[liger])."""
+    seed: int = 0
+    """Seed of initialisation, data order and random schemes."""
+    logging_steps: int = 10
+    """Optimizer steps between two log entries."""
+    eval_steps: int = 0
+    """Optimizer steps between evaluations; 0 evaluates at the end only."""
+    save_steps: int = 500
+    """Optimizer steps between checkpoints; 0 keeps only the final model."""
+    save_total_limit: int = 2
+    """Checkpoints kept; at least 2, because the newest may be incomplete after a kill."""
+    trainer_args: dict[str, Any] = field(default_factory=dict)
+    """Any further field of transformers.TrainingArguments (fsdp, deepspeed, dataloader_num_workers, ...)."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.output_dir), "output_dir is empty: give a directory")
+        require(
+            self.max_steps > 0 or self.num_train_epochs > 0,
+            f"max_steps is {self.max_steps} and num_train_epochs {self.num_train_epochs}: one must be above 0",
+        )
+        require_positive(
+            self,
+            "per_device_train_batch_size",
+            "per_device_eval_batch_size",
+            "gradient_accumulation_steps",
+            "learning_rate",
+            "logging_steps",
+        )
+        require_at_least_zero(
+            self, "weight_decay", "warmup_steps", "max_grad_norm", "eval_steps", "save_steps"
+        )
+        require(
+            self.save_total_limit >= 2,
+            f"save_total_limit is {self.save_total_limit}: give 2 or more, since a kill during a save leaves "
+            "the newest checkpoint incomplete",
+        )
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where metrics go."""
+
+    tracking_uri: str | None = None
+    """MLflow store; none: MLFLOW_TRACKING_URI, or mlflow.db in output_dir."""
+    experiment_name: str = "weighted-mtp"
+    """MLflow experiment."""
+    run_name: str | None = None
+    """MLflow run; none: the stage and the name of output_dir."""
