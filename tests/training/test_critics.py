@@ -25,6 +25,7 @@ SHORT = {"max_steps": 12, "learning_rate": 3e-3}
 KINDS = {
     "embedding": {"critic": "generative"},
     "prior_head": {"critic": "generative", "prior": "head"},
+    "tags": {"critic": "generative", "label_tags": ["+1", "-1"]},  # words that no chain holds
     "implicit": {"critic": "implicit"},
 }
 
@@ -61,7 +62,7 @@ def log_probability(model: MTPModel, batch: TokenBatch, label: int | None) -> to
 # Bayes' rule
 
 
-@pytest.mark.parametrize("name", ["embedding", "prior_head"])
+@pytest.mark.parametrize("name", ["embedding", "prior_head", "tags"])
 def test_prior_and_credits_sum_to_the_log_odds_of_success(prepare, critic_dirs, name):
     run = prepare("verifiable", critic=str(critic_dirs[name]))
     critic, batch = run.inputs.stage.critic, batch_of(run)
@@ -308,6 +309,12 @@ def test_a_value_head_cannot_be_scored_for_log_odds(critic_dir, rows, tmp_path):
 def test_what_cannot_be_trained_is_refused(prepare, settings, message):
     with pytest.raises(ConfigError, match=message):
         prepare("critic", **settings)
+
+
+def test_a_tagged_critic_is_a_plain_model_of_tagged_prompts(critic_dirs):
+    saved = MTPModel.from_pretrained(critic_dirs["tags"])
+    assert saved.critic.tags == {"right": [10], "wrong": [14]}
+    assert not any(name.startswith("label_condition") for name in saved.state_dict())
 
 
 def test_a_kind_of_critic_is_no_directory(prepare):

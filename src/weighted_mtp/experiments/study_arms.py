@@ -108,14 +108,16 @@ def with_needs(arms: Iterable[Arm]) -> list[Arm]:
 
 def study_notes(budget: Budget) -> list[str]:
     """What a reader of the results must know of how they came about."""
+    value_steps = VALUE_HEAD.times * budget.critic_steps
     return [
-        f"{budget.steps} steps a policy were chosen on a draw outside the study, as what suits right_only, the strongest "
-        "arm without a critic: it loses by more. Nothing was tuned on the draws shown.",
-        f"The generative and the implicit critic are trained {budget.critic_steps} steps, value heads, which learn more "
-        f"slowly, {VALUE_HEAD.times * budget.critic_steps}; label_conditioned is the generative critic and has its steps.",
-        "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than the "
-        "others; every other model starts from the shared initialisation.",
-        "Critics are trained on the completions whose tokens they weigh, and measured on fresh ones of unseen prompts.",
+        f"{budget.steps} steps a policy: chosen on a draw outside the study, as what suits right_only, the strongest"
+        " arm without a critic. Nothing was tuned on the draws shown.",
+        f"The generative and the implicit critic are trained {budget.critic_steps} steps, value heads, which learn"
+        f" more slowly, {value_steps}. label_conditioned is the generative critic and has its steps.",
+        "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than"
+        " the others; every other model starts from the shared initialisation.",
+        "Critics are trained on the completions whose tokens they weigh, and measured on fresh ones of unseen"
+        " prompts.",
         "The controls shuffled_across, shuffled and lognormal carry the weights of log_odds.",
         "value_pairwise ranks completions of one prompt, so it sees only prompts that have a right and a wrong one.",
     ]
