@@ -1,4 +1,4 @@
-"""Write docs/study.md and its pictures from a study's results, so that no number there is typed by hand.
+"""Write docs/study.md, its pictures and the READMEs' table from a study's results: no number there is typed by hand.
 
 usage: python examples/study_page.py study/results.json
 """
@@ -10,9 +10,16 @@ from typing import Any
 
 from weighted_mtp.reports.study_markdown import study_markdown
 from weighted_mtp.reports.study_pictures import write_pictures
+from weighted_mtp.reports.study_tables import accuracy_by_setting
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 KEPT = DOCS / "results" / "study.json"
+BEGIN, END = "<!-- study:begin -->", "<!-- study:end -->"
+READMES = {
+    "README.md": "solved, %, where this share of completions is right:",
+    "README.ko.md": "정답률, %. 맞은 응답의 비율:",
+}
 
 
 def text(results: dict[str, Any], names: list[str]) -> str:
@@ -20,13 +27,30 @@ def text(results: dict[str, Any], names: list[str]) -> str:
     return study_markdown(results, {name: f"images/study-{name}.svg" for name in names})
 
 
+def share_table(results: dict[str, Any], heading: str) -> str:
+    """Mean accuracy of every arm by share of right completions."""
+    made = accuracy_by_setting(results, "share_right")
+    rows = [(heading, *made.headings[1:]), *((f"`{row[0]}`", *row[1:]) for row in made.rows)]
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|---|" + "---:|" * len(made.headings[1:]), *body])
+
+
+def insert(readme: str, block: str) -> str:
+    """The README with the block between its markers."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
+
+
 def main() -> None:
-    """Keeps the results, draws the pictures, writes the page."""
+    """Keeps the results, draws the pictures, writes the page and the tables."""
     results = json.loads(Path(sys.argv[1]).read_text())
     arms = ",\n".join(json.dumps(entry) for entry in results["arms"])  # a line each: a diff can be read
     KEPT.write_text(f'{{"arms": [\n{arms}\n],\n"meta": {json.dumps(results["meta"])}}}\n')
     names = list(write_pictures(results, DOCS / "images"))
     (DOCS / "study.md").write_text(text(results, names))
+    for name, heading in READMES.items():
+        page = ROOT / name
+        page.write_text(insert(page.read_text(), share_table(results, heading)))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,18 @@ def results():
     return json.loads((ROOT / "docs" / "results" / "study.json").read_text())
 
 
-def test_the_page_is_made_from_the_results(results):
-    script = runpy.run_path(str(ROOT / "examples" / "study_page.py"))
+@pytest.fixture(scope="module")
+def script():
+    return runpy.run_path(str(ROOT / "examples" / "study_page.py"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_the_table_of_the_readme_is_made_from_the_results(script, results, name):
+    page = (ROOT / name).read_text()
+    assert script["insert"](page, script["share_table"](results, script["READMES"][name])) == page
+
+
+def test_the_page_is_made_from_the_results(script, results):
     names = re.findall(r"\(images/study-(\w+)\.svg\)", PAGE.read_text())
     assert script["text"](results, names) == PAGE.read_text()
 

@@ -13,10 +13,11 @@ from weighted_mtp.data import DataError, load_rows
 from weighted_mtp.training import scoring
 from weighted_mtp.training.inspection import view_tokens
 from weighted_mtp.training.score_config import ScoreConfig
-from weighted_mtp.training.scoring import SCORES, score
+from weighted_mtp.training.scoring import score
 from weighted_mtp.training.settings import ConfigError
 
 OPTIONS = {"beta": 0.3}
+SCORES = ("values", "td_errors", "weights")  # of a value head, which has no credit of its own
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ def study_notes(budget: Budget) -> list[str]:
         f" more slowly, {value_steps}. label_conditioned is the generative critic and has its steps.",
         "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than"
         " the others; every other model starts from the shared initialisation.",
+        "Critics go by the arm that reads them: log_odds is the generative critic, value_head that of the td arms.",
         "Critics are trained on the completions whose tokens they weigh, and measured on fresh ones of unseen"
         " prompts.",
         "The controls shuffled_across, shuffled and lognormal carry the weights of log_odds.",
