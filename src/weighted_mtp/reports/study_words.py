@@ -160,7 +160,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         (key, str(meta[key])) for key in ("date", "versions", "python", "machine", "preset") if key in meta
     ]
     if "minutes" in meta:
-        known.append(("training time", f"{meta['minutes']:.1f} minutes"))
+        known.append(("training time", f"{meta['minutes']:.1f} minutes, added up over all trainings"))
     return known
 
 
