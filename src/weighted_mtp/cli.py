@@ -30,6 +30,8 @@ COMMANDS = {
     "inspect": "completions of a run in the terminal, every token coloured by its weight",
     "generate": "completions of a prompt by a trained model",
 }
+MOST_JOBS = 8
+"""A worker takes almost a gigabyte, and a machine may have more cores than memory for them."""
 NOT_IN_CONFIG = ("config", "resume")
 
 
@@ -184,7 +186,9 @@ def _study(words: list[str]) -> int:
         "--out", type=str, default="study", help="Output directory; finished cells there are kept."
     )
     parser.add_argument("--draws", type=int | None, default=None, help="Draws; none: the preset's.")
-    parser.add_argument("--jobs", type=int | None, default=None, help="Trainings at a time; none: the cores.")
+    parser.add_argument(
+        "--jobs", type=int | None, default=None, help="Trainings at a time; none: a core each, at most 8."
+    )
     parsed = parser.parse_args(words)
     for name in ("draws", "jobs"):
         if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
@@ -193,13 +197,18 @@ def _study(words: list[str]) -> int:
     from weighted_mtp.experiments.study import run_study
     from weighted_mtp.training.run import Interrupted
 
-    jobs = parsed.jobs or os.cpu_count() or 1
+    jobs = parsed.jobs or min(_cores(), MOST_JOBS)
     try:
         run_study(parsed.preset, Path(parsed.out), jobs, parsed.draws)
     except (Interrupted, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped; the same command goes on with the unfinished cells", file=sys.stderr)
         return 130
     return 0
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _inspect(words: list[str]) -> int:
