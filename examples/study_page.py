@@ -22,9 +22,18 @@ READMES = {
 }
 
 
+BEFORE = """
+## What was seen before
+
+The steps were fixed before these draws ran, but not before any of them was seen: draw 0 had been run with 300 steps,
+where right_only and log_odds both did worse than with 150. The steps of the value heads were chosen on draws 100 and
+101, outside the study.
+"""
+
+
 def text(results: dict[str, Any], names: list[str]) -> str:
-    """The page, its pictures being in docs/images."""
-    return study_markdown(results, {name: f"images/study-{name}.svg" for name in names})
+    """The page, its pictures being in docs/images, and how its settings were found."""
+    return study_markdown(results, {name: f"images/study-{name}.svg" for name in names}) + BEFORE
 
 
 def share_table(results: dict[str, Any], heading: str) -> str:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from weighted_mtp.cli import main
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
+from weighted_mtp.experiments import critic_checks
 from weighted_mtp.experiments.critic_checks import measure_critic, quality_of, quality_of_scores
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.reports.critic_quality import print_critic_quality
@@ -61,6 +62,22 @@ def test_unknown_errors_are_said_to_be_unknown(critic_dir, chain_base, tmp_path)
     console = Console(record=True, width=100)
     print_critic_quality(console, quality.as_dict(), errors_known=known)
     assert "not known: give `token_error` or `span`" in console.export_text()
+
+
+def test_of_many_rows_some_are_judged(critic_dir, chain_base, tmp_path, monkeypatch):
+    score(ScoreConfig(critic_dir, str(chain_base / "eval.jsonl"), str(tmp_path / "scored")))
+    monkeypatch.setattr(critic_checks, "JUDGED_ROWS", 10)
+    quality, _ = quality_of_scores(tmp_path / "scored", critic_dir)
+    assert quality.localisation.n_completions == 8  # every third of 24
+
+
+def test_an_empty_shard_waits_for_the_others(critic_dir, chain_base, tmp_path, capsys):
+    one = tmp_path / "one.jsonl"
+    one.write_text((chain_base / "eval.jsonl").read_text().splitlines()[0] + "\n")
+    words = ["score", "--critic", critic_dir, "--data", str(one), "--out", str(tmp_path / "s")]
+    assert main([*words, "--shard", "1/2"]) == 0  # no row falls to it
+    assert main([*words, "--shard", "2/2"]) == 0
+    assert "P(success) said" in capsys.readouterr().out
 
 
 def test_the_command_line_judges_a_critic_when_all_shards_are_there(critic_dir, chain_base, tmp_path, capsys):

@@ -39,10 +39,9 @@ def scored_parts(folder: Path) -> list[Path]:
 
 
 def unfinished_shards(folder: Path) -> list[str]:
-    """Shards of the division that the folder's parts belong to, as i/n, that have no marker yet."""
-    counts = {
-        int(match[1]) for path in folder.glob("part-*") if (match := re.search(r"-of-(\d+)-", path.name))
-    }
+    """Shards of the division that the folder's parts and markers belong to, as i/n, that have no marker yet."""
+    names = [path.name for pattern in ("part-*", "shard-*") for path in folder.glob(pattern)]
+    counts = {int(match[1]) for name in names if (match := re.search(r"-of-(\d+)[-.]", name))}
     return [
         f"{number}/{count}"
         for count in counts

