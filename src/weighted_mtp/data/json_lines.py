@@ -1,0 +1,83 @@
+"""JSON lines that are written row by row and can be gone on with: what a long job has done is never lost."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .schema import DataError
+
+
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The objects of a `.jsonl` file, one a line; blank lines are passed over.
+
+    Raises:
+        DataError: `file:line: reason`; no such file; a line that is no JSON object; no line at all.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; a .jsonl file is needed, one JSON object a line")
+    rows = list(_objects(path))
+    if not rows:
+        raise DataError(f"{path}: no row in it; one JSON object a line is needed")
+    return rows
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}:{number}: is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: is {type(row).__name__}, an object {{...}} is needed")
+            yield row
+
+
+class JsonLinesWriter:
+    """Appends rows to a file, each flushed as it comes. Rows of an earlier call that are whole are kept.
+
+    A last line cut off by a kill is dropped. `done` holds the rows that were there.
+
+    Args:
+        path: the file; missing folders are made.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._drop_cut_line()
+        self.done: list[dict[str, Any]] = list(_objects(self.path)) if self.path.exists() else []
+
+    def __enter__(self) -> "JsonLinesWriter":
+        self._file = self.path.open("ab")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Adds one row."""
+        self._file.write(_line(row))
+        self._file.flush()
+
+    def _drop_cut_line(self) -> None:
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair, as cut emoji leave it, has no UTF-8
+        return json.dumps(row).encode() + b"\n"

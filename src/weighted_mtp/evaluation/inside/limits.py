@@ -1,0 +1,12 @@
+"""Starts every program in the sandbox: takes limits that it can never raise again, then runs it."""
+
+import resource
+import sys
+
+limits, program = sys.argv.pop(1), sys.argv.pop(1)
+for limit in limits.split(","):
+    name, _, value = limit.partition("=")
+    resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (int(value), int(value)))
+with open("/proc/self/oom_score_adj", "w") as adjustment:
+    adjustment.write("1000")  # where memory runs out, the kernel takes this process first
+exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})

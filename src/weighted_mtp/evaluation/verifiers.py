@@ -1,0 +1,36 @@
+"""Verifiers: a program's verdict on a completion. What they find is test-verified, never proven."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+Verdict = Literal["pass", "fail", "timeout", "error"]
+"""`pass`: the check accepts the completion, the only verdict whose label is true. `fail`: it does not, or the
+completion does not even run. `timeout`: it took too long. `error`: the check itself could not be made (a row without
+a test, a test that does not compile), which says nothing about the completion."""
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+class VerifierError(ValueError):
+    """A verifier that cannot work at all: something is not installed, or an option makes no sense."""
+
+
+class Verifier(ABC):
+    """Gives every row a verdict, in order.
+
+    A row is a dict with `completion` and the columns in `requires`. A verdict depends on its row alone.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("completion",)
+
+    @abstractmethod
+    def check(self, row: Mapping[str, Any]) -> Verdict:
+        """The verdict on one row; bad rows are an `error`, never an exception."""
+
+    def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+        """Verdicts in the order of the rows; lazy, and a verifier may work on several rows at once."""
+        return map(self.check, rows)
+
+    def missing(self, row: Mapping[str, Any]) -> str | None:
+        """The first required column that a row lacks."""
+        return next((name for name in self.requires if row.get(name) is None), None)

@@ -1,0 +1,95 @@
+"""Completions -> the same rows with a verdict and a label, in order, by any verifier."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
+from weighted_mtp.data.schema import DataError
+from weighted_mtp.evaluation.verifiers import VERDICTS, Verifier
+
+ADDED = ("label", "verdict")
+
+
+def label_file(source: Path, out: Path, verifier: Verifier, console: Console | None = None) -> Counter[str]:
+    """Writes every row of `source` to `out` with `label` (the verdict is `pass`) and `verdict`; a second call goes on.
+
+    A label is test-verified: it says what the verifier found, which is as good as the row's tests. A label or verdict
+    that a row came with is replaced.
+
+    Args:
+        source: rows as JSON lines, with the verifier's columns.
+        out: JSON lines; rows that stand there already are kept and not judged again.
+        verifier: gives the verdicts.
+        console: where the progress bar goes; None: none.
+
+    Returns:
+        How many rows of `out` have each verdict.
+
+    Raises:
+        DataError: a source that cannot be read, lacks a column in every row, or is not what the rows of `out` were
+            made from.
+    """
+    if out.exists() and out.samefile(source):
+        raise DataError(f"{out} is the input too: name another output")
+    rows = read_json_lines(source)
+    _check_columns(rows, verifier, source)
+    writer = JsonLinesWriter(out)
+    _check_same(rows, writer.done, source, out)
+    counts = Counter(row["verdict"] for row in writer.done)
+    waiting = rows[len(writer.done) :]
+    with writer, _bar(console) as progress:
+        task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
+        for row, verdict in zip(waiting, verifier.check_all(waiting), strict=True):
+            writer.write(_given(row) | {"label": verdict == "pass", "verdict": verdict})
+            counts[verdict] += 1
+            progress.advance(task)
+    return counts
+
+
+def summary(counts: Mapping[str, int], out: Path) -> str:
+    """What was found, in two lines at most."""
+    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts.get(verdict))
+    lines = [f"{out}: {sum(counts.values())} rows, test-verified: {found}"]
+    if counts.get("error"):
+        lines.append(
+            "verdict error: the check could not be made, so the label says nothing; leave such rows out"
+        )
+    return "\n".join(lines)
+
+
+def _given(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ADDED}
+
+
+def _check_columns(rows: list[dict[str, Any]], verifier: Verifier, source: Path) -> None:
+    for name in verifier.requires:
+        if all(row.get(name) is None for row in rows):
+            wanted = ", ".join(verifier.requires)
+            raise DataError(f"{source}: no row has `{name}`; this verifier needs {wanted}")
+
+
+def _check_same(rows: list[dict[str, Any]], done: list[dict[str, Any]], source: Path, out: Path) -> None:
+    for number, made in enumerate(done):
+        same = number < len(rows) and _given(made) == _given(rows[number])
+        if not same or made.get("verdict") not in VERDICTS:
+            raise DataError(
+                f"{out}:{number + 1}: is not row {number + 1} of {source} with a verdict: give another output, or"
+                " move this one away"
+            )
+
+
+def _bar(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console is None,
+        transient=True,
+    )

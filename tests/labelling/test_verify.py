@@ -1,0 +1,229 @@
+"""`wmtp data verify`: rows keep their order, a second call goes on, a mistake is one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weighted_mtp.cli import main
+from weighted_mtp.data import DataError, load_rows
+from weighted_mtp.data.json_lines import read_json_lines
+from weighted_mtp.evaluation.python_tests import PythonTests
+from weighted_mtp.evaluation.verifiers import Verdict, Verifier
+from weighted_mtp.labelling.verify import label_file
+
+
+class Even(Verifier):
+    """A verifier that says which rows it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def check(self, row: Mapping[str, Any]) -> Verdict:
+        self.seen.append(row["number"])
+        return "pass" if row["number"] % 2 == 0 else "fail"
+
+
+class Stopped(Even):
+    """One that is interrupted after three rows."""
+
+    def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+        for count, row in enumerate(rows):
+            if count == 3:
+                raise KeyboardInterrupt
+            yield self.check(row)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    rows = [{"prompt": "p", "completion": "c", "number": n, "extra": {"kept": [n]}} for n in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_every_row_comes_back_in_order_with_label_and_verdict(source: Path, tmp_path: Path):
+    counts = label_file(source, tmp_path / "out.jsonl", Even())
+    assert counts == {"pass": 4, "fail": 4}
+    rows, labelled = read_json_lines(source), read_json_lines(tmp_path / "out.jsonl")
+    for row, found in zip(rows, labelled, strict=True):
+        right = row["number"] % 2 == 0
+        assert found == row | {"label": right, "verdict": "pass" if right else "fail"}
+    assert len(load_rows(tmp_path / "out.jsonl")[0]) == 8  # as training reads them
+
+
+def test_an_interrupted_call_is_gone_on_with(source: Path, tmp_path: Path):
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    label_file(source, whole, Even())
+    with pytest.raises(KeyboardInterrupt):
+        label_file(source, out, Stopped())
+    assert len(read_json_lines(out)) == 3
+    again = Even()
+    assert label_file(source, out, again) == {"pass": 4, "fail": 4}
+    assert again.seen == [3, 4, 5, 6, 7]
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_finished_file_is_not_judged_again(source: Path, tmp_path: Path):
+    label_file(source, tmp_path / "out.jsonl", Even())
+    again = Even()
+    assert label_file(source, tmp_path / "out.jsonl", again) == {"pass": 4, "fail": 4}
+    assert again.seen == []
+
+
+def test_labels_that_came_with_the_rows_are_replaced(source: Path, tmp_path: Path):
+    rows = [row | {"label": True, "verdict": "mine"} for row in read_json_lines(source)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    label_file(source, tmp_path / "out.jsonl", Even())
+    assert [row["label"] for row in read_json_lines(tmp_path / "out.jsonl")] == [True, False] * 4
+
+
+def test_an_output_of_other_rows_is_left_alone(source: Path, tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    label_file(source, out, Even())
+    before = out.read_bytes()
+    source.write_text(source.read_text().replace('"number": 2', '"number": 9'))
+    with pytest.raises(DataError, match=r"out.jsonl:3: is not row 3 of .*give another output"):
+        label_file(source, out, Even())
+    assert out.read_bytes() == before
+
+
+def test_an_output_longer_than_the_input_is_left_alone(source: Path, tmp_path: Path):
+    label_file(source, tmp_path / "out.jsonl", Even())
+    source.write_text("".join(source.read_text().splitlines(keepends=True)[:4]))
+    with pytest.raises(DataError, match=r"out.jsonl:5: is not row 5"):
+        label_file(source, tmp_path / "out.jsonl", Even())
+
+
+def test_the_input_is_never_the_output(source: Path):
+    with pytest.raises(DataError, match="is the input too"):
+        label_file(source, source, Even())
+
+
+# the command
+
+
+HUMAN_EVAL_ROWS = [
+    {
+        "task_id": "add",
+        "prompt": "def add(a, b):\n",
+        "completion": completion,
+        "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
+        "entry_point": "add",
+    }
+    for completion in ("    return a + b\n", "    return a - b\n", "    while True: pass\n")
+]
+
+
+@pytest.fixture
+def human_eval_file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    rows = [*HUMAN_EVAL_ROWS, {k: v for k, v in HUMAN_EVAL_ROWS[0].items() if k != "test"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_the_command_labels_python_by_its_tests(
+    human_eval_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out.jsonl"
+    words = ["data", "verify", "--verifier", "python-tests", "--input", str(human_eval_file)]
+    words += ["--output", str(out), "--timeout", "2"]
+    assert main(words) == 0
+    rows = read_json_lines(out)
+    assert [row["verdict"] for row in rows] == ["pass", "fail", "timeout", "error"]
+    assert [row["label"] for row in rows] == [True, False, False, False]
+    printed = capsys.readouterr().out
+    assert "4 rows, test-verified: 1 pass, 1 fail, 1 timeout, 1 error" in printed
+    assert "the label says nothing; leave such rows out" in printed
+    assert main(words) == 0  # nothing left to do
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_a_killed_command_is_gone_on_with(tmp_path: Path):
+    """The real thing: SIGKILL in the middle, then the same command, equals one that was left alone."""
+    source, out, whole = tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    rows = [row | {"number": n} for n in range(40) for row in HUMAN_EVAL_ROWS[:2]]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, "-m", "weighted_mtp.cli", "data", "verify", "--verifier", "python-tests"]
+    command += ["--input", str(source), "--output"]
+    process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and (not out.exists() or out.stat().st_size < 2000):
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < len(out.read_text().splitlines()) < len(rows)
+    subprocess.run([*command, str(out)], check=True, capture_output=True)
+    label_file(source, whole, PythonTests())
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--verifier": "python-test"}, "did you mean python-tests?"),
+        ({"--input": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+        ({"--timeout": "0"}, "number of seconds above 0"),
+        ({"--tiemout": "1"}, "did you mean timeout?"),
+    ],
+)
+@pytest.mark.usefixtures("sandbox_works")
+def test_a_mistake_is_one_line(
+    change: dict[str, str],
+    message: str,
+    human_eval_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    flags = {
+        "--verifier": "python-tests",
+        "--input": str(human_eval_file),
+        "--output": str(tmp_path / "o.jsonl"),
+    }
+    words = [word for pair in (flags | change).items() for word in pair]
+    assert main(["data", "verify", *words]) == 2
+    captured = capsys.readouterr().err.strip()
+    assert message in captured
+    assert len(captured.splitlines()) == 1
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_a_file_without_the_verifiers_columns_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "p", "completion": "c"}\n')
+    words = [
+        "data",
+        "verify",
+        "--verifier",
+        "exact",
+        "--input",
+        str(path),
+        "--output",
+        str(tmp_path / "o.jsonl"),
+    ]
+    assert main(words) == 2
+    assert "no row has `answer`; this verifier needs completion, answer" in capsys.readouterr().err
+
+
+def test_without_bubblewrap_nothing_runs(
+    human_eval_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = [
+        "--verifier",
+        "python-tests",
+        "--input",
+        str(human_eval_file),
+        "--output",
+        str(tmp_path / "o.jsonl"),
+    ]
+    assert main(["data", "verify", *words]) == 2
+    assert "apt-get install bubblewrap" in capsys.readouterr().err
+    assert not (tmp_path / "o.jsonl").exists()
