@@ -12,6 +12,7 @@ from benchmarks.harness import read_results
 from benchmarks.loss import MEMORY_BOUNDS, TIME_BOUNDS
 from benchmarks.scan import TORCHRL_TARGET
 from benchmarks.steps import tokens_per_second
+from benchmarks.verify import WANTED_PER_SECOND
 
 DOCS = Path(__file__).parents[1] / "docs"
 Results = list[dict[str, Any]]
@@ -219,6 +220,23 @@ def arithmetic(operations: dict[str, Any]) -> str:
     )
 
 
+def verify_section(results: Results) -> str:
+    text = """\
+## Verifying Python
+
+`wmtp data verify --verifier python-tests` on a short completion with three assertions: completions checked in a
+second of wall time, each in two fresh sandboxes, one for the candidate and one for the tests.
+"""
+    for one in results:
+        rows = [
+            [str(rate["workers"]), spread(rate["per_second"], 1), at_least(rate["per_second"]["median"], bound)]
+            for rate in one["rates"]
+            for bound in [WANTED_PER_SECOND if rate["workers"] == 2 else None]
+        ]
+        text += f"\n{machine(one)}\n\n{table(('at a time', 'checks a second', 'wanted'), rows)}"
+    return text
+
+
 def gpu_section(results: Results) -> str:
     if not results:
         return (
@@ -252,6 +270,7 @@ def page() -> str:
         (steps_section, "steps"),
         (scan_section, "scan"),
         (growth_section, "loss"),
+        (verify_section, "verify"),
         (gpu_section, "gpu"),
     ]
     return "\n".join([INTRODUCTION, *(section(read_results(name)) for section, name in sections)])

@@ -41,7 +41,7 @@ def test_the_pictures_of_the_page_are_those_that_are_drawn(tmp_path):
 
 
 def test_every_result_says_where_it_comes_from():
-    for name in ("loss", "scan", "steps"):
+    for name in ("loss", "scan", "steps", "verify"):
         assert read_results(name), name
         for results in read_results(name):
             environment = results["environment"]
@@ -101,6 +101,11 @@ def test_an_error_in_a_training_stops_the_benchmark():
 @pytest.mark.parametrize("name", ["scan", "gpu"])
 def test_a_short_benchmark_runs(name):
     assert run(f"benchmarks.{name}", "--quick")
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_the_benchmark_of_verifying_runs():
+    assert "checks/s" in run("benchmarks.verify", "--quick")
 
 
 @pytest.mark.slow
