@@ -1,9 +1,15 @@
 """`wmtp data`: rows with labels that a program has verified."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
+from jsonargparse import set_parsing_settings
+
 from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, check_flags, unknown
+from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
+from weighted_mtp.labelling.mutants_config import MutantsConfig
+from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 
 DATA_COMMANDS = {
     "verify": "label completions with a verifier",
@@ -21,9 +27,10 @@ def data(words: list[str]) -> int:
         print(f"\n{PROGRAM} data COMMAND --help explains one. Labels are test-verified, no more.")
         return 0
     command, *rest = words
-    commands = {"verify": _verify}
+    commands = {"verify": _verify, "mutants": _mutants, "reasoning-gym": _reasoning_gym}
     if command not in commands:
         raise UsageError(unknown("data command", command, DATA_COMMANDS))
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
         return commands[command](rest)
     except KeyboardInterrupt:
@@ -31,10 +38,12 @@ def data(words: list[str]) -> int:
         return 130
 
 
-def _verify(words: list[str]) -> int:
-    from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
+def _parser(command: str) -> Parser:
+    return Parser(prog=f"{PROGRAM} data {command}", description=DATA_COMMANDS[command])
 
-    parser = Parser(prog=f"{PROGRAM} data verify", description=DATA_COMMANDS["verify"])
+
+def _verify(words: list[str]) -> int:
+    parser = _parser("verify")
     parser.add_argument("--verifier", type=str, required=True, help=f"One of {', '.join(VERIFIERS)}.")
     parser.add_argument(
         "--input", type=str, required=True, help="Rows as JSON lines: prompt, completion, ..."
@@ -52,4 +61,36 @@ def _verify(words: list[str]) -> int:
     verifier = make_verifier(parsed.verifier, timeout=parsed.timeout)
     out = Path(parsed.output)
     print(summary(label_file(Path(parsed.input), out, verifier, Console(stderr=True)), out))
+    return 0
+
+
+def _mutants(words: list[str]) -> int:
+    parser = _parser("mutants")
+    parser.add_class_arguments(MutantsConfig)
+    check_flags(words, [f.name for f in fields(MutantsConfig)])
+    config = MutantsConfig(**dict(parser.parse_args(words).as_dict()))
+    from rich.console import Console
+
+    from weighted_mtp.labelling.mutants import build_mutants
+
+    report = build_mutants(config, Console(stderr=True))
+    Console().print(report.table())
+    print(f"{config.out}: {report.summary()}")
+    return 0
+
+
+def _reasoning_gym(words: list[str]) -> int:
+    parser = _parser("reasoning-gym")
+    parser.add_class_arguments(ReasoningGymConfig)
+    parser.add_argument("--list", action="store_true", help="Print all tasks, and which scorers hold.")
+    check_flags(words, ["list", *(f.name for f in fields(ReasoningGymConfig))])
+    settings = dict(parser.parse_args(words).as_dict())
+    from rich.console import Console
+
+    from weighted_mtp.labelling.reasoning_gym_rows import make_rows, print_tasks
+
+    if settings.pop("list"):
+        print_tasks(Console())
+        return 0
+    print(make_rows(ReasoningGymConfig(**settings), Console(stderr=True)).summary())
     return 0
