@@ -48,8 +48,8 @@ class PythonTests(Verifier):
         if not 0 < timeout < math.inf:
             raise VerifierError(f"timeout is {timeout}: give a finite number of seconds above 0")
         self.timeout = timeout
-        self.workers = workers or len(os.sched_getaffinity(0))
         self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1))
+        self.workers = workers or len(os.sched_getaffinity(0))
         self._source = source_of(_PROGRAM)
 
     def check(self, row: Mapping[str, Any]) -> Verdict:
@@ -107,10 +107,10 @@ class PythonTests(Verifier):
 
 def _read_verdict(pipe: int, deadline: float) -> Verdict:
     """The one word that the tests' process writes when it is through; ending without it is no success."""
-    word = b""
+    word, waiting = b"", select.poll()
+    waiting.register(pipe, select.POLLIN)
     while not word.endswith(b"\n") and len(word) < 16:
-        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
+        if not waiting.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
             return "timeout"
         part = os.read(pipe, 16)
         if not part:
