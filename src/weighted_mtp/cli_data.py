@@ -87,10 +87,12 @@ def _reasoning_gym(words: list[str]) -> int:
     settings = dict(parser.parse_args(words).as_dict())
     from rich.console import Console
 
+    from weighted_mtp.evaluation.reasoning_gym import ReasoningGym
     from weighted_mtp.labelling.reasoning_gym_rows import make_rows, print_tasks
 
     if settings.pop("list"):
-        print_tasks(Console())
+        print_tasks(ReasoningGym(), Console())
         return 0
-    print(make_rows(ReasoningGymConfig(**settings), Console(stderr=True)).summary())
+    config = ReasoningGymConfig(**settings)
+    print(make_rows(config, ReasoningGym(config.timeout), Console(stderr=True)).summary())
     return 0

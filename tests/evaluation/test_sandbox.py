@@ -63,7 +63,7 @@ def test_the_self_test_finds_a_limit_that_is_not_kept(name: str, monkeypatch: py
         return ",".join(larger if word.startswith(f"{name}=") else word for word in whole(limits).split(","))
 
     monkeypatch.setattr(Limits, "as_argument", weaken)
-    with pytest.raises(SandboxError, match="one can (take more memory|start more processes) than its limit"):
+    with pytest.raises(SandboxError, match=r"one can (take more memory|start more processes) than its limit"):
         Sandbox(Limits(cpu_seconds=78))
 
 
@@ -71,7 +71,7 @@ def test_without_bubblewrap_it_refuses_and_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SandboxError, match="bubblewrap is not installed.*apt-get install bubblewrap"):
+    with pytest.raises(SandboxError, match=r"bubblewrap is not installed.*apt-get install bubblewrap"):
         Sandbox()
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 
 from weighted_mtp.evaluation.inside import source_of
 from weighted_mtp.evaluation.sandbox import Limits, Sandbox, kill
-from weighted_mtp.evaluation.verifiers import VERDICTS, Verdict, Verifier, VerifierError
+from weighted_mtp.evaluation.verifiers import VERDICTS, Verdict, Verifier, VerifierError, available_cores
 
 _PROGRAM = "python_tests"
 
@@ -49,7 +49,7 @@ class PythonTests(Verifier):
             raise VerifierError(f"timeout is {timeout}: give a finite number of seconds above 0")
         self.timeout = timeout
         self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1))
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or available_cores()
         self._source = source_of(_PROGRAM)
 
     def check(self, row: Mapping[str, Any]) -> Verdict:

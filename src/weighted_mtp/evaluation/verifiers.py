@@ -1,5 +1,6 @@
 """Verifiers: a program's verdict on a completion. What they find is test-verified, never proven."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, get_args
@@ -34,3 +35,8 @@ class Verifier(ABC):
     def missing(self, row: Mapping[str, Any]) -> str | None:
         """The first required column that a row lacks."""
         return next((name for name in self.requires if row.get(name) is None), None)
+
+
+def available_cores() -> int:
+    """Those that this process may use, where the system says; all of them elsewhere."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
