@@ -11,13 +11,19 @@ import yaml
 
 from weighted_mtp.cli import main
 from weighted_mtp.data import SAMPLERS
+from weighted_mtp.evaluation.reasoning_gym_tasks import UNSOUND
+from weighted_mtp.experiments.evaluation_config import EvaluationConfig
+from weighted_mtp.labelling.mutants_config import MutantsConfig
+from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
-SETTINGS = {f.name for part in (*RunConfig.PARTS.values(), ScoreConfig) for f in fields(part)}
+CONFIGS = (*RunConfig.PARTS.values(), ScoreConfig, EvaluationConfig, MutantsConfig, ReasoningGymConfig)
+SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
+OTHER_FLAGS = {"resume", "config", "help", "list", "page", "serve", "input", "output"}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -107,7 +113,7 @@ def test_flags_of_other_commands_exist(page, capsys):
     for command, *words in wmtp_commands(page):
         if command != "train":
             with pytest.raises(SystemExit) as stop:
-                main([command, "--help"])
+                main([command, *(words[:1] if command == "data" else []), "--help"])
             assert stop.value.code == 0
             usage = capsys.readouterr().out
             assert [word for word in words if word.startswith("--") and word not in usage] == []
@@ -134,7 +140,7 @@ def test_stores_of_mlflow_are_those_of_the_configs(page):
 def test_flags_in_the_prose_are_settings(page):
     named = {flag for code in INLINE.findall(prose(page)) for flag in re.findall(r"^--(\w+)| --(\w+)", code)}
     flags = {first or second for first, second in named}
-    assert flags <= SETTINGS | {"resume", "config", "help"}
+    assert flags <= SETTINGS | OTHER_FLAGS
 
 
 @each_page
@@ -225,3 +231,13 @@ def metrics_of_the_table() -> set[str]:
         first, *others = re.findall(r"`([^`]+)`", row[0])
         named |= {first, *(first.rsplit("_", 1)[0] + suffix for suffix in others)}
     return named
+
+
+def test_the_tasks_that_are_refused_are_those_of_the_table():
+    page = text_of(ROOT / "docs/verifiers.md")
+    table = page[page.index("| task | why |") :].split("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    told = {name: why for names, why in rows for name in re.findall(r"`(\w+)`", names)}
+    assert {name: re.sub(r"[\\`]", "", why) for name, why in told.items()} == {
+        name: why.replace("`", "") for name, why in UNSOUND.items()
+    }

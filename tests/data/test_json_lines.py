@@ -68,3 +68,8 @@ def test_a_broken_line_among_finished_rows_is_an_error_and_nothing_is_lost(tmp_p
     with pytest.raises(DataError, match=r"rows.jsonl:1"):
         JsonLinesWriter(path)
     assert path.read_text() == 'broken\n{"a": 1}\n'
+
+
+def test_nothing_is_made_before_there_is_something_to_write(tmp_path: Path):
+    JsonLinesWriter(tmp_path / "new" / "rows.jsonl")
+    assert not (tmp_path / "new").exists()

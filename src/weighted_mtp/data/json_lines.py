@@ -50,11 +50,11 @@ class JsonLinesWriter:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._drop_cut_line()
         self.done: list[dict[str, Any]] = list(_objects(self.path)) if self.path.exists() else []
 
     def __enter__(self) -> "JsonLinesWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab")
         return self
 

@@ -1,0 +1,113 @@
+"""How a token is drawn, and when a completion ends: what `decode` gives to transformers' `generate`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, StoppingCriteria
+
+HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""Where the body of a function ends. Source: Chen et al. 2021, arXiv 2107.03374, section 3.2."""
+
+
+class SeededDraws(LogitsProcessor):
+    """Draws a row's next token from its own random numbers, so that a sample depends on no other in its batch.
+
+        p = softmax(logits / temperature), renormalised over the fewest tokens that together hold top_p
+        token = min {i : p_1 + ... + p_i > u},   u uniform in [0, 1), one number for each row and step
+
+    The token's score is 0 and all others are -inf: decoding stays greedy, and `generate` draws nothing itself.
+
+    Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", arXiv 1904.09751, for top_p; the
+    inverse of the distribution function for the draw.
+
+    Args:
+        seeds: what seeds each row's numbers: one or more integers from 0.
+        steps: tokens at most.
+        temperature: above 0.
+        top_p: in (0, 1]; 1 keeps every token.
+    """
+
+    def __init__(
+        self, seeds: Sequence[Sequence[int]], steps: int, *, temperature: float, top_p: float = 1.0
+    ) -> None:
+        uniform = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
+        self.uniform = torch.from_numpy(uniform)  # [rows, steps]
+        self.temperature, self.top_p, self.step = temperature, top_p, 0
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [rows, vocab] of which all but one a row are -inf."""
+        if scores.device.type != "mps":  # which has no float64, that small probabilities need to add up
+            scores = scores.double()
+        probabilities = torch.softmax(scores / self.temperature, dim=-1)
+        u = self.uniform[:, self.step, None].to(scores)
+        self.step += 1
+        token = self._draw(probabilities, u)
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+
+    def _draw(self, probabilities: Tensor, u: Tensor) -> Tensor:
+        if self.top_p == 1.0:
+            return _invert(probabilities, u)
+        ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered
+        return tokens.gather(1, _invert(ordered.where(before < self.top_p, 0.0), u))
+
+
+def _invert(weights: Tensor, u: Tensor) -> Tensor:
+    """First index whose cumulative weight exceeds u times the whole; [rows, 1]. It never has weight 0."""
+    cumulative = weights.cumsum(-1)
+    whole = cumulative[:, -1:]
+    below = torch.minimum(u * whole, whole.nextafter(torch.zeros_like(whole)))  # u * whole may round up to it
+    return torch.searchsorted(cumulative, below, right=True)
+
+
+class StopStrings(StoppingCriteria):
+    """Ends a row as soon as the text that it generated holds one of the strings; the prompt is not looked at.
+
+    Only the last tokens are turned into text at each step, and the whole only where those hold a string: a token
+    adds a byte at least, so a string just completed lies within as many tokens as it has bytes. Where special tokens
+    stand between its parts it is missed, which costs time alone: completions are cut afterwards anyway.
+
+    Args:
+        tokenizer: gives the text of tokens.
+        strings: at least one, none of them empty.
+    """
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
+        self.tokenizer, self.strings = tokenizer, tuple(strings)
+        self.window = 2 + max(
+            len(string.encode()) for string in strings
+        )  # a decoder may strip the first token
+        self.prompt_tokens: int | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """True where a row has ended, [rows]."""
+        if self.prompt_tokens is None:
+            self.prompt_tokens = input_ids.shape[1] - 1  # the first call comes after the first new token
+        new = input_ids[:, self.prompt_tokens :]
+        tails = plain_texts(self.tokenizer, new[:, -self.window :])
+        ended = [
+            self._found(tail) and self._found(plain_texts(self.tokenizer, new[row : row + 1])[0])
+            for row, tail in enumerate(tails)
+        ]
+        return torch.tensor(ended, device=input_ids.device)
+
+    def _found(self, text: str) -> bool:
+        return any(string in text for string in self.strings)
+
+
+def cut_at_stop(text: str, strings: Sequence[str]) -> str:
+    """The text before the first of the strings; all of it where it holds none.
+
+    Examples:
+        >>> cut_at_stop("    return a + b\\n\\ndef g():\\n    pass\\n", ["\\nclass", "\\ndef"])
+        '    return a + b\\n'
+    """
+    return text[: min((at for string in strings if (at := text.find(string)) >= 0), default=len(text))]
+
+
+def plain_texts(tokenizer: Any, ids: Any) -> list[str]:
+    """The texts of rows of tokens: no special tokens, and no spaces "cleaned up", which would change code."""
+    return tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
