@@ -111,6 +111,21 @@ def test_helpers_of_the_prompt_exist_on_both_sides(verifier: PythonTests):
     assert verifier.check(row("return twice(1)", test, prompt)) == "pass"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "test"),
+    [
+        ("from math import *\n\ndef f():\n", "assert candidate() == floor(1.5)"),
+        ("import math\n\ndef f():\n", "assert candidate() == (lambda: [math.floor(1.5)][0])()"),
+        ("LIMIT = 1\n\ndef f():\n", "assert candidate() == eval('LIMIT')"),
+        ("class Box:\n    size = 1\n\ndef f():\n", "assert candidate() == globals()['Box'].size"),
+    ],
+    ids=["star", "nested", "eval", "globals"],
+)
+def test_the_tests_find_whatever_the_prompt_defines(verifier: PythonTests, prompt: str, test: str):
+    """It is run on their side only where they may need it."""
+    assert verifier.check(row("return 1", test, prompt)) == "pass"
+
+
 def test_the_name_of_the_entry_point_is_the_candidate_in_the_test(verifier: PythonTests):
     """HumanEval/33 compares with the very function that is under test."""
     test = "assert tuple(candidate([3, 1])) == tuple(f([3, 1])) == (1, 3)"

@@ -6,6 +6,7 @@ unassigned user, because the limit on processes, which stops fork bombs, does no
 """
 
 import functools
+import marshal
 import os
 import secrets
 import shlex
@@ -96,7 +97,7 @@ class Sandbox:
             **popen: as in subprocess.Popen.
         """
         python = [os.path.realpath(sys.executable), "-S", "-s", "-P", "-B", "-c"]
-        given = [source_of("limits"), self.limits.as_argument(), program, *arguments]
+        given = [source_of("limits"), self.limits.as_argument(), _compiled(program), *arguments]
         command = [*self._command(), *python, *given]
         return subprocess.Popen[bytes](command, start_new_session=True, **popen)
 
@@ -119,6 +120,12 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@functools.cache
+def _compiled(program: str) -> str:
+    """Compiled here, once: that takes a tenth of the time that a check does."""
+    return marshal.dumps(compile(program, "<program>", "exec", dont_inherit=True)).hex()
 
 
 def _bubblewrap(shown: Mapping[str, str], folder: int, user: int) -> list[str]:
@@ -159,11 +166,12 @@ def _stage(shown: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     closed = [folder for folder in shown if _is_closed(folder)]
     if not closed:
         return [], dict(shown)
-    staged = {folder: f"{_STAGE}/{number}" for number, folder in enumerate(closed)}
-    steps = [f"mount -t tmpfs -o mode=755 stage {_STAGE}"]
-    steps += [
-        f"mkdir {place} && mount --bind {shlex.quote(folder)} {place}" for folder, place in staged.items()
-    ]
+    if len(closed) == 1:
+        staged, steps = {closed[0]: _STAGE}, []
+    else:
+        staged = {folder: f"{_STAGE}/{number}" for number, folder in enumerate(closed)}
+        steps = [f"mount -t tmpfs -o mode=755 stage {_STAGE}", f"mkdir {' '.join(staged.values())}"]
+    steps += [f"mount --bind {shlex.quote(folder)} {place}" for folder, place in staged.items()]
     script = " && ".join([*steps, 'exec "$@"'])
     staging = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
     return staging, {staged.get(folder, folder): inside for folder, inside in shown.items()}

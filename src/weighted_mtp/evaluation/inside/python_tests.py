@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import builtins
 import marshal
-import os
+import posix
 import sys
-import types
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing would take longer to import than all the rest
+if TYPE_CHECKING:  # these, and os instead of posix, would take longer to import than all the rest
     from collections.abc import Callable
+    from types import CodeType
     from typing import Any, NoReturn
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
@@ -52,7 +52,7 @@ def send(channel: int, value: Any) -> None:
     payload = marshal.dumps(value)
     message = memoryview(len(payload).to_bytes(8, "big") + payload)
     while message:
-        message = message[os.write(channel, message) :]
+        message = message[posix.write(channel, message) :]
 
 
 def receive(channel: int) -> Any:
@@ -69,7 +69,7 @@ def receive(channel: int) -> Any:
 def _read(channel: int, length: int) -> bytes:
     parts = bytearray()
     while len(parts) < length:
-        part = os.read(channel, min(length - len(parts), 1 << 16))
+        part = posix.read(channel, min(length - len(parts), 1 << 16))
         if not part:
             raise EOFError
         parts += part
@@ -78,15 +78,15 @@ def _read(channel: int, length: int) -> bytes:
 
 def new_module(name: str) -> dict[str, Any]:
     """The names of a module that can be looked up, as dataclasses do."""
-    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name] = type(sys)(name)
     return sys.modules[name].__dict__
 
 
 def silence() -> None:
     """What the program prints goes nowhere, and what it reads is empty."""
-    null = os.open(os.devnull, os.O_RDWR)
+    null = posix.open("/dev/null", posix.O_RDWR)
     for standard in (0, 1, 2):
-        os.dup2(null, standard)
+        posix.dup2(null, standard)
 
 
 # the candidate's process
@@ -166,16 +166,17 @@ def _named_error(name: str) -> Exception:
 
 def judge(job: dict[str, str], requests: int, replies: int) -> str:
     """The verdict on a completion: pass, fail or error."""
-    names = new_module("tests")
+    names, helpers = new_module("tests"), _helpers(job["prompt"])
     try:
-        exec(_helpers(job["prompt"]), names)
         tests = compile(job["test"], "<tests>", "exec", dont_inherit=True)
     except BaseException:
         return "error"
     try:
         candidate = Candidate(requests, replies, job["prompt"] + job["completion"], job["entry_point"])
     except BaseException:
-        return "fail"
+        return "fail" if _runs(helpers, names) else "error"
+    if _may_need(tests, helpers, job["entry_point"]) and not _runs(helpers, names):
+        return "error"
     names[job["entry_point"]] = candidate
     try:
         exec(tests, names)
@@ -192,7 +193,28 @@ def judge(job: dict[str, str], requests: int, replies: int) -> str:
     return "fail" if candidate.failed else "pass"
 
 
-def _helpers(prompt: str) -> types.CodeType:
+def _runs(code: CodeType, names: dict[str, Any]) -> bool:
+    try:
+        exec(code, names)
+    except BaseException:
+        return False
+    return True
+
+
+def _may_need(tests: CodeType, helpers: CodeType, entry_point: str) -> bool:
+    """Whether the tests name anything of the prompt but the entry point: its imports can take longer than a check."""
+    if ("*",) in helpers.co_consts:  # from ... import *
+        return True
+    offered = {*helpers.co_names, "eval", "exec", "globals"} - {entry_point}
+    return not offered.isdisjoint(_names(tests))
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(constant) for constant in code.co_consts if type(constant) is type(code)]
+    return set(code.co_names).union(*inner)
+
+
+def _helpers(prompt: str) -> CodeType:
     """The most lines of the prompt that are a program: its imports and helpers, without the unfinished function."""
     lines = prompt.splitlines(keepends=True)
     for count in range(len(lines), 0, -1):
@@ -206,9 +228,9 @@ def _helpers(prompt: str) -> types.CodeType:
 def run_tests(requests: int, replies: int) -> None:
     """Reads a job from standard input and writes its verdict to standard output."""
     job = marshal.loads(sys.stdin.buffer.read())
-    answer = os.dup(1)
+    answer = posix.dup(1)
     silence()
-    os.write(answer, judge(job, requests, replies).encode() + b"\n")
+    posix.write(answer, judge(job, requests, replies).encode() + b"\n")
 
 
 def main() -> None:
@@ -218,7 +240,7 @@ def main() -> None:
         serve_candidate(requests, replies)
     else:
         run_tests(requests, replies)
-    os._exit(0)
+    posix._exit(0)
 
 
 if __name__ == "__main__":
