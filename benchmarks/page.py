@@ -229,7 +229,11 @@ second of wall time, each in two fresh sandboxes, one for the candidate and one 
 """
     for one in results:
         rows = [
-            [str(rate["workers"]), spread(rate["per_second"], 1), at_least(rate["per_second"]["median"], bound)]
+            [
+                str(rate["workers"]),
+                spread(rate["per_second"], 1),
+                at_least(rate["per_second"]["median"], bound),
+            ]
             for rate in one["rates"]
             for bound in [WANTED_PER_SECOND if rate["workers"] == 2 else None]
         ]

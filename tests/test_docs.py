@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
 CONFIGS = (*RunConfig.PARTS.values(), ScoreConfig, EvaluationConfig, MutantsConfig, ReasoningGymConfig)
 SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
-OTHER_FLAGS = {"resume", "config", "help", "list", "page", "serve", "input", "output"}
+OTHER_FLAGS = {"resume", "config", "help", "list", "input", "output"}
+OTHER_FLAGS |= {"page", "serve", "judged_rows", "rows"}  # of wmtp inspect
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

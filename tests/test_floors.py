@@ -19,7 +19,11 @@ FLOORS = {
     "evaluation": 2,
     "reports": 2,
     "experiments": 3,
-    "cli": 5,
+    "labelling": 3,
+    "cli": 6,
+    "cli_data": 5,
+    "cli_evaluate": 5,
+    "cli_inspect": 5,
     "cli_grammar": 4,
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from jsonargparse import set_parsing_settings
 
+from weighted_mtp.cli_data import data
+from weighted_mtp.cli_evaluate import evaluate
 from weighted_mtp.cli_grammar import (
     PROGRAM,
     STAGE_HELP,
@@ -18,6 +20,8 @@ from weighted_mtp.cli_grammar import (
     train_parser,
     unknown,
 )
+from weighted_mtp.cli_inspect import inspect
+from weighted_mtp.evaluation.verifiers import available_cores
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.score_config import ScoreConfig
@@ -26,8 +30,10 @@ COMMANDS = {
     "demo": "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
     "train": "one stage: baseline, critic, verifiable or rho1",
     "score": "values, TD errors and weights of a data set by a critic, once and ahead",
+    "data": "labels that a program has verified: verify, mutants, reasoning-gym",
+    "evaluate": "exact match and pass@k of a model on problems with a verifier",
     "study": "which credit finds the wrong tokens, and what it is worth: many arms, draws and settings",
-    "inspect": "completions of a run in the terminal, every token coloured by its weight",
+    "inspect": "completions of a run, every token coloured by its weight; with --page runs side by side",
     "generate": "completions of a prompt by a trained model",
 }
 MOST_JOBS = 8
@@ -73,10 +79,12 @@ def _dispatch(words: list[str]) -> int:
     command, *rest = words
     commands = {
         "demo": _demo,
+        "data": data,
         "train": _train,
         "score": _score,
+        "evaluate": evaluate,
         "study": _study,
-        "inspect": _inspect,
+        "inspect": inspect,
         "generate": _generate,
     }
     run = commands.get(command)
@@ -197,33 +205,12 @@ def _study(words: list[str]) -> int:
     from weighted_mtp.experiments.study import run_study
     from weighted_mtp.training.run import Interrupted
 
-    jobs = parsed.jobs or min(_cores(), MOST_JOBS)
+    jobs = parsed.jobs or min(available_cores(), MOST_JOBS)
     try:
         run_study(parsed.preset, Path(parsed.out), jobs, parsed.draws)
     except (Interrupted, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped; the same command goes on with the unfinished cells", file=sys.stderr)
         return 130
-    return 0
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system says."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _inspect(words: list[str]) -> int:
-    parser = Parser(prog=f"{PROGRAM} inspect", description=COMMANDS["inspect"])
-    parser.add_argument("run", type=str, help="output_dir of a finished wmtp train.")
-    parser.add_argument("--rows", type=list[int] | None, default=None, help="Row numbers, as [0,5,7].")
-    parser.add_argument("--count", type=int, default=4, help="How many rows, where none are named.")
-    parser.add_argument("--label", choices=["any", "right", "wrong"], default="any", help="Which rows.")
-    parsed = parser.parse_args(words)
-    quiet_libraries()
-    from rich.console import Console
-
-    from weighted_mtp.experiments.inspect import inspect_run
-
-    inspect_run(Path(parsed.run), parsed.rows, parsed.count, parsed.label, Console())
     return 0
 
 

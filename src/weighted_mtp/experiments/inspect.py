@@ -1,5 +1,7 @@
 """`wmtp inspect` and `wmtp generate`: look at what a run made of its tokens, and at what its model writes."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -9,9 +11,46 @@ from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.reports.terminal import print_tokens
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.inspection import view_tokens
-from weighted_mtp.training.loading import load_inputs
+from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.run import make_trainer
 from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.trainer import WeightedMTPTrainer
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that ended, with everything in memory that is needed to look at its tokens."""
+
+    config: RunConfig
+    """As it was trained."""
+    inputs: Inputs
+    """Its rows, and the model that it left."""
+    trainer: WeightedMTPTrainer
+    """With stage, scheme and the scheme's statistics; it trains no more."""
+
+
+def check_finished(run_dir: Path) -> RunConfig:
+    """The configuration of a finished run.
+
+    Raises:
+        ConfigError: there is no run, or it has not ended.
+    """
+    saved = RunConfig.load(run_dir)
+    if not (run_dir / "config.json").exists():
+        raise ConfigError(
+            f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
+        )
+    return saved
+
+
+def open_run(run_dir: Path) -> FinishedRun:
+    """Reads a finished run; raises as `check_finished` does."""
+    saved = check_finished(run_dir)
+    config = saved.of_finished(run_dir)
+    inputs = load_inputs(config)
+    trainer = make_trainer(config, inputs, quiet=True)
+    trainer.load_weighting(run_dir)
+    return FinishedRun(saved, inputs, trainer)
 
 
 def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, console: Console) -> None:
@@ -24,28 +63,38 @@ def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, c
         label: right, wrong or any.
         console: where they go.
     """
-    saved = RunConfig.load(run_dir)
-    if not (run_dir / "config.json").exists():
-        raise ConfigError(
-            f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
-        )
-    config = saved.of_finished(run_dir)
-    inputs = load_inputs(config)
-    trainer = make_trainer(config, inputs, quiet=True)
-    trainer.load_weighting(run_dir)
-    dataset = inputs.train_dataset
-    chosen = _choose(dataset["reward"], count, label) if rows is None else _find(dataset["row_id"], rows)
-    views = view_tokens(trainer, dataset.select(chosen), inputs.tokenizer, run_dir.name)
+    run = open_run(run_dir)
+    dataset = run.inputs.train_dataset
+    chosen = _choose(dataset["reward"], count, label) if rows is None else find_rows(dataset["row_id"], rows)
+    views = view_tokens(run.trainer, dataset.select(chosen), run.inputs.tokenizer, run_dir.name)
     print_tokens(console, views)  # pyright: ignore[reportArgumentType]
 
 
-def _choose(rewards: list[float], count: int, label: str) -> list[int]:
+def _choose(rewards: Sequence[float], count: int, label: str) -> list[int]:
     wanted = {"right": (True,), "wrong": (False,), "any": (True, False)}[label]
     return [i for i, reward in enumerate(rewards) if (reward > 0.5) in wanted][:count]
 
 
-def _find(row_ids: list[int], wanted: list[int]) -> list[int]:
-    """Positions of rows by the number that errors name them by; dropped rows have none."""
+def choose_evenly(rewards: Sequence[float], count: int, label: str) -> list[int]:
+    """The first rows of the wanted label; of any, as many right ones as wrong ones, as far as there are.
+
+    >>> choose_evenly([1, 1, 1, 0, 0, 0], 4, "any"), choose_evenly([1, 1, 1, 0], 4, "any")
+    ([0, 1, 3, 4], [0, 1, 2, 3])
+    """
+    if label != "any":
+        return _choose(rewards, count, label)
+    right, wrong = _choose(rewards, count, "right"), _choose(rewards, count, "wrong")
+    n_wrong = max(count // 2, count - len(right))
+    chosen = wrong[:n_wrong]
+    return sorted(chosen + right[: count - len(chosen)])
+
+
+def find_rows(row_ids: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Positions of rows by the number that errors name them by; dropped rows have none.
+
+    Raises:
+        ConfigError: a number that no row has.
+    """
     position = {row_id: i for i, row_id in enumerate(row_ids)}
     missing = [row for row in wanted if row not in position]
     if missing:

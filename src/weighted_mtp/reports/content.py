@@ -48,7 +48,7 @@ class Histogram(TypedDict):
 
 
 class TokenView(TypedDict):
-    """One completion, token by token: `weights[i]`, `td_errors[i]`, ... belong to `tokens[i]`."""
+    """One completion, token by token: `weights[i]`, `td_errors[i]`, `losses[i]`, ... belong to `tokens[i]`."""
 
     prompt: str
     label: bool  # did the completion pass its check
@@ -58,11 +58,19 @@ class TokenView(TypedDict):
     values: Sequence[float] | None  # P(success | prefix)
     token_error: Sequence[bool] | None  # which tokens are truly wrong, where that is known
     arm: str
+    row: NotRequired[int]  # its number among the rows of its file
+    credit: NotRequired[
+        Sequence[float] | None
+    ]  # in the critic's own unit: log-odds, unless the data say otherwise
+    losses: NotRequired[
+        Sequence[Sequence[float]]
+    ]  # nats, one per head that predicts the token; NaN: none does
+    head_weights: NotRequired[Sequence[Sequence[float]]]  # likewise, where heads weigh the token differently
 
 
 def check_token_view(view: TokenView) -> None:
     """Raise ValueError unless every list of `view` has one entry per token."""
-    for name in ("weights", "td_errors", "values", "token_error"):
+    for name in ("weights", "td_errors", "values", "token_error", "credit", "losses", "head_weights"):
         entries = view.get(name)
         if entries is not None and len(entries) != len(view["tokens"]):
             raise ValueError(

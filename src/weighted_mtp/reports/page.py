@@ -1,11 +1,12 @@
 """The report page: one self-contained HTML file that asks nothing of any network."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from weighted_mtp.reports.accuracy import accuracy_table
 from weighted_mtp.reports.arms import Role, group_rows, role_of
-from weighted_mtp.reports.content import PageContent
+from weighted_mtp.reports.content import PageContent, TokenView
 from weighted_mtp.reports.figures import accuracy_figure
 from weighted_mtp.reports.headline import baseline_row, best_control, caveats, headline, leading_row
 from weighted_mtp.reports.layout import (
@@ -45,20 +46,23 @@ def write_page(path: str | Path, content: PageContent) -> Path:
 
 def render_page(content: PageContent) -> str:
     """The page as text; see `write_page`."""
+    sections = (_headline(content), *result_sections(content), _tokens(content))
+    return document(title=content.title, lead=content.lead, sections=sections, facts=content.facts)
+
+
+def result_sections(content: PageContent) -> tuple[str, ...]:
+    """What arms reached, with curves and weights, as HTML; empty where there is no data."""
     names = [row["arm"] for row in content.summary]
     names += [entry["arm"] for entry in (*content.accuracies, *content.curves, *content.histograms)]
     roles: dict[str, Role] = {
         arm: role_of(arm, content.baseline, content.controls) for arm in dict.fromkeys(names)
     }
-    sections = (
-        _headline(content),
+    return (
         _results(content, roles),
         notes_section(content.notes),
         _curves(content, roles),
         _histograms(content, roles),
-        _tokens(content),
     )
-    return document(title=content.title, lead=content.lead, sections=sections, facts=content.facts)
 
 
 def _headline(content: PageContent) -> str:
@@ -125,5 +129,16 @@ def _histograms(content: PageContent, roles: dict[str, Role]) -> str:
 def _tokens(content: PageContent) -> str:
     if not content.examples:
         return ""
-    lead = "<p>Hover or focus a token, or tap it, for its weight, TD error and value.</p>"
-    return section("tokens", "Token by token", lead + token_view(content.examples))
+    return tokens_section(content.examples)
+
+
+def tokens_section(views: Sequence[TokenView], noun: str = "arm", more: str = "") -> str:
+    """The token view under its heading.
+
+    Args:
+        views: the completions, at least one.
+        noun: what the views' `arm` is to the reader.
+        more: a sentence on what is shown; escaped.
+    """
+    lead = f"<p>Hover or focus a token, or tap it, for its numbers. {escape(more)}</p>"
+    return section("tokens", "Token by token", lead + token_view(views, noun))

@@ -97,11 +97,12 @@ def reliability_figure(results: Results, *, wide: bool) -> Figure:
         for axes, (name, bins) in zip(panels, pooled.items(), strict=True):
             error = critic_mean(results, name, "ece")
             title(axes, name, "" if error is None else f"ECE {error:.3f}")
-            _draw_reliability(axes, bins)
+            draw_reliability(axes, bins)
     return figure
 
 
-def _draw_reliability(axes: Axes, bins: Sequence[Bin]) -> None:
+def draw_reliability(axes: Axes, bins: Sequence[Bin]) -> None:
+    """Rate of success by the chance given; the area of a dot is its share of the prefixes."""
     axes.grid(axis="y")
     axes.plot([0, 1], [0, 1], color=COLORS["baseline"], lw=1, ls=(0, (3, 3)))
     means, rates = [entry.mean for entry in bins], [entry.rate for entry in bins]

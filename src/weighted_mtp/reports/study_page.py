@@ -71,9 +71,18 @@ def write_study_page(path: str | Path, results: Results) -> Path:
 
 def render_study_page(results: Results) -> str:
     """The page as text; see `write_study_page`."""
+    return document(
+        title="Which tokens should teach? The study",
+        lead=lead(results),
+        sections=(_headline(results), *study_sections(results)),
+        facts=facts(results),
+    )
+
+
+def study_sections(results: Results) -> tuple[str, ...]:
+    """Everything below the headline, as HTML; empty where something did not run."""
     pictures = study_pictures(results)
-    sections = (
-        _headline(results),
+    return (
         _aim(results),
         _main(results, pictures),
         _lines(results, pictures),
@@ -82,12 +91,6 @@ def render_study_page(results: Results) -> str:
         _heads(results, pictures),
         _setup(results),
         notes_section(notes(results)),
-    )
-    return document(
-        title="Which tokens should teach? The study",
-        lead=lead(results),
-        sections=sections,
-        facts=facts(results),
     )
 
 

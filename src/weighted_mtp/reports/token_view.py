@@ -1,44 +1,70 @@
-"""The token view: completions as HTML, every token shaded by its weight or its TD error."""
+"""The token view: completions as HTML, every token shaded by its weight, TD error, credit or loss."""
 
 import math
 from collections.abc import Sequence
 from html import escape
 
 from weighted_mtp.reports.content import TokenView
-from weighted_mtp.reports.numbers import signed
-from weighted_mtp.reports.scale import LEVELS, TD_TICKS, WEIGHT_TICKS, td_level, weight_level
+from weighted_mtp.reports.numbers import NOTHING, signed
+from weighted_mtp.reports.scale import (
+    CREDIT_TICKS,
+    LEVELS,
+    LOSS_TICKS,
+    TD_TICKS,
+    WEIGHT_TICKS,
+    credit_level,
+    loss_level,
+    td_level,
+    weight_level,
+)
 
 _LONG_PROMPT = 240  # characters; longer ones fold away
 _RETURN = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
+_SCALES = {  # shade: its name on the button, the words of its legend, its ticks, its lowest level
+    "weight": ("Weight", "Weight: teaches less, as usual (1), more", WEIGHT_TICKS, -LEVELS),
+    "td": ("TD error", "TD error: lowers, keeps (0), raises the chance of success", TD_TICKS, -LEVELS),
+    "credit": ("Credit", "Credit, in log-odds: speaks against, neither (0), for success", CREDIT_TICKS, -LEVELS),
+    "loss": ("Loss", "Loss of the next-token head, in nats: expected to surprising", LOSS_TICKS, 0),
+}  # fmt: skip
 
 
-def token_view(views: Sequence[TokenView]) -> str:
-    """Filters, legend and one card per completion."""
+def token_view(views: Sequence[TokenView], noun: str = "arm") -> str:
+    """Filters, legend, the way to the largest drops, and one card per completion.
+
+    Args:
+        views: the completions.
+        noun: what the views' `arm` is to the reader: an arm, a run.
+    """
     wide = any(len(view["tokens"]) > 60 or any("\n" in token for token in view["tokens"]) for view in views)
-    cards = "\n".join(_card(number, view) for number, view in enumerate(views, 1))
+    cards = "\n".join(map(_card, views))
+    shades = _shades(views)
     return (
-        f'<div class="tokenview" data-shade="weight">\n{_filters(views)}\n'
-        f"{_legend(any(view['token_error'] is not None for view in views))}\n"
+        f'<div class="tokenview" data-shade="weight">\n{_filters(views, shades, noun)}\n'
+        f"{_legend(shades, any(view['token_error'] is not None for view in views))}\n"
+        f"{_drops() if {'td', 'credit'} & {*shades} else ''}\n"
         f'<ol class="cards{" long" if wide else ""}">\n{cards}\n</ol>\n'
         '<p class="nothing" hidden>No completion fits these filters.</p>\n</div>'
     )
 
 
-def _filters(views: Sequence[TokenView]) -> str:
+def _shades(views: Sequence[TokenView]) -> list[str]:
+    """What at least one completion can be shaded by."""
+    fields = {"td": "td_errors", "credit": "credit", "loss": "losses"}
+    return ["weight", *(s for s, name in fields.items() if any(view.get(name) is not None for view in views))]
+
+
+def _filters(views: Sequence[TokenView], shades: Sequence[str], noun: str) -> str:
     """Hidden until the script runs: without it every completion is shown, shaded by weight."""
     arms = list(dict.fromkeys(view["arm"] for view in views))
-    shades = [("weight", "Weight")]
-    if any(view["td_errors"] is not None for view in views):
-        shades.append(("td", "TD error"))
     groups = [
-        _choice("shade", "Shade by", shades),
+        _choice("shade", "Shade by", [(shade, _SCALES[shade][0]) for shade in shades]),
         _choice("label", "Completions", [("all", "All"), ("right", "Right"), ("wrong", "Wrong")]),
     ]
     options = "".join(f'<option value="{escape(arm)}">{escape(arm)}</option>' for arm in arms)
     if len(arms) > 1:
         groups.append(
-            '<label class="select"><span>Arm</span><select name="arm">'
-            f'{options}<option value="">all arms</option></select></label>'
+            f'<label class="select"><span>{noun.capitalize()}</span><select name="arm">'
+            f'{options}<option value="">all {noun}s</option></select></label>'
         )
     shown = '<output class="shown" aria-live="polite"></output>'
     return f'<form class="filters" hidden>{"".join(groups)}{shown}</form>'
@@ -53,40 +79,63 @@ def _choice(name: str, legend: str, options: Sequence[tuple[str, str]]) -> str:
     return f"<fieldset><legend>{legend}</legend><div>{buttons}</div></fieldset>"
 
 
-def _legend(errors_known: bool) -> str:
-    def scale(name: str, heading: str, ticks: dict[int, str]) -> str:
-        steps = "".join(
-            f'<li class="s{level + LEVELS}"><span>{ticks.get(level, "")}</span></li>'
-            for level in range(-LEVELS, LEVELS + 1)
-        )
-        return f'<div class="scale {name}"><span>{heading}</span><ol>{steps}</ol></div>'
-
+def _legend(shades: Sequence[str], errors_known: bool) -> str:
     wrong = '<p><span class="t x">7</span> truly wrong token</p>' if errors_known else ""
+    return f'<div class="legend">{"".join(map(_scale, shades))}{wrong}</div>'
+
+
+def _scale(shade: str) -> str:
+    _, heading, ticks, lowest = _SCALES[shade]
+    letter, offset = ("l", 0) if shade == "loss" else ("s", LEVELS)
+    steps = "".join(
+        f'<li class="{letter}{level + offset}"><span>{ticks.get(level, "")}</span></li>'
+        for level in range(lowest, LEVELS + 1)
+    )
+    return f'<div class="scale {shade}"><span>{heading}</span><ol>{steps}</ol></div>'
+
+
+def _drops() -> str:
+    """Hidden until the script runs, which also says by what it measures a drop."""
     return (
-        '<div class="legend">'
-        f"{scale('weight', 'Weight: teaches less, as usual (1), more', WEIGHT_TICKS)}"
-        f"{scale('td', 'TD error: lowers, keeps (0), raises the chance of success', TD_TICKS)}"
-        f"{wrong}</div>"
+        '<div class="drops" role="group" aria-label="Largest drops" hidden>'
+        '<button type="button" class="previous" aria-keyshortcuts="p">Previous <kbd>p</kbd></button>'
+        '<button type="button" class="next" aria-keyshortcuts="n">Next largest drop <kbd>n</kbd></button>'
+        '<output class="where" aria-live="polite"></output></div>'
     )
 
 
-def _card(number: int, view: TokenView) -> str:
+def _card(view: TokenView) -> str:
     right = bool(view["label"])
     verdict = '<b class="right">✓ right</b>' if right else '<b class="wrong">✗ wrong</b>'
-    weights = [weight for weight in view["weights"] if math.isfinite(weight)]
-    facts = [f"mean weight {sum(weights) / len(weights):.2f}"] if weights else []
-    lowest = min((td for td in view["td_errors"] or () if math.isfinite(td)), default=None)
-    if lowest is not None:
-        facts.append(f"lowest TD {signed(lowest, 2)}")
     tokens = "".join(_token(view, index) for index in range(len(view["tokens"])))
+    row = f' data-row="{view["row"]}"' if "row" in view else ""
     return (
-        f'<li class="card" data-label="{"right" if right else "wrong"}" data-arm="{escape(view["arm"])}">'
+        f'<li class="card" data-label="{"right" if right else "wrong"}" data-arm="{escape(view["arm"])}"{row}>'
         f'<header>{verdict} <span class="arm">{escape(view["arm"])}</span>'
-        f' <span class="quiet">{" · ".join(facts)}</span></header>'
+        f' <span class="quiet">{" · ".join(_facts(view))}</span></header>'
         f"{_prompt(view['prompt'])}"
-        f'<div class="tokens" role="listbox" aria-orientation="horizontal"'
-        f' aria-label="Tokens of completion {number}; arrow keys move between them">{tokens}</div></li>'
+        f'<div class="tokens">{tokens}</div></li>'
     )
+
+
+def _facts(view: TokenView) -> list[str]:
+    """What the head of a card says of its completion."""
+    facts = [f"row {view['row']}"] if "row" in view else []
+    weights, losses = _finite(view["weights"]), _finite([heads[0] for heads in view.get("losses", ())])
+    means = [("weight", weights), ("loss", losses)]
+    mean = [f"{name} {sum(numbers) / len(numbers):.2f}" for name, numbers in means if numbers]
+    if mean:
+        facts.append(f"mean {', '.join(mean)}")
+    credit, td_errors = _finite(view.get("credit") or ()), _finite(view["td_errors"] or ())
+    if credit:
+        facts.append(f"lowest credit {signed(min(credit), 2)}")
+    elif td_errors:
+        facts.append(f"lowest TD {signed(min(td_errors), 2)}")
+    return facts
+
+
+def _finite(numbers: Sequence[float]) -> list[float]:
+    return [number for number in numbers if math.isfinite(number)]
 
 
 def _prompt(prompt: str) -> str:
@@ -100,24 +149,30 @@ def _prompt(prompt: str) -> str:
 
 
 def _token(view: TokenView, index: int) -> str:
-    weight = view["weights"][index]
+    """A token with its numbers as data: the script makes the tip and what a screen reader says of them."""
+    weight, credit = view["weights"][index], view.get("credit")
     td_errors, values, errors = view["td_errors"], view["values"], view["token_error"]
-    shades, details = [f"w{weight_level(weight) + LEVELS}"], [f"weight {weight:.2f}"]
-    data = f' data-weight="{weight:.2f}"'
+    shades, data = [f"w{weight_level(weight) + LEVELS}"], f' data-weight="{weight:.2f}"'
     if td_errors is not None:
         shades.append(f"d{td_level(td_errors[index]) + LEVELS}")
-        details.append(f"TD error {signed(td_errors[index], 3)}")
         data += f' data-td="{signed(td_errors[index], 3)}"'
     if values is not None:
-        details.append(f"value {values[index]:.3f}")
         data += f' data-value="{values[index]:.3f}"'
+    if credit is not None:
+        shades.append(f"c{credit_level(credit[index]) + LEVELS}")
+        data += f' data-credit="{signed(credit[index], 3)}"'
+    if "losses" in view:
+        losses = view["losses"][index]
+        shades.append(f"n{loss_level(losses[0])}")
+        data += f' data-loss="{_per_head(losses)}"'
+    if "head_weights" in view:
+        data += f' data-weights="{_per_head(view["head_weights"][index])}"'
     if errors is not None and errors[index]:
         shades.append("x")
-        details.append("truly wrong")
-    token = view["tokens"][index]
-    spoken = escape(f"{token.strip() or repr(token)}: {', '.join(details)}")
-    shown = escape(token).replace("\n", f'<i aria-hidden="true">{_RETURN}</i>\n')
-    return (
-        f'<span class="t {" ".join(shades)}" role="option" aria-selected="false"'
-        f' tabindex="{0 if index == 0 else -1}" aria-label="{spoken}"{data}>{shown}</span>'
-    )
+    shown = escape(view["tokens"][index]).replace("\n", f'<i aria-hidden="true">{_RETURN}</i>\n')
+    return f'<span class="t {" ".join(shades)}"{data}>{shown}</span>'
+
+
+def _per_head(numbers: Sequence[float]) -> str:
+    """Head 0 first, separated by spaces."""
+    return " ".join(NOTHING if math.isnan(number) else f"{number:.2f}" for number in numbers)

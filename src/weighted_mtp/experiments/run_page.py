@@ -1,0 +1,222 @@
+"""`wmtp inspect --page`: finished runs, a study or a demo on one page."""
+
+import gc
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from weighted_mtp.experiments.inspect import FinishedRun, check_finished, choose_evenly, find_rows, open_run
+from weighted_mtp.experiments.provenance import provenance
+from weighted_mtp.experiments.run_record import Record, read_record
+from weighted_mtp.experiments.run_values import judged_positions, value_quality
+from weighted_mtp.reports.run_content import InspectedRun, RunPage, ValueQuality
+from weighted_mtp.reports.run_page import write_run_page
+from weighted_mtp.training.config import RUN_FILE, RunConfig
+from weighted_mtp.training.inspection import Judged, judge_rows, view_tokens
+from weighted_mtp.training.settings import ConfigError
+
+RESULTS_FILE = "results.json"
+_TITLE = 80  # characters
+_SHOWN_APART = (
+    "stage", "scheme", "model_name_or_path", "n_future", "max_steps", "output_dir", "run_name", "tracking_uri"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which completions of a run's training file are shown token by token."""
+
+    rows: list[int] | None = None
+    """Row numbers; None takes `count` of them."""
+    count: int = 24
+    """How many, where none are named: right and wrong ones evenly, for label any."""
+    label: str = "any"
+    """right, wrong or any."""
+
+    def positions(self, dataset: Dataset) -> list[int]:
+        """Where they are in the data set."""
+        if self.rows is not None:
+            return find_rows(dataset["row_id"], self.rows)
+        return choose_evenly(dataset["reward"], self.count, self.label)
+
+
+def inspect_on_page(
+    dirs: Sequence[Path], path: Path, selection: Selection, judged_rows: int, console: Console
+) -> Path:
+    """Writes finished runs, and the results of a study or a demo, as one HTML file.
+
+    Args:
+        dirs: output directories of finished `wmtp train`, and of at most one `wmtp study` or `wmtp demo`.
+        path: the file to write.
+        selection: which completions are shown.
+        judged_rows: how many rows, evenly spaced, the reliability of values is taken from; of the evaluation file
+            where a run has one.
+        console: where progress goes.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ConfigError: a directory is none of these, or its run has not ended; nothing is computed then.
+    """
+    run_dirs, results = _by_kind(dirs)
+    names = run_names(run_dirs)
+    found: list[tuple[InspectedRun, list[dict[str, Any]]]] = []
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+        task = progress.add_task("runs", total=len(run_dirs))
+        for run_dir, name in zip(run_dirs, names, strict=True):
+            found.append(_look_at(run_dir, name, selection, judged_rows, progress))
+            progress.advance(task)
+            gc.collect()  # cycles hold a trainer, and with it its models
+    by_row = zip_longest(
+        *(views for _, views in found)
+    )  # of runs on the same rows, views of a row are neighbours
+    page = RunPage(
+        title=_title(dirs),
+        lead=_lead(len(run_dirs), results, selection),
+        runs=[run for run, _ in found],
+        examples=[view for views in by_row for view in views if view is not None],  # pyright: ignore[reportArgumentType]
+        results=results,
+        facts=provenance(),
+    )
+    return write_run_page(path, page)
+
+
+def _by_kind(dirs: Sequence[Path]) -> tuple[list[Path], dict[str, Any] | None]:
+    """Run directories, and the results of the one that holds a study or a demo."""
+    runs: list[Path] = []
+    results: list[dict[str, Any]] = []
+    for folder in dirs:
+        if (folder / RUN_FILE).is_file():
+            check_finished(folder)
+            runs.append(folder)
+        elif (folder / RESULTS_FILE).is_file():
+            results.append(_read_results(folder / RESULTS_FILE))
+        else:
+            raise ConfigError(
+                f"{folder} holds neither {RUN_FILE} nor {RESULTS_FILE}: give the output_dir of a finished `wmtp train`"
+                " (of a demo or study the folder of one arm), or the --out of a finished `wmtp study` or `wmtp demo`"
+            )
+    if len(results) > 1:
+        raise ConfigError(f"{len(results)} studies or demos were given: a page shows one of them, give one")
+    return runs, results[0] if results else None
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    try:
+        results = json.loads(path.read_text())
+        known = isinstance(results["arms"], list) and "summary" in results["meta"]
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise ConfigError(
+            f"{path} is not what `wmtp study` or `wmtp demo` writes: give the --out of one of them"
+        )
+    return results
+
+
+def run_names(dirs: Sequence[Path]) -> list[str]:
+    """The last part of each directory, with as many parts before it as tell all of them apart.
+
+    >>> run_names([Path("a/td"), Path("b/td")]), run_names([Path("a/td"), Path("a/rho1")])
+    (['a/td', 'b/td'], ['td', 'rho1'])
+
+    Raises:
+        ConfigError: a directory was given twice.
+    """
+    parts = [folder.resolve().parts for folder in dirs]
+    if len({*parts}) < len(parts):
+        raise ConfigError(f"a run was given twice: {', '.join(map(str, dirs))}")
+    length = 1
+    while len({p[-length:] for p in parts}) < len(parts):
+        length += 1
+    return ["/".join(p[-length:]) for p in parts]
+
+
+def _look_at(
+    run_dir: Path, name: str, selection: Selection, judged_rows: int, progress: Progress
+) -> tuple[InspectedRun, list[dict[str, Any]]]:
+    """Everything the page shows of a run: what it is, and its views of completions."""
+    run = open_run(run_dir)
+    chosen = run.inputs.train_dataset.select(selection.positions(run.inputs.train_dataset))
+    views: list[dict[str, Any]] = []
+    for rows in _batches(chosen, run, progress, f"{name}: tokens"):
+        views += view_tokens(run.trainer, rows, run.inputs.tokenizer, name)
+    record = read_record(run_dir, run.config)
+    flat = run.config.to_flat()
+    seen = InspectedRun(
+        name=name,
+        stage=run.config.stage,
+        scheme=run.config.scheme,
+        start=Path(run.config.model.model_name_or_path).name,
+        parameters=sum(p.numel() for p in run.inputs.model.parameters()),
+        heads=run.config.model.n_future,
+        steps=_steps(record, run.config),
+        settings={key: value for key, value in flat.items() if key not in _SHOWN_APART},
+        record=record,
+        quality=_judge(run, name, judged_rows, progress),
+    )
+    return seen, views
+
+
+def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQuality | None:
+    """How good the run's values are on its evaluation rows, else on those that it trained on."""
+    evaluated = run.inputs.eval_dataset is not None
+    dataset = run.inputs.eval_dataset if evaluated else run.inputs.train_dataset
+    path = run.config.data.eval_file if evaluated else run.config.data.train_file
+    assert dataset is not None
+    rows = dataset.select(judged_positions(len(dataset), most))
+    judged = Judged([], [])
+    for some in _batches(rows, run, progress, f"{name}: values"):
+        more = judge_rows(run.trainer, some)
+        if more is None:
+            return None
+        judged.values.extend(more.values)
+        judged.credit.extend(more.credit)
+    kind = "evaluation rows" if evaluated else "training rows"
+    return value_quality(judged, rows, f"{kind} of {Path(str(path)).name}")
+
+
+def _batches(dataset: Dataset, run: FinishedRun, progress: Progress, words: str) -> Iterator[Dataset]:
+    """The rows in evaluation batches, with a bar."""
+    size = run.trainer.args.eval_batch_size
+    task = progress.add_task(words, total=len(dataset))
+    try:
+        for start in range(0, len(dataset), size):
+            rows = dataset.select(range(start, min(start + size, len(dataset))))
+            yield rows
+            progress.advance(task, len(rows))
+    finally:  # a run without values is left after its first batch
+        progress.remove_task(task)
+
+
+def _steps(record: Record, config: RunConfig) -> int | None:
+    logged = [series.steps[-1] for series in record.values() if series.steps]
+    if logged:
+        return max(logged)
+    return config.train.max_steps if config.train.max_steps > 0 else None
+
+
+def _title(dirs: Sequence[Path]) -> str:
+    names = [folder.resolve().name for folder in dirs]
+    together = ", ".join(names)
+    return together if len(together) <= _TITLE else f"{names[0]} and {len(names) - 1} more"
+
+
+def _lead(runs: int, results: dict[str, Any] | None, selection: Selection) -> str:
+    kind = "" if results is None else "a study" if "preset" in results["meta"] else "a demo"
+    if not runs:
+        return f"The results of {kind} of {results['meta'].get('date', 'unknown date')}." if results else ""
+    which = "" if selection.label == "any" else f"{selection.label} "
+    rows = "the named rows" if selection.rows is not None else f"up to {selection.count} {which}rows"
+    more = f"; below them the results of {kind}" if kind else ""
+    return f"What {'a run' if runs == 1 else f'{runs} runs'} logged, and made of {rows} of the training file{more}."

@@ -1,0 +1,317 @@
+"""`wmtp inspect --page` on real runs of every stage: its numbers are those of the models, and it serves only itself."""
+
+import http.client
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from weighted_mtp.cli import main
+from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
+from weighted_mtp.evaluation.calibration import expected_calibration_error
+from weighted_mtp.experiments.run_record import read_record
+from weighted_mtp.losses import mtp_nll
+from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.reports.serve import page_server
+from weighted_mtp.training.batch import TokenBatch
+from weighted_mtp.training.checkpoints import mark_complete
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics import load_critic
+
+HEADS = 3
+RUNS: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # name: stage, settings; a value that is a run's name is its directory
+    "baseline": ("baseline", {"n_future": HEADS, "eval_file": "eval.jsonl"}),
+    "value_head": ("critic", {}),
+    "generative": ("critic", {"critic": "generative"}),
+    "implicit": ("critic", {"critic": "implicit"}),
+    "td": ("verifiable", {"model_name_or_path": "value_head", "eval_file": "eval.jsonl"}),
+    "log_odds": ("verifiable", {"critic": "@generative", "scheme": "log_odds", "n_future": 2}),
+    "rho1": ("rho1", {"reference": "baseline"}),
+}
+
+
+class Card(NamedTuple):
+    """A completion on the page: its row, and the data of its tokens."""
+
+    row: int
+    tokens: list[dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def runs(chain_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of every stage and kind of critic, three steps each, with one MLflow store."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, (stage, settings) in RUNS.items():
+        flags: dict[str, Any] = {
+            "model_name_or_path": chain_base / "base",
+            "train_file": chain_base / "train.jsonl",
+            "output_dir": root / name,
+            "tracking_uri": f"sqlite:///{root / 'mlflow.db'}",
+            "max_steps": 3,
+            "learning_rate": 3e-3,
+            "logging_steps": 1,
+            "save_steps": 0,
+        }
+        for key, value in settings.items():
+            places = {"model_name_or_path": root, "reference": root, "eval_file": chain_base}
+            flags[key] = places[key] / value if key in places else str(value).replace("@", f"{root}/")
+        words = [f"--{key}={value}" for key, value in flags.items()]
+        assert main(["train", stage, *words]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(runs: Path) -> str:
+    """All of them on one page."""
+    path = runs / "all.html"
+    assert main(["inspect", *(str(runs / name) for name in RUNS), "--page", str(path), "--count", "6"]) == 0
+    return path.read_text()
+
+
+@pytest.fixture
+def results_dir(tmp_path: Path) -> Callable[[str], Path]:
+    """A function from study or demo to a directory that holds its results.json."""
+
+    def copy(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(Path(__file__).parents[2] / "docs" / "results" / f"{name}.json", folder / "results.json")
+        return folder
+
+    return copy
+
+
+def cards(page: str, run: str) -> list[Card]:
+    found = re.findall(rf'data-arm="{run}" data-row="(\d+)">(.*?)</li>', page, re.DOTALL)
+    spans = [(int(row), re.findall(r'<span class="t ([^>]*)>', body)) for row, body in found]
+    return [
+        Card(row, [dict(re.findall(r'data-(\w+)="([^"]*)"', s)) for s in tokens]) for row, tokens in spans
+    ]
+
+
+def numbers(text: str) -> list[float]:
+    return [float(part.replace("\N{MINUS SIGN}", "-")) for part in text.split()]
+
+
+def batch_of(chain_base: Path, row: int, n_future: int) -> TokenBatch:
+    tokenizer = load_tokenizer(str(chain_base / "base"))
+    rows, _ = load_rows(chain_base / "train.jsonl")
+    dataset, _ = tokenize_rows(rows, tokenizer)
+    collated = CompletionCollator.from_tokenizer(tokenizer)([dataset[row]])
+    return TokenBatch.from_inputs(collated, n_future)
+
+
+def one_error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([str(word) for word in words]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_every_run_shows_as_many_right_as_wrong_completions(page: str):
+    for run in RUNS:
+        labels = re.findall(rf'data-label="(\w+)" data-arm="{run}"', page)
+        assert sorted(labels) == ["right"] * 3 + ["wrong"] * 3
+
+
+def test_the_loss_of_each_head_is_that_of_mtp_nll(page: str, runs: Path, chain_base: Path):
+    model = MTPModel.from_pretrained(runs / "baseline").eval()
+    for card in cards(page, "baseline")[:2]:
+        batch = batch_of(chain_base, card.row, HEADS)
+        with torch.no_grad():
+            hidden = model(batch.input_ids, batch.attention_mask)["hidden_states"]
+        nll = mtp_nll(hidden, targets=batch.targets, **model.output_head())[0]
+        for t, token in zip(batch.mask[0].nonzero()[:, 0].tolist(), card.tokens, strict=True):
+            expected = [nll[t - k, k].item() for k in range(HEADS)]
+            assert numbers(token["loss"]) == pytest.approx(expected, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("run", "critic"), [("generative", "generative"), ("implicit", "implicit"), ("log_odds", "generative")]
+)
+def test_credit_and_values_are_those_of_the_critic(
+    page: str, runs: Path, chain_base: Path, run: str, critic: str
+):
+    judge = load_critic(str(runs / critic))
+    for card in cards(page, run)[:2]:
+        batch = batch_of(chain_base, card.row, 1)
+        values, credit = judge.judge(batch)
+        assert credit is not None
+        shown = [numbers(f"{token['credit']} {token['value']}") for token in card.tokens]
+        expected = torch.stack([credit[0], values[0]], dim=1)[batch.mask[0]].tolist()
+        np.testing.assert_allclose(shown, expected, atol=6e-4)
+
+
+def test_only_runs_that_know_them_show_values_and_credit(page: str):
+    known = {
+        run: {name for card in cards(page, run) for token in card.tokens for name in token} for run in RUNS
+    }
+
+    assert {run for run in RUNS if "value" in known[run]} == {*RUNS} - {"baseline", "rho1"}
+    assert {run for run in RUNS if "credit" in known[run]} == {"generative", "implicit", "log_odds"}
+    assert all("loss" in known[run] for run in RUNS)
+
+
+def test_calibration_is_that_of_the_evaluation_rows_where_there_are_some(
+    page: str, runs: Path, chain_base: Path
+):
+    assert "24 evaluation rows of eval.jsonl" in page
+    assert "96 training rows of train.jsonl" in page
+    tokenizer, critic = load_tokenizer(str(runs / "td")), load_critic(str(runs / "td"))
+    dataset, _ = tokenize_rows(load_rows(chain_base / "eval.jsonl")[0], tokenizer)
+    batch = TokenBatch.from_inputs(CompletionCollator.from_tokenizer(tokenizer)([*dataset]), 1)
+    before_eos = batch.mask.clone()
+    before_eos[torch.arange(24), batch.mask.shape[1] - 1 - batch.mask.flip(1).int().argmax(1)] = False
+    assert batch.rewards is not None
+    outcomes = batch.rewards[:, None].expand(batch.mask.shape)[before_eos]
+    ece = expected_calibration_error(critic.judge(batch).values[before_eos].numpy(), outcomes.numpy())
+
+    (shown,) = re.findall(r">td <small>24 evaluation rows.*?</th><td[^>]*>([\d.]+)", page)
+    assert float(shown) == pytest.approx(ece, abs=6e-4)
+
+
+def test_curves_and_the_table_have_what_the_runs_logged(page: str):
+    assert "No record was found" not in page
+    assert {"explained variance", "cross-entropy, head 2", "spread of weights"} <= {
+        *re.findall(r"<text[^>]*>([^<]+)", page)
+    }
+    (steps,) = re.findall(r">optimizer steps</th>(.*?)</tr>", page)
+    assert re.findall(r">(\d+)<", steps) == ["3"] * len(RUNS)
+
+
+def test_a_run_without_a_record_is_shown_all_the_same(runs: Path, tmp_path: Path):
+    shutil.copytree(runs / "td", tmp_path / "td")
+    (tmp_path / "td" / "mlflow_run_id.txt").unlink()
+
+    assert main(["inspect", str(tmp_path / "td"), "--page", "--rows", "[3]"]) == 0
+    page = (tmp_path / "td" / "page.html").read_text()
+    assert [card.row for card in cards(page, "td")] == [3]
+    assert 'id="run-curves"' not in page
+
+
+def test_without_mlflow_the_record_is_that_of_the_newest_whole_checkpoint(runs: Path, tmp_path: Path):
+    for step, loss in ((2, 1.5), (3, 0.5)):
+        checkpoint = tmp_path / f"checkpoint-{step}"
+        checkpoint.mkdir()
+        log = [
+            {"step": 1, "loss": 2.5, "epoch": 0.1},
+            {"step": step, "loss": loss},
+            {"step": step, "eval_loss": 3.0},
+        ]
+        (checkpoint / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    mark_complete(tmp_path / "checkpoint-2")
+    record = read_record(tmp_path, RunConfig.load(runs / "td"))
+
+    assert record["train/loss"] == ([1, 2], [2.5, 1.5])
+    assert record["eval/loss"] == ([2], [3.0])
+
+
+def test_runs_and_a_study_come_onto_one_page(runs: Path, results_dir: Callable[[str], Path], tmp_path: Path):
+    path = tmp_path / "mixed.html"
+    words = ["inspect", runs / "td", results_dir("study"), "--page", path, "--label", "wrong", "--count", "2"]
+
+    assert main([str(word) for word in words]) == 0
+    page = path.read_text()
+    assert re.findall(r'data-label="(\w+)"', page) == ["wrong"] * 2
+    assert 'id="lines"' in page
+
+
+def test_a_demo_shows_its_curves(results_dir: Callable[[str], Path]):
+    folder = results_dir("demo")
+
+    assert main(["inspect", str(folder), "--page"]) == 0
+    assert "Learning curves" in (folder / "page.html").read_text()
+
+
+def test_what_cannot_be_inspected_is_told_before_anything_is_computed(capsys, runs: Path, tmp_path: Path):
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    shutil.copy(runs / "td" / "run.yaml", unfinished)
+    (tmp_path / "results.json").write_text('{"rows": 3}')
+
+    assert "holds no finished model" in one_error(capsys, "inspect", runs / "td", unfinished, "--page")
+    assert "finished `wmtp train`" in one_error(capsys, "inspect", runs, "--page")
+    assert "`wmtp study` or `wmtp demo`" in one_error(capsys, "inspect", tmp_path, "--page")
+    assert "given twice" in one_error(capsys, "inspect", runs / "td", runs / "td", "--page")
+    assert not (runs / "td" / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("a", "b"), "add --page"),
+        (("--page", "a", "b"), "runs come first"),
+        (("a", "--page", "b"), "ends with .html"),
+        (("a", "--port", "80"), "--serve"),
+        (("a", "--serve", "--port", "70000"), "65535"),
+        (("a", "--count", "0"), "at least 1"),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_error(capsys, words: tuple[str, ...], said: str):
+    assert said in one_error(capsys, "inspect", *words)
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """A served page."""
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype html>이 쪽")
+    with page_server(page) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def ask(port: int, method: str, path: str, host: str = "127.0.0.1") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path, headers={"Host": host})
+    answer = connection.getresponse()
+    status, body = answer.status, answer.read()
+    connection.close()
+    return status, body
+
+
+def test_the_server_gives_the_page_and_nothing_else(port: int):
+    assert ask(port, "GET", "/") == ask(port, "GET", "/page.html") == (200, "<!doctype html>이 쪽".encode())
+    for path in ("/run.yaml", "/../page.html", "/page.html/", "/?x"):
+        assert ask(port, "GET", path)[0] == 404
+    assert ask(port, "POST", "/")[0] == 501
+    assert ask(port, "GET", "/", host="evil.example")[0] == 421
+
+
+def test_a_port_that_is_taken_is_one_error(port: int, tmp_path: Path):
+    with pytest.raises(ValueError, match="leave --port out"):
+        page_server(tmp_path / "page.html", port)
+
+
+def test_serve_prints_its_address_and_ends_with_ctrl_c(results_dir: Callable[[str], Path]):
+    words = [sys.executable, "-m", "weighted_mtp.cli", "inspect", str(results_dir("demo")), "--serve"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+    status, body = ask(int(port), "GET", "/")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+
+    assert status == 200
+    assert b"Learning curves" in body
+    assert (process.returncode, err.strip().splitlines()) == (130, ["wmtp: stopped"])
+
+
+def test_results_of_another_kind_are_refused(capsys, tmp_path: Path):
+    (tmp_path / "results.json").write_text(json.dumps({"arms": [], "meta": {}}))
+
+    assert "is not what `wmtp study`" in one_error(capsys, "inspect", tmp_path, "--page")
