@@ -71,6 +71,7 @@ def test_an_interrupted_call_is_gone_on_with(source: Path, tmp_path: Path):
 
 
 def test_a_finished_file_is_not_judged_again(source: Path, tmp_path: Path):
+    source.write_text(source.read_text().replace('"number": 2', '"number": 2, "nan": NaN'))
     label_file(source, tmp_path / "out.jsonl", Even())
     again = Even()
     assert label_file(source, tmp_path / "out.jsonl", again) == {"pass": 4, "fail": 4}

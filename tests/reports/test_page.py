@@ -2,47 +2,14 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from tests.reports.outline import Outline
 from weighted_mtp.reports import PageContent, SummaryRow, TokenView, render_page, write_page
 
 HOSTILE = '</script><script>alert(1)</script><b title="x">&$title ${style}'
-VOID = {"meta", "link", "input", "br", "img"}
-
-
-class Outline(HTMLParser):
-    """Elements that were opened, and those that were not closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.opened: list[str] = []
-        self.open: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.opened.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.opened.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def outline(page: str) -> Outline:
-    parser = Outline()
-    parser.feed(page)
-    parser.close()
-    assert parser.open == []
-    return parser
 
 
 def row(arm: str, mean: float, diff: float | None, half: float | None, n: int = 3) -> SummaryRow:
@@ -78,7 +45,7 @@ def test_page_names_no_address(page: str) -> None:
 
 
 def test_page_is_well_formed(page: str) -> None:
-    assert "svg" in outline(page).opened
+    assert "svg" in Outline(page).opened
 
 
 def test_equal_input_gives_equal_pages(page: str, report: PageContent) -> None:
@@ -102,10 +69,10 @@ def test_figures_take_their_colours_from_the_page(page: str) -> None:
 
 
 def test_hostile_text_stays_text(page: str, report: PageContent, code_example: TokenView) -> None:
-    usual = outline(page).opened
+    usual = Outline(page).opened
     named = [{**entry, "arm": HOSTILE} if entry["arm"] == "rho1" else entry for entry in report.summary]
     example: TokenView = {**code_example, "prompt": HOSTILE, "tokens": [HOSTILE] * 14, "arm": HOSTILE}
-    hostile = outline(
+    hostile = Outline(
         render_page(
             replace(
                 report,
@@ -191,14 +158,14 @@ def test_a_section_without_data_is_left_out(report: PageContent, emptied: str) -
     content = replace(report, **few, summary=report.summary[:2])
     whole, without = render_page(content), render_page(replace(content, **{emptied: ()}))
 
-    outline(without)
+    Outline(without)
     assert len(without) < len(whole)
 
 
 def test_a_page_may_be_all_but_empty() -> None:
     page = render_page(PageContent(title="t", lead="l", summary=[]))
 
-    assert "No arm was run." in outline(page).text
+    assert "No arm was run." in Outline(page).text
 
 
 def test_one_uniform_arm_alone_makes_a_page() -> None:

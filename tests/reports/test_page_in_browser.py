@@ -1,7 +1,6 @@
 """The page in a real browser: it asks for nothing, complains of nothing, fits a phone, answers to keys."""
 
 import base64
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
+from tests.reports.browsing import choose, keep_screenshot, open_page, requests
 from weighted_mtp.reports import PageContent, TokenView, write_page
 from weighted_mtp.reports.study_page import write_study_page
 
@@ -40,42 +40,8 @@ def study_page(study: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     return write_study_page(tmp_path_factory.mktemp("page") / "study.html", study)
 
 
-def open_page(browser: Chrome, page: Path, width: int, scheme: str) -> None:
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    for log in ("browser", "performance"):
-        browser.get_log(log)  # what earlier pages left there
-    browser.get(page.as_uri())
-
-
-def requests(browser: Chrome, page: Path) -> list[str]:
-    """Every address the browser asked for, but the page's own and data inside it."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-    assert page.as_uri() in urls  # or else the log itself would be empty
-    return [url for url in urls if url != page.as_uri() and not url.startswith("data:")]
-
-
-def keep_screenshot(browser: Chrome, path: Path) -> None:
-    image = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-    path.write_bytes(base64.b64decode(image["data"]))
-
-
 def tokens(browser: Chrome) -> list[WebElement]:
     return [token for token in browser.find_elements(By.CSS_SELECTOR, ".card .t") if token.is_displayed()]
-
-
-def choose(browser: Chrome, value: str) -> None:
-    browser.find_element(By.XPATH, f"//input[@value='{value}']/following-sibling::span").click()
 
 
 @pytest.mark.parametrize(("width", "scheme"), LAYOUTS)

@@ -3,12 +3,12 @@
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.reports.outline import Outline
 from weighted_mtp.reports import TokenView
 from weighted_mtp.reports.run_content import InspectedRun, RunPage, Series
 from weighted_mtp.reports.run_page import render_run_page, write_run_page
@@ -16,33 +16,6 @@ from weighted_mtp.reports.run_table import differing_settings, final_rows
 
 HOSTILE = '</script><script>alert(1)</script><b title="x">&$title \'${style}'
 NAN = math.nan
-
-
-class Outline(HTMLParser):
-    """Elements in order, and the text of the page; every element that was opened is closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.opened: list[str] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.opened.append(tag)
-        if tag not in ("meta", "link", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.opened.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The page of runs in a real browser: silent, within the screen, and every token within reach of mouse and keys."""
 
 import base64
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
+from tests.reports.browsing import choose, open_page, requests
 from weighted_mtp.reports.run_content import RunPage
 from weighted_mtp.reports.run_page import write_run_page
 
@@ -19,26 +19,6 @@ def page(run_page: RunPage, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run_page(tmp_path_factory.mktemp("page") / "page.html", run_page)
 
 
-def open_page(browser: Chrome, page: Path, width: int = 1280, scheme: str = "light") -> None:
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    for log in ("browser", "performance"):
-        browser.get_log(log)  # what earlier pages left there
-    browser.get(page.as_uri())
-
-
-def requests(browser: Chrome, page: Path) -> list[str]:
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert page.as_uri() in sent  # or else the log itself would be empty
-    return [url for url in sent if url != page.as_uri() and not url.startswith("data:")]
-
-
 def tokens(browser: Chrome, run: str) -> list[WebElement]:
     Select(browser.find_element(By.NAME, "arm")).select_by_value(run)
     return browser.find_elements(By.CSS_SELECTOR, f".card[data-arm='{run}'] .t")
@@ -46,10 +26,6 @@ def tokens(browser: Chrome, run: str) -> list[WebElement]:
 
 def number(token: WebElement, name: str) -> float:
     return float(str(token.get_attribute(f"data-{name}")).replace("\N{MINUS SIGN}", "-"))
-
-
-def choose(browser: Chrome, value: str) -> None:
-    browser.find_element(By.XPATH, f"//input[@value='{value}']/following-sibling::span").click()
 
 
 def tip(browser: Chrome) -> str:

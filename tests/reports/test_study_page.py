@@ -1,44 +1,17 @@
 """The page of the study as text: self-contained, escaped, reproducible, sections only where there are results."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.reports.outline import Outline
 from weighted_mtp.reports.study_page import render_study_page, write_study_page
 
 Study = dict[str, Any]
 HOSTILE = '</script><script>alert(1)</script><b title="x">&$title ${style}'
 SECTIONS = ["aim", "accuracy", "lines", "pairs", "critics", "heads", "setup", "notes"]
-
-
-class Outline(HTMLParser):
-    """Whether every element that was opened is closed, and the text between them."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.opened: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.opened.append(tag)
-        if tag not in ("meta", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.opened.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(scope="module")

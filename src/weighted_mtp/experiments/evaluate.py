@@ -12,14 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from weighted_mtp.data import DataError
 from weighted_mtp.data.json_lines import JsonLinesWriter
@@ -41,6 +33,7 @@ from weighted_mtp.experiments.evaluation_problems import read_problems
 from weighted_mtp.experiments.evaluation_results import summarise_samples
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.reports.evaluation import print_evaluation
+from weighted_mtp.reports.progress import progress_bar
 from weighted_mtp.training.settings import ConfigError
 
 Rows = list[dict[str, Any]]
@@ -102,8 +95,7 @@ def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
 @contextmanager
 def _bar(console: Console, name: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
     """A progress bar; what it gives moves it on by so many."""
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task(name, total=total, completed=done)
         yield lambda count: progress.advance(task, count)
 
@@ -207,7 +199,7 @@ def _verify(
     if not todo:
         return samples
     asked = (problems[row["problem"]] | {"completion": row["completion"]} for row in todo)
-    with writer, _bar(console, "checking", len(completions), len(samples)) as advance:
+    with writer, _bar(console, "checking  ", len(completions), len(samples)) as advance:
         for row, verdict in zip(todo, verifier.check_all(asked), strict=True):
             samples.append(row | {"verdict": verdict})
             writer.write(samples[-1])

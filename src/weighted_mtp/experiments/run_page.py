@@ -10,12 +10,13 @@ from typing import Any
 
 from datasets import Dataset
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from weighted_mtp.experiments.inspect import FinishedRun, check_finished, choose_evenly, find_rows, open_run
 from weighted_mtp.experiments.provenance import provenance
 from weighted_mtp.experiments.run_record import Record, read_record
 from weighted_mtp.experiments.run_values import judged_positions, value_quality
+from weighted_mtp.reports.progress import progress_bar
 from weighted_mtp.reports.run_content import InspectedRun, RunPage, ValueQuality
 from weighted_mtp.reports.run_page import write_run_page
 from weighted_mtp.training.config import RUN_FILE, RunConfig
@@ -69,9 +70,7 @@ def inspect_on_page(
     run_dirs, results = _by_kind(dirs)
     names = run_names(run_dirs)
     found: list[tuple[InspectedRun, list[dict[str, Any]]]] = []
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+    with progress_bar(console if console.is_terminal else None, transient=True) as progress:
         task = progress.add_task("runs", total=len(run_dirs))
         for run_dir, name in zip(run_dirs, names, strict=True):
             found.append(_look_at(run_dir, name, selection, judged_rows, progress))

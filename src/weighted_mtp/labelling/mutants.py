@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.python_tests import PythonTests
 from weighted_mtp.evaluation.verifiers import Verdict, Verifier
+from weighted_mtp.reports.progress import progress_bar
 
 from .mutants_config import MutantsConfig
 from .mutants_report import CANONICAL, MutantsReport
@@ -53,7 +53,7 @@ def build_mutants(config: MutantsConfig, console: Console | None = None) -> Muta
     problems, left_out = load_problems(config)
     verifier = PythonTests(timeout=config.timeout)
     report = MutantsReport(left_out)
-    with JsonLinesWriter(config.out) as writer, _progress(console) as progress:
+    with JsonLinesWriter(config.out) as writer, progress_bar(console) as progress:
         done = _done(writer.done, problems, config)
         for row in writer.done:
             report.add(row)
@@ -72,11 +72,6 @@ def _check_out(config: MutantsConfig) -> None:
     out = Path(config.out)
     if config.input is not None and out.exists() and out.samefile(config.input):
         raise DataError(f"{out} is the input too: name another output")
-
-
-def _progress(console: Console | None) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=console is None)
 
 
 def _judged(verifier: Verifier, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:

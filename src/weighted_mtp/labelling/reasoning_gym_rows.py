@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from weighted_mtp.data.schema import DataError
@@ -20,6 +19,7 @@ from weighted_mtp.evaluation.verifiers import Verdict
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 from weighted_mtp.labelling.reasoning_gym_files import Made, OutputFile
 from weighted_mtp.labelling.wrong_answers import Changed, wrong_answers
+from weighted_mtp.reports.progress import progress_bar
 
 INSTRUCTION = f"Give the final answer between {OPEN} and {CLOSE}."
 """Stands below every question, so that what a model writes before its answer is not taken for it."""
@@ -47,7 +47,7 @@ def make_rows(config: ReasoningGymConfig, gym: ReasoningGym, console: Console | 
     for task in config.tasks:
         _check_task(task, gym.tasks)
     with ExitStack() as stack:
-        progress = stack.enter_context(_bar(console))
+        progress = stack.enter_context(progress_bar(console))
         maker = _Maker(config, gym, stack)
         for task in dict.fromkeys(config.tasks):
             bar = progress.add_task(task, total=maker.problem_count + maker.row_count)
@@ -189,15 +189,3 @@ def _check_task(task: str, known: Sequence[str]) -> None:
         raise DataError(f"unknown task {task!r}: {hint}")
     if task in UNSOUND:
         raise DataError(f"task {task} is refused: {UNSOUND[task]} (`--list` prints the others)")
-
-
-def _bar(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=console is None,
-        transient=True,
-    )

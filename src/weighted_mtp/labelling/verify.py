@@ -1,16 +1,17 @@
 """Completions -> the same rows with a verdict and a label, in order, by any verifier."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.verifiers import VERDICTS, Verifier
+from weighted_mtp.reports.progress import progress_bar
 
 ADDED = ("label", "verdict")
 
@@ -42,7 +43,7 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     _check_same(rows, writer.done, source, out)
     counts = Counter(row["verdict"] for row in writer.done)
     waiting = rows[len(writer.done) :]
-    with writer, _bar(console) as progress:
+    with writer, progress_bar(console) as progress:
         task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
         for row, verdict in zip(waiting, verifier.check_all(waiting), strict=True):
             writer.write(_given(row) | {"label": verdict == "pass", "verdict": verdict})
@@ -66,6 +67,11 @@ def _given(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in ADDED}
 
 
+def _text(row: Mapping[str, Any]) -> str:
+    """What a row came with, as text: NaN, which JSON lines may hold, is not equal to itself."""
+    return json.dumps(_given(row), sort_keys=True)
+
+
 def _check_columns(rows: list[dict[str, Any]], verifier: Verifier, source: Path) -> None:
     for name in verifier.requires:
         if all(row.get(name) is None for row in rows):
@@ -75,21 +81,9 @@ def _check_columns(rows: list[dict[str, Any]], verifier: Verifier, source: Path)
 
 def _check_same(rows: list[dict[str, Any]], done: list[dict[str, Any]], source: Path, out: Path) -> None:
     for number, made in enumerate(done):
-        same = number < len(rows) and _given(made) == _given(rows[number])
+        same = number < len(rows) and _text(made) == _text(rows[number])
         if not same or made.get("verdict") not in VERDICTS:
             raise DataError(
                 f"{out}:{number + 1}: is not row {number + 1} of {source} with a verdict: give another output, or"
                 " move this one away"
             )
-
-
-def _bar(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=console is None,
-        transient=True,
-    )

@@ -133,6 +133,7 @@ class Candidate:
     def __init__(self, requests: int, replies: int, source: str, entry_point: str) -> None:
         self._channels = requests, replies
         self.called, self.failed = False, False
+        self.__name__ = entry_point
         self._ask((source, entry_point))
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
