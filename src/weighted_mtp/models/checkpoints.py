@@ -20,6 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
 from weighted_mtp.models.critic_spec import CriticSpec
+from weighted_mtp.models.lora import merged, save_adapters
 from weighted_mtp.models.sources import Source, first_line, resolve
 from weighted_mtp.models.value_head import ValueLink
 
@@ -166,6 +167,15 @@ def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) 
         tensor.copy_(stored[name])
 
 
+@torch.no_grad()
+def restore_new_parts(model: "MTPModel", directory: Path) -> None:
+    """Takes over value head and label embedding of a saved model of this shape."""
+    state = model.state_dict()
+    for name, tensor in _own_tensors_in(directory):
+        if not name.startswith("extra_heads."):
+            state[name].copy_(tensor)
+
+
 def _own_tensors_in(directory: Path) -> Iterator[tuple[str, Tensor]]:
     index = directory / INDEX
     files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {WEIGHTS}
@@ -188,9 +198,11 @@ def write_mtp_model(
             "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), "
             "then pass the result as state_dict on one"
         )
-    plain = {k.removeprefix("hf_model."): v for k, v in state.items() if k.startswith("hf_model.")}
-    own = {k: v.detach().contiguous().cpu() for k, v in state.items() if k.startswith(OWN_PREFIXES)}
+    whole = merged(model, state)
+    plain = {k.removeprefix("hf_model."): v for k, v in whole.items() if k.startswith("hf_model.")}
+    own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(OWN_PREFIXES)}
     model.hf_model.save_pretrained(directory, state_dict=plain)
+    save_adapters(state, directory)
     # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
     _add_tensors(directory, own)
     _write_config_entry(model, directory)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from weighted_mtp.models.activation_checkpointing import ActivationCheckpointing
 from weighted_mtp.models.architecture import check_heads, decoder_layers, logit_scaling
-from weighted_mtp.models.checkpoints import read_mtp_model, write_mtp_model
+from weighted_mtp.models.checkpoints import read_mtp_model, restore_new_parts, write_mtp_model
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.extra_heads import ExtraHeads
 from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
+from weighted_mtp.models.lora import add_adapters, has_adapters, load_adapters
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
 
@@ -202,6 +204,16 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         self.requires_grad_(False)
         self.value_head.requires_grad_(True)
 
+    def add_lora(self, rank: int, alpha: float = 16.0) -> None:
+        """Train low-rank adapters and the new parts alone; what is saved is merged (see `lora.add_adapters`).
+
+        Raises:
+            ValueError: rank below 1.
+        """
+        if rank < 1:
+            raise ValueError(f"the rank of adapters must be at least 1, got {rank}")
+        add_adapters(self, rank, alpha)
+
     @classmethod
     def from_pretrained(
         cls,
@@ -249,6 +261,10 @@ class MTPModel(ActivationCheckpointing, nn.Module):
 
     def load_weights(self, path: str | PathLike[str]) -> None:
         """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape."""
+        if has_adapters(self):  # all others but the new parts are frozen, and as they were
+            load_adapters(self, path)
+            restore_new_parts(self, Path(path))
+            return
         saved = type(self).from_pretrained(path, dtype=self.dtype)
         self.load_state_dict(saved.state_dict())
 

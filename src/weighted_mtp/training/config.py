@@ -64,6 +64,10 @@ class RunConfig:
 
     def _check_stage_critic(self) -> None:
         kind, n_future = self.critic.kind, self.model.n_future
+        require(
+            not (self.critic.freeze_trunk and self.model.lora_rank),
+            "freeze_trunk and lora_rank are both set: adapters would train the trunk; give one of them",
+        )
         require(n_future == 1, f"stage critic has one head, but n_future is {n_future}: leave it at 1")
         require(
             kind in KINDS_OF_CRITIC,
@@ -118,7 +122,7 @@ class RunConfig:
             reference = reference or self.model.model_name_or_path
         return replace(
             self,
-            model=replace(self.model, model_name_or_path=str(run_dir)),
+            model=replace(self.model, model_name_or_path=str(run_dir), lora_rank=0),  # saved merged
             reference=ReferenceConfig(reference),
         )
 

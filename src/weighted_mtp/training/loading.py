@@ -84,6 +84,8 @@ def load_model(config: RunConfig, stage: Stage) -> MTPModel:
     )
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    if settings.lora_rank:
+        model.add_lora(settings.lora_rank, settings.lora_alpha)
     if config.stage == "critic" and config.critic.freeze_trunk:
         model.freeze_trunk()
     return model

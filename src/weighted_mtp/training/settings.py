@@ -48,11 +48,17 @@ class ModelConfig:
     """How the value head's raw output becomes V: a probability, or as it is (the published head)."""
     head_warmup_steps: int = 0
     """Optimizer steps over which the loss weight of the extra heads rises linearly to 1."""
+    lora_rank: int = 0
+    """Rank of low-rank adapters, which train instead of the decoder's weights; 0: all weights train."""
+    lora_alpha: float = 16.0
+    """Scale of the adapters, times their rank."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
 
     def __post_init__(self) -> None:
         require(self.n_future >= 1, f"n_future is {self.n_future}: give 1 (next token) or more")
+        require(self.lora_rank >= 0, f"lora_rank is {self.lora_rank}: give 0 (no adapters) or more")
+        require_positive(self, "lora_alpha")
         require_at_least_zero(self, "head_warmup_steps")
 
 

@@ -1,0 +1,76 @@
+"""Runs with adapters: every stage trains them, a killed one is resumed to the bit, and what they leave is plain."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from weighted_mtp.cli import main
+from weighted_mtp.models import MTPModel
+from weighted_mtp.models.lora import ADAPTERS
+from weighted_mtp.training.run import train
+from weighted_mtp.training.settings import ConfigError
+
+LAUNCH = Path(__file__).with_name("launch.py")
+KINDS = {
+    "baseline": {"n_future": 2},
+    "value_head": {"stage": "critic"},
+    "generative": {"stage": "critic", "critic": "generative"},
+    "implicit": {"stage": "critic", "critic": "implicit"},
+    "verifiable": {"stage": "verifiable", "scheme_options": {"whitening": "ema", "beta": 1.0}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_leaves_a_plain_directory_that_learned(make_config, chain_base: Path, kind: str, capsys):
+    settings = dict(KINDS[kind])
+    config = make_config(settings.pop("stage", "baseline"), lora_rank=4, learning_rate=1e-2, **settings)
+    run_dir = train(config)
+    base, tuned = MTPModel.from_pretrained(chain_base / "base"), MTPModel.from_pretrained(run_dir)
+    before, after = base.hf_model.state_dict(), tuned.hf_model.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    linear = {name for name in before if ".layers." in name and "norm" not in name}
+    assert changed == linear  # of the decoder's layers, all of them, and nothing else
+    assert main(["inspect", str(run_dir), "--count", "1"]) == 0  # reads the directory as any other
+    assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_and_resumed_run_is_bitwise_the_uninterrupted_one(make_config, tmp_path: Path):
+    def launch(name: str, *options: object) -> int:
+        config = make_config(
+            **KINDS["verifiable"],
+            lora_rank=4,
+            n_future=2,
+            max_steps=6,
+            save_steps=2,
+            output_dir=str(tmp_path / name),
+        )
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(config.to_flat()))
+        words = [sys.executable, str(LAUNCH), str(path), *map(str, options)]
+        return subprocess.run(words, capture_output=True, timeout=280, check=False).returncode
+
+    assert launch("whole") == 0
+    assert launch("killed", "--kill_at", 5) == -9
+    assert launch("killed", "--resume", "auto") == 0
+    for file in ("model.safetensors", ADAPTERS):
+        whole, killed = (load_file(tmp_path / name / file) for name in ("whole", "killed"))
+        assert whole.keys() == killed.keys()
+        assert [name for name in whole if not torch.equal(whole[name], killed[name])] == []
+
+
+def test_adapters_and_a_frozen_trunk_exclude_each_other(make_config):
+    with pytest.raises(ConfigError, match="freeze_trunk and lora_rank are both set"):
+        make_config("critic", freeze_trunk=True, lora_rank=4)
+
+
+@pytest.mark.parametrize(("name", "value"), [("lora_rank", -1), ("lora_alpha", 0.0)])
+def test_settings_out_of_range_are_refused(make_config, name: str, value: float):
+    with pytest.raises(ConfigError, match=name):
+        make_config(**{name: value})
