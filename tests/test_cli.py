@@ -194,6 +194,27 @@ def test_a_finished_run_is_not_overwritten(capsys, config_file, tmp_path):
     assert_one_line(err, "already holds a run", "--resume auto")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("data", "mutants", "--source", "humanevl"), "--source humanevl: give humaneval or null"),
+        (("data", "mutants", "--per_task", "many"), "--per_task many: give a whole number"),
+        (("data", "verify", "--timeout", "soon"), "--timeout soon: give a number or null"),
+        (
+            ("train", "critic", "--value_loss", "mae"),
+            "--value_loss mae: give mse or bce or pairwise or lambda",
+        ),
+        (("train", "baseline", "--bf16", "yep"), "--bf16 yep: give true or false"),
+        (("train", "baseline", "--scheme_options", "3"), "--scheme_options 3: give a mapping, as {a: 1}"),
+        (("train", "baseline", "--critic.x", "3"), "--critic.x 3: give text or null"),
+        (("inspect", "a", "--rows", "b"), "--rows b: give a list, as [1,2] or null"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_says_what_is_needed(capsys, words: tuple[str, ...], said: str):
+    assert main(list(words)) == 2
+    assert capsys.readouterr().err == f"wmtp: error: {said}\n"
+
+
 def test_help_needs_neither_torch_nor_transformers():
     code = (
         "import sys; from weighted_mtp.cli import main; main(['--help'])\n"

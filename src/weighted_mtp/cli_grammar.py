@@ -1,6 +1,7 @@
 """The command line's grammar: flags and files into settings, and one line for a mistake."""
 
 import difflib
+import re
 from argparse import SUPPRESS
 from dataclasses import fields
 from pathlib import Path
@@ -28,13 +29,42 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing usage."""
-        raise UsageError(shorten(message))
+        raise UsageError(_about_value(message) or shorten(message))
 
 
 def shorten(message: str) -> str:
     """One line of at most 500 characters."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return " ".join(lines)[:500]
+
+
+_VALUE = re.compile(r'Parser key "([\w.]+)":\s(.*?)(?:Got value|Given value): (.*)', re.DOTALL)
+_NESTED = re.compile(r"NestedArg\(key='(.*?)', val='?(.*?)'?\)")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list, as [1,2]",
+    "dict": "a mapping, as {a: 1}",
+    "NoneType": "null",
+}
+
+
+def _about_value(message: str) -> str | None:
+    """jsonargparse's complaint about a value, in our words; None where it is about something else."""
+    found = _VALUE.search(message)
+    if found is None:
+        return None
+    key, expected, value = found[1], found[2], found[3].strip()
+    nested = _NESTED.fullmatch(value)
+    if nested:
+        key, value = f"{key}.{nested[1]}", nested[2]
+    literals = " ".join(re.findall(r"Literal\[(.*?)\]", expected))
+    wanted: dict[str, None] = dict.fromkeys(re.findall(r"'(.*?)'", literals))
+    for kind in re.findall(r"Expected an? <class '(\w+)'>", expected):
+        wanted[_KINDS.get(kind, kind)] = None
+    return f"--{key} {value}: give {' or '.join(wanted)}" if wanted else None
 
 
 def unknown(kind: str, given: str, known: Any) -> str:
