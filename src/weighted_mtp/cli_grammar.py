@@ -63,7 +63,7 @@ def _about_value(message: str) -> str | None:
     literals = " ".join(re.findall(r"Literal\[(.*?)\]", expected))
     wanted: dict[str, None] = dict.fromkeys(re.findall(r"'(.*?)'", literals))
     for kind in re.findall(r"Expected an? <class '(\w+)'>", expected):
-        wanted[_KINDS.get(kind, kind)] = None
+        wanted[_KINDS.get(kind) or kind] = None
     return f"--{key} {value}: give {' or '.join(wanted)}" if wanted else None
 
 
