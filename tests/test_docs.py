@@ -13,15 +13,19 @@ from weighted_mtp.cli import main
 from weighted_mtp.data import SAMPLERS
 from weighted_mtp.evaluation.reasoning_gym_tasks import UNSOUND
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
+from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
+from weighted_mtp.labelling.split_config import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
-CONFIGS = (*RunConfig.PARTS.values(), ScoreConfig, EvaluationConfig, MutantsConfig, ReasoningGymConfig)
+COMMAND_CONFIGS = (ScoreConfig, EvaluationConfig, MutantsConfig, ReasoningGymConfig)
+COMMAND_CONFIGS += (DoctestsConfig, SplitConfig)
+CONFIGS = (*RunConfig.PARTS.values(), *COMMAND_CONFIGS)
 SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
 OTHER_FLAGS = {"resume", "config", "help", "list", "input", "output"}
 OTHER_FLAGS |= {"page", "serve", "judged_rows", "rows"}  # of wmtp inspect

@@ -3,19 +3,25 @@
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 from jsonargparse import set_parsing_settings
 
 from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, check_flags, unknown
 from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
+from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
+from weighted_mtp.labelling.split_config import SplitConfig
 
 DATA_COMMANDS = {
     "verify": "label completions with a verifier",
+    "doctests": "problems with tests, from functions with doctests in installed packages",
     "mutants": "right and wrong completions, by mutating reference solutions that have tests",
     "reasoning-gym": "prompts of procedural tasks, with verified completions",
+    "split": "training and test files by task, near-duplicates on one side",
 }
+_Settings = TypeVar("_Settings")
 
 
 def data(words: list[str]) -> int:
@@ -27,7 +33,13 @@ def data(words: list[str]) -> int:
         print(f"\n{PROGRAM} data COMMAND --help explains one. Labels are test-verified, no more.")
         return 0
     command, *rest = words
-    commands = {"verify": _verify, "mutants": _mutants, "reasoning-gym": _reasoning_gym}
+    commands = {
+        "verify": _verify,
+        "doctests": _doctests,
+        "mutants": _mutants,
+        "reasoning-gym": _reasoning_gym,
+        "split": _split,
+    }
     if command not in commands:
         raise UsageError(unknown("data command", command, DATA_COMMANDS))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -40,6 +52,14 @@ def data(words: list[str]) -> int:
 
 def _parser(command: str) -> Parser:
     return Parser(prog=f"{PROGRAM} data {command}", description=DATA_COMMANDS[command])
+
+
+def _config(command: str, settings: type[_Settings], words: list[str]) -> _Settings:
+    """The flags of a command whose settings are a dataclass."""
+    parser = _parser(command)
+    parser.add_class_arguments(settings)
+    check_flags(words, [f.name for f in fields(settings)])  # pyright: ignore[reportArgumentType]
+    return settings(**dict(parser.parse_args(words).as_dict()))
 
 
 def _verify(words: list[str]) -> int:
@@ -64,11 +84,20 @@ def _verify(words: list[str]) -> int:
     return 0
 
 
+def _doctests(words: list[str]) -> int:
+    config = _config("doctests", DoctestsConfig, words)
+    from rich.console import Console
+
+    from weighted_mtp.labelling.doctests import build_doctests
+
+    report = build_doctests(config, Console(stderr=True))
+    Console().print(report.table())
+    print(f"{config.out}: {report.summary()}")
+    return 0
+
+
 def _mutants(words: list[str]) -> int:
-    parser = _parser("mutants")
-    parser.add_class_arguments(MutantsConfig)
-    check_flags(words, [f.name for f in fields(MutantsConfig)])
-    config = MutantsConfig(**dict(parser.parse_args(words).as_dict()))
+    config = _config("mutants", MutantsConfig, words)
     from rich.console import Console
 
     from weighted_mtp.labelling.mutants import build_mutants
@@ -76,6 +105,14 @@ def _mutants(words: list[str]) -> int:
     report = build_mutants(config, Console(stderr=True))
     Console().print(report.table())
     print(f"{config.out}: {report.summary()}")
+    return 0
+
+
+def _split(words: list[str]) -> int:
+    config = _config("split", SplitConfig, words)
+    from weighted_mtp.labelling.split import split_file
+
+    print(split_file(config).summary())
     return 0
 
 
