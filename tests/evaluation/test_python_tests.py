@@ -342,8 +342,13 @@ def test_nothing_can_be_deleted_or_written(verifier: PythonTests, tmp_path: Path
     tmp_path.chmod(0o777)
     deleting = f"""
     import os, shutil
-    shutil.rmtree("/", ignore_errors=True)
-    shutil.rmtree({str(tmp_path)!r}, ignore_errors=True)
+    library = os.path.dirname(os.__file__)
+    for folder in ({str(tmp_path)!r}, os.path.join(library, "json")):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in (library, "/usr/lib", "/bin"):
+        for name in os.listdir(folder)[:50]:
+            try: os.remove(os.path.join(folder, name))
+            except OSError: pass
     for folder in ("/", "/usr", "/usr/bin", "/dev", "/dev/shm", "/proc", {str(tmp_path)!r}):
         try:
             with open(os.path.join(folder, "escaped"), "w"): return folder
@@ -375,9 +380,10 @@ def test_no_process_outside_can_be_killed(verifier: PythonTests):
         bystander.wait()
 
 
-def test_a_fork_bomb_is_contained(impatient: PythonTests):
+def test_a_fork_bomb_is_contained(verifier: PythonTests):
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
-    verdicts = list(impatient.check_all([row(bomb), ADD, row("import os\nwhile True: os.fork()"), ADD]))
+    bombed = PythonTests(timeout=4)  # time enough for the neighbours, which get little of the processor
+    verdicts = list(bombed.check_all([row(bomb), ADD, row("import os\nwhile True: os.fork()"), ADD]))
     assert verdicts[1] == verdicts[3] == "pass"
     assert "pass" not in (verdicts[0], verdicts[2])
     counting = """
@@ -387,7 +393,7 @@ def test_a_fork_bomb_is_contained(impatient: PythonTests):
             if os.fork() == 0: signal.pause()
         except OSError: return count
     """
-    assert impatient.check(row(counting, "assert candidate() < 8")) == "pass"
+    assert verifier.check(row(counting, "assert candidate() < 8")) == "pass"
 
 
 def test_threads_are_limited_too(verifier: PythonTests):

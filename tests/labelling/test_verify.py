@@ -136,7 +136,7 @@ def test_the_command_labels_python_by_its_tests(
 ):
     out = tmp_path / "out.jsonl"
     words = ["data", "verify", "--verifier", "python-tests", "--input", str(human_eval_file)]
-    words += ["--output", str(out), "--timeout", "2"]
+    words += ["--output", str(out), "--timeout", "4"]
     assert main(words) == 0
     rows = read_json_lines(out)
     assert [row["verdict"] for row in rows] == ["pass", "fail", "timeout", "error"]
