@@ -26,7 +26,7 @@ const kept = {right: 0, wrong: 0}, view = document.querySelector("#tokens .token
 for (const card of view.querySelectorAll(".card")) {
   if (card.offsetParent === null || kept[card.dataset.label]++ >= arguments[0]) card.style.display = "none";
 }
-view.querySelector("form").style.display = "none";
+for (const part of view.querySelectorAll("form, .drops")) part.style.display = "none";
 document.body.replaceChildren(view);
 Object.assign(document.body.style, {margin: 0, padding: `${arguments[1]}px`});
 view.id = "tokens";
