@@ -30,7 +30,7 @@ COMMANDS = {
     "demo": "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
     "train": "one stage: baseline, critic, verifiable or rho1",
     "score": "values, TD errors and weights of a data set by a critic, once and ahead",
-    "data": "labels that a program has verified: verify, mutants, reasoning-gym",
+    "data": "rows whose labels a program has verified, problems with tests, and splits by task",
     "evaluate": "exact match and pass@k of a model on problems with a verifier",
     "study": "which credit finds the wrong tokens, and what it is worth: many arms, draws and settings",
     "inspect": "completions of a run, every token coloured by its weight; with --page runs side by side",

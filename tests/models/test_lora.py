@@ -110,3 +110,18 @@ def test_a_checkpoint_of_other_adapters_is_refused(make_lm, tmp_path: Path, prob
 def test_a_rank_below_one_is_refused(make_lm):
     with pytest.raises(ValueError, match="at least 1, got 0"):
         MTPModel(make_lm("llama")).add_lora(0)
+
+
+def test_adapters_learn_the_same_under_gradient_checkpointing(make_lm):
+    """The embeddings are frozen, so that no input of a layer wants a gradient."""
+
+    def gradients(checkpointing: bool) -> dict[str, torch.Tensor | None]:
+        model = adapted(make_lm("llama"), n_future=2)
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model.train()(IDS)["hidden_states"].square().sum().backward()
+        return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+    plain, checkpointed = gradients(False), gradients(True)
+    assert all(gradient is not None and gradient.any() for gradient in plain.values())
+    torch.testing.assert_close(checkpointed, plain)

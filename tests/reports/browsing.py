@@ -40,3 +40,25 @@ def keep_screenshot(browser: Chrome, path: Path) -> None:
 
 def choose(browser: Chrome, value: str) -> None:
     browser.find_element(By.XPATH, f"//input[@value='{value}']/following-sibling::span").click()
+
+
+CONTRAST_OF_SHADES = """
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+const luminance = (color) => {
+  canvas.fillStyle = color;
+  canvas.fillRect(0, 0, 1, 1);
+  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(
+    (c) => (c / 255 <= .04045 ? c / 255 / 12.92 : ((c / 255 + .055) / 1.055) ** 2.4));
+  return .2126 * r + .7152 * g + .0722 * b;
+};
+const ink = luminance(getComputedStyle(document.body).color);
+return [...document.querySelectorAll(`.scale.${arguments[0]} li`)].map((step) => {
+  const shade = luminance(getComputedStyle(step).backgroundColor);
+  return (Math.max(ink, shade) + .05) / (Math.min(ink, shade) + .05);
+});
+"""
+
+
+def contrasts(browser: Chrome, scale: str) -> list[float]:
+    """The contrast of text with each shade of a scale of the legend, by WCAG's formula."""
+    return browser.execute_script(CONTRAST_OF_SHADES, scale)

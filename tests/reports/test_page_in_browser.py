@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
-from tests.reports.browsing import choose, keep_screenshot, open_page, requests
+from tests.reports.browsing import choose, contrasts, keep_screenshot, open_page, requests
 from weighted_mtp.reports import PageContent, TokenView, write_page
 from weighted_mtp.reports.study_page import write_study_page
 
@@ -111,10 +111,10 @@ def test_text_on_every_shade_keeps_a_contrast_of_four_and_a_half(
     browser: Chrome, page: Path, scheme: str
 ) -> None:
     open_page(browser, page, 1280, scheme)
-    contrasts = browser.execute_script(CONTRAST_OF_SHADES)
+    found = contrasts(browser, "weight")
 
-    assert len(contrasts) == 13
-    assert min(contrasts) >= 4.5
+    assert len(found) == 13
+    assert min(found) >= 4.5
 
 
 def test_a_token_tells_its_numbers_on_hover(browser: Chrome, page: Path) -> None:
@@ -185,20 +185,4 @@ for (const svg of document.querySelectorAll("figure svg")) {
   });
 }
 return [words, overlaps, outside];
-"""
-
-CONTRAST_OF_SHADES = """
-const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-const luminance = (color) => {
-  canvas.fillStyle = color;
-  canvas.fillRect(0, 0, 1, 1);
-  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(
-    (c) => (c / 255 <= .04045 ? c / 255 / 12.92 : ((c / 255 + .055) / 1.055) ** 2.4));
-  return .2126 * r + .7152 * g + .0722 * b;
-};
-const ink = luminance(getComputedStyle(document.body).color);
-return [...document.querySelectorAll(".scale.weight li")].map((step) => {
-  const shade = luminance(getComputedStyle(step).backgroundColor);
-  return (Math.max(ink, shade) + .05) / (Math.min(ink, shade) + .05);
-});
 """

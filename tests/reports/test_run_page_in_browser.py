@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
-from tests.reports.browsing import choose, open_page, requests
+from tests.reports.browsing import choose, contrasts, open_page, requests
 from weighted_mtp.reports.run_content import RunPage
 from weighted_mtp.reports.run_page import write_run_page
 
@@ -111,10 +111,10 @@ def test_text_on_every_shade_of_a_loss_keeps_a_contrast_of_four_and_a_half(
     browser: Chrome, page: Path, scheme: str
 ) -> None:
     open_page(browser, page, scheme=scheme)
-    contrasts = browser.execute_script(CONTRAST_OF_SHADES)
+    found = contrasts(browser, "loss")
 
-    assert len(contrasts) == 7
-    assert min(contrasts) >= 4.5
+    assert len(found) == 7
+    assert min(found) >= 4.5
 
 
 def test_largest_drops_of_td_errors_leave_out_last_tokens(browser: Chrome, page: Path) -> None:
@@ -188,20 +188,3 @@ def test_the_tip_comes_back_to_the_token_in_focus_and_leaves_with_escape(browser
     assert str(first.get_attribute("data-td")) in tip(browser)
     press(browser, Keys.ESCAPE)
     assert not browser.find_element(By.ID, "tip").is_displayed()
-
-
-CONTRAST_OF_SHADES = """
-const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-const luminance = (color) => {
-  canvas.fillStyle = color;
-  canvas.fillRect(0, 0, 1, 1);
-  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(
-    (c) => (c / 255 <= .04045 ? c / 255 / 12.92 : ((c / 255 + .055) / 1.055) ** 2.4));
-  return .2126 * r + .7152 * g + .0722 * b;
-};
-const ink = luminance(getComputedStyle(document.body).color);
-return [...document.querySelectorAll(".scale.loss li")].map((step) => {
-  const shade = luminance(getComputedStyle(step).backgroundColor);
-  return (Math.max(ink, shade) + .05) / (Math.min(ink, shade) + .05);
-});
-"""

@@ -25,15 +25,31 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
+def parse_json(data: bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        DataError: why it is none.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"is not JSON: {error.msg} at column {error.colno}") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number of too many digits
+        raise DataError(f"is not JSON that can be read: {error}") from None
+
+
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}:{number}: is not JSON: {error}") from None
+                row = parse_json(line)
+            except DataError as error:
+                raise DataError(f"{path}:{number}: {error}") from None
             if not isinstance(row, dict):
                 raise DataError(f"{path}:{number}: is {type(row).__name__}, an object {{...}} is needed")
             yield row

@@ -1,11 +1,11 @@
 """Where rows come from: JSON lines, a JSON array, Parquet, or a list of dicts."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .json_lines import parse_json
 from .schema import BadRows, DataError, OnBadRow, Row, parse_row
 from .scored import scored_parts
 
@@ -94,12 +94,12 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield f"{path}:{number}", lambda line=line: _json(line)
+                yield f"{path}:{number}", lambda line=line: parse_json(line)
 
 
 def _json_array(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        rows = _json(path.read_bytes())
+        rows = parse_json(path.read_bytes())
     except DataError as error:
         raise DataError(f"{path}: {error} (one object a line belongs in a .jsonl file)") from None
     if not isinstance(rows, list):
@@ -120,14 +120,3 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _numbered(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     return ((f"{name}:{number}", row) for number, row in enumerate(rows, start=1))
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 text (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except (RecursionError, ValueError) as error:  # nested too deeply; a number of too many digits
-        raise DataError(f"is not JSON that can be read: {error}") from None

@@ -1,7 +1,6 @@
 """Python completions judged by their tests, in HumanEval's form, in a sandbox."""
 
 import marshal
-import math
 import os
 import select
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any, ClassVar, cast
 
 from weighted_mtp.evaluation.inside import source_of
 from weighted_mtp.evaluation.sandbox import Limits, Sandbox, kill
-from weighted_mtp.evaluation.verifiers import VERDICTS, Verdict, Verifier, VerifierError, available_cores
+from weighted_mtp.evaluation.verifiers import VERDICTS, Verdict, Verifier, available_cores, check_timeout
 
 _PROGRAM = "python_tests"
 
@@ -45,9 +44,7 @@ class PythonTests(Verifier):
     requires: ClassVar[tuple[str, ...]] = ("prompt", "completion", "test", "entry_point")
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
-        if not 0 < timeout < math.inf:
-            raise VerifierError(f"timeout is {timeout}: give a finite number of seconds above 0")
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1))
         self.workers = workers or available_cores()
         self._source = source_of(_PROGRAM)

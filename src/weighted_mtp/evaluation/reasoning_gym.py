@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from weighted_mtp.evaluation.reasoning_gym_process import Library, LibraryError, LibraryProcess
 from weighted_mtp.evaluation.reasoning_gym_tasks import EVALUATED, UNSOUND, may_be_scored
-from weighted_mtp.evaluation.verifiers import Verdict, Verifier, VerifierError, available_cores
+from weighted_mtp.evaluation.verifiers import Verdict, Verifier, available_cores, check_timeout
 
 OPEN, CLOSE = "<answer>", "</answer>"
 Entry = Mapping[str, Any]
@@ -47,9 +47,7 @@ class ReasoningGym(Verifier):
     requires: ClassVar[tuple[str, ...]] = ("completion", "entry")
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
-        if not timeout > 0:
-            raise VerifierError(f"timeout is {timeout}: give seconds above 0")
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self.workers = workers or available_cores()
         self._usable: dict[bytes, bool] = {}
         self._library = Library()

@@ -120,10 +120,11 @@ class LibraryProcess:
         """The next line; None: the process has ended, or the time is up."""
         assert self._process is not None
         assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
+        pipe, waiting = self._process.stdout.fileno(), select.poll()
+        waiting.register(pipe, select.POLLIN)
         parts = [self._read]
         while b"\n" not in parts[-1]:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+            ready = waiting.poll(max(0.0, 1000 * (deadline - time.monotonic())))
             part = os.read(pipe, 1 << 20) if ready else b""
             if not part:
                 return None

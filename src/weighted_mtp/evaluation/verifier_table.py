@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import math
 from typing import NamedTuple
 
 from weighted_mtp.evaluation.verifiers import Verifier, VerifierError
@@ -44,7 +43,5 @@ def make_verifier(name: str, *, timeout: float | None = None) -> Verifier:
         )
     if timeout is not None and not entry.timed:
         raise VerifierError(f"timeout is {timeout}, and the verifier {name} takes none: leave it out")
-    if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
-        raise VerifierError(f"timeout is {timeout}: give a finite number of seconds above 0")
     verifier = getattr(importlib.import_module(entry.module), entry.class_name)
     return verifier() if timeout is None else verifier(timeout=timeout)

@@ -1,5 +1,6 @@
 """Verifiers: a program's verdict on a completion. What they find is test-verified, never proven."""
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +36,17 @@ class Verifier(ABC):
     def missing(self, row: Mapping[str, Any]) -> str | None:
         """The first required column that a row lacks."""
         return next((name for name in self.requires if row.get(name) is None), None)
+
+
+def check_timeout(timeout: float) -> float:
+    """The timeout itself.
+
+    Raises:
+        VerifierError: it is not a finite number of seconds above 0.
+    """
+    if not 0 < timeout < math.inf:
+        raise VerifierError(f"timeout is {timeout}: give a finite number of seconds above 0")
+    return timeout
 
 
 def available_cores() -> int:

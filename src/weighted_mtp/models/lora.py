@@ -80,12 +80,13 @@ def load_adapters(model: "MTPModel", directory: str | PathLike[str]) -> None:
     path = Path(directory) / ADAPTERS
     if not path.is_file():
         raise ValueError(f"{path} is not there: this run trains adapters, and the checkpoint holds none")
-    stored, state = load_file(path), model.state_dict()
-    for name, tensor in state.items():
-        if _MARK in name:
-            if name not in stored or stored[name].shape != tensor.shape:
-                raise ValueError(f"{path} holds other adapters: {name} is {list(tensor.shape)} here")
-            tensor.copy_(stored[name])
+    stored = load_file(path)
+    adapters = {name: tensor for name, tensor in model.state_dict().items() if _MARK in name}
+    for name, tensor in adapters.items():
+        if name not in stored or stored[name].shape != tensor.shape:
+            raise ValueError(f"{path} holds other adapters: {name} is {list(tensor.shape)} here")
+    for name, tensor in adapters.items():
+        tensor.copy_(stored[name])
 
 
 def _adapted(model: "MTPModel") -> Iterator[tuple[str, Any]]:
