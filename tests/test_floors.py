@@ -24,6 +24,7 @@ FLOORS = {
     "cli_data": 5,
     "cli_evaluate": 5,
     "cli_inspect": 5,
+    "cli_real_code": 5,
     "cli_grammar": 4,
 }
 

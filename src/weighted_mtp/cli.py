@@ -21,6 +21,7 @@ from weighted_mtp.cli_grammar import (
     unknown,
 )
 from weighted_mtp.cli_inspect import inspect
+from weighted_mtp.cli_real_code import real_code
 from weighted_mtp.evaluation.verifiers import available_cores
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.quiet import quiet_libraries
@@ -33,6 +34,7 @@ COMMANDS = {
     "data": "rows whose labels a program has verified, problems with tests, and splits by task",
     "evaluate": "exact match and pass@k of a model on problems with a verifier",
     "study": "which credit finds the wrong tokens, and what it is worth: many arms, draws and settings",
+    "real-code": "real code with known bugs: which critic finds the wrong token, and does its credit teach?",
     "inspect": "completions of a run, every token coloured by its weight; with --page runs side by side",
     "generate": "completions of a prompt by a trained model",
 }
@@ -84,6 +86,7 @@ def _dispatch(words: list[str]) -> int:
         "score": _score,
         "evaluate": evaluate,
         "study": _study,
+        "real-code": real_code,
         "inspect": inspect,
         "generate": _generate,
     }

@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
-from weighted_mtp.models import MTPModel
+from weighted_mtp.models import CriticSpec, MTPModel
 
 
 def same_weights(left: MTPModel, right: MTPModel) -> bool:
@@ -63,6 +63,63 @@ def test_the_value_link_comes_back(make_lm, batch, tmp_path, link, trained):
 def test_a_link_that_contradicts_the_saved_one_is_refused(saved):
     with pytest.raises(ValueError, match="trained with value_link 'sigmoid', got 'identity'"):
         MTPModel.from_pretrained(saved[1], value_link="identity")
+
+
+@pytest.fixture
+def saved_with_hidden_layer(make_lm, tmp_path, trained):
+    """A llama whose value head has a hidden layer of 8 units, and the directory it was saved in."""
+    model = trained(MTPModel(make_lm("llama"), value_head=True, value_hidden=8))
+    model.save_pretrained(tmp_path / "hidden")
+    return model, tmp_path / "hidden"
+
+
+@pytest.mark.parametrize("asked", [None, 8])
+def test_a_hidden_layer_of_the_value_head_comes_back_bitwise(saved_with_hidden_layer, batch, asked):
+    model, directory = saved_with_hidden_layer
+    loaded = MTPModel.from_pretrained(directory, value_hidden=asked)
+    assert same_weights(loaded, model)
+    assert torch.equal(loaded(**batch)["values"], model(**batch)["values"])
+
+
+def test_the_configuration_records_a_hidden_layer(saved_with_hidden_layer):
+    entry = json.loads((saved_with_hidden_layer[1] / "config.json").read_text())["weighted_mtp"]
+    assert entry == {"n_future": 1, "value_head": True, "value_link": "sigmoid", "value_hidden": 8}
+
+
+def test_a_plain_model_loads_beside_a_hidden_layer(saved_with_hidden_layer, batch):
+    model, directory = saved_with_hidden_layer
+    plain = AutoModelForCausalLM.from_pretrained(directory)
+    assert torch.equal(
+        plain(**batch, use_cache=False).logits, model.hf_model(**batch, use_cache=False).logits
+    )
+
+
+@pytest.mark.parametrize("asked", [0, 16])
+def test_another_width_than_the_saved_one_is_refused(saved_with_hidden_layer, asked):
+    with pytest.raises(ValueError, match=f"trained with value_hidden 8, got {asked}: leave it out"):
+        MTPModel.from_pretrained(saved_with_hidden_layer[1], value_hidden=asked)
+
+
+def test_a_hidden_layer_is_not_put_before_a_saved_linear_head(saved):
+    with pytest.raises(ValueError, match="trained with value_hidden 0, got 8"):
+        MTPModel.from_pretrained(saved[1], value_hidden=8)
+
+
+def test_a_linear_head_keeps_its_two_weights(saved):
+    keys = keys_in(saved[1] / "model.safetensors")
+    assert {key for key in keys if key.startswith("value_head.")} == {"value_head.weight", "value_head.bias"}
+
+
+def test_a_prior_is_linear_whatever_value_head_was_saved(saved_with_hidden_layer):
+    """Another kind of critic takes over neither the head nor its width, one way or the other."""
+    directory = saved_with_hidden_layer[1]
+    prior = MTPModel.from_pretrained(directory, critic=CriticSpec("generative"))
+    assert set(prior.value_head.state_dict()) == {"weight", "bias"}
+    assert not prior.value_head.weight.any()
+    prior.save_pretrained(directory)
+    with pytest.warns(UserWarning, match="holds a generative critic, taken as a plain model"):
+        back = MTPModel.from_pretrained(directory, critic=False, value_hidden=16)
+    assert back.value_head.hidden.weight.shape == (16, 32)
 
 
 def test_a_plain_directory_gets_fresh_heads(make_lm, tmp_path):

@@ -61,11 +61,13 @@ def test_saving_leaves_the_model_as_it_was(make_lm, tmp_path: Path):
 
 
 def test_adapters_and_new_parts_train_alone(make_lm):
-    model = MTPModel(make_lm("llama"), n_future=2, value_head=True, critic=CriticSpec("generative"))
+    critic = CriticSpec("generative")
+    model = MTPModel(make_lm("llama"), n_future=2, value_head=True, value_hidden=8, critic=critic)
     model.add_lora(4)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all(".lora_" in name or name.startswith(("value_head.", "label_condition.")) for name in trained)
     assert any(name.startswith("label_condition.") for name in trained)
+    assert {"value_head.weight", "value_head.hidden.weight", "value_head.hidden.bias"} <= trained
     for place in ("hf_model.model.layers.0.self_attn.q_proj", "hf_model.model.layers.2.mlp", "extra_heads.0"):
         assert any(name.startswith(place) for name in trained), place
     assert not any(
@@ -76,11 +78,11 @@ def test_adapters_and_new_parts_train_alone(make_lm):
 
 
 def test_a_checkpoint_gives_back_adapters_and_new_parts_to_the_bit(make_lm, tmp_path: Path):
-    model = adapted(make_lm("llama"), n_future=2, value_head=True)
+    model = adapted(make_lm("llama"), n_future=2, value_head=True, value_hidden=8)
     with torch.no_grad():
         model.value_head.weight.normal_()  # pyright: ignore[reportOptionalMemberAccess]
     model.save_pretrained(tmp_path)
-    other = MTPModel(make_lm("llama"), n_future=2, value_head=True).eval()
+    other = MTPModel(make_lm("llama"), n_future=2, value_head=True, value_hidden=8).eval()
     other.add_lora(4)
     other.load_weights(tmp_path)
     saved, loaded = model.state_dict(), other.state_dict()

@@ -54,7 +54,9 @@ def main() -> int:
 
         WeightedMTPTrainer._save_optimizer_and_scheduler = die_in_save
     make = run_module.make_trainer
-    run_module.make_trainer = lambda config, inputs: make(config, inputs, quiet=True, callbacks=accidents)
+    run_module.make_trainer = lambda config, inputs, **_: make(
+        config, inputs, quiet=True, callbacks=accidents
+    )
     try:
         run_module.train(config, options.resume)
     except run_module.Interrupted as stop:

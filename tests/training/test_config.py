@@ -44,6 +44,7 @@ WRONG = {
     "logging_steps": (0, "logging_steps is 0"),
     "save_total_limit": (1, "save_total_limit is 1: give 2 or more"),
     "warmup_steps": (-1, "warmup_steps is -1"),
+    "value_hidden": (-1, "value_hidden is -1: give a finite number, 0 or more"),
     "head_warmup_steps": (-1, "head_warmup_steps is -1"),
     "output_dir": ("", "output_dir is empty"),
 }

@@ -301,6 +301,8 @@ def test_a_value_head_cannot_be_scored_for_log_odds(critic_dir, rows, tmp_path):
         ({"critic": "generativ"}, "value_head, generative, implicit"),
         ({"critic": "generative", "freeze_trunk": True}, "freeze_trunk"),
         ({"critic": "implicit", "value_link": "identity"}, "sigmoid"),
+        ({"critic": "implicit", "value_hidden": 8}, "its prior, which is linear: leave value_hidden at 0"),
+        ({"critic": "generative", "value_hidden": 8}, "its prior, which is linear: leave value_hidden at 0"),
         ({"critic": "generative", "label_tags": ["same", "same"]}, "two different texts"),
         ({"critic": "implicit", "reward_beta": 0.0}, "reward_beta"),
         ({"critic": "generative", "keep": "right"}, "needs right and wrong ones"),

@@ -45,6 +45,16 @@ def test_a_critic_on_a_frozen_trunk_trains_its_value_head_alone(prepare, objecti
     assert changed(run, before) == {"value_head.weight"} | bias
 
 
+def test_a_hidden_layer_of_the_value_head_learns_on_a_frozen_trunk_alone(prepare):
+    run = prepare("critic", freeze_trunk=True, value_hidden=8)
+    before = run.parameters()
+    run.fit()
+    assert changed(run, before) == {
+        *("value_head.weight", "value_head.bias"),
+        *("value_head.hidden.weight", "value_head.hidden.bias"),
+    }
+
+
 @pytest.fixture(scope="module")
 def learnable(tmp_path_factory) -> str:
     """Prompts with a right and a wrong completion each: wrong is what says 9."""
@@ -110,6 +120,26 @@ def test_pairs_are_counted_as_the_ranking_loss_counts_them(prepare):
 
 
 # Stage 2, verifiable
+
+
+@pytest.fixture(scope="module")
+def hidden_critic_dir(train) -> str:
+    """What a stage 1 whose value head has a hidden layer left."""
+    return train("critic", value_hidden=8, lora_rank=4, learning_rate=1e-2).args.output_dir
+
+
+def test_stage_2_goes_on_with_a_hidden_layer_without_being_asked(prepare, hidden_critic_dir):
+    saved = load_file(Path(hidden_critic_dir) / "model.safetensors")
+    run = prepare("verifiable", model_name_or_path=hidden_critic_dir)
+    before = run.parameters()
+    assert torch.equal(before["value_head.hidden.weight"], saved["value_head.hidden.weight"])
+    run.fit()
+    assert {"value_head.weight", "value_head.hidden.weight"} <= changed(run, before)
+
+
+def test_another_width_than_the_critics_is_refused(prepare, hidden_critic_dir):
+    with pytest.raises(ValueError, match="trained with value_hidden 8, got 16: leave it out"):
+        prepare("verifiable", model_name_or_path=hidden_critic_dir, value_hidden=16)
 
 
 def test_stage_2_starts_from_the_directory_of_stage_1(prepare, critic_dir):

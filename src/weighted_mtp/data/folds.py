@@ -61,6 +61,33 @@ def near_duplicates(
     return {pair: pairs[pair] for pair in sorted(close, key=lambda pair: (order[pair[0]], order[pair[1]]))}
 
 
+def task_closeness(
+    prompts: Mapping[str, str], completions: Mapping[str, str]
+) -> dict[tuple[str, str], float]:
+    """How far every two tasks that share a shingle are alike: the largest containment of three texts.
+
+    Args:
+        prompts: of each task.
+        completions: a right one of each task that has any.
+
+    Returns:
+        Pair -> the largest containment of prompts, of completions, and of both as one: a solution may be the helper
+        that another task's prompt holds.
+
+    Examples:
+        >>> task_closeness({"a": "def double ( x ) :", "b": "def double ( y ) :"}, {"a": "return 2 * x"})
+        {}
+        >>> task_closeness({"a": "def f ( x ) :", "b": "def f ( x ) :"}, {})
+        {('a', 'b'): 1.0}
+    """
+    whole = {task: prompts[task] + text for task, text in completions.items()}
+    found: dict[tuple[str, str], float] = {}
+    for texts in (prompts, completions, whole):
+        for pair, share in near_duplicates(texts, threshold=1e-9).items():
+            found[pair] = max(share, found.get(pair, 0.0))
+    return found
+
+
 def split_tasks(
     tasks: Sequence[str], together: Iterable[tuple[str, str]], folds: int, seed: int = 0
 ) -> dict[str, int]:

@@ -60,14 +60,8 @@ def locate_errors(
         >>> found.auc, found.auc_within_wrong, found.top1, found.n_with_error, found.n_tokens
         (1.0, 1.0, 1.0, 1, 5)
     """
-    scores, valid = np.asarray(credit, np.float64), np.asarray(mask, np.bool_)
-    error = np.asarray(token_error, np.bool_)
     groups = None if tied_groups is None else np.asarray(tied_groups)
-    shapes = [array.shape for array in (scores, error, valid, groups) if array is not None]
-    if valid.ndim != 2 or len(set(shapes)) > 1:
-        raise ValueError(f"credit, errors, mask (and groups) are {shapes}: all must be [N, T]")
-    if n_nan := int(np.isnan(scores[valid]).sum()):
-        raise ValueError(f"{n_nan} of {valid.sum()} response tokens have a NaN credit")
+    scores, error, valid = _checked(credit, token_error, mask, groups)
     first = first_errors(error, valid)
     wrong = np.any(first, axis=1)
     candidates = valid & (first | ~error)
@@ -78,7 +72,7 @@ def locate_errors(
     return Localisation(
         auc=ranked(candidates),
         auc_within_wrong=ranked(candidates & wrong[:, None]),
-        top1=_share_least(scores[wrong], first[wrong], valid[wrong]),
+        top1=float(_hits(scores, first, valid)[wrong].mean()) if wrong.any() else None,
         n_completions=int(valid.any(1).sum()),
         n_with_error=int(wrong.sum()),
         n_tokens=int(valid.sum()),
@@ -97,12 +91,46 @@ def first_errors(token_error: ArrayLike, mask: ArrayLike) -> NDArray[np.bool_]:
     return error & (error.cumsum(1) == 1)
 
 
-def _share_least(
-    credit: NDArray[np.float64], chosen: NDArray[np.bool_], valid: NDArray[np.bool_]
-) -> float | None:
-    """Share of rows whose chosen token has the least credit, tokens that tie sharing; None without rows."""
-    if not len(credit):
-        return None
+def hits_at_first_error(credit: ArrayLike, token_error: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
+    """Whether each completion's token of least credit is its first wrong one, [N]: what top-1 is the mean of.
+
+        hits[i] = 1[first[i] in A[i]] / |A[i]|,   A[i] = argmin over j of credit[i, j]
+
+    Arguments, index and errors are those of `locate_errors`.
+
+    Returns:
+        a share in [0, 1], below 1 where tokens tie; NaN for a completion without an error.
+
+    Raises:
+        ValueError: shapes that differ, or a credit under the mask that is NaN.
+
+    Examples:
+        >>> hits_at_first_error([[0.1, -0.7], [-0.2, -0.2], [0.0, 0.1]], [[0, 1], [1, 0], [0, 0]], np.ones((3, 2)))
+        array([1. , 0.5, nan])
+    """
+    scores, error, valid = _checked(credit, token_error, mask)
+    return _hits(scores, first_errors(error, valid), valid)
+
+
+def _checked(
+    credit: ArrayLike, token_error: ArrayLike, mask: ArrayLike, groups: NDArray[np.generic] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Credit, errors and mask as arrays of one shape, without NaN under the mask."""
+    scores, valid = np.asarray(credit, np.float64), np.asarray(mask, np.bool_)
+    error = np.asarray(token_error, np.bool_)
+    shapes = [array.shape for array in (scores, error, valid, groups) if array is not None]
+    if valid.ndim != 2 or len(set(shapes)) > 1:
+        raise ValueError(f"credit, errors, mask (and groups) are {shapes}: all must be [N, T]")
+    if n_nan := int(np.isnan(scores[valid]).sum()):
+        raise ValueError(f"{n_nan} of {valid.sum()} response tokens have a NaN credit")
+    return scores, error, valid
+
+
+def _hits(
+    credit: NDArray[np.float64], first: NDArray[np.bool_], valid: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """`hits_at_first_error`, given where the first errors are."""
     masked = np.where(valid, credit, np.inf)
-    least = valid & (masked == masked.min(1, keepdims=True))
-    return float(((least & chosen).sum(1) / least.sum(1)).mean())
+    least = valid & (masked == masked.min(1, keepdims=True, initial=np.inf))
+    shares = np.full(len(credit), np.nan)
+    return np.divide((least & first).sum(1), least.sum(1), out=shares, where=first.any(1))

@@ -46,7 +46,7 @@ def run_cells(
     running: dict[Future[dict[str, Any]], Cell] = {}
     prepared: set[Path] = set()
     context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
         while waiting or running:
             for cell in _ready(waiting, list(running.values()))[: jobs - len(running)]:
                 if cell.root not in prepared:
@@ -64,7 +64,8 @@ def _ready(waiting: Sequence[Cell], running: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in waiting if not any(cell.needs(other) for other in unfinished)]
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """Begins a worker process: one thread, and no chatter of libraries."""
     import torch
 
     from weighted_mtp.training.quiet import quiet_libraries

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weighted_mtp.data.folds import near_duplicates, split_tasks
+from weighted_mtp.data.folds import split_tasks, task_closeness
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
 
@@ -81,15 +81,9 @@ def _by_task(rows: Rows, config: SplitConfig) -> dict[str, Rows]:
 
 
 def _closeness(tasks: Mapping[str, Rows]) -> dict[tuple[str, str], float]:
-    """Of every two tasks that share anything, the larger containment: of prompts, of completions, of both as one."""
     prompts = {task: str(rows[0]["prompt"]) for task, rows in tasks.items()}
     right = {task: text for task, rows in tasks.items() if (text := _right_completion(rows))}
-    whole = {task: prompts[task] + text for task, text in right.items()}  # a solution may be another's helper
-    found: dict[tuple[str, str], float] = {}
-    for texts in (prompts, right, whole):
-        for pair, share in near_duplicates(texts, threshold=1e-9).items():
-            found[pair] = max(share, found.get(pair, 0.0))
-    return found
+    return task_closeness(prompts, right)
 
 
 def _right_completion(rows: Sequence[Mapping[str, Any]]) -> str | None:

@@ -42,6 +42,15 @@ class SavedHeads(NamedTuple):
     value_head: bool = False
     value_link: ValueLink | None = None
     critic: dict[str, Any] | None = None
+    value_hidden: int = 0
+
+    def head_of(self, critic: CriticSpec | None) -> bool:
+        """Whether the saved head is one for this kind of critic.
+
+        That of a generative or implicit critic is its prior, and no value head; nor the other way round.
+        """
+        kind = None if critic is None else critic.kind
+        return self.value_head and kind == (self.critic["kind"] if self.critic else None)
 
 
 def read_mtp_model(
@@ -50,6 +59,7 @@ def read_mtp_model(
     n_future: int | None,
     value_head: bool | None,
     value_link: ValueLink | None,
+    value_hidden: int | None,
     critic: CriticSpec | Literal[False] | None,
     dtype: str | torch.dtype,
 ) -> "Model":
@@ -61,12 +71,19 @@ def read_mtp_model(
         raise ValueError(
             f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}"
         )
+    spec = CriticSpec(**saved.critic) if critic is None and saved.critic else critic or None
+    width = saved.value_hidden if saved.head_of(spec) else value_hidden or 0
+    if value_hidden not in (None, width):
+        raise ValueError(
+            f"the value head in {source} was trained with value_hidden {width}, got {value_hidden}: leave it out"
+        )
     model = model_class(
         hf_model,
         n_future=saved.n_future if n_future is None else n_future,
         value_head=saved.value_head if value_head is None else value_head,
         value_link=value_link or saved.value_link or "sigmoid",
-        critic=CriticSpec(**saved.critic) if critic is None and saved.critic else critic or None,
+        value_hidden=width,
+        critic=spec,
     )
     if saved.n_future > model.n_future:
         warnings.warn(f"{path} holds {saved.n_future} heads; kept {model.n_future}", stacklevel=3)
@@ -148,16 +165,12 @@ def _incomplete(location: object, missing: list[str]) -> ValueError:
 
 
 def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) -> None:
-    kind = None if model.critic is None else model.critic.kind
-    # The head of a generative or implicit critic is its prior, and no value head; nor the other way round.
-    same_kind = kind == (saved.critic["kind"] if saved.critic else None)
-
     def was_saved(name: str) -> bool:
         if name.startswith("extra_heads."):
             return int(name.split(".")[1]) < saved.n_future - 1
         if name.startswith("label_condition."):
             return saved.critic is not None and saved.critic["kind"] == "generative"
-        return name.startswith("value_head.") and saved.value_head and same_kind
+        return name.startswith("value_head.") and saved.head_of(model.critic)
 
     wanted = {name: tensor for name, tensor in model.state_dict().items() if was_saved(name)}
     stored = dict(_own_tensors_in(directory))
@@ -230,7 +243,9 @@ def _write_config_entry(model: "MTPModel", directory: Path) -> None:
     file = directory / "config.json"
     head = model.value_head
     critic = None if model.critic is None else model.critic.as_dict()
-    saved = SavedHeads(model.n_future, head is not None, None if head is None else head.link, critic)
-    entry = {name: value for name, value in saved._asdict().items() if name != "critic" or value}
+    link, width = (None, 0) if head is None else (head.link, head.hidden_units)
+    saved = SavedHeads(model.n_future, head is not None, link, critic, width)
+    optional = ("critic", "value_hidden")
+    entry = {name: value for name, value in saved._asdict().items() if name not in optional or value}
     content = json.loads(file.read_text()) | {CONFIG_ENTRY: entry}
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -45,11 +45,12 @@ class MTPModel(ActivationCheckpointing, nn.Module):
             layer and want a warm-up of their loss weight (`head_warmup`).
         value_head: whether to add a value head; it starts at zero (see `ValueHead`).
         value_link: "sigmoid" (values are probabilities) or "identity" (values are the raw output).
+        value_hidden: units of the value head's hidden layer; 0: a linear head.
         critic: makes the model a generative or an implicit critic (see `CriticSpec`); None: neither.
 
     Raises:
-        ValueError: n_future < 1, an unknown link, or a model that cannot carry extra heads (gpt2, encoders,
-            encoder-decoders, logits scaled in an unknown way).
+        ValueError: n_future < 1, value_hidden < 0, an unknown link, or a model that cannot carry extra heads
+            (gpt2, encoders, encoder-decoders, logits scaled in an unknown way).
     """
 
     # Read by transformers.Trainer when it loads a checkpoint.
@@ -61,6 +62,7 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         n_future: int = 1,
         value_head: bool = False,
         value_link: ValueLink = "sigmoid",
+        value_hidden: int = 0,
         critic: CriticSpec | None = None,
     ):
         super().__init__()
@@ -70,8 +72,8 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         self.hf_model = hf_model
         self.extra_heads = ExtraHeads(layers, n_future - 1)
         # The language-model head's input size: a decoder may project its hidden size down (opt-350m).
-        hidden_size = hf_model.get_output_embeddings().weight.shape[-1]
-        self.value_head = ValueHead(hidden_size, value_link, self.device) if value_head else None
+        dim = hf_model.get_output_embeddings().weight.shape[-1]
+        self.value_head = ValueHead(dim, value_link, value_hidden, self.device) if value_head else None
         self.critic = critic
         self.label_condition = None if critic is None else critic.label_condition(hf_model)
         check_heads(self)
@@ -198,9 +200,7 @@ class MTPModel(ActivationCheckpointing, nn.Module):
             ValueError: if there is none.
         """
         if self.value_head is None:
-            raise ValueError(
-                "freeze_trunk trains the value head alone, and this model has none: value_head=True"
-            )
+            raise ValueError("freeze_trunk trains the value head alone, and there is none: value_head=True")
         self.requires_grad_(False)
         self.value_head.requires_grad_(True)
 
@@ -221,6 +221,7 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         n_future: int | None = None,
         value_head: bool | None = None,
         value_link: ValueLink | None = None,
+        value_hidden: int | None = None,
         critic: CriticSpec | Literal[False] | None = None,
         *,
         dtype: str | torch.dtype = "auto",
@@ -232,18 +233,17 @@ class MTPModel(ActivationCheckpointing, nn.Module):
                 `package:NAME/FILE`, a file or directory inside an installed Python package; `hub:OWNER/NAME`.
             n_future: None for the saved number (1 where nothing was saved). Heads beyond those saved start
                 as copies of the last layer; saved heads beyond n_future are dropped with a warning.
-            value_head: None for as saved (False where nothing was saved); False drops a saved one with a
-                warning.
-            value_link: None for as saved ("sigmoid" where nothing was saved).
+            value_head: None for as saved (False where nothing was saved); False drops one with a warning.
+            value_link, value_hidden: None for as saved ("sigmoid" and 0 where nothing was saved).
             critic: None for as saved (none where nothing was saved); False drops a saved one with a warning.
             dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
                 is float32 always.
 
         Raises:
-            ValueError: nothing there, incomplete weights, an unsupported model, or a link that contradicts
-                the saved one.
+            ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
+                value head that contradicts the saved one.
         """
-        return read_mtp_model(cls, path, n_future, value_head, value_link, critic, dtype)
+        return read_mtp_model(cls, path, n_future, value_head, value_link, value_hidden, critic, dtype)
 
     def save_pretrained(
         self, path: str | PathLike[str], state_dict: Mapping[str, Tensor] | None = None
@@ -251,7 +251,7 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         """Write one Hugging Face directory that plain `AutoModelForCausalLM` loads too.
 
         Beside the plain model's keys the weights hold `extra_heads.*` and `value_head.*`; `config.json` holds
-        {"weighted_mtp": {"n_future", "value_head", "value_link"}}. Call it on one process.
+        {"weighted_mtp": {"n_future", "value_head", "value_link", ...}}. Call it on one process.
 
         Args:
             path: directory, made if missing.

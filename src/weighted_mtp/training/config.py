@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from weighted_mtp.training.settings import (
+    HIGHER_IS_BETTER,
     KINDS_OF_CRITIC,
+    LOWER_IS_BETTER,
     ConfigError,
     CriticConfig,
     DataConfig,
@@ -21,6 +23,15 @@ from weighted_mtp.training.settings import (
 )
 
 STAGES = ("baseline", "critic", "verifiable", "rho1")
+SET_BY_EARLY_STOPPING = (
+    "eval_strategy",
+    "eval_steps",
+    "save_strategy",
+    "save_steps",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "greater_is_better",
+)
 DEFAULT_SCHEME = {"baseline": "uniform", "critic": "uniform", "verifiable": "td", "rho1": "rho1"}
 
 
@@ -61,6 +72,7 @@ class RunConfig:
                 f"critic is {self.critic.critic!r}: stage {self.stage} reads a critic, so give the directory of one "
                 f"that `wmtp train critic --critic {self.critic.critic}` left"
             )
+        self._check_early_stopping()
 
     def _check_stage_critic(self) -> None:
         kind, n_future = self.critic.kind, self.model.n_future
@@ -83,6 +95,35 @@ class RunConfig:
             self.model.value_link == "sigmoid",
             f"a {kind} critic reckons in log-odds: leave value_link at sigmoid",
         )
+        require(
+            self.model.value_hidden == 0,
+            f"the head of a {kind} critic is its prior, which is linear: leave value_hidden at 0",
+        )
+
+    def _check_early_stopping(self) -> None:
+        train, n_future, metric = self.train, self.model.n_future, self.train.best_metric
+        known = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER, *(f"ce_head_{k}" for k in range(n_future)))
+        require(metric in known, f"best_metric is {metric!r}: give one of {', '.join(known)}")
+        if not train.early_stopping_patience:
+            return
+        require(
+            self.data.eval_file is not None,
+            "early_stopping_patience is set, but there are no held-out rows: give --eval_file FILE",
+        )
+        require(
+            train.eval_steps > 0,
+            "early_stopping_patience counts evaluations, but eval_steps is 0: give --eval_steps N",
+        )
+        require(
+            n_future == 1 or self.model.head_warmup_steps == 0 or metric not in ("loss", "weighted_ce"),
+            f"best_metric {metric} counts the extra heads more and more over head_warmup_steps, so that early and late "
+            "evaluations do not compare: give --best_metric ce_head_0",
+        )
+        for name in SET_BY_EARLY_STOPPING:
+            require(
+                name not in train.trainer_args,
+                f"trainer_args sets {name}, which early stopping sets itself: remove it",
+            )
 
     @property
     def scheme(self) -> str:

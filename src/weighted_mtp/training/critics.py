@@ -2,7 +2,7 @@
 
 | critic     | credit of the token predicted at t          | values                                   |
 |------------|---------------------------------------------|------------------------------------------|
-| value head | none of its own: take the TD error          | link of a linear head                    |
+| value head | none of its own: take the TD error          | link of a head on the hidden state       |
 | generative | log p(x, given right) - log p(x, given wrong) | exact by Bayes' rule, given prior and model |
 | implicit   | beta * (log p(x) - log p_ref(x))            | a proxy before the last token            |
 """
@@ -32,7 +32,7 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class Critic:
-    """The published critic: a linear head on the hidden state; base of the others.
+    """A value head on the hidden state, the published critic where it is linear; base of the others.
 
     Args:
         model: read, never trained here.

@@ -79,6 +79,7 @@ def load_model(config: RunConfig, stage: Stage) -> MTPModel:
         n_future=settings.n_future,
         value_head=config.stage == "critic" or (isinstance(stage, ValueStage) and stage.critic is None),
         value_link=settings.value_link,
+        value_hidden=settings.value_hidden or None,
         critic=critic_spec(config) or False,
         dtype=settings.dtype,
     )

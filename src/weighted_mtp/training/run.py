@@ -18,12 +18,12 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from weighted_mtp.data import CompletionCollator, make_sampler
 from weighted_mtp.losses.liger import require_liger
-from weighted_mtp.training.callbacks import CompactProgress, InterruptCallback
+from weighted_mtp.training.callbacks import CompactProgress, EarlyStopping, InterruptCallback
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.nonfinite import NonFiniteError
-from weighted_mtp.training.settings import ConfigError, TrainConfig
+from weighted_mtp.training.settings import HIGHER_IS_BETTER, ConfigError, TrainConfig
 from weighted_mtp.training.stages import Stage
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -36,13 +36,13 @@ class Interrupted(Exception):
     """Training was stopped by a signal after saving; the message says how to go on."""
 
 
-def train(config: RunConfig, resume: str | None = None) -> Path:
-    """Runs one stage from its files to its output directory, and returns that directory."""
+def train(config: RunConfig, resume: str | None = None, *, quiet: bool = False) -> Path:
+    """Runs one stage from its files to its output directory, and returns that directory; quietly without a bar."""
     checkpoint, passed_over = resolve_resume(resume, config.train.output_dir)
     for sentence in passed_over:
         logger.warning(sentence)
     inputs = load_inputs(config)
-    trainer = make_trainer(config, inputs)
+    trainer = make_trainer(config, inputs, quiet=quiet)
     config.save()
     try:
         fit(trainer, config, checkpoint)
@@ -99,6 +99,14 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
         # The unembedding is used by the loss, outside the forward: DDP must not take it for unused.
         "ddp_find_unused_parameters": False,
     }
+    if config.train.early_stopping_patience:
+        settings |= {
+            "save_strategy": "steps",
+            "save_steps": config.train.eval_steps,  # the best model is one that was saved
+            "load_best_model_at_end": True,
+            "metric_for_best_model": config.train.best_metric,
+            "greater_is_better": config.train.best_metric in HIGHER_IS_BETTER,
+        }
     try:
         args = TrainingArguments(**(settings | config.train.trainer_args))
     except (ValueError, TypeError, ImportError) as error:
@@ -134,6 +142,7 @@ def make_trainer(
         head_warmup_steps=config.model.head_warmup_steps,
         loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,
+        new_learning_rate=config.train.new_learning_rate,
         args=args,
         train_dataset=inputs.train_dataset,
         eval_dataset=inputs.eval_dataset,
@@ -141,6 +150,8 @@ def make_trainer(
         processing_class=inputs.tokenizer,
         callbacks=[MLflowLogger(config, tags), InterruptCallback(), *(callbacks or [])],
     )
+    if config.train.early_stopping_patience:
+        trainer.add_callback(EarlyStopping(config.train.early_stopping_patience))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if not quiet:
@@ -151,24 +162,34 @@ def make_trainer(
 def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None = None) -> None:
     """Trains, evaluates and saves; ends the MLflow run in every case.
 
+    With early stopping the model that is evaluated and saved at the end is the best one.
+
     Raises:
+        ConfigError: the evaluation does not have `best_metric`.
         Interrupted: a signal stopped the run; a checkpoint was saved.
         NonFiniteError: the loss or its gradient was not finite; nothing broken was saved.
     """
     tracker = next(c for c in trainer.callback_handler.callbacks if isinstance(c, MLflowLogger))
     interrupt = next(c for c in trainer.callback_handler.callbacks if isinstance(c, InterruptCallback))
+    stopping = next((c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStopping)), None)
     status = "FAILED"
+    if checkpoint is not None:
+        # The uninterrupted run has no evaluation here, and early stopping would count it.
+        trainer.args.eval_on_start = False
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:
+        ended = trainer.state.global_step >= trainer.state.max_steps or (stopping and stopping.exhausted)
+        if interrupt.interrupted and not ended:
             status = "KILLED"
             raise Interrupted(
                 f"interrupted at optimizer step {trainer.state.global_step} of {trainer.state.max_steps}; a checkpoint "
                 f"is in {config.train.output_dir}. Continue with: wmtp train {config.stage} --config "
                 f"{config.train.output_dir}/run.yaml --resume auto"
             )
+        if stopping and trainer.is_world_process_zero():
+            logger.warning(stopping.outcome(trainer.args, trainer.state))
         if trainer.eval_dataset is not None:
             trainer.evaluate()
         trainer.save_model(config.train.output_dir)

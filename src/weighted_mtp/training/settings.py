@@ -46,6 +46,8 @@ class ModelConfig:
     """Tokens predicted per position: 1 is plain next-token, 4 trains three extra heads."""
     value_link: Literal["sigmoid", "identity"] = "sigmoid"
     """How the value head's raw output becomes V: a probability, or as it is (the published head)."""
+    value_hidden: int = 0
+    """Units of the value head's hidden layer; 0: a linear head, or the saved one."""
     head_warmup_steps: int = 0
     """Optimizer steps over which the loss weight of the extra heads rises linearly to 1."""
     lora_rank: int = 0
@@ -59,7 +61,7 @@ class ModelConfig:
         require(self.n_future >= 1, f"n_future is {self.n_future}: give 1 (next token) or more")
         require(self.lora_rank >= 0, f"lora_rank is {self.lora_rank}: give 0 (no adapters) or more")
         require_positive(self, "lora_alpha")
-        require_at_least_zero(self, "head_warmup_steps")
+        require_at_least_zero(self, "value_hidden", "head_warmup_steps")
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,10 @@ class ReferenceConfig:
     training starts from."""
 
 
+LOWER_IS_BETTER = ("loss", "weighted_ce", "value_loss")
+HIGHER_IS_BETTER = ("value_explained_variance",)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The optimisation, in the names of `transformers.TrainingArguments`."""
@@ -168,6 +174,8 @@ class TrainConfig:
     """Micro-batches per optimizer step."""
     learning_rate: float = 5e-5
     """Peak learning rate."""
+    new_learning_rate: float = 0.0
+    """Peak learning rate of what starts from nothing, value head and label embedding; 0: learning_rate."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
     warmup_steps: int = 0
@@ -189,9 +197,15 @@ class TrainConfig:
     eval_steps: int = 0
     """Optimizer steps between evaluations; 0 evaluates at the end only."""
     save_steps: int = 500
-    """Optimizer steps between checkpoints; 0 keeps only the final model."""
+    """Optimizer steps between checkpoints; 0 keeps only the final model. Early stopping saves at every evaluation."""
     save_total_limit: int = 2
     """Checkpoints kept; at least 2, because the newest may be incomplete after a kill."""
+    early_stopping_patience: int = 0
+    """Evaluations without a better best_metric after which training stops; the best model is kept. 0: trains to the
+    end and keeps the last model."""
+    best_metric: str = "loss"
+    """Early stopping: loss, weighted_ce, ce_head_{k} or value_loss (lower is better), or value_explained_variance, all
+    of eval_file."""
     trainer_args: dict[str, Any] = field(default_factory=dict)
     """Any further field of transformers.TrainingArguments (fsdp, deepspeed, dataloader_num_workers, ...)."""
 
@@ -210,7 +224,14 @@ class TrainConfig:
             "logging_steps",
         )
         require_at_least_zero(
-            self, "weight_decay", "warmup_steps", "max_grad_norm", "eval_steps", "save_steps"
+            self,
+            "new_learning_rate",
+            "weight_decay",
+            "warmup_steps",
+            "max_grad_norm",
+            "eval_steps",
+            "save_steps",
+            "early_stopping_patience",
         )
         require(
             self.save_total_limit >= 2,

@@ -26,6 +26,7 @@ from weighted_mtp.training.nonfinite import (
     rows_are_finite,
     skip_update,
 )
+from weighted_mtp.training.optimizer import separate_new_parts
 from weighted_mtp.training.stages import Stage
 from weighted_mtp.value_weighting import WeightingScheme, weigh
 
@@ -43,6 +44,7 @@ class WeightedMTPTrainer(Trainer):
         head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to 1.
         loss_backend: of `weighted_mtp_loss`.
         sampler: name of a sampler of `weighted_mtp.data`.
+        new_learning_rate: of value head and label embedding; 0: that of the rest.
         **kwargs: those of `transformers.Trainer`; `model` is an `MTPModel`.
     """
 
@@ -56,6 +58,7 @@ class WeightedMTPTrainer(Trainer):
         head_warmup_steps: int = 0,
         loss_backend: str = "torch",
         sampler: str = "shuffled",
+        new_learning_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,7 +66,7 @@ class WeightedMTPTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
         self.stage, self.sampler_name, self.head_warmup_steps = stage, sampler, head_warmup_steps
-        self.loss_backend = loss_backend
+        self.loss_backend, self.new_learning_rate = loss_backend, new_learning_rate
         device = self.args.device
         self.scheme = scheme.to(device)
         for frozen in stage.frozen_models():
@@ -168,7 +171,11 @@ class WeightedMTPTrainer(Trainer):
         return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the window's metrics to a training or evaluation entry; this is where the device is waited for."""
+        """Adds the window's metrics to a training or evaluation entry; this is where the device is waited for.
+
+        In place: after this call `Trainer.evaluate` hands the same dictionary to the callbacks, to the choice of the
+        best model and to its caller.
+        """
         mode = "train" if "loss" in logs else "eval" if "eval_runtime" in logs else None
         if mode is not None:
             metrics = self._read_window(self.windows[mode])
@@ -191,6 +198,12 @@ class WeightedMTPTrainer(Trainer):
         raise_if_broken(verdict.long().tolist())
         window.reset()
         return window.named(numbers.view(state.shape), self.stage.value_coef)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The Trainer's, with the rate of new parts apart."""
+        if self.optimizer is None and self.new_learning_rate:
+            separate_new_parts(super().create_optimizer(model), self.model, self.new_learning_rate)
+        return super().create_optimizer(model)
 
     # Evaluation, sampling, saving.
 
@@ -275,6 +288,14 @@ class WeightedMTPTrainer(Trainer):
         # The Trainer would look for our tensors under other names, find none, and keep the last model.
         assert self.state.best_model_checkpoint is not None
         self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        """Nothing where nothing is left: the Trainer would make one step more before it looks.
+
+        So it is with a run that was killed between its last checkpoint and its end, and is resumed.
+        """
+        if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**kwargs)
 
     def load_weighting(self, folder: str | Path) -> None:
         """Takes over the scheme's statistics that a run saved beside its model."""

@@ -1,0 +1,116 @@
+"""The long jobs of `wmtp real-code`: each is a training with what it leaves to be judged, in its own process, once."""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weighted_mtp.data.json_lines import read_json_lines
+from weighted_mtp.experiments.real_code_decoding import solved_tasks
+from weighted_mtp.experiments.real_code_signals import SIGNALS_FILE, write_signals
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.run import train
+from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.scoring import score
+
+RESULT_FILE = "result.json"
+UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of a table on one fold."""
+
+    root: Path
+    """The experiment's output directory."""
+    name: str
+    """What is trained, as critics/generative or students/uniform; or the untrained model."""
+    fold: int
+    model: str
+    """The model that all start from."""
+    config: RunConfig | None = None
+    """How it is trained; None: it is not."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its model and scores go."""
+        return self.root / self.name / f"fold{self.fold}"
+
+    @property
+    def trained(self) -> Path:
+        """Where its model goes."""
+        return self.folder / "model"
+
+    @property
+    def scores(self) -> Path:
+        """Where a critic's scores of the test rows go."""
+        return self.folder / "scores"
+
+    @property
+    def signals(self) -> Path:
+        """Where a language model's signals of the test rows go."""
+        return self.folder / SIGNALS_FILE
+
+    def data(self, side: str) -> Path:
+        """A file of the fold's rows: train, valid or test."""
+        return self.root / f"fold{self.fold}" / f"{side}.jsonl"
+
+    def finished(self) -> dict[str, Any] | None:
+        """Its result, if it is there."""
+        path = self.folder / RESULT_FILE
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def run_job(job: Job) -> None:
+    """Runs a job, or goes on with it; result.json says that all is there, and what it cost."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    started = time.process_time()
+    if job.config is not None:
+        train(of_fold(job, job.config), resume="auto", quiet=True)
+    trained = time.process_time()
+    passed: dict[str, bool] = {}
+    if job.config is not None and job.config.stage == "critic":
+        score(ScoreConfig(critic=str(job.trained), data=str(job.data("test")), out=str(job.scores)))
+    else:
+        language_model = job.model if job.config is None else str(job.trained)
+        write_signals(language_model, job.data("test"), job.signals, with_states=job.config is None)
+        passed = solved_tasks(language_model, read_json_lines(job.data("test")))
+    result = {
+        "passed": passed,
+        "curve": _curve(job.trained),
+        "train_cpu_seconds": round(trained - started, 1),
+        "test_cpu_seconds": round(time.process_time() - trained, 1),
+    }
+    (job.folder / RESULT_FILE).write_text(json.dumps(result))
+    for checkpoint in job.trained.glob("checkpoint-*"):  # half a gigabyte each, and the run is over
+        shutil.rmtree(checkpoint)
+
+
+def _curve(model: Path) -> list[dict[str, float]]:
+    """The evaluations of a finished run on its valid rows, as its newest checkpoint has them."""
+    checkpoints = sorted(model.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    if not checkpoints:
+        return []
+    history = json.loads((checkpoints[-1] / "trainer_state.json").read_text())["log_history"]
+    return [entry for entry in history if "eval_loss" in entry]
+
+
+def of_fold(job: Job, config: RunConfig) -> RunConfig:
+    """The run of a fold: its files, its seed, and its critic where it reads one."""
+    critic = config.critic
+    if config.stage != "critic" and critic.critic is not None:
+        critic = replace(critic, critic=str(replace(job, name=critic.critic).trained))
+    return replace(
+        config,
+        critic=critic,
+        data=replace(config.data, train_file=str(job.data("train")), eval_file=str(job.data("valid"))),
+        train=replace(config.train, output_dir=str(job.trained), seed=job.fold),
+        tracking=replace(
+            config.tracking,
+            tracking_uri=f"sqlite:///{(job.root / 'mlflow.db').resolve()}",
+            experiment_name="real-code",
+            run_name=f"{job.name}/fold{job.fold}",
+        ),
+    )

@@ -1,0 +1,51 @@
+"""What students learned from the same rows under different weights, measured on unseen tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighted_mtp.experiments.real_code_judging import Judge, Resampled
+from weighted_mtp.experiments.real_code_tokens import Completions
+
+
+def judge_students(
+    completions: Completions,
+    nll: Mapping[str, NDArray[Any]],
+    passed: Mapping[str, Mapping[str, bool]],
+    against: Sequence[str],
+    sources: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Losses of each student on unseen tasks, and their paired differences.
+
+        right_nll       mean over the tokens of right completions, EOS included; lower is better
+        wrong_token_nll mean over the first wrong tokens of wrong completions; higher is better
+        other_nll       mean over the other tokens of wrong completions before EOS
+        prefers_right   share of the pairs of a right and a wrong completion of a task in which the right one has the
+                        smaller mean loss
+        pass1           share of the tasks whose greedy completion passes its tests, where tasks were decoded
+
+    Args:
+        completions: all rows.
+        nll: by student, [n], nats.
+        passed: by student, whether a task's greedy completion passed; students that were not decoded are left out.
+        against: students that each other one is compared with.
+        sources: whose rows are judged; None: all.
+    """
+    judge = Judge(completions, sources)
+    row = completions.row_of
+    right = completions.right[row]
+    measured: dict[str, dict[str, Resampled]] = {}
+    for name, losses in nll.items():
+        x = np.asarray(losses, np.float64)
+        mean = np.add.reduceat(x, completions.starts[:-1]) / np.diff(completions.starts)
+        measured[name] = {
+            "right_nll": judge.mean_of_tokens(x, right),
+            "wrong_token_nll": judge.mean_of_tokens(x, completions.first_wrong),
+            "other_nll": judge.mean_of_tokens(x, completions.sought & ~completions.wrong_token),
+            "prefers_right": judge.right_over_wrong(-mean)["auc_within"],
+        }
+        if name in passed:
+            measured[name]["pass1"] = judge.mean_of_tasks(passed[name])
+    return {"tasks": judge.n_tasks, "students": judge.with_intervals(measured, against)}

@@ -1,0 +1,296 @@
+"""Training that stops when held-out rows no longer get better, and the model that it leaves."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from weighted_mtp.models.lora import ADAPTERS
+from weighted_mtp.training.checkpoints import MARKER, find_resumable
+from weighted_mtp.training.run import Interrupted
+from weighted_mtp.training.settings import ConfigError
+
+LAUNCH = Path(__file__).with_name("launch.py")
+# A learning rate that ruins the model: evaluations get worse long before step 20.
+RUINOUS = {"learning_rate": 0.1, "lr_scheduler_type": "constant", "max_steps": 20, "logging_steps": 3}
+
+
+class InterruptAt(TrainerCallback):
+    """A real SIGINT while this optimizer step is made."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_optimizer_step(self, args, state, control, **kwargs) -> None:
+        if state.global_step + 1 == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def ruined(prepare, rows):
+    """A function (stage, **settings) -> Prepared: early stopping with a patience of two, a learning rate too large."""
+
+    def make(stage: str = "baseline", **settings):
+        patient = {"eval_file": str(rows["eval"]), "eval_steps": 1, "early_stopping_patience": 2}
+        return prepare(stage, **(RUINOUS | patient | settings))
+
+    return make
+
+
+def evaluations(trainer) -> list[dict[str, float]]:
+    return [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+
+
+def final_weights(run, file: str = "model.safetensors") -> dict[str, torch.Tensor]:
+    return load_file(Path(run.config.train.output_dir) / file)
+
+
+def differing(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> list[str]:
+    assert a.keys() == b.keys()
+    return [name for name in a if not torch.equal(a[name], b[name])]
+
+
+def best_by_hand(values: list[float], patience: int, greater: bool) -> tuple[int, int]:
+    """Indices of the best value and of the one that exhausts the patience."""
+    best = 0
+    for i, value in enumerate(values):
+        if value > values[best] if greater else value < values[best]:
+            best = i
+        if i - best == patience:
+            return best, i
+    return best, len(values) - 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        ("baseline", {"n_future": 2, "best_metric": "ce_head_1", "head_warmup_steps": 2}),
+        ("critic", {"best_metric": "value_explained_variance"}),
+        ("critic", {"critic": "generative"}),
+        ("verifiable", {"best_metric": "value_loss", "scheme_options": {"whitening": "ema"}}),
+        ("rho1", {"best_metric": "ce_head_0"}),
+        ("baseline", {"lora_rank": 4, "learning_rate": 0.5}),
+    ],
+    ids=["heads", "variance", "generative", "value_loss", "rho1", "lora"],
+)
+def test_the_trainer_stops_by_the_logged_metric_and_leaves_the_best_model(
+    ruined, chain_base, stage, settings
+):
+    metric = settings.get("best_metric", "loss")
+    reference = {"reference": str(chain_base / "base")} if stage == "rho1" else {}
+    run = ruined(stage, **settings, **reference)
+    trainer = run.fit()
+    curve = [entry for entry in evaluations(trainer)[:-1] if entry["step"]]
+    greater = metric == "value_explained_variance"
+    best, last = best_by_hand([entry[f"eval_{metric}"] for entry in curve], 2, greater)
+    assert best < last == len(curve) - 1
+    assert trainer.state.global_step == curve[last]["step"] < 20
+    assert trainer.state.best_metric == curve[best][f"eval_{metric}"]
+    checkpoint = Path(run.config.train.output_dir) / f"checkpoint-{curve[best]['step']}"
+    assert (checkpoint / MARKER).is_file()
+    assert differing(final_weights(run), load_file(checkpoint / "model.safetensors")) == []
+    assert evaluations(trainer)[-1][f"eval_{metric}"] == pytest.approx(trainer.state.best_metric, rel=1e-5)
+
+
+def test_evaluate_returns_what_was_logged(ruined):
+    trainer = ruined(max_steps=1).fit()
+    returned, logged = trainer.evaluate(), evaluations(trainer)[-1]
+    assert returned["eval_loss"] == logged["eval_loss"]
+    assert {name for name in logged if name.startswith("eval_")} <= returned.keys()
+
+
+def test_the_steps_before_an_early_stop_are_logged(ruined):
+    trainer = ruined(logging_steps=50).fit()
+    assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == [
+        trainer.state.global_step
+    ]
+
+
+def test_a_better_start_is_told_and_the_best_saved_model_kept(ruined, caplog):
+    run = ruined(learning_rate=1.0)
+    trainer = run.fit()
+    start, *rest = evaluations(trainer)[:-1]
+    assert start["eval_loss"] < min(entry["eval_loss"] for entry in rest)
+    assert trainer.state.best_global_step > 0
+    [line] = [record.message for record in caplog.records if "stopped early" in record.message]
+    assert f"the model of step {trainer.state.best_global_step} is kept" in line
+    assert f"before training it was better, {start['eval_loss']:.4g}" in line
+
+
+def test_without_a_bad_evaluation_training_goes_to_its_end(ruined, caplog):
+    trainer = ruined(learning_rate=1e-3, max_steps=5, eval_steps=2, save_steps=0).fit()
+    assert [entry["step"] for entry in evaluations(trainer)] == [0, 2, 4, 5, 5]
+    assert trainer.state.best_global_step == 5
+    assert "trained to the end, optimizer step 5; the model of step 5 is kept" in caplog.text
+
+
+@pytest.mark.parametrize("after", [2, 3])
+def test_an_interrupted_run_goes_on_with_the_patience_it_had_left(ruined, caplog, after):
+    """The signal comes at the first evaluation that is no better, or a step later."""
+    settings = {"stage": "verifiable", "eval_steps": 2, "scheme_options": {"whitening": "ema"}}
+    whole = ruined(**settings)
+    state = whole.fit().state
+    step = state.best_global_step + after
+    assert step < state.global_step == state.best_global_step + 4
+    broken = ruined(callbacks=[InterruptAt(step)], **settings)
+    with pytest.raises(Interrupted, match=f"interrupted at optimizer step {step} of 20"):
+        broken.fit()
+    run_dir = broken.config.train.output_dir
+    resumed = ruined(output_dir=run_dir, **settings)
+    caplog.clear()
+    trainer = resumed.fit(find_resumable(run_dir)[0])
+    assert differing(final_weights(whole), final_weights(resumed)) == []
+    curves = [[(e["step"], e["eval_loss"]) for e in evaluations(t)] for t in (whole.trainer, trainer)]
+    assert curves[0] == curves[1]
+    assert f"stopped early at optimizer step {state.global_step} of 20" in caplog.text
+
+
+def test_an_interrupt_at_the_step_of_an_early_stop_is_an_early_stop(ruined):
+    last = ruined().fit().state.global_step
+    run = ruined(callbacks=[InterruptAt(last)])
+    assert run.fit().state.global_step == last
+    assert final_weights(run)
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_a_run_that_was_killed_after_its_last_checkpoint_makes_no_further_step(ruined, patience):
+    settings = {"early_stopping_patience": patience, "max_steps": 20 if patience else 3, "save_steps": 1}
+    run = ruined(**settings)
+    steps = run.fit().state.global_step
+    run_dir = run.config.train.output_dir
+    before = final_weights(run)
+    again = ruined(output_dir=run_dir, **settings)
+    checkpoint, _ = find_resumable(run_dir)
+    assert checkpoint == Path(run_dir) / f"checkpoint-{steps}"
+    assert again.fit(checkpoint).state.global_step == steps
+    assert differing(before, final_weights(again)) == []
+
+
+def test_a_larger_patience_lets_a_stopped_run_go_on(ruined):
+    run = ruined()
+    steps = run.fit().state.global_step
+    run_dir = run.config.train.output_dir
+    longer = ruined(output_dir=run_dir, early_stopping_patience=3)
+    assert longer.fit(find_resumable(run_dir)[0]).state.global_step > steps
+
+
+def test_a_run_whose_directory_was_moved_still_ends_with_its_best_model(ruined):
+    run = ruined()
+    run.fit()
+    before, run_dir = final_weights(run), Path(run.config.train.output_dir)
+    moved = run_dir.rename(run_dir.with_name("moved"))
+    resumed = ruined(output_dir=str(moved))
+    resumed.fit(find_resumable(moved)[0])
+    assert differing(before, final_weights(resumed)) == []
+
+
+def test_a_resumed_run_compares_by_the_same_metric(ruined):
+    run = ruined(max_steps=2)
+    run.fit()
+    run_dir = run.config.train.output_dir
+    other = ruined(output_dir=run_dir, best_metric="ce_head_0")
+    with pytest.raises(ConfigError, match="resume with --best_metric loss"):
+        other.fit(find_resumable(run_dir)[0])
+
+
+def test_early_stopping_can_begin_with_a_resumed_run(ruined):
+    first = ruined(early_stopping_patience=0, eval_steps=3, save_steps=3, max_steps=3)
+    first.fit()
+    run_dir = first.config.train.output_dir
+    trainer = ruined(output_dir=run_dir).fit(find_resumable(run_dir)[0])
+    curve = {entry["step"]: entry["eval_loss"] for entry in evaluations(trainer)[:-1] if entry["step"] > 3}
+    assert list(curve) == list(range(4, trainer.state.global_step + 1))
+    assert trainer.state.best_metric == min(curve.values())
+
+
+def test_a_metric_that_is_never_a_number_uses_up_the_patience_and_keeps_the_last_model(
+    ruined, caplog, tmp_path, monkeypatch
+):
+    (tmp_path / "blind_schemes.py").write_text(
+        "from weighted_mtp.value_weighting import Uniform\n\n\n"
+        "class NoNumberInEvaluation(Uniform):\n"
+        "    def forward(self, signals):\n"
+        "        return super().forward(signals) * (1.0 if self.training else float('nan'))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    trainer = ruined(scheme="blind_schemes:NoNumberInEvaluation", learning_rate=1e-3).fit()
+    assert math.isnan(evaluations(trainer)[0]["eval_loss"])
+    assert trainer.state.global_step == 2
+    assert "loss was never a number, so the last model is kept" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_killed_and_resumed_run_with_adapters_is_bitwise_the_uninterrupted_one(
+    make_config, chain_base, tmp_path
+):
+    def launch(name: str, *options: object) -> subprocess.CompletedProcess[str]:
+        config = make_config(
+            output_dir=str(tmp_path / name),
+            eval_file=str(chain_base / "eval.jsonl"),
+            lora_rank=4,
+            early_stopping_patience=2,
+            eval_steps=2,
+            **(RUINOUS | {"learning_rate": 0.5}),
+        )
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(config.to_flat()))
+        words = [sys.executable, str(LAUNCH), str(path), *map(str, options)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
+
+    whole = launch("whole")
+    [line] = [line for line in whole.stderr.splitlines() if "stopped early" in line]
+    steps = int(line.split("optimizer step ")[1].split()[0])
+    assert launch("killed", "--kill_at", steps).returncode == -9  # one bad evaluation is counted by then
+    resumed = launch("killed", "--resume", "auto")
+    assert line in resumed.stderr
+    for file in ("model.safetensors", ADAPTERS):
+        assert differing(*(load_file(tmp_path / name / file) for name in ("whole", "killed"))) == []
+
+
+def test_a_metric_that_the_stage_does_not_have_is_refused_before_training(ruined):
+    run = ruined(best_metric="value_loss")
+    with pytest.raises(
+        ConfigError, match=r"'value_loss', which the evaluation of this run does not have.*ce_head_0"
+    ):
+        run.fit()
+    assert run.trainer.state.global_step == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eval_file": None}, "give --eval_file"),
+        ({"eval_steps": 0}, "give --eval_steps"),
+        ({"best_metric": "eval_loss"}, "give one of loss, weighted_ce, value_loss"),
+        ({"best_metric": "ce_head_1"}, "ce_head_0$"),
+        ({"n_future": 2, "head_warmup_steps": 5}, "give --best_metric ce_head_0"),
+        ({"trainer_args": {"save_strategy": "best"}}, "trainer_args sets save_strategy"),
+        ({"early_stopping_patience": -1}, "early_stopping_patience is -1"),
+    ],
+)
+def test_settings_that_cannot_stop_a_run_are_refused(make_config, settings, message):
+    needed = {"eval_file": "eval.jsonl", "eval_steps": 2, "early_stopping_patience": 2}
+    with pytest.raises(ConfigError, match=message):
+        make_config(**(needed | settings))
+
+
+def test_the_best_checkpoint_outlives_those_after_it(ruined):
+    run = ruined(early_stopping_patience=5)
+    trainer = run.fit()
+    best, last = trainer.state.best_global_step, trainer.state.global_step
+    assert last - best == 5
+    kept = {path.name for path in Path(run.config.train.output_dir).glob("checkpoint-*")}
+    assert kept == {f"checkpoint-{best}", f"checkpoint-{last}"}
+    states = json.loads(
+        (Path(run.config.train.output_dir) / f"checkpoint-{last}/trainer_state.json").read_text()
+    )
+    assert states["best_global_step"] == best
