@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from weighted_mtp.experiments.cells import start_worker
 from weighted_mtp.experiments.real_code_config import RealCodeConfig
 from weighted_mtp.experiments.real_code_jobs import UNTRAINED, Job, run_job
-from weighted_mtp.experiments.real_code_results import write_results
+from weighted_mtp.experiments.real_code_results import RESULTS_FILE, write_results
 from weighted_mtp.experiments.real_code_rows import FOLDS, SUMMARY_FILE, Row, Selection, prepare_rows
 from weighted_mtp.models import load_tokenizer
+from weighted_mtp.reports.real_code_terminal import print_real_code
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.settings import ConfigError
 
@@ -49,12 +50,17 @@ def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dic
     runs |= {f"critics/{name}": run for name, run in critics.items() if name not in heads}
     runs |= {f"students/{name}": run for name, run in students.items()}
     jobs = [
-        Job(Path(config.out), name, fold, model, run) for fold in range(FOLDS) for name, run in runs.items()
+        Job(Path(config.out), name, fold, model, run, tuple(config.solve))
+        for name, run in runs.items()
+        for fold in range(FOLDS)
     ]
     for kind in (UNTRAINED, "critics/", "students/"):  # students read critics
         chosen = [job for job in jobs if job.name.startswith(kind) and _is_chosen(job, config)]
         run_all(chosen, workers, console)
-    return write_results(rows, jobs, heads, tokenizer)
+    results = write_results(rows, jobs, heads, tokenizer)
+    print_real_code(console, results)
+    console.print(f"numbers: {Path(config.out) / RESULTS_FILE}", soft_wrap=True, markup=False)
+    return results
 
 
 def _is_chosen(job: Job, config: RealCodeConfig) -> bool:

@@ -22,6 +22,9 @@ class RealCodeConfig:
     """Tokens of prompt and completion at most; longer rows are left out."""
     rows_per_label: int = 2
     """Right rows, and wrong rows, of a task at most."""
+    solve: list[str] = field(default_factory=list)
+    """Names of data files, without ending, whose held-out tasks students are also asked to solve: the greedy completion
+    is run against the tests in the sandbox (pass@1)."""
     jobs: int = 0
     """Trainings at a time, each on one core; 0: one a core, at most 8."""
 

@@ -104,7 +104,8 @@ def suspicions(
     }
     for name, opinion in critics.items():
         found[name] = -opinion.credit
-        credit = [opinion.credit, np.arcsinh(opinion.credit / np.abs(opinion.credit).mean())]
+        size = np.abs(opinion.credit).mean() or 1.0  # 0 of a critic that never moves
+        credit = [opinion.credit, np.arcsinh(opinion.credit / size)]
         found[f"{name} + surprisal"] = fitted_on_sought(completions, [*credit, *alone])
         found[f"{name} + all untrained"] = fitted_on_sought(completions, [*credit, *everything])
     return found

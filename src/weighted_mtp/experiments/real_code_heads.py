@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,7 +15,10 @@ from weighted_mtp.experiments.real_code_tokens import Completions, Numbers
 from weighted_mtp.losses import value_bce, value_mse
 from weighted_mtp.models.value_head import ValueHead
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import TrainConfig, require
+
+NOT_READ = ("max_steps", "gradient_accumulation_steps", "warmup_steps", "new_learning_rate")
+"""Settings of `wmtp train` that would be passed over in silence."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ def head_values(
 ) -> Numbers:
     """V before each labelled token of a fold's test rows, by the head that `config` describes.
 
-    What `wmtp train critic --freeze_trunk true` trains: the same head, loss, optimizer and rows a step, without the
-    trunk's forward in every step; its dropout-free trunk gives the same states each time.
+    What `wmtp train critic --freeze_trunk true --lr_scheduler_type constant --max_grad_norm 0` trains: the same head,
+    loss, optimizer and rows a step, without the trunk's forward in every step; its dropout-free trunk gives the same
+    states each time. Weight decay is on biases too, and states are float16.
 
     Args:
         config: of a value head: value_hidden, value_loss, learning_rate, num_train_epochs, ...
@@ -42,13 +46,36 @@ def head_values(
         fold: whose tasks are held out.
 
     Raises:
-        ConfigError: an objective other than mse and bce.
+        ConfigError: as `check_head`.
     """
+    check_head(config)
     held = {side: [row["row"] for row in rows] for side, rows in sides(completions.rows, fold).items()}
     head = _train(config, completions, states, held["train"], held["valid"])
     with torch.no_grad():
         test = _tokens(completions, states, held["test"])
         return head.values(head(test.states)).double().squeeze().numpy()
+
+
+def check_head(config: RunConfig) -> None:
+    """Refuses what a head on cached states does not follow.
+
+    Raises:
+        ConfigError: an objective other than mse and bce, no early stopping, or a setting that would not be read.
+    """
+    objective = config.critic.value_loss
+    require(
+        objective in ("mse", "bce"), f"value_loss is {objective!r}: a head on cached states takes mse or bce"
+    )
+    require(
+        config.train.early_stopping_patience > 0,
+        "early_stopping_patience is 0: a head on cached states needs 1 or more, since it keeps the best",
+    )
+    for setting in fields(TrainConfig):
+        given = getattr(config.train, setting.name)
+        require(
+            setting.name not in NOT_READ or given == setting.default,
+            f"{setting.name} is {given}, which a head on cached states does not follow: leave it out",
+        )
 
 
 def _train(
@@ -65,13 +92,13 @@ def _train(
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    apart = _tokens(completions, states, valid)
+    apart, batches = _tokens(completions, states, valid), list(_batches(config, train))
     best, best_head, waited = math.inf, copy.deepcopy(head), 0
-    for step, rows in enumerate(_batches(config, train), start=1):
+    for step, rows in enumerate(batches, start=1):
         optimizer.zero_grad()
         _loss(config, head, _tokens(completions, states, rows)).backward()
         optimizer.step()
-        if step % settings.eval_steps:
+        if step % settings.eval_steps and step < len(batches):
             continue
         with torch.no_grad():
             found = float(_loss(config, head, apart))
@@ -106,6 +133,4 @@ def _loss(config: RunConfig, head: ValueHead, tokens: _Tokens) -> Tensor:
     logits = head(tokens.states)
     if config.critic.value_loss == "bce":
         return value_bce(logits.squeeze(-1), tokens.returns, tokens.mask)
-    if config.critic.value_loss == "mse":
-        return value_mse(head.values(logits).squeeze(-1), tokens.returns, tokens.mask)
-    raise ConfigError(f"value_loss is {config.critic.value_loss!r}: a head on cached states takes mse or bce")
+    return value_mse(head.values(logits).squeeze(-1), tokens.returns, tokens.mask)

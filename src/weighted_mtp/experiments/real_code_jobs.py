@@ -15,7 +15,7 @@ from weighted_mtp.training.run import train
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
 
-RESULT_FILE = "result.json"
+RESULT_FILE, ASKED_FILE = "result.json", "asked.json"
 UNTRAINED = "untrained"
 
 
@@ -32,6 +32,8 @@ class Job:
     """The model that all start from."""
     config: RunConfig | None = None
     """How it is trained; None: it is not."""
+    solve: tuple[str, ...] = ()
+    """Sources whose held-out tasks a language model is asked to solve."""
 
     @property
     def folder(self) -> Path:
@@ -57,15 +59,22 @@ class Job:
         """A file of the fold's rows: train, valid or test."""
         return self.root / f"fold{self.fold}" / f"{side}.jsonl"
 
+    @property
+    def asked_for(self) -> dict[str, Any]:
+        """What its result depends on beside the rows."""
+        settings = None if self.config is None else self.config.to_flat()
+        return {"model": self.model, "solve": list(self.solve), "settings": settings}
+
     def finished(self) -> dict[str, Any] | None:
-        """Its result, if it is there."""
+        """Its result, if it is there and was made as it is asked for now."""
         path = self.folder / RESULT_FILE
-        return json.loads(path.read_text()) if path.exists() else None
+        result = json.loads(path.read_text()) if path.exists() else None
+        return result if result is not None and result["asked_for"] == self.asked_for else None
 
 
 def run_job(job: Job) -> None:
     """Runs a job, or goes on with it; result.json says that all is there, and what it cost."""
-    job.folder.mkdir(parents=True, exist_ok=True)
+    _begin(job)
     started = time.process_time()
     if job.config is not None:
         train(of_fold(job, job.config), resume="auto", quiet=True)
@@ -76,16 +85,29 @@ def run_job(job: Job) -> None:
     else:
         language_model = job.model if job.config is None else str(job.trained)
         write_signals(language_model, job.data("test"), job.signals, with_states=job.config is None)
-        passed = solved_tasks(language_model, read_json_lines(job.data("test")))
+        asked = [row for row in read_json_lines(job.data("test")) if row["source"] in job.solve]
+        passed = solved_tasks(language_model, asked)
     result = {
+        "asked_for": job.asked_for,
         "passed": passed,
         "curve": _curve(job.trained),
         "train_cpu_seconds": round(trained - started, 1),
         "test_cpu_seconds": round(time.process_time() - trained, 1),
     }
-    (job.folder / RESULT_FILE).write_text(json.dumps(result))
+    unfinished = job.folder / "result.tmp"
+    unfinished.write_text(json.dumps(result, indent=1))
+    unfinished.replace(job.folder / RESULT_FILE)
     for checkpoint in job.trained.glob("checkpoint-*"):  # half a gigabyte each, and the run is over
         shutil.rmtree(checkpoint)
+
+
+def _begin(job: Job) -> None:
+    """Makes the folder; what was made otherwise, finished or not, is removed."""
+    path, asked_for = job.folder / ASKED_FILE, json.dumps(job.asked_for, indent=1)
+    if job.folder.exists() and not (path.exists() and path.read_text() == asked_for):
+        shutil.rmtree(job.folder)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(asked_for)
 
 
 def _curve(model: Path) -> list[dict[str, float]]:

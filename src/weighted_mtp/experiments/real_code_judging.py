@@ -126,12 +126,14 @@ class Judge:
         task = self._task_of[self.completions.row_of[taken]]
         return self._mean(task, tokens[taken])
 
-    def mean_of_tasks(self, by_task: Mapping[str, float]) -> Resampled:
-        """Mean of one number a task, over those of the judged tasks that have one."""
+    def mean_of_tasks(self, by_task: Mapping[str, float]) -> Resampled | None:
+        """Mean of one number a task, over those of the judged tasks that have one; None where none has."""
         numbers = {
             row["task_id"]: task for row, task in zip(self.completions.rows, self._task_of, strict=True)
         }
         named = {numbers[name]: float(x) for name, x in by_task.items() if numbers.get(name, -1) >= 0}
+        if not named:
+            return None
         return self._mean(np.array(list(named), np.int64), np.array(list(named.values())))
 
     def _mean(self, task: NDArray[np.int64], x: Numbers) -> Resampled:

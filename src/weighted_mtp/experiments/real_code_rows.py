@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from weighted_mtp.data import load_rows
 from weighted_mtp.data.folds import split_tasks, task_closeness
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError
@@ -92,12 +93,12 @@ def _usable_tasks(selection: Selection, tokenizer: Any) -> dict[str, list[Row]]:
     """Of each task that has right and wrong rows of usable length, the first right and some wrong ones."""
     found: dict[str, list[Row]] = defaultdict(list)
     for path in selection.data:
-        for number, row in enumerate(read_json_lines(path), start=1):
-            absent = [name for name in ("task_id", "prompt", "completion", "label") if row.get(name) is None]
-            if absent:
-                raise DataError(f"{path}: row {number} has no `{absent[0]}`")
+        for number, row in enumerate(load_rows(path)[0], start=1):
+            if row.get("task_id") is None:
+                raise DataError(f"{path}: row {number} has no `task_id`")
             if _length(row, tokenizer) <= selection.max_length:
-                found[str(row["task_id"])].append(row | {"source": Path(path).stem})
+                task = str(row["task_id"])  # a number would not come back from JSON as one
+                found[task].append(row | {"task_id": task, "source": Path(path).stem})
     tasks = {}
     for task, rows in found.items():
         right = [row for row in rows if row["label"]]
@@ -114,7 +115,8 @@ def _usable_tasks(selection: Selection, tokenizer: Any) -> dict[str, list[Row]]:
 
 
 def _length(row: Row, tokenizer: Any) -> int:
-    return sum(len(tokenizer(row[name])["input_ids"]) for name in ("prompt", "completion")) + 1
+    completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"]
+    return len(tokenizer(row["prompt"])["input_ids"]) + len(completion) + 1
 
 
 def _parts(tasks: Mapping[str, list[Row]], seed: int) -> tuple[dict[str, int], float]:
@@ -124,7 +126,10 @@ def _parts(tasks: Mapping[str, list[Row]], seed: int) -> tuple[dict[str, int], f
         {task: str(rows[0]["completion"]) for task, rows in tasks.items()},
     )
     together = [pair for pair, share in closeness.items() if share >= THRESHOLD]
-    part_of = split_tasks(list(tasks), together, PARTS, seed)
+    try:
+        part_of = split_tasks(list(tasks), together, PARTS, seed)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     return part_of, max((share for (a, b), share in closeness.items() if part_of[a] != part_of[b]), default=0)
 
 

@@ -29,7 +29,7 @@ def judge_students(
     Args:
         completions: all rows.
         nll: by student, [n], nats.
-        passed: by student, whether a task's greedy completion passed; students that were not decoded are left out.
+        passed: by student, whether a task's greedy completion passed; tasks that were not decoded are left out.
         against: students that each other one is compared with.
         sources: whose rows are judged; None: all.
     """
@@ -46,6 +46,7 @@ def judge_students(
             "other_nll": judge.mean_of_tokens(x, completions.sought & ~completions.wrong_token),
             "prefers_right": judge.right_over_wrong(-mean)["auc_within"],
         }
-        if name in passed:
-            measured[name]["pass1"] = judge.mean_of_tasks(passed[name])
+        solved = judge.mean_of_tasks(passed.get(name, {}))
+        if solved is not None:
+            measured[name]["pass1"] = solved
     return {"tasks": judge.n_tasks, "students": judge.with_intervals(measured, against)}

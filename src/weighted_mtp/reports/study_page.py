@@ -30,7 +30,6 @@ from weighted_mtp.reports.study_numbers import (
 )
 from weighted_mtp.reports.study_pictures import Picture, study_pictures
 from weighted_mtp.reports.study_tables import (
-    Table,
     accuracy_by_setting,
     aim_table,
     calibration_table,
@@ -52,6 +51,7 @@ from weighted_mtp.reports.study_words import (
     lead,
     notes,
 )
+from weighted_mtp.reports.tables import Table
 
 Pictures = Mapping[str, Picture]
 

@@ -1,7 +1,5 @@
 """The tables of the study as text, for the page and the document alike."""
 
-from dataclasses import dataclass
-
 from weighted_mtp.reports.numbers import NOTHING, PERCENT, interval, percent, points, with_margin
 from weighted_mtp.reports.study_aim import ARM, CEILING, RIVAL, Aim, aims
 from weighted_mtp.reports.study_numbers import (
@@ -20,6 +18,7 @@ from weighted_mtp.reports.study_numbers import (
     settings_along,
     summary_rows,
 )
+from weighted_mtp.reports.tables import Table
 
 _ALONG: dict[Axis, str] = {"share_right": "share of right completions", "n_traces": "number of completions"}
 _MARGIN = "half of their paired 95 % t interval"
@@ -36,15 +35,6 @@ _CALIBRATION = {
     "brier": "Brier score",
     "explained_variance": "Explained variance",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """Headings and rows of text; the first column names the row. A second line of a cell is said quietly."""
-
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str
 
 
 def setting_names(results: Results, axis: Axis) -> dict[str, str]:
