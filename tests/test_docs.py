@@ -13,6 +13,7 @@ from weighted_mtp.cli import main
 from weighted_mtp.data import SAMPLERS
 from weighted_mtp.evaluation.reasoning_gym_tasks import UNSOUND
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
+from weighted_mtp.experiments.real_code_config import RealCodeConfig
 from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
@@ -24,7 +25,7 @@ from weighted_mtp.value_weighting import SCHEMES
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND_CONFIGS = (ScoreConfig, EvaluationConfig, MutantsConfig, ReasoningGymConfig)
-COMMAND_CONFIGS += (DoctestsConfig, SplitConfig)
+COMMAND_CONFIGS += (DoctestsConfig, SplitConfig, RealCodeConfig)
 CONFIGS = (*RunConfig.PARTS.values(), *COMMAND_CONFIGS)
 SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
 OTHER_FLAGS = {"resume", "config", "help", "list", "input", "output"}

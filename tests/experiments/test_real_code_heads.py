@@ -61,12 +61,16 @@ def tokens_of(completions, rows):
     return np.concatenate([np.arange(completions.starts[i], completions.starts[i + 1]) for i in rows])
 
 
-@pytest.mark.parametrize("settings", [{}, {"value_loss": "mse"}, {"value_hidden": 8}, {"per_device_train_batch_size": 9}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"value_loss": "mse"}, {"value_hidden": 8}, {"per_device_train_batch_size": 9}]
+)
 def test_what_states_say_is_learned(completions, config, settings):
     states = states_of(completions, completions.right)
     for fold in range(FOLDS):
         values = head_values(config(**settings), completions, states, fold)
-        right = completions.right[completions.row_of][tokens_of(completions, rows_of(completions, "test", fold))]
+        right = completions.right[completions.row_of][
+            tokens_of(completions, rows_of(completions, "test", fold))
+        ]
         assert ((values > 0.5) == right).mean() > 0.9
 
 
@@ -124,7 +128,8 @@ def test_the_last_step_is_looked_at_too(completions, config):
     """As `wmtp train` does: a training that is shorter than eval_steps would leave an untrained head."""
     states = states_of(completions, completions.right)
     looked_at, missed = (
-        head_values(config(num_train_epochs=7, eval_steps=steps), completions, states, fold=0) for steps in (7, 100)
+        head_values(config(num_train_epochs=7, eval_steps=steps), completions, states, fold=0)
+        for steps in (7, 100)
     )
     assert np.array_equal(looked_at, missed)
 
@@ -192,6 +197,8 @@ def test_a_head_is_the_one_that_wmtp_train_makes_on_a_frozen_trunk(
         ({"new_learning_rate": 0.1}, "new_learning_rate is 0.1"),
     ],
 )
-def test_settings_that_a_head_on_cached_states_does_not_follow_are_refused(completions, config, settings, message):
+def test_settings_that_a_head_on_cached_states_does_not_follow_are_refused(
+    completions, config, settings, message
+):
     with pytest.raises(ConfigError, match=message):
         head_values(config(**settings), completions, states_of(completions, completions.right), fold=0)

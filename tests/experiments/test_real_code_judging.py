@@ -179,7 +179,9 @@ def test_outcome_counts_pairs(completions, source):
 def test_means_are_over_the_rows_of_the_source(completions, scores, source):
     judge = Judge(completions, source and [source])
     taken = flags(completions, source)
-    assert judge.n_tasks == len({row["task_id"] for row in completions.rows if source in (None, row["source"])})
+    assert judge.n_tasks == len(
+        {row["task_id"] for row in completions.rows if source in (None, row["source"])}
+    )
     expected = np.mean([x for x, i in zip(scores, completions.row_of, strict=True) if taken[i]])
     everywhere = np.ones(len(scores), bool)
     assert judge.mean_of_tokens(scores, everywhere)[0] == pytest.approx(expected)
@@ -234,7 +236,9 @@ def test_position_tells_a_tokens_place_and_share(completions):
 
 
 def test_a_critic_that_knows_is_better_alone_and_with_what_the_untrained_model_knows(completions, untrained):
-    credit = -5.0 * completions.first_wrong + 0.01 * np.random.default_rng(0).normal(size=completions.n_tokens)
+    credit = -5.0 * completions.first_wrong + 0.01 * np.random.default_rng(0).normal(
+        size=completions.n_tokens
+    )
     critics = {"knows": Opinion(credit, np.where(completions.right, 0.9, 0.1))}
     found = judge_critics(completions, untrained, critics)
     assert found["tasks"] == 20
@@ -265,7 +269,9 @@ def test_a_critic_that_never_moves_its_belief_is_judged_too(completions, untrain
 def test_a_verdict_of_a_source_is_on_its_rows_and_fits_are_on_all(completions, untrained):
     everything = suspicions(completions, untrained, {})
     found = judge_critics(completions, untrained, {}, ["odd"])
-    expected = Judge(completions, ["odd"]).localisation(everything, ["surprisal", "surprisal, entropy, position"])
+    expected = Judge(completions, ["odd"]).localisation(
+        everything, ["surprisal", "surprisal, entropy, position"]
+    )
     assert found["localisation"] == expected
 
 
@@ -275,7 +281,10 @@ def test_a_verdict_of_a_source_is_on_its_rows_and_fits_are_on_all(completions, u
 @pytest.fixture
 def nll(completions):
     rng = np.random.default_rng(2)
-    return {name: rng.exponential(size=completions.n_tokens).astype(np.float32) for name in ("untrained", "taught")}
+    return {
+        name: rng.exponential(size=completions.n_tokens).astype(np.float32)
+        for name in ("untrained", "taught")
+    }
 
 
 @pytest.mark.parametrize("source", [None, "odd"])
@@ -297,13 +306,18 @@ def test_losses_of_students_are_means_over_loops(completions, nll, source):
     for name, losses in (("right", right), ("wrong_token", first_wrong), ("other", others)):
         assert found[f"{name}_nll"]["mean"] == pytest.approx(np.mean(losses), rel=1e-6), name
     taken = flags(completions, source)
-    assert found["prefers_right"]["mean"] == pytest.approx(compared(mean, completions, taken, True), abs=1e-12)
+    assert found["prefers_right"]["mean"] == pytest.approx(
+        compared(mean, completions, taken, True), abs=1e-12
+    )
     assert found["right_nll_over"].keys() == {"untrained"}
 
 
 def test_tasks_that_were_decoded_give_pass_at_1(completions, nll):
     tasks = sorted({row["task_id"] for row in completions.rows})
-    passed = {"untrained": dict.fromkeys(tasks[:4], False), "taught": dict(zip(tasks[:4], [True] * 3 + [False]))}
+    passed = {
+        "untrained": dict.fromkeys(tasks[:4], False),
+        "taught": dict(zip(tasks[:4], [True] * 3 + [False], strict=True)),
+    }
     found = judge_students(completions, nll, passed, ["untrained"])["students"]
     assert found["taught"]["pass1"]["mean"] == found["taught"]["pass1_over"]["untrained"]["mean"] == 0.75
     assert "pass1" not in judge_students(completions, nll, {}, [])["students"]["taught"]
@@ -312,7 +326,12 @@ def test_tasks_that_were_decoded_give_pass_at_1(completions, nll):
 def test_a_source_without_tests_has_no_pass_at_1(completions, nll):
     odd = {row["task_id"]: True for row in completions.rows if row["source"] == "odd"}
     passed = dict.fromkeys(nll, odd)
-    assert judge_students(completions, nll, passed, ["untrained"], ["odd"])["students"]["taught"]["pass1"]["mean"] == 1
+    assert (
+        judge_students(completions, nll, passed, ["untrained"], ["odd"])["students"]["taught"]["pass1"][
+            "mean"
+        ]
+        == 1
+    )
     for nothing in ({}, odd):
         found = judge_students(completions, nll, dict.fromkeys(nll, nothing), ["untrained"], ["even"])
         assert "pass1" not in found["students"]["taught"]

@@ -109,6 +109,22 @@ def test_a_folder_of_other_scores_is_left_alone(config):
     assert sorted(Path(config.out).glob("part-*")) == parts
 
 
+def test_under_bfloat16_the_scores_are_nearly_those_of_float32(config, tmp_path):
+    score(config)
+    score(dataclasses.replace(config, bf16=True, out=str(tmp_path / "autocast")))
+    whole, rounded = scored_rows(config.out), scored_rows(tmp_path / "autocast")
+    values = [[value for row in rows for value in row["values"]] for rows in (whole, rounded)]
+    assert values[0] != values[1]
+    assert values[1] == pytest.approx(values[0], abs=0.02)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_folder_is_not_gone_on_with_in_another_precision(config, first):
+    score(dataclasses.replace(config, bf16=first))
+    with pytest.raises(ConfigError, match="holds scores of another bf16"):
+        score(dataclasses.replace(config, bf16=not first))
+
+
 def test_what_lies_beyond_max_length_gets_weight_0_and_is_reported(config):
     account = score(dataclasses.replace(config, max_length=9))
     found = scored_rows(config.out)

@@ -3,8 +3,12 @@
 import difflib
 import json
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from weighted_mtp.experiments.cells import start_worker
 from weighted_mtp.experiments.real_code_config import RealCodeConfig
+from weighted_mtp.experiments.real_code_heads import check_head
 from weighted_mtp.experiments.real_code_jobs import UNTRAINED, Job, run_job
 from weighted_mtp.experiments.real_code_results import RESULTS_FILE, write_results
 from weighted_mtp.experiments.real_code_rows import FOLDS, SUMMARY_FILE, Row, Selection, prepare_rows
@@ -43,14 +48,27 @@ def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dic
     folder = Path(config.configs)
     critics, students = read_configs(folder / "critics"), read_configs(folder / "students")
     model = common_model(critics | students)
+    known = [UNTRAINED, *critics, *students]
+    for name in config.only:
+        if name not in known:
+            raise ConfigError(f"only names {name!r}: give some of {', '.join(known)}")
     tokenizer = load_tokenizer(model)
     rows = prepare(config, tokenizer)
     heads = {name: run for name, run in critics.items() if run.critic.freeze_trunk}
+    for run in heads.values():
+        check_head(run)
     runs: dict[str, RunConfig | None] = {UNTRAINED: None}
     runs |= {f"critics/{name}": run for name, run in critics.items() if name not in heads}
     runs |= {f"students/{name}": run for name, run in students.items()}
     jobs = [
-        Job(Path(config.out), name, fold, model, run, tuple(config.solve))
+        Job(
+            Path(config.out),
+            name,
+            fold,
+            model,
+            run,
+            () if name.startswith("critics/") else tuple(config.solve),
+        )
         for name, run in runs.items()
         for fold in range(FOLDS)
     ]
@@ -64,7 +82,7 @@ def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dic
 
 
 def _is_chosen(job: Job, config: RealCodeConfig) -> bool:
-    return not config.only or Path(job.name).name in config.only
+    return not config.only or job.name == UNTRAINED or Path(job.name).name in config.only
 
 
 def read_configs(folder: Path) -> dict[str, RunConfig]:
@@ -81,7 +99,10 @@ def read_configs(folder: Path) -> dict[str, RunConfig]:
 
 def _read_config(path: Path) -> RunConfig:
     known = {f.name for part in RunConfig.PARTS.values() for f in fields(part)} | {"stage"}
-    flat = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        flat = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(flat, dict) or "stage" not in flat:
         raise ConfigError(f"{path}: a mapping of settings with `stage` is needed")
     for name in flat:
@@ -133,13 +154,40 @@ def run_all(jobs: Sequence[Job], workers: int, console: Console) -> None:
 
 
 def _finishing(jobs: Sequence[Job], workers: int) -> Iterator[Job]:
+    """Runs the jobs and gives each when it is finished. When one fails or all are stopped, none begins any more.
+
+    No more are handed out than are at work: what a pool has queued for its workers cannot be called back.
+    """
+    waiting, running = list(jobs), dict[Future[None], Job]()
+    os.environ["TQDM_DISABLE"] = "1"  # read by the workers, whose bars would write over each other
     context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        running = {pool.submit(run_job, job): job for job in jobs}
-        try:
-            for future in as_completed(running):
+    with (
+        ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool,
+        _stopping_workers(),
+    ):
+        while waiting or running:
+            while waiting and len(running) < workers:
+                job = waiting.pop(0)
+                running[pool.submit(run_job, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 future.result()
-                yield running[future]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # those at work save where they are, the others do not begin
-            raise
+                yield running.pop(future)
+
+
+@contextmanager
+def _stopping_workers() -> Iterator[None]:
+    """While inside, SIGTERM is passed on to the workers, which save where they are; Ctrl-C reaches them by itself."""
+
+    def stop(number: int, frame: Any) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

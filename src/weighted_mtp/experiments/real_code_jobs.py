@@ -81,7 +81,7 @@ def run_job(job: Job) -> None:
     trained = time.process_time()
     passed: dict[str, bool] = {}
     if job.config is not None and job.config.stage == "critic":
-        score(ScoreConfig(critic=str(job.trained), data=str(job.data("test")), out=str(job.scores)))
+        _score(job, job.config)
     else:
         language_model = job.model if job.config is None else str(job.trained)
         write_signals(language_model, job.data("test"), job.signals, with_states=job.config is None)
@@ -99,6 +99,12 @@ def run_job(job: Job) -> None:
     unfinished.replace(job.folder / RESULT_FILE)
     for checkpoint in job.trained.glob("checkpoint-*"):  # half a gigabyte each, and the run is over
         shutil.rmtree(checkpoint)
+
+
+def _score(job: Job, config: RunConfig) -> None:
+    """Scores the test rows, computing as training did."""
+    data, out = str(job.data("test")), str(job.scores)
+    score(ScoreConfig(critic=str(job.trained), data=data, out=out, bf16=config.train.bf16))
 
 
 def _begin(job: Job) -> None:

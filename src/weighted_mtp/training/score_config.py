@@ -28,6 +28,8 @@ class ScoreConfig:
     """Tokens per row; what lies beyond gets weight 0."""
     batch_size: int = 16
     """Rows per forward pass."""
+    bf16: bool = False
+    """Autocast to bfloat16, as training with bf16 does."""
     shard: str = "1/1"
     """i/n: score the i-th of n equal parts of the rows, on a machine of its own."""
 

@@ -144,8 +144,10 @@ class _Scorer:
 
     @torch.no_grad()
     def _batch(self, batch: TokenBatch) -> list[dict[str, list[float]]]:
-        generator = torch.Generator(self.model.device).manual_seed(0)
-        signals = self.stage.signals(batch, {}, self.model, generator)
+        device = self.model.device
+        generator = torch.Generator(device).manual_seed(0)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            signals = self.stage.signals(batch, {}, self.model, generator)
         weights = weigh(self.scheme, signals)[..., 0]
         assert signals.values is not None
         scores = [signals.values, signals.td_errors, weights]
@@ -188,10 +190,15 @@ def _settings(config: ScoreConfig) -> dict[str, Any]:
     flat = asdict(config)
     names = ("scheme", "scheme_options", "gamma", "max_length")
     weights = sorted(Path(config.critic).glob("*.safetensors"))
-    return {name: flat[name] for name in names} | {
-        "data": _digest([Path(config.data)]),
-        "critic": _digest(weights) if weights else config.critic,
-    }
+    precision = {"bf16": True} if config.bf16 else {}
+    return (
+        {name: flat[name] for name in names}
+        | precision
+        | {
+            "data": _digest([Path(config.data)]),
+            "critic": _digest(weights) if weights else config.critic,
+        }
+    )
 
 
 def _digest(paths: Sequence[Path]) -> str:
@@ -208,7 +215,7 @@ def _require_same(settings: dict[str, Any], out: Path) -> None:
     if not path.exists():
         _write_whole(path, json.dumps(settings, indent=1))
     found = json.loads(path.read_text())
-    different = [name for name, value in settings.items() if found.get(name) != value]
+    different = [name for name in found | settings if found.get(name) != settings.get(name)]
     if different:
         raise ConfigError(
             f"{out} holds scores of another {', '.join(different)}: give another folder, or remove this one"
