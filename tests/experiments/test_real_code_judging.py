@@ -240,7 +240,11 @@ def test_a_critic_that_knows_is_better_alone_and_with_what_the_untrained_model_k
         size=completions.n_tokens
     )
     critics = {"knows": Opinion(credit, np.where(completions.right, 0.9, 0.1))}
-    found = judge_critics(completions, untrained, critics)
+    found = judge_critics(
+        completions,
+        suspicions(completions, untrained, critics),
+        beliefs(completions, untrained["surprisal"], critics),
+    )
     assert found["tasks"] == 20
     for name in ("knows", "knows + surprisal", "knows + all untrained"):
         assert found["localisation"][name]["auc"]["mean"] == 1.0
@@ -268,7 +272,7 @@ def test_a_critic_that_never_moves_its_belief_is_judged_too(completions, untrain
 
 def test_a_verdict_of_a_source_is_on_its_rows_and_fits_are_on_all(completions, untrained):
     everything = suspicions(completions, untrained, {})
-    found = judge_critics(completions, untrained, {}, ["odd"])
+    found = judge_critics(completions, everything, beliefs(completions, untrained["surprisal"], {}), ["odd"])
     expected = Judge(completions, ["odd"]).localisation(
         everything, ["surprisal", "surprisal, entropy, position"]
     )

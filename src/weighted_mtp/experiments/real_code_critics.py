@@ -1,7 +1,8 @@
 """What each critic says of the tokens of unseen tasks, alone and beside what the untrained model knows already."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from scipy.special import expit, logit
 from weighted_mtp.data import load_rows
 from weighted_mtp.experiments.real_code_heads import head_values
 from weighted_mtp.experiments.real_code_judging import Judge, cross_fitted
-from weighted_mtp.experiments.real_code_rows import FOLDS
+from weighted_mtp.experiments.real_code_rows import FOLDS, kind_of_bug
 from weighted_mtp.experiments.real_code_tokens import Completions, Numbers
 from weighted_mtp.training.config import RunConfig
 
 SURPRISAL, UNTRAINED_ALL = "surprisal", "surprisal, entropy, position"
 LENGTH, OUTCOME_ALL = "length", "surprisal, length"
+LEAST_OF_A_KIND = 25
+"""Fewer wrong completions of a kind of bug say nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def head_opinion(completions: Completions, config: RunConfig, states: NDArray[np
     values = np.empty(completions.n_tokens)
     fold_of_token = completions.fold[completions.row_of]
     for fold in range(FOLDS):
-        values[fold_of_token == fold] = head_values(config, completions, states, fold)
+        seeded = replace(config, train=replace(config.train, seed=fold))
+        values[fold_of_token == fold] = head_values(seeded, completions, states, fold)
     return value_opinion(completions, values)
 
 
@@ -60,31 +64,41 @@ def value_opinion(completions: Completions, values: Numbers) -> Opinion:
 
 def judge_critics(
     completions: Completions,
-    untrained: Mapping[str, NDArray[Any]],
-    critics: Mapping[str, Opinion],
+    suspicion: Mapping[str, Numbers],
+    belief: Mapping[str, Numbers],
     sources: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Localisation and outcome of the untrained signals, of each critic, and of both together.
 
     Args:
         completions: all rows.
-        untrained: surprisal and entropy [n].
-        critics: by name.
+        suspicion: see `suspicions`.
+        belief: see `beliefs`.
         sources: whose rows are judged; None: all. Logistic fits are on all rows.
     """
     judge = Judge(completions, sources)
-    belief = beliefs(completions, untrained["surprisal"], critics)
     return {
         "tasks": judge.n_tasks,
-        "localisation": judge.localisation(
-            suspicions(completions, untrained, critics), [SURPRISAL, UNTRAINED_ALL]
-        ),
+        "localisation": judge.localisation(suspicion, [SURPRISAL, UNTRAINED_ALL]),
         "outcome": judge.outcome(belief, [OUTCOME_ALL]),
         "calibration": {
             name: judge.calibration(values)
             for name, values in belief.items()
             if name not in (SURPRISAL, LENGTH)
         },
+    }
+
+
+def judge_kinds(completions: Completions, suspicion: Mapping[str, Numbers]) -> dict[str, Any]:
+    """Localisation by kind of bug, the most frequent first, rare ones left out."""
+    counts = Counter(filter(None, map(kind_of_bug, completions.rows)))
+    return {
+        kind: {
+            "completions": count,
+            "localisation": Judge(completions, kind=kind).localisation(suspicion, [SURPRISAL, UNTRAINED_ALL]),
+        }
+        for kind, count in counts.most_common()
+        if count >= LEAST_OF_A_KIND
     }
 
 

@@ -34,6 +34,8 @@ class Job:
     """How it is trained; None: it is not."""
     solve: tuple[str, ...] = ()
     """Sources whose held-out tasks a language model is asked to solve."""
+    critic: RunConfig | None = None
+    """How the critic that it reads was trained."""
 
     @property
     def folder(self) -> Path:
@@ -55,21 +57,28 @@ class Job:
         """Where a language model's signals of the test rows go."""
         return self.folder / SIGNALS_FILE
 
+    @property
+    def store(self) -> str:
+        """The experiment's MLflow store."""
+        return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
+
     def data(self, side: str) -> Path:
         """A file of the fold's rows: train, valid or test."""
         return self.root / f"fold{self.fold}" / f"{side}.jsonl"
 
     @property
     def asked_for(self) -> dict[str, Any]:
-        """What its result depends on beside the rows."""
-        settings = None if self.config is None else self.config.to_flat()
-        return {"model": self.model, "solve": list(self.solve), "settings": settings}
+        """What its model and scores depend on beside the rows."""
+        settings, critic = (run and run.to_flat() for run in (self.config, self.critic))
+        return {"model": self.model, "settings": settings} | ({"critic": critic} if critic else {})
 
     def finished(self) -> dict[str, Any] | None:
-        """Its result, if it is there and was made as it is asked for now."""
+        """Its result, if it is there, was made as it is asked for now, and has solved what is to be solved."""
         path = self.folder / RESULT_FILE
         result = json.loads(path.read_text()) if path.exists() else None
-        return result if result is not None and result["asked_for"] == self.asked_for else None
+        if result is None or result["asked_for"] != self.asked_for:
+            return None
+        return result if set(self.solve) <= set(result["solve"]) else None
 
 
 def run_job(job: Job) -> None:
@@ -89,6 +98,7 @@ def run_job(job: Job) -> None:
         passed = solved_tasks(language_model, asked)
     result = {
         "asked_for": job.asked_for,
+        "solve": list(job.solve),
         "passed": passed,
         "curve": _curve(job.trained),
         "train_cpu_seconds": round(trained - started, 1),
@@ -137,7 +147,7 @@ def of_fold(job: Job, config: RunConfig) -> RunConfig:
         train=replace(config.train, output_dir=str(job.trained), seed=job.fold),
         tracking=replace(
             config.tracking,
-            tracking_uri=f"sqlite:///{(job.root / 'mlflow.db').resolve()}",
+            tracking_uri=job.store,
             experiment_name="real-code",
             run_name=f"{job.name}/fold{job.fold}",
         ),

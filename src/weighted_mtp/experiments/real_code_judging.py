@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from weighted_mtp.evaluation.calibration import brier, expected_calibration_error, reliability
 from weighted_mtp.evaluation.localisation import first_errors, hits_at_first_error
 from weighted_mtp.evaluation.task_intervals import PairCounts, percentile_interval, ratio_under, task_draws
-from weighted_mtp.experiments.real_code_rows import FOLDS
+from weighted_mtp.experiments.real_code_rows import FOLDS, kind_of_bug
 from weighted_mtp.experiments.real_code_tokens import Completions, Numbers
 
 RESAMPLES = 2_000
@@ -60,11 +60,17 @@ class Judge:
     Args:
         completions: the rows; all of them were scored by models that did not see their tasks.
         sources: names of the sources whose rows are judged; None: all.
+        kind: of the bug, whose rows are judged; None: all, right rows too.
     """
 
-    def __init__(self, completions: Completions, sources: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, completions: Completions, sources: Sequence[str] | None = None, kind: str | None = None
+    ) -> None:
         self.completions = completions
-        self.taken = np.array([sources is None or row["source"] in sources for row in completions.rows])
+        self.taken = np.array([
+            (sources is None or row["source"] in sources) and kind in (None, kind_of_bug(row))
+            for row in completions.rows
+        ])  # fmt: skip
         self.task = np.unique(completions.task[self.taken], return_inverse=True)[1]
         self._task_of = np.full(len(self.taken), -1)
         self._task_of[self.taken] = self.task
@@ -159,8 +165,8 @@ class Judge:
                 kind: asdict(percentile_interval(x, drawn)) for kind, (x, drawn) in statistics.items()
             }
             for other in against:
-                if other != name:
-                    for kind, (x, drawn) in statistics.items():
+                for kind, (x, drawn) in statistics.items():
+                    if other != name and kind in measured[other]:
                         y, other_drawn = measured[other][kind]
                         difference = asdict(percentile_interval(x - y, drawn - other_drawn))
                         found[name].setdefault(f"{kind}_over", {})[other] = difference

@@ -1,13 +1,21 @@
 """results.json of `wmtp real-code`: whatever is finished on all folds, judged."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from weighted_mtp.experiments.provenance import provenance
-from weighted_mtp.experiments.real_code_critics import head_opinion, judge_critics, scored_opinion
+from weighted_mtp.experiments.real_code_critics import (
+    beliefs,
+    head_opinion,
+    judge_critics,
+    judge_kinds,
+    scored_opinion,
+    suspicions,
+)
 from weighted_mtp.experiments.real_code_jobs import UNTRAINED, Job
-from weighted_mtp.experiments.real_code_rows import SUMMARY_FILE, Row
+from weighted_mtp.experiments.real_code_rows import FOLDS, SUMMARY_FILE, Row
 from weighted_mtp.experiments.real_code_students import judge_students
 from weighted_mtp.experiments.real_code_tokens import Completions, read_signals
 from weighted_mtp.training.config import RunConfig
@@ -39,7 +47,12 @@ def write_results(
         )
     completions = Completions.of(rows, tokenizer)
     untrained = read_signals(completions, [job.signals for job in finished[UNTRAINED]])
-    opinions = {name: head_opinion(completions, run, untrained["states"]) for name, run in heads.items()}
+    opinions, costs = {}, {name: [job.finished() for job in held] for name, held in finished.items()}
+    for name, run in heads.items():
+        started = time.process_time()
+        opinions[name] = head_opinion(completions, run, untrained["states"])
+        seconds = (time.process_time() - started) / FOLDS
+        costs[f"critics/{name}"] = [{"train_cpu_seconds": seconds, "test_cpu_seconds": 0.0}] * FOLDS
     nll = {UNTRAINED: untrained["surprisal"]}
     passed = {UNTRAINED: _passed(finished[UNTRAINED])}
     for name, held in finished.items():
@@ -49,12 +62,15 @@ def write_results(
         elif kind == "students":
             nll[short] = read_signals(completions, [job.signals for job in held])["surprisal"]
             passed[short] = _passed(held)
+    suspicion = suspicions(completions, untrained, opinions)
+    belief = beliefs(completions, untrained["surprisal"], opinions)
     against = [name for name in CONTROLS if name in nll]
     results = {
         "data": json.loads((jobs[0].root / SUMMARY_FILE).read_text()),
-        "critics": _by_source(rows, lambda of: judge_critics(completions, untrained, opinions, of)),
+        "critics": _by_source(rows, lambda of: judge_critics(completions, suspicion, belief, of)),
+        "kinds": judge_kinds(completions, suspicion),
         "students": _by_source(rows, lambda of: judge_students(completions, nll, passed, against, of)),
-        "jobs": {name: [job.finished() for job in held] for name, held in finished.items()},
+        "jobs": costs,
         "meta": dict(provenance()),
     }
     (jobs[0].root / RESULTS_FILE).write_text(json.dumps(results, indent=1))

@@ -89,6 +89,17 @@ def fold_of(row: Mapping[str, Any]) -> int:
     return int(row["part"]) % FOLDS
 
 
+def kind_of_bug(row: Mapping[str, Any]) -> str | None:
+    """Of a wrong row, what stands before the colon in `mutation`: comparison, off_by_one, ...; None: not known.
+
+    Examples:
+        >>> kind_of_bug({"label": False, "mutation": "comparison: < -> <="}), kind_of_bug({"label": True})
+        ('comparison', None)
+    """
+    kind, colon, _ = str(row.get("mutation")).partition(":")
+    return kind if colon and not row["label"] else None
+
+
 def _usable_tasks(selection: Selection, tokenizer: Any) -> dict[str, list[Row]]:
     """Of each task that has right and wrong rows of usable length, the first right and some wrong ones."""
     found: dict[str, list[Row]] = defaultdict(list)

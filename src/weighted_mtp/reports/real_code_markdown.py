@@ -8,6 +8,7 @@ from weighted_mtp.reports.real_code_pictures import real_code_pictures
 from weighted_mtp.reports.real_code_tables import (
     cost_table,
     data_table,
+    kinds_table,
     localisation_by_source_table,
     localisation_differences_table,
     localisation_table,
@@ -52,6 +53,7 @@ def real_code_markdown(results: Results, pictures: Mapping[str, str]) -> str:
             table_text(localisation_table(results)),
             table_text(localisation_differences_table(results)),
             table_text(localisation_by_source_table(results)),
+            table_text(kinds_table(results)),
         ),
         *section(
             "Who tells right from wrong",

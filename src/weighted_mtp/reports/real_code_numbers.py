@@ -79,6 +79,13 @@ def critics(results: Results) -> list[str]:
     return [name for name in found if name + BESIDE[SURPRISAL] in found]
 
 
+def best_critic(results: Results) -> str | None:
+    """The critic whose fit with all untrained signals finds the wrong token best, by AUC; None without critics."""
+    found = localisation(results)
+    fits = [name for name in critics(results) if name + BESIDE[UNTRAINED_ALL] in found]
+    return max(fits, key=lambda name: found[name + BESIDE[UNTRAINED_ALL]]["auc"]["mean"], default=None)
+
+
 def signals(results: Results) -> list[str]:
     """What the untrained model knows by itself, and where a token stands."""
     return [

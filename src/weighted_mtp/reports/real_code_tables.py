@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Sequence
 
 from weighted_mtp.reports.numbers import NOTHING, listing
-from weighted_mtp.reports.real_code_measures import LOCALISATION, OUTCOME, STUDENTS, Measure, capital
+from weighted_mtp.reports.real_code_measures import AUC, LOCALISATION, OUTCOME, STUDENTS, Measure, capital
 from weighted_mtp.reports.real_code_numbers import (
     ALL,
+    BESIDE,
+    SURPRISAL,
+    UNTRAINED_ALL,
     Cost,
     Difference,
     Entries,
     Results,
     bar_of,
+    best_critic,
     calibration,
     costs,
     difference,
@@ -89,6 +93,27 @@ def localisation_by_source_table(results: Results) -> Table:
         " untrained signals against these, everything else against surprisal."
     )
     return Table(("Method", *headings), tuple(rows), caption)
+
+
+def kinds_table(results: Results) -> Table:
+    """AUC by kind of bug, of the untrained signals and of the critic that helps them most."""
+    kinds, critic = results.get("kinds", {}), best_critic(results)
+    if not kinds or critic is None:
+        return Table((), (), "")
+    methods = (SURPRISAL, UNTRAINED_ALL, critic, critic + BESIDE[UNTRAINED_ALL])
+    rows = tuple(
+        (
+            kind.replace("_", " "),
+            str(entry["completions"]),
+            *(_with_verdict(entry["localisation"], name, bar_of(name), AUC) for name in methods),
+        )
+        for kind, entry in kinds.items()
+    )
+    caption = (
+        "AUC at finding the first wrong token by kind of bug, and how a method fares by its paired interval:"
+        f" {critic} beside all untrained signals against these, everything else against surprisal."
+    )
+    return Table(("Kind of bug", "Completions", *methods), rows, caption)
 
 
 def outcome_table(results: Results) -> Table:

@@ -1,0 +1,98 @@
+"""Which critics and students an experiment trains: one YAML file for each row of its tables."""
+
+import difflib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from weighted_mtp.experiments.real_code_heads import check_head
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.settings import ConfigError, require
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The configurations of an experiment, by file name."""
+
+    model: str
+    """The model that all start from."""
+    critics: dict[str, RunConfig]
+    """Critics whose trunk is trained."""
+    heads: dict[str, RunConfig]
+    """Value heads on the frozen trunk."""
+    students: dict[str, RunConfig]
+    """Students; one that is of stage verifiable names its critic as critics/NAME."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Plan":
+        """Reads FOLDER/critics/*.yaml and FOLDER/students/*.yaml, settings of `wmtp train` with their `stage`.
+
+        Raises:
+            ConfigError: no file; one that is no mapping, has an unknown key, a value that does not fit, the wrong
+                stage, or a critic that is not there; models that differ.
+        """
+        all_critics, students = _read_all(folder / "critics"), _read_all(folder / "students")
+        for name, run in all_critics.items():
+            require(
+                run.stage == "critic", f"{folder}/critics/{name}.yaml is of stage {run.stage}: give critic"
+            )
+            if run.critic.freeze_trunk:
+                check_head(run)
+        heads = {name: run for name, run in all_critics.items() if run.critic.freeze_trunk}
+        critics = {name: run for name, run in all_critics.items() if name not in heads}
+        for name, run in students.items():
+            _check_student(f"{folder}/students/{name}.yaml", run, critics)
+        models = {run.model.model_name_or_path for run in (*all_critics.values(), *students.values())}
+        require(
+            len(models) == 1,
+            f"the configurations in {folder} start from {', '.join(sorted(models))}: give all of them one",
+        )
+        return cls(models.pop(), critics, heads, students)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all configurations."""
+        return [*self.critics, *self.heads, *self.students]
+
+    def critic_of(self, student: RunConfig) -> RunConfig | None:
+        """The critic that a student reads, if it reads one."""
+        name = student.critic.critic
+        return None if student.stage == "critic" or name is None else self.critics[Path(name).name]
+
+
+def _check_student(path: str, run: RunConfig, critics: dict[str, RunConfig]) -> None:
+    require(run.stage != "critic", f"{path} is of stage critic: put it among the critics")
+    known = [f"critics/{name}" for name in critics]
+    require(
+        run.critic.critic in (None, *known),
+        f"{path}: critic is {run.critic.critic!r}: give one of {', '.join(known)}",
+    )
+
+
+def _read_all(folder: Path) -> dict[str, RunConfig]:
+    paths = sorted(folder.glob("*.yaml"))
+    require(bool(paths), f"{folder} holds no .yaml: give the folder with critics/ and students/ as configs")
+    return {path.stem: _read_config(path) for path in paths}
+
+
+def _read_config(path: Path) -> RunConfig:
+    known = {f.name for part in RunConfig.PARTS.values() for f in fields(part)} | {"stage"}
+    try:
+        flat = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(flat, dict) or "stage" not in flat:
+        raise ConfigError(f"{path}: a mapping of settings with `stage` is needed")
+    for name in flat:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            raise ConfigError(
+                f"{path}: unknown setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+            )
+    try:
+        return RunConfig.from_flat(
+            {**dict.fromkeys(("train_file", "eval_file", "output_dir"), "of the fold"), **flat}
+        )
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
