@@ -134,7 +134,7 @@ def test_results_hold_every_method_of_every_source(finished):
         "one": 10,
         "two": 10,
     }
-    assert results["jobs"].keys() == {"untrained", *TRAINED}
+    assert results["jobs"].keys() == {"untrained", *TRAINED, "critics/value-linear"}
     assert all(len(held) == FOLDS for held in results["jobs"].values())
     assert results["meta"]
 
@@ -276,7 +276,7 @@ def test_a_stopped_run_begins_nothing_more_and_goes_on_to_the_same_results(stop,
         ),
         ({"uniform": {"max_steps": "many"}}, "uniform.yaml: "),
         ({"generative": {"critic": "generatve"}}, "generative.yaml: critic is 'generatve'"),
-        ({"log_odds": {"model_name_or_path": "another"}}, "the configurations start from "),
+        ({"log_odds": {"model_name_or_path": "another"}}, "configs start from "),
         ({"value_linear": {"value_loss": "pairwise"}}, "value_loss is 'pairwise'"),
         ({"value_linear": {"early_stopping_patience": 0}}, "early_stopping_patience is 0"),
         ({"uniform": None, "log_odds": None}, "students holds no .yaml"),
