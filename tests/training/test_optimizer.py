@@ -159,3 +159,11 @@ def test_a_frozen_trunk_trains_at_the_rate_of_new_parts(prepare):
     assert found.keys() == {"value_head.weight", "value_head.bias"}
     for x in found.values():
         torch.testing.assert_close(x, torch.full_like(x, RATE), rtol=0.01, atol=0.0)
+
+
+def test_a_frozen_trunk_leaves_no_group_without_parameters(prepare):
+    """The first group's rate is the one that is logged."""
+    run = prepare("critic", freeze_trunk=True, new_learning_rate=RATE)
+    groups = run.trainer.create_optimizer().param_groups
+    assert all(group["params"] for group in groups)
+    assert groups[0]["lr"] == RATE

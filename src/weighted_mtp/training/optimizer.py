@@ -26,6 +26,8 @@ def separate_new_parts(optimizer: Optimizer, model: MTPModel, learning_rate: flo
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in new]
         rest = {name: value for name, value in group.items() if name not in ("params", "lr", "initial_lr")}
         optimizer.add_param_group({"params": taken, "lr": learning_rate, **rest})
+    # An emptied group in front would be the one whose learning rate is logged.
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
 
 
 def _new_parameters(model: MTPModel) -> list[torch.nn.Parameter]:
