@@ -1,6 +1,7 @@
 """The long jobs of `wmtp real-code`: each is a training with what it leaves to be judged, in its own process, once."""
 
 import json
+import logging
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -83,6 +84,9 @@ class Job:
 
 def run_job(job: Job) -> None:
     """Runs a job, or goes on with it; result.json says that all is there, and what it cost."""
+    logging.getLogger(train.__module__).setLevel(
+        logging.ERROR
+    )  # many runs' ends would break the one progress bar
     _begin(job)
     started = time.process_time()
     if job.config is not None:

@@ -52,7 +52,9 @@ def write_results(
         started = time.process_time()
         opinions[name] = head_opinion(completions, run, untrained["states"])
         seconds = (time.process_time() - started) / FOLDS
-        costs[f"critics/{name}"] = [{"train_cpu_seconds": seconds, "test_cpu_seconds": 0.0}] * FOLDS
+        costs[f"critics/{name}"] = [
+            {"curve": [], "train_cpu_seconds": seconds, "test_cpu_seconds": 0.0}
+        ] * FOLDS
     nll = {UNTRAINED: untrained["surprisal"]}
     passed = {UNTRAINED: _passed(finished[UNTRAINED])}
     for name, held in finished.items():

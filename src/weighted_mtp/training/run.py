@@ -189,8 +189,7 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
                 f"{config.train.output_dir}/run.yaml --resume auto"
             )
         if stopping and trainer.is_world_process_zero():
-            level = logging.INFO if trainer.args.disable_tqdm else logging.WARNING
-            logger.log(level, stopping.outcome(trainer.args, trainer.state))
+            logger.warning(stopping.outcome(trainer.args, trainer.state))
         if trainer.eval_dataset is not None:
             trainer.evaluate()
         trainer.save_model(config.train.output_dir)
