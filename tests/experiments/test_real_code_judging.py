@@ -1,10 +1,15 @@
 """Scores of tokens and completions against loops, and fits that never see what they are judged on."""
 
+import dataclasses
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from weighted_mtp.evaluation.calibration import brier, expected_calibration_error
 from weighted_mtp.evaluation.localisation import locate_errors
+from weighted_mtp.evaluation.ranking import auc
+from weighted_mtp.experiments import real_code_critics
 from weighted_mtp.experiments.real_code_critics import (
     Opinion,
     beliefs,
@@ -15,7 +20,7 @@ from weighted_mtp.experiments.real_code_critics import (
     value_opinion,
 )
 from weighted_mtp.experiments.real_code_judging import Judge, cross_fitted
-from weighted_mtp.experiments.real_code_rows import FOLDS
+from weighted_mtp.experiments.real_code_rows import FOLDS, kind_of_bug
 from weighted_mtp.experiments.real_code_students import judge_students
 from weighted_mtp.experiments.real_code_tokens import Completions
 
@@ -339,3 +344,23 @@ def test_a_source_without_tests_has_no_pass_at_1(completions, nll):
     for nothing in ({}, odd):
         found = judge_students(completions, nll, dict.fromkeys(nll, nothing), ["untrained"], ["even"])
         assert "pass1" not in found["students"]["taught"]
+
+
+def test_a_kind_of_bug_is_judged_on_its_rows_alone(completions, untrained, monkeypatch):
+    rows = [
+        row | ({} if row["label"] else {"mutation": f"{'even' if i % 2 else 'rare'}: a -> b"})
+        for i, row in enumerate(completions.rows)
+    ]
+    named = dataclasses.replace(completions, rows=rows)
+    counts = Counter(filter(None, map(kind_of_bug, rows)))
+    monkeypatch.setattr(real_code_critics, "LEAST_OF_A_KIND", 1)
+    scores = suspicions(completions, untrained, {})
+    found = real_code_critics.judge_kinds(named, scores)
+    assert {kind: entry["completions"] for kind, entry in found.items()} == counts
+    findable = np.isin(named.row_of, named.row_of[named.first_wrong])
+    for kind, entry in found.items():
+        of_kind = np.array([kind_of_bug(row) == kind for row in rows])[named.row_of]
+        keep = of_kind & findable & named.sought
+        keep &= named.first_wrong | ~named.wrong_token
+        expected = auc(scores["surprisal"][keep], named.first_wrong[keep])
+        assert entry["localisation"]["surprisal"]["auc"]["mean"] == pytest.approx(expected)

@@ -8,6 +8,7 @@ from tests.reports.made_real_code import CRITICS, interval, real_code, without_b
 from weighted_mtp.reports.real_code_tables import (
     cost_table,
     data_table,
+    kinds_table,
     localisation_by_source_table,
     localisation_differences_table,
     localisation_table,
@@ -167,3 +168,23 @@ def test_rows_have_as_many_cells_as_headings(make: Any) -> None:
 @pytest.mark.parametrize("make", EVERY)
 def test_without_any_section_a_table_has_no_rows(make: Any) -> None:
     assert make({}).rows == ()
+
+
+def test_kinds_of_bugs_are_rows_with_the_critic_that_helps_most() -> None:
+    results = real_code(critics=["generative", "implicit"])
+    found = results["critics"]["all"]["localisation"]
+    found["generative + all untrained"]["auc"]["mean"] = 0.5
+    found["implicit + all untrained"]["auc"]["mean"] = 0.95
+    results["kinds"] = {"off_by_one": {"completions": 29, "localisation": found}}
+    table = kinds_table(results)
+    assert table.headings[-2:] == ("implicit", "implicit + all untrained")
+    cells = row(table, "off by one")
+    assert cells["Completions"] == "29"
+    assert cells["implicit + all untrained"].startswith("0.950")
+
+
+@pytest.mark.parametrize("missing", ["kinds", "critics"])
+def test_without_kinds_or_critics_there_is_no_table_of_kinds(missing: str) -> None:
+    results = real_code(critics=["generative"]) | {"kinds": {}}
+    del results[missing]
+    assert kinds_table(results).rows == ()

@@ -84,9 +84,8 @@ class Job:
 
 def run_job(job: Job) -> None:
     """Runs a job, or goes on with it; result.json says that all is there, and what it cost."""
-    logging.getLogger(train.__module__).setLevel(
-        logging.ERROR
-    )  # many runs' ends would break the one progress bar
+    # A line at each run's end would break the one progress bar; result.json has it.
+    logging.getLogger(train.__module__).setLevel(logging.ERROR)
     _begin(job)
     started = time.process_time()
     if job.config is not None:

@@ -58,7 +58,7 @@ class Plan:
     def critic_of(self, student: RunConfig) -> RunConfig | None:
         """The critic that a student reads, if it reads one."""
         name = student.critic.critic
-        return None if student.stage == "critic" or name is None else self.critics[Path(name).name]
+        return None if name is None else self.critics[Path(name).name]
 
 
 def _check_student(path: str, run: RunConfig, critics: dict[str, RunConfig]) -> None:
