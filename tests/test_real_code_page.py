@@ -1,10 +1,45 @@
-"""The arithmetic of docs/real-code.md is that of the script that it names."""
+"""docs/real-code.md is made from the results that are kept, and its arithmetic by the script that it names."""
 
+import json
+import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "real-code.md"
+PICTURES = re.findall(r"\(images/real-code-(\w+)\.svg\)", PAGE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results():
+    return json.loads((ROOT / "docs" / "results" / "real-code.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def script():
+    return runpy.run_path(str(ROOT / "examples" / "real_code_page.py"))
+
+
+def test_what_is_measured_is_made_from_the_results(script, results):
+    page = PAGE.read_text(encoding="utf-8")
+    assert script["insert"](page, script["measured"](results, PICTURES)) == page
+
+
+def test_its_pictures_are_those_of_the_results(script, results, tmp_path):
+    assert PICTURES
+    for name, path in script["write_pictures"](results, tmp_path).items():
+        kept = ROOT / "docs" / "images" / path.name
+        assert kept.read_text() == path.read_text(), name
+
+
+def test_the_rows_of_its_tables_are_the_configurations(results):
+    critics = {path.stem for path in (ROOT / "configs" / "real-code" / "critics").glob("*.yaml")}
+    methods = set(results["critics"]["all"]["localisation"])
+    assert critics <= methods
+    students = {path.stem for path in (ROOT / "configs" / "real-code" / "students").glob("*.yaml")}
+    assert students <= set(results["students"]["all"]["students"])
 
 
 def test_the_arithmetic_is_that_of_the_script():

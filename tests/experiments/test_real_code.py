@@ -255,8 +255,10 @@ def test_a_stopped_run_begins_nothing_more_and_goes_on_to_the_same_results(stop,
     assert said.splitlines() == ["wmtp: stopped; the same command goes on where it stopped"]
     assert {path.name for path in critic.iterdir()} == {"fold0", "fold1"}
     assert not (critic / "fold1" / "result.json").exists()
-    before = files(out)
+    before, spent = files(out), json.loads((critic / "fold1" / "spent.json").read_text())
     assert main(words(out, configs, "--jobs", 2)) == 0
+    result = json.loads((critic / "fold1" / "result.json").read_text())
+    assert result["train_cpu_seconds"] > spent["train_cpu_seconds"] > 0  # of both attempts
     changed = {name for name, time in files(out).items() if time != before.get(name)}
     assert not [
         name for name in changed if name.startswith(("critics/generative/fold0", "critics/value-lora"))

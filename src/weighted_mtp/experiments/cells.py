@@ -1,8 +1,6 @@
-"""Many short trainings on several cores: each a job in a worker process, after the jobs it needs."""
+"""The trainings of `wmtp study`: each arm of each draw, in a worker process, after the arms that it needs."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from weighted_mtp.experiments.arms import Arm
 from weighted_mtp.experiments.chain_files import read_chains
 from weighted_mtp.experiments.chain_runs import Budget, Draw
+from weighted_mtp.experiments.pool import run_jobs
 
 
 @dataclass(frozen=True)
@@ -42,36 +41,14 @@ def run_cells(
     Raises:
         Exception: what a training raised; cells that others are at work on are finished first.
     """
-    waiting = list(cells)
-    running: dict[Future[dict[str, Any]], Cell] = {}
     prepared: set[Path] = set()
-    context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
-        while waiting or running:
-            for cell in _ready(waiting, list(running.values()))[: jobs - len(running)]:
-                if cell.root not in prepared:
-                    prepare(cell)
-                    prepared.add(cell.root)
-                waiting.remove(cell)
-                running[pool.submit(_run, cell)] = cell
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
 
+    def prepare_draw(cell: Cell) -> None:
+        if cell.root not in prepared:
+            prepare(cell)
+            prepared.add(cell.root)
 
-def _ready(waiting: Sequence[Cell], running: Sequence[Cell]) -> list[Cell]:
-    unfinished = [*waiting, *running]
-    return [cell for cell in waiting if not any(cell.needs(other) for other in unfinished)]
-
-
-def start_worker() -> None:
-    """Begins a worker process: one thread, and no chatter of libraries."""
-    import torch
-
-    from weighted_mtp.training.quiet import quiet_libraries
-
-    torch.set_num_threads(1)
-    quiet_libraries()
+    return run_jobs(cells, jobs, _run, prepare_draw)
 
 
 @lru_cache(maxsize=2)

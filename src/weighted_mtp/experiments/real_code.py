@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from rich.console import Console
 
+from weighted_mtp.experiments.pool import job_progress, run_jobs
 from weighted_mtp.experiments.real_code_config import RealCodeConfig
-from weighted_mtp.experiments.real_code_jobs import UNTRAINED, Job
+from weighted_mtp.experiments.real_code_jobs import UNTRAINED, Job, run_job
 from weighted_mtp.experiments.real_code_plan import Plan
-from weighted_mtp.experiments.real_code_pool import run_all
 from weighted_mtp.experiments.real_code_results import RESULTS_FILE, write_results
 from weighted_mtp.experiments.real_code_rows import FOLDS, SUMMARY_FILE, Row, Selection, prepare_rows
 from weighted_mtp.models import load_tokenizer
@@ -40,9 +41,7 @@ def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dic
     tokenizer = load_tokenizer(plan.model)
     rows = prepare(config, tokenizer)
     jobs = plan_jobs(config, plan)
-    for kind in (UNTRAINED, "critics/", "students/"):  # students read critics
-        chosen = [job for job in jobs if job.name.startswith(kind) and _is_chosen(job, config)]
-        run_all(chosen, workers, console)
+    _run_all([job for job in jobs if _is_chosen(job, config)], workers, console)
     results = write_results(rows, jobs, plan.heads, tokenizer)
     print_real_code(console, results)
     console.print(f"numbers: {Path(config.out) / RESULTS_FILE}", soft_wrap=True, markup=False)
@@ -50,20 +49,32 @@ def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dic
 
 
 def plan_jobs(config: RealCodeConfig, plan: Plan) -> list[Job]:
-    """The untrained model, every critic with a trunk to train, and every student, on every fold."""
+    """The untrained model, then every critic with a trunk to train, then every student, each on every fold."""
     out, solve = Path(config.out), tuple(config.solve)
-    jobs: list[Job] = []
-    for fold in range(FOLDS):
-        start = Job(out, UNTRAINED, fold, plan.model, solve=solve)
-        jobs.append(start)
-        jobs += [
-            replace(start, name=f"critics/{name}", config=run, solve=()) for name, run in plan.critics.items()
-        ]
-        jobs += [
-            replace(start, name=f"students/{name}", config=run, critic=plan.critic_of(run))
-            for name, run in plan.students.items()
-        ]
-    return jobs
+    untrained = [Job(out, UNTRAINED, fold, plan.model, solve=solve) for fold in range(FOLDS)]
+    critics = [
+        replace(start, name=f"critics/{name}", config=run, solve=())
+        for start in untrained
+        for name, run in plan.critics.items()
+    ]
+    students = [
+        replace(start, name=f"students/{name}", config=run, critic=plan.critic_of(run))
+        for start in untrained
+        for name, run in plan.students.items()
+    ]
+    return [*untrained, *critics, *students]
+
+
+def _run_all(jobs: list[Job], workers: int, console: Console) -> None:
+    """Runs the jobs that are not finished, under a progress bar."""
+    waiting = [job for job in jobs if job.finished() is None]
+    if not waiting:
+        return
+    MlflowClient(waiting[0].store).search_experiments()  # two workers that make its tables at once fail
+    with job_progress(console) as progress:
+        task = progress.add_task("", total=len(jobs), completed=len(jobs) - len(waiting))
+        for job, _ in run_jobs(waiting, workers, run_job):
+            progress.update(task, advance=1, description=f"{job.name}, fold {job.fold}")
 
 
 def _is_chosen(job: Job, config: RealCodeConfig) -> bool:

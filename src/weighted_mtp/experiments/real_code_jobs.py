@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from weighted_mtp.training.run import train
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
 
-RESULT_FILE, ASKED_FILE = "result.json", "asked.json"
+RESULT_FILE, ASKED_FILE, SPENT_FILE = "result.json", "asked.json", "spent.json"
 UNTRAINED = "untrained"
 
 
@@ -67,6 +69,11 @@ class Job:
         """A file of the fold's rows: train, valid or test."""
         return self.root / f"fold{self.fold}" / f"{side}.jsonl"
 
+    def needs(self, other: "Job") -> bool:
+        """Whether the other job must be finished first: a student reads the critic of its fold."""
+        config = self.config
+        return config is not None and (other.name, other.fold) == (config.critic.critic, self.fold)
+
     @property
     def asked_for(self) -> dict[str, Any]:
         """What its model and scores depend on beside the rows."""
@@ -87,25 +94,17 @@ def run_job(job: Job) -> None:
     # A line at each run's end would break the one progress bar; result.json has it.
     logging.getLogger(train.__module__).setLevel(logging.ERROR)
     _begin(job)
-    started = time.process_time()
-    if job.config is not None:
-        train(of_fold(job, job.config), resume="auto", quiet=True)
-    trained = time.process_time()
-    passed: dict[str, bool] = {}
-    if job.config is not None and job.config.stage == "critic":
-        _score(job, job.config)
-    else:
-        language_model = job.model if job.config is None else str(job.trained)
-        write_signals(language_model, job.data("test"), job.signals, with_states=job.config is None)
-        asked = [row for row in read_json_lines(job.data("test")) if row["source"] in job.solve]
-        passed = solved_tasks(language_model, asked)
+    with _counted(job, "train"):
+        if job.config is not None:
+            train(of_fold(job, job.config), resume="auto", quiet=True)
+    with _counted(job, "test"):
+        passed = _test(job)
     result = {
         "asked_for": job.asked_for,
         "solve": list(job.solve),
         "passed": passed,
         "curve": _curve(job.trained),
-        "train_cpu_seconds": round(trained - started, 1),
-        "test_cpu_seconds": round(time.process_time() - trained, 1),
+        **_spent(job),
     }
     unfinished = job.folder / "result.tmp"
     unfinished.write_text(json.dumps(result, indent=1))
@@ -114,10 +113,34 @@ def run_job(job: Job) -> None:
         shutil.rmtree(checkpoint)
 
 
-def _score(job: Job, config: RunConfig) -> None:
-    """Scores the test rows, computing as training did."""
-    data, out = str(job.data("test")), str(job.scores)
-    score(ScoreConfig(critic=str(job.trained), data=data, out=out, bf16=config.train.bf16))
+def _test(job: Job) -> dict[str, bool]:
+    """Scores the test rows, a critic's computed as training did; gives which tasks a language model has solved."""
+    if job.config is not None and job.config.stage == "critic":
+        data, out = str(job.data("test")), str(job.scores)
+        score(ScoreConfig(critic=str(job.trained), data=data, out=out, bf16=job.config.train.bf16))
+        return {}
+    language_model = job.model if job.config is None else str(job.trained)
+    write_signals(language_model, job.data("test"), job.signals, with_states=job.config is None)
+    asked = [row for row in read_json_lines(job.data("test")) if row["source"] in job.solve]
+    return solved_tasks(language_model, asked)
+
+
+@contextmanager
+def _counted(job: Job, part: str) -> Iterator[None]:
+    """Adds the CPU seconds that are spent inside, to the end or not, to the job's account."""
+    started, key = time.process_time(), f"{part}_cpu_seconds"
+    try:
+        yield
+    finally:
+        spent = _spent(job)
+        spent[key] = round(spent.get(key, 0.0) + time.process_time() - started, 1)
+        (job.folder / SPENT_FILE).write_text(json.dumps(spent))
+
+
+def _spent(job: Job) -> dict[str, float]:
+    """The job's account: CPU seconds of training and testing, over all attempts."""
+    path = job.folder / SPENT_FILE
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _begin(job: Job) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 from mlflow import MlflowClient
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from weighted_mtp.data import LOW_SUCCESS, Chains, make_chains, resample_right
 from weighted_mtp.experiments.cells import Cell, run_cells
 from weighted_mtp.experiments.chain_runs import Budget, Draw
+from weighted_mtp.experiments.pool import job_progress
 from weighted_mtp.experiments.study_arms import PRESETS, Setting, with_needs
 from weighted_mtp.experiments.study_results import study_results
 from weighted_mtp.reports.study_markdown import study_markdown
@@ -100,9 +100,8 @@ def _run_all(cells: Sequence[Cell], jobs: int, console: Console) -> list[tuple[C
         chains = study_chains(settings[cell.setting], cell.seed, cell.budget.test_prompts)
         Draw(cell.setting, chains, cell.seed, cell.root, cell.tracking_uri, cell.budget).prepare()
 
-    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     finished: list[tuple[Cell, dict[str, Any]]] = []
-    with Progress(*columns, console=console) as progress:
+    with job_progress(console) as progress:
         task = progress.add_task("", total=len(cells))
         for cell, result in run_cells(cells, jobs, prepare):
             finished.append((cell, result))
