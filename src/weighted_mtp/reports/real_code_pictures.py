@@ -13,7 +13,7 @@ from weighted_mtp.reports.real_code_figures import (
     students_compared,
 )
 from weighted_mtp.reports.real_code_numbers import BASELINE, Results, calibration, critics, localisation
-from weighted_mtp.reports.svg import standalone_svg
+from weighted_mtp.reports.svg import save_figures
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,5 @@ def write_pictures(results: Results, folder: str | Path) -> dict[str, Path]:
     Returns:
         Names of pictures, as `real_code_markdown` wants them -> paths.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: dict[str, Path] = {}
-    for name, picture in real_code_pictures(results).items():
-        paths[name] = folder / f"real-code-{name}.svg"
-        paths[name].write_text(standalone_svg(picture.draw(results), name), encoding="utf-8")
-    return paths
+    drawn = ((name, picture.draw(results)) for name, picture in real_code_pictures(results).items())
+    return save_figures(drawn, folder, "real-code")

@@ -26,7 +26,7 @@ from weighted_mtp.reports.study_numbers import (
     settings_along,
     summary_rows,
 )
-from weighted_mtp.reports.svg import standalone_svg
+from weighted_mtp.reports.svg import save_figures
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,8 @@ def write_pictures(results: Results, folder: str | Path) -> dict[str, Path]:
     Returns:
         Names of pictures, as `study_markdown` wants them -> paths.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: dict[str, Path] = {}
-    for name, picture in study_pictures(results).items():
-        paths[name] = folder / f"study-{name}.svg"
-        paths[name].write_text(standalone_svg(picture.draw(True), name), encoding="utf-8")
-    return paths
+    drawn = ((name, picture.draw(True)) for name, picture in study_pictures(results).items())
+    return save_figures(drawn, folder, "study")
 
 
 def _accuracies(results: Results) -> dict[str, Picture]:

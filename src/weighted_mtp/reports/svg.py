@@ -3,8 +3,9 @@
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -116,6 +117,21 @@ def standalone_svg(figure: Figure, prefix: str) -> str:
     colors = light_colors()
     text = ElementTree.tostring(root, encoding="unicode")
     return re.sub(r"var\(--([\w-]+)\)", lambda match: colors[match.group(1)], text) + "\n"
+
+
+def save_figures(figures: Iterable[tuple[str, Figure]], folder: str | Path, prefix: str) -> dict[str, Path]:
+    """Writes each figure as `<prefix>-<name>.svg` into `folder`, which is made; equal figures, equal bytes.
+
+    Returns:
+        Names -> paths.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: dict[str, Path] = {}
+    for name, figure in figures:
+        paths[name] = folder / f"{prefix}-{name}.svg"
+        paths[name].write_text(standalone_svg(figure, name), encoding="utf-8")
+    return paths
 
 
 def _bare(figure: Figure, prefix: str) -> ElementTree.Element:
