@@ -262,7 +262,9 @@ def test_a_critic_that_knows_is_better_alone_and_with_what_the_untrained_model_k
 def test_beliefs_of_the_untrained_model_are_its_mean_surprisal_and_the_length(completions, untrained):
     found = beliefs(completions, untrained["surprisal"], {})
     for i, (start, end) in enumerate(zip(completions.starts[:-1], completions.starts[1:], strict=True)):
-        assert found["surprisal"][i] == pytest.approx(-np.mean(untrained["surprisal"][start:end]), rel=1e-6)
+        assert found["surprisal"][i] == pytest.approx(
+            -np.mean(untrained["surprisal"][start + 1 : end]), rel=1e-6
+        )
         assert found["length"][i] == start - end
 
 
@@ -303,11 +305,11 @@ def test_losses_of_students_are_means_over_loops(completions, nll, source):
     for i, row in enumerate(completions.rows):
         start, end = completions.starts[i], completions.starts[i + 1]
         losses, wrong = nll["taught"][start:end].tolist(), completions.wrong_token[start:end].tolist()
-        mean.append(-np.mean(losses))
+        mean.append(-np.mean(losses[1:]))
         if source not in (None, row["source"]):
             continue
         if row["label"]:
-            right += losses
+            right += losses[1:]
             continue
         inner = range(1, end - start - 1)
         first_wrong += [losses[j] for j in inner if wrong[j]][:1]

@@ -155,7 +155,7 @@ def beliefs(
 ) -> dict[str, Numbers]:
     """[N] by method, high where a completion is believed right."""
     lengths = np.diff(completions.starts).astype(np.float64)
-    mean = np.add.reduceat(np.asarray(surprisal, np.float64), completions.starts[:-1]) / lengths
+    mean = completions.row_means(surprisal)
     shape = [mean, np.log(lengths)]
 
     def fitted(features: list[Numbers]) -> Numbers:

@@ -19,7 +19,7 @@ def judge_students(
 ) -> dict[str, Any]:
     """Losses of each student on unseen tasks, and their paired differences.
 
-        right_nll       mean over the tokens of right completions, EOS included; lower is better
+        right_nll       mean over the counted tokens of right completions, EOS included; lower is better
         wrong_token_nll mean over the first wrong tokens of wrong completions; higher is better
         other_nll       mean over the other tokens of wrong completions before EOS
         prefers_right   share of the pairs of a right and a wrong completion of a task in which the right one has the
@@ -34,17 +34,15 @@ def judge_students(
         sources: whose rows are judged; None: all.
     """
     judge = Judge(completions, sources)
-    row = completions.row_of
-    right = completions.right[row]
+    right = completions.right[completions.row_of] & completions.counted
     measured: dict[str, dict[str, Resampled]] = {}
     for name, losses in nll.items():
         x = np.asarray(losses, np.float64)
-        mean = np.add.reduceat(x, completions.starts[:-1]) / np.diff(completions.starts)
         measured[name] = {
             "right_nll": judge.mean_of_tokens(x, right),
             "wrong_token_nll": judge.mean_of_tokens(x, completions.first_wrong),
             "other_nll": judge.mean_of_tokens(x, completions.sought & ~completions.wrong_token),
-            "prefers_right": judge.right_over_wrong(-mean)["auc_within"],
+            "prefers_right": judge.right_over_wrong(-completions.row_means(x))["auc_within"],
         }
         solved = judge.mean_of_tasks(passed.get(name, {}))
         if solved is not None:

@@ -64,14 +64,19 @@ class Completions:
         return np.unique([row["task_id"] for row in self.rows], return_inverse=True)[1]
 
     @property
-    def sought(self) -> NDArray[np.bool_]:
-        """[n], tokens among which a wrong one is looked for: of wrong rows, without the first and without EOS.
+    def counted(self) -> NDArray[np.bool_]:
+        """[n], all tokens but the first of each completion, whose loss counts nowhere.
 
-        The first token is the indentation, which the tokenizer splits from the prompt's line break, so that the
-        untrained model finds it the most surprising of all; EOS is no text.
+        It is the indentation, which the tokenizer splits from the prompt's line break, so that the untrained model
+        finds it the most surprising of all, and any training makes it the least.
         """
+        return self.index > 0
+
+    @property
+    def sought(self) -> NDArray[np.bool_]:
+        """[n], tokens among which a wrong one is looked for: of wrong rows, without the first and without EOS."""
         row, place = self.row_of, np.arange(self.n_tokens)
-        return ~self.right[row] & (place > self.starts[row]) & (place < self.starts[row + 1] - 1)
+        return ~self.right[row] & self.counted & (place < self.starts[row + 1] - 1)
 
     @property
     def first_wrong(self) -> NDArray[np.bool_]:
@@ -80,6 +85,11 @@ class Completions:
         found = np.zeros(self.n_tokens, np.bool_)
         found[at[np.unique(self.row_of[at], return_index=True)[1]]] = True
         return found
+
+    def row_means(self, tokens: NDArray[Any]) -> Numbers:
+        """[N], the mean of a flat array over the counted tokens of each row."""
+        counted = np.where(self.counted, np.asarray(tokens, np.float64), 0.0)
+        return np.add.reduceat(counted, self.starts[:-1]) / (np.diff(self.starts) - 1)
 
     def padded(self, tokens: NDArray[Any]) -> NDArray[Any]:
         """[N, T], a flat array with a row for each completion, 0 behind its end."""
