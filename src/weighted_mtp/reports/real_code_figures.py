@@ -150,7 +150,7 @@ def draw_students(results: Results) -> Figure:
                     _draw_estimate(axes, made.estimate, y, _ALONE if sure else _FIT)
                     extent += _extent(made.estimate)
             _set_limits(axes, extent)
-            axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, m=measure: _difference_tick(x, m)))
     return figure
 
