@@ -154,9 +154,9 @@ def scan_section(results: Results) -> str:
 ## Reverse scan
 
 All of `compute_gae`, from values and rewards to advantages, against a Python loop over time (the form that TRL and
-verl use) and torchrl's vectorised version: how many times longer they take. Ours is called 50 times a turn; "once"
-is one call with its data and code out of the caches. torchrl knows no gaps and is quadratic where nothing is
-discounted.
+verl use) and torchrl's vectorised version: how many times longer they take. Ours and torchrl are called 50 times a
+turn; "once" is one call of ours with its data and code out of the caches. torchrl knows no gaps and is quadratic
+where nothing is discounted.
 
 ![How many times longer a loop and torchrl take](images/bench-scan.svg)
 """

@@ -116,8 +116,8 @@ def doubling_scan(
     while distance < x.shape[-1]:
         # in place: no backward reads these sums, and joining two parts would be a third pass
         # also where the power is 0 in floating point: NaN reaches as far as in the loop
-        sums[:-distance].add_(beyond(sums, places, distance)[distance:], alpha=decay**distance)
-        distance *= 2
+        sums[:-distance].add_(beyond(sums, places, distance)[distance:], alpha=decay)
+        decay, distance = decay * decay, 2 * distance
     return sums.view(x.shape)
 
 
@@ -132,10 +132,14 @@ def place_in_episode(
         >>> place_in_episode(torch.tensor([[7, 7, 7, 4, 4, 0]]), torch.float32).tolist()
         [[1.0, 2.0, 3.0, 1.0, 2.0, 0.0]]
     """
+    seq, device = segment_ids.shape[1], segment_ids.device
     # int32 and `bool()`: booleans times floats, and `!= 0`, take three times as long
-    index = torch.arange(segment_ids.shape[1], dtype=torch.int32, device=segment_ids.device)
-    starts = F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0)).int().mul_(index).cummax(1).values
-    return (index + 1 - starts).mul_(segment_ids.bool()).to(dtype)
+    changes, ids = torch.zeros_like(segment_ids, dtype=torch.int32), segment_ids.flatten()
+    # all rows in one: whether a row's first position differs from the row before is multiplied by its index, 0
+    torch.ne(ids[1:], ids[:-1], out=changes.view(-1)[1:])
+    starts = changes.mul_(torch.arange(seq, dtype=torch.int32, device=device)).cummax(1).values
+    index_from_1 = torch.arange(1, seq + 1, dtype=torch.int32, device=device)
+    return index_from_1.sub(starts).mul_(segment_ids.bool()).to(dtype)
 
 
 def beyond(
@@ -149,7 +153,7 @@ def beyond(
         >>> beyond(torch.tensor([1.0, torch.nan, 3.0]), torch.tensor([2.0, 1.0, 2.0]), 1).tolist()
         [1.0, 0.0, 3.0]
     """
-    return torch.ops.aten.threshold_backward(x, place, distance)
+    return torch.ops.aten.threshold_backward.default(x, place, distance)
 
 
 def decay_powers(exponents: Float[Tensor, "*shape"], decay: float) -> Float[Tensor, "*shape"]:
