@@ -61,7 +61,19 @@ def test_each_links_to_the_other():
 
 def test_the_torch_to_install_is_the_one_of_the_constraints():
     (version,) = re.findall(r"pip install (torch==\S+)", text_of(ENGLISH))
-    assert version in (ROOT / "constraints.txt").read_text().splitlines()
+    assert version in pins()
+
+
+def test_the_constraints_fit_torch_with_cuda():
+    """Which asks for one triton exactly; to a freeze beside the CPU's torch, which needs none, any would do."""
+    assert [pin for pin in pins() if pin.startswith(("torch==", "triton=="))] == [
+        "torch==2.13.0",
+        "triton==3.7.1",
+    ]
+
+
+def pins() -> list[str]:
+    return [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
 
 
 # the table

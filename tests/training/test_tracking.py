@@ -2,7 +2,9 @@
 
 import logging
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,14 +153,12 @@ def test_a_store_that_fails_in_the_middle_costs_one_warning(prepare, caplog, tmp
 
 
 def _break_store_after(step: int, path: Path):
-    import sqlite3
-
     from transformers import TrainerCallback
 
     class Break(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs) -> None:
             if state.global_step == step:
-                with sqlite3.connect(path) as store:
+                with closing(sqlite3.connect(path)) as store:
                     store.execute("ALTER TABLE metrics RENAME TO gone")
 
     return Break()
