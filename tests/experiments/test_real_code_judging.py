@@ -107,7 +107,7 @@ def test_a_suspicion_of_the_sought_tokens_is_fitted_on_no_token_of_the_fold(comp
     found = fitted_on_sought(completions, [scores])
     errors = completions.wrong_token.copy()
     errors[fold == 0] = np.roll(errors[fold == 0], 1)
-    other = fitted_on_sought(Completions(completions.rows, completions.starts, errors), [scores])
+    other = fitted_on_sought(dataclasses.replace(completions, wrong_token=errors), [scores])
     assert np.array_equal(found[fold == 0], other[fold == 0])
     assert not np.array_equal(found[fold > 0], other[fold > 0])
     assert (found[~completions.sought] == 0).all()
@@ -321,6 +321,35 @@ def test_losses_of_students_are_means_over_loops(completions, nll, source):
         compared(mean, completions, taken, True), abs=1e-12
     )
     assert found["right_nll_over"].keys() == {"untrained"}
+
+
+@pytest.mark.parametrize("source", [None, "odd"])
+def test_the_margin_at_a_bug_is_over_the_right_token_in_its_place(completions, nll, source):
+    found = judge_students(completions, nll, {}, ["untrained"], source and [source])["students"]["taught"]
+    margins = []
+    for i in np.flatnonzero(~completions.right & flags(completions, source)):
+        wrong, tokens, losses = by_row(completions, i, nll["taught"])
+        first = next((j for j in range(1, len(wrong) - 1) if wrong[j]), None)
+        for other, row in enumerate(completions.rows):
+            _, right, right_losses = by_row(completions, other, nll["taught"])
+            if first is None or not row["label"] or row["task_id"] != completions.rows[i]["task_id"]:
+                continue
+            if right[:first] == tokens[:first] and right[first : first + 1] not in ([], [tokens[first]]):
+                margins.append(losses[first] - right_losses[first])
+                break
+    assert 0 < len(margins) < sum(~completions.right)
+    assert found["bug_margin"]["mean"] == pytest.approx(np.mean(margins), rel=1e-6)
+    assert "untrained" in found["bug_margin_over"]
+
+
+def test_without_a_right_token_in_a_bugs_place_there_is_no_margin(completions, nll):
+    alone = dataclasses.replace(completions, ids=np.arange(completions.n_tokens))
+    assert "bug_margin" not in judge_students(alone, nll, {}, [])["students"]["taught"]
+
+
+def by_row(completions, row, losses):
+    at = slice(completions.starts[row], completions.starts[row + 1])
+    return completions.wrong_token[at].tolist(), completions.ids[at].tolist(), losses[at].tolist()
 
 
 def test_tasks_that_were_decoded_give_pass_at_1(completions, nll):

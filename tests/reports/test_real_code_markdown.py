@@ -121,8 +121,9 @@ def test_students_win_tie_and_lose_measure_by_measure() -> None:
     (first, *_) = student_sentences(real_code())
 
     assert first == (
-        "log-odds against uniform: wins on right completions (−0.026 nats), first wrong token (+0.061 nats) and"
-        " prefers right (+4.6 points), ties on pass@1 (+0.2 points), has a lower loss on other tokens (−0.023 nats)."
+        "log-odds against uniform: wins on right completions (−0.026 nats), first wrong token (+0.061 nats),"
+        " bug against fix (+0.050 nats) and prefers right (+4.6 points), ties on pass@1 (+0.2 points), has a lower loss"
+        " on other tokens (−0.023 nats)."
     )
 
 

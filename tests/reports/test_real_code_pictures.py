@@ -9,6 +9,8 @@ import pytest
 from selenium.webdriver import Chrome
 
 from tests.reports.made_real_code import CRITICS, real_code, without_bounds
+from weighted_mtp.reports.real_code_measures import STUDENTS as MEASURES
+from weighted_mtp.reports.real_code_measures import capital
 from weighted_mtp.reports.real_code_pictures import write_pictures
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -81,7 +83,7 @@ def test_every_critic_tells_its_calibration_error(pictures: dict[str, Path]) -> 
 def test_students_are_drawn_against_uniform_in_every_measure(pictures: dict[str, Path]) -> None:
     shown = texts(pictures["students"])
 
-    assert {"Right completions", "First wrong token", "Other tokens", "Prefers right", "Pass@1"} <= set(shown)
+    assert {capital(measure.name) for measure in MEASURES} <= set(shown)
     assert {"right-only", "log-odds", "shuffled-across"} <= set(shown)
     assert not {"uniform", "untrained"} & set(shown)
 

@@ -27,7 +27,7 @@ def test_methods_stand_beside_what_they_have_to_beat() -> None:
 
     assert cells(text, "generative + all untrained") == ["0.875", "+0.012*", "34.0", "+1.0"]
     assert cells(text, "value-lora-mlp + surprisal, length") == ["0.604", "0.808", "0.000", "0.038"]
-    assert cells(text, "right-only - uniform") == ["-0.032*", "-0.055*", "-0.030*", "+1.0", "+0.9"]
+    assert cells(text, "right-only - uniform") == ["-0.032*", "-0.055*", "+0.010", "-0.030*", "+1.0", "+0.9"]
 
 
 def test_eighty_columns_of_ascii_suffice() -> None:

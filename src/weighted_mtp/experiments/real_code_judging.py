@@ -126,9 +126,11 @@ class Judge:
             "auc_within": (pairs.auc_within, pairs.auc_within_under(self.draws)),
         }
 
-    def mean_of_tokens(self, tokens: Numbers, at: NDArray[np.bool_]) -> Resampled:
-        """Mean of [n] over some tokens of the rows that are judged."""
+    def mean_of_tokens(self, tokens: Numbers, at: NDArray[np.bool_]) -> Resampled | None:
+        """Mean of [n] over some tokens of the rows that are judged; None where there are none."""
         taken = at & self.taken[self.completions.row_of]
+        if not taken.any():
+            return None
         task = self._task_of[self.completions.row_of[taken]]
         return self._mean(task, tokens[taken])
 

@@ -22,6 +22,8 @@ def judge_students(
         right_nll       mean over the counted tokens of right completions, EOS included; lower is better
         wrong_token_nll mean over the first wrong tokens of wrong completions; higher is better
         other_nll       mean over the other tokens of wrong completions before EOS
+        bug_margin      mean loss of first wrong tokens less that of the tokens that a right completion has in their
+                        place, after the same tokens; higher is better
         prefers_right   share of the pairs of a right and a wrong completion of a task in which the right one has the
                         smaller mean loss
         pass1           share of the tasks whose greedy completion passes its tests, where tasks were decoded
@@ -35,16 +37,20 @@ def judge_students(
     """
     judge = Judge(completions, sources)
     right = completions.right[completions.row_of] & completions.counted
+    bugs, fixes = completions.bugs_and_fixes()
+    at_bugs = np.isin(np.arange(completions.n_tokens), bugs)
     measured: dict[str, dict[str, Resampled]] = {}
     for name, losses in nll.items():
         x = np.asarray(losses, np.float64)
-        measured[name] = {
+        margins = np.zeros_like(x)
+        margins[bugs] = x[bugs] - x[fixes]
+        found = {
             "right_nll": judge.mean_of_tokens(x, right),
             "wrong_token_nll": judge.mean_of_tokens(x, completions.first_wrong),
             "other_nll": judge.mean_of_tokens(x, completions.sought & ~completions.wrong_token),
+            "bug_margin": judge.mean_of_tokens(margins, at_bugs),
             "prefers_right": judge.right_over_wrong(-completions.row_means(x))["auc_within"],
+            "pass1": judge.mean_of_tasks(passed.get(name, {})),
         }
-        solved = judge.mean_of_tasks(passed.get(name, {}))
-        if solved is not None:
-            measured[name]["pass1"] = solved
+        measured[name] = {measure: mean for measure, mean in found.items() if mean is not None}
     return {"tasks": judge.n_tasks, "students": judge.with_intervals(measured, against)}

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.experiments.real_code_rows import Row, fold_of
+from weighted_mtp.value_weighting.episodes import IGNORED_LABEL
 
 Numbers = NDArray[np.float64]
 
@@ -22,6 +23,8 @@ class Completions:
     rows: list[Row]
     starts: NDArray[np.int64]
     """[N + 1]: tokens of row i are starts[i] .. starts[i + 1]."""
+    ids: NDArray[np.int64]
+    """[n], the tokens."""
     wrong_token: NDArray[np.bool_]
     """[n], True where a token overlaps the mutated span of a wrong row."""
 
@@ -30,8 +33,9 @@ class Completions:
         """Tokenizes them as training does."""
         dataset, _ = tokenize_rows(load_rows(list(rows))[0], tokenizer)
         errors = list(dataset["token_error"])
-        lengths = [len(row) for row in errors]
-        return cls(list(rows), np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(errors).astype(bool))
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in errors])])
+        labels = np.concatenate(list(dataset["labels"]))
+        return cls(list(rows), starts, labels[labels != IGNORED_LABEL], np.concatenate(errors).astype(bool))
 
     @property
     def n_tokens(self) -> int:
@@ -85,6 +89,30 @@ class Completions:
         found = np.zeros(self.n_tokens, np.bool_)
         found[at[np.unique(self.row_of[at], return_index=True)[1]]] = True
         return found
+
+    def bugs_and_fixes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Minimal pairs: places of first wrong tokens, and of the tokens that right completions have instead.
+
+        The right completion is the first of the same task with the same tokens before and another one there; bugs
+        without one are left out.
+        """
+        row_of, task, right = self.row_of, self.task, np.flatnonzero(self.right)
+        found: list[tuple[int, int]] = []
+        for bug in np.flatnonzero(self.first_wrong):
+            row = row_of[bug]
+            fixes = (self._instead(bug, row, other) for other in right[task[right] == task[row]])
+            found += [(bug, fix) for fix in fixes if fix is not None][:1]
+        bugs, fixed = np.array(found, np.int64).reshape(-1, 2).T
+        return bugs, fixed
+
+    def _instead(self, place: int, row: int, other: int) -> int | None:
+        """Where row `other` has another token than `row` has at `place` and the same before; None where it does not."""
+        start = self.starts[other]
+        fix = start + place - self.starts[row]
+        if fix >= self.starts[other + 1] or self.ids[fix] == self.ids[place]:
+            return None
+        same = np.array_equal(self.ids[start:fix], self.ids[self.starts[row] : place])
+        return int(fix) if same else None
 
     def row_means(self, tokens: NDArray[Any]) -> Numbers:
         """[N], the mean of a flat array over the counted tokens of each row."""

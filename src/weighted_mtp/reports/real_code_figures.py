@@ -132,13 +132,16 @@ def draw_students(results: Results) -> Figure:
     """A panel a measure: each student's paired difference to the baseline, with its interval."""
     found, names = students(results), students_compared(results)
     measures = [m for m in STUDENTS if any(difference(found, name, BASELINE, m) for name in names)]
-    between, height = 20, _ROW * len(names)
-    width = (WIDE - _LEFT - _RIGHT - between * (len(STUDENTS) - 1)) / len(STUDENTS)
+    columns = balanced(len(measures), 3)
+    width = (WIDE - _LEFT - _RIGHT - _BETWEEN * (columns - 1)) / columns
+    height = _ROW * len(names)
+    below = _TITLES + height + _BOTTOM
     with page_style():
-        figure = new_figure(WIDE, _TITLES + height + _BOTTOM)
+        figure = new_figure(WIDE, -(-len(measures) // columns) * below)
         for index, measure in enumerate(measures):
-            axes = panel(figure, _LEFT + index * (width + between), _TITLES, width, height)
-            label_rows(axes, [{"arm": name} for name in names], named=index == 0)
+            row, column = divmod(index, columns)
+            axes = panel(figure, _LEFT + column * (width + _BETWEEN), row * below + _TITLES, width, height)
+            label_rows(axes, [{"arm": name} for name in names], named=column == 0)
             better = f", {measure.better} is better" if measure.better else ""
             title(axes, capital(measure.name), measure.difference_unit + better)
             axes.axvline(0, color=COLORS["baseline"], lw=1, ls=(0, (3, 3)), zorder=1)
@@ -150,7 +153,7 @@ def draw_students(results: Results) -> Figure:
                     _draw_estimate(axes, made.estimate, y, _ALONE if sure else _FIT)
                     extent += _extent(made.estimate)
             _set_limits(axes, extent)
-            axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, m=measure: _difference_tick(x, m)))
     return figure
 

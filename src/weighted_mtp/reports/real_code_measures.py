@@ -99,6 +99,7 @@ OUTCOME = (AUC, AUC_WITHIN)
 STUDENTS = (
     Measure("right_nll", "right completions", "nats", "lower"),
     Measure("wrong_token_nll", "first wrong token", "nats", "higher"),
+    Measure("bug_margin", "bug against fix", "nats", "higher"),
     Measure("other_nll", "other tokens", "nats", None),
     Measure("prefers_right", "prefers right", "%", "higher"),
     Measure("pass1", "pass@1", "%", "higher"),

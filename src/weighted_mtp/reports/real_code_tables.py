@@ -151,8 +151,9 @@ def students_table(results: Results) -> Table:
         students(results),
         STUDENTS,
         f"Students on unseen tasks, {_INTERVALS}: mean loss on the tokens of right completions, on the first wrong"
-        " token and on the other tokens of wrong completions; share of pairs in which the right completion has the"
-        " smaller mean loss; share of tasks whose greedy completion passes.",
+        " token and on the other tokens of wrong completions; loss of a bug's first token less that of the token that a"
+        " right completion has in its place, after the same tokens; share of pairs in which the right completion has"
+        " the smaller mean loss; share of tasks whose greedy completion passes.",
     )
 
 
@@ -163,7 +164,7 @@ def student_differences_table(results: Results) -> Table:
         student_pairs(results),
         STUDENTS,
         f"Students on unseen tasks: {_VERDICTS}. To win is a lower loss on right completions, a higher one on first"
-        " wrong tokens; on other tokens neither is better.",
+        " wrong tokens, also over the right tokens in their place; on other tokens neither is better.",
     )
 
 
