@@ -98,7 +98,7 @@ class Completions:
         """
         row_of, task, right = self.row_of, self.task, np.flatnonzero(self.right)
         found: list[tuple[int, int]] = []
-        for bug in np.flatnonzero(self.first_wrong):
+        for bug in np.flatnonzero(self.first_wrong).tolist():
             row = row_of[bug]
             fixes = (self._instead(bug, row, other) for other in right[task[right] == task[row]])
             found += [(bug, fix) for fix in fixes if fix is not None][:1]

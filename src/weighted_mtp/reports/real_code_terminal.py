@@ -25,10 +25,10 @@ from weighted_mtp.reports.real_code_numbers import (
 
 _SHORT = {
     "right_nll": "right",
-    "wrong_token_nll": "1st wrong",
-    "bug_margin": "bug-fix",
+    "wrong_token_nll": "bug",
+    "bug_margin": "bug - fix",
     "other_nll": "other",
-    "prefers_right": "prefers",
+    "prefers_right": "pairs",
     "pass1": "pass@1",
 }
 """Headings for which 80 columns have room."""
