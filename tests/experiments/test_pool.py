@@ -1,5 +1,10 @@
 """The pool of worker processes: really started, with jobs that leave files."""
 
+import os
+import select
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,3 +52,34 @@ def test_jobs_are_prepared_here_before_they_are_handed_out(tmp_path):
     jobs = [Note("one", tmp_path), Note("two", tmp_path)]
     found = list(run_jobs(jobs, 1, write, lambda job: (tmp_path / f"for-{job.name}").touch()))
     assert found == [(jobs[0], {"for-one"}), (jobs[1], {"for-one", "one", "for-two"})]
+
+
+def hold_open(note: Note) -> None:
+    """Says that it is there, and stays with the pipe open."""
+    pipe = os.open(note.folder / "pipe", os.O_WRONLY)
+    os.write(pipe, b".")
+    signal.pause()
+
+
+def test_no_worker_outlives_a_killed_parent(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    start = (
+        "from pathlib import Path\n"
+        "from tests.experiments.test_pool import Note, hold_open, run_jobs\n"
+        "if __name__ == '__main__':\n"
+        f"    folder = Path({str(tmp_path)!r})\n"
+        "    list(run_jobs([Note('one', folder), Note('two', folder)], 2, hold_open))\n"
+    )
+    (tmp_path / "start.py").write_text(start)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "start.py"], env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+    )
+    with open(tmp_path / "pipe", "rb", buffering=0) as pipe:
+        there = pipe.read(1) + pipe.read(1)
+        parent.kill()
+        parent.wait()
+        # a pipe can be read when something came, or when the last process that holds it is gone
+        ended, _, _ = select.select([pipe], [], [], 60)
+        assert there == b".."
+        assert ended
+        assert pipe.read(1) == b""

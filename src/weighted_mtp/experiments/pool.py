@@ -72,13 +72,22 @@ def _ready(waiting: Sequence[J], running: Sequence[J]) -> list[J]:
 
 
 def _start_worker() -> None:
-    """Begins a worker process: one thread, and no chatter of libraries."""
+    """Begins a worker process: one thread, no chatter of libraries, and no life after its parent."""
     import torch
 
     from weighted_mtp.training.quiet import quiet_libraries
 
     torch.set_num_threads(1)
     quiet_libraries()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process as a kill would when its parent is gone: nobody is left to read what it makes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "workers are started by a parent"
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager
