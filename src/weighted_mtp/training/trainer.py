@@ -6,19 +6,16 @@ processes and interruptions.
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer
 
 from weighted_mtp.data import SAMPLERS, make_sampler
 from weighted_mtp.losses import weighted_mtp_loss
-from weighted_mtp.models import MTPModel, head_warmup
+from weighted_mtp.models import head_warmup
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.callbacks import StepCallback
-from weighted_mtp.training.checkpoints import mark_complete
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import (
     NonFiniteRecord,
@@ -27,15 +24,14 @@ from weighted_mtp.training.nonfinite import (
     skip_update,
 )
 from weighted_mtp.training.optimizer import separate_new_parts
+from weighted_mtp.training.saving import SavingTrainer
 from weighted_mtp.training.stages import Stage
 from weighted_mtp.value_weighting import WeightingScheme, weigh
 
 logger = logging.getLogger(__name__)
 
-WEIGHTING_FILE = "weighting.pt"
 
-
-class WeightedMTPTrainer(Trainer):
+class WeightedMTPTrainer(SavingTrainer):
     """Trains an `MTPModel` with token weights.
 
     Args:
@@ -47,8 +43,6 @@ class WeightedMTPTrainer(Trainer):
         new_learning_rate: of value head and label embedding; 0: that of the rest.
         **kwargs: those of `transformers.Trainer`; `model` is an `MTPModel`.
     """
-
-    model: MTPModel
 
     def __init__(
         self,
@@ -205,7 +199,7 @@ class WeightedMTPTrainer(Trainer):
             separate_new_parts(super().create_optimizer(model), self.model, self.new_learning_rate)
         return super().create_optimizer(model)
 
-    # Evaluation, sampling, saving.
+    # Evaluation, sampling.
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """`Trainer.evaluate`; its time is no training time, so tokens per second leave it out."""
@@ -259,48 +253,6 @@ class WeightedMTPTrainer(Trainer):
             args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
         )
         return args.max_steps * rows_per_step / len(dataset)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = output_dir or self.args.output_dir
-        assert folder is not None
-        self.model.save_pretrained(folder, state_dict=state_dict)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
-        torch.save(self.scheme.state_dict(), f"{folder}/{WEIGHTING_FILE}")
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Saves only what is finite, and writes the completion marker when every process has written its part."""
-        self.nonfinite.raise_if_any()
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
-
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
-    ) -> None:
-        self.model.load_weights(resume_from_checkpoint)
-        self.load_weighting(resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        # The Trainer would look for our tensors under other names, find none, and keep the last model.
-        assert self.state.best_model_checkpoint is not None
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
-
-    def _run_epoch(self, **kwargs: Any) -> None:
-        """Nothing where nothing is left: the Trainer would make one step more before it looks.
-
-        So it is with a run that was killed between its last checkpoint and its end, and is resumed.
-        """
-        if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
-            super()._run_epoch(**kwargs)
-
-    def load_weighting(self, folder: str | Path) -> None:
-        """Takes over the scheme's statistics that a run saved beside its model."""
-        path = Path(folder) / WEIGHTING_FILE
-        self.scheme.load_state_dict(torch.load(path, map_location=self.args.device, weights_only=True))
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """`Trainer.train`, ending with a look at the record of non-finite steps."""

@@ -1,0 +1,65 @@
+"""What a run writes and takes up again: model, weighting and checkpoints, whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+from weighted_mtp.models import MTPModel
+from weighted_mtp.training.checkpoints import mark_complete
+from weighted_mtp.training.nonfinite import NonFiniteRecord
+from weighted_mtp.value_weighting import WeightingScheme
+
+WEIGHTING_FILE = "weighting.pt"
+
+
+class SavingTrainer(Trainer):
+    """`transformers.Trainer` with an `MTPModel` and a scheme's statistics in every checkpoint; resumes exactly."""
+
+    model: MTPModel
+    scheme: WeightingScheme
+    nonfinite: NonFiniteRecord
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = output_dir or self.args.output_dir
+        assert folder is not None
+        self.model.save_pretrained(folder, state_dict=state_dict)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+        torch.save(self.scheme.state_dict(), f"{folder}/{WEIGHTING_FILE}")
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Saves only what is finite, and writes the completion marker when every process has written its part."""
+        self.nonfinite.raise_if_any()
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
+        self.model.load_weights(resume_from_checkpoint)
+        self.load_weighting(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        # The Trainer would look for our tensors under other names, find none, and keep the last model.
+        assert self.state.best_model_checkpoint is not None
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        """Nothing where nothing is left: the Trainer would make one step more before it looks.
+
+        So it is with a run that was killed between its last checkpoint and its end, and is resumed.
+        """
+        if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**kwargs)
+
+    def load_weighting(self, folder: str | Path) -> None:
+        """Takes over the scheme's statistics that a run saved beside its model."""
+        path = Path(folder) / WEIGHTING_FILE
+        self.scheme.load_state_dict(torch.load(path, map_location=self.args.device, weights_only=True))
