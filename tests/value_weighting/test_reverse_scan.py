@@ -186,6 +186,33 @@ def test_gradient_of_long_rows_equals_the_gradient_of_the_loop(layout):
     close(gradient, loop(upstream.flip(1), decay, valid.flip(1), ids.flip(1)).flip(1), 1e-12)
 
 
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own use for forward mode
+@pytest.mark.parametrize("lam", [0.0, 0.9, 1.0])
+@pytest.mark.parametrize("layout", ["dense", "terminal", "gaps", "packed", "both"])
+def test_derivatives_in_forward_mode_equal_the_gradient(layout, lam):
+    values, rewards, mask, segments = layouts(40)[layout]
+
+    def advantages(x):
+        return compute_gae(x, rewards.double(), mask, 1.0, lam, segments)
+
+    x, tangent, upstream = values.double(), draw(2, 40, dtype=torch.float64), draw(2, 40, dtype=torch.float64)
+    _, forward = torch.func.jvp(advantages, (x,), (tangent,))
+    backward = torch.func.grad(lambda x: (advantages(x) * upstream).sum())(x)
+    torch.testing.assert_close((forward * upstream).sum(), (backward * tangent).sum())
+    assert (forward * upstream).sum() != 0
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("layout", ["dense", "gaps", "packed", "both"])
+def test_columns_before_rows_in_memory_change_nothing(layout):
+    inputs = layouts(40)[layout]
+    transposed = [None if x is None else x.t().contiguous().t() for x in inputs]
+    for lam in (0.9, 1.0):
+        actual, expected = (compute_gae(*x[:3], 1.0, lam, x[3]) for x in (transposed, inputs))
+        assert torch.equal(actual, expected)
+
+
 def layouts(seq):
     values, rewards = uniform(2, seq), uniform(2, seq)
     mask, segments = uniform(2, seq) < 0.7, runs(2, seq)

@@ -164,35 +164,12 @@ def packed_gae(
         >>> packed_gae(values, rewards, torch.tensor([[1, 1, 2]]), 1.0, 0.5).tolist()
         [[0.125, 0.75, 0.25]]
     """
-    with without_graph(values, rewards):
-        place = place_in_episode(segment_ids, values.dtype)
-        if gamma * lam == 1:
-            advantages = rewards_to_come(values, rewards, None, place) - values
-        else:
-            errors = torch.sub(rewards, values)
-            # all rows in one: the first position of a row has place 1, and enters no row before
-            errors.view(-1)[:-1].add_(beyond(values, place, 1).view(-1)[1:], alpha=gamma)
-            advantages = segmented_reverse_scan(errors, gamma * lam, place)
-    return beyond(advantages, place, 0)
-
-
-def without_graph(*tensors: Tensor) -> torch.inference_mode:
-    """The context for arithmetic on `tensors`: inference mode, unless a gradient of them may be asked for.
-
-    Operators keep no record for a backward pass there, and take a fifth less time to call. A result goes
-    through one more operator outside, or no backward could save it.
-
-    Examples:
-        >>> x = torch.ones(2)
-        >>> with without_graph(x):
-        ...     (x + x).is_inference()
-        True
-        >>> with without_graph(x, torch.ones(2, requires_grad=True)):
-        ...     (x + x).is_inference()
-        False
-    """
-    asked = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    return torch.inference_mode(not asked)
+    place = place_in_episode(segment_ids, values.dtype)
+    if gamma * lam == 1:
+        return beyond(rewards_to_come(values, rewards, None, place) - values, place, 0)
+    errors = torch.sub(rewards, values)
+    errors[:, :-1].add_(beyond(values, place, 1)[:, 1:], alpha=gamma)
+    return segmented_reverse_scan(errors, gamma * lam, place)
 
 
 def masked_gae(

@@ -134,8 +134,8 @@ def place_in_episode(
     """
     seq, device = segment_ids.shape[1], segment_ids.device
     # int32 and `bool()`: booleans times floats, and `!= 0`, take three times as long
-    changes, ids = torch.zeros_like(segment_ids, dtype=torch.int32), segment_ids.flatten()
-    # all rows in one: whether a row's first position differs from the row before is multiplied by its index, 0
+    changes, ids = segment_ids.new_zeros(segment_ids.shape, dtype=torch.int32), segment_ids.flatten()
+    # all rows in one: that a row's first position differs from what is before it is multiplied by its index, 0
     torch.ne(ids[1:], ids[:-1], out=changes.view(-1)[1:])
     starts = changes.mul_(torch.arange(seq, dtype=torch.int32, device=device)).cummax(1).values
     index_from_1 = torch.arange(1, seq + 1, dtype=torch.int32, device=device)
