@@ -239,22 +239,32 @@ def begun(finished, tmp_path):
     return tmp_path / "out", configs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", ["Ctrl-C", "SIGTERM"])
-def test_a_stopped_run_begins_nothing_more_and_goes_on_to_the_same_results(stop, finished, begun):
-    out, configs = begun
+def stop(out: Path, configs: Path, by: str) -> Path:
+    """Stops a run in the second fold of its first critic; gives that critic's folder."""
     critic = out / "critics" / "generative"
     process = launch(words(out, configs, "--jobs", 1))
     wait_for(process, critic, "fold1/model/checkpoint-50/*")
-    if stop == "Ctrl-C":
+    if by == "Ctrl-C":
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.terminate()
     _, said = process.communicate(timeout=60)  # until the last worker has let go of the pipe
     assert process.returncode == 130, said
     assert said.splitlines() == ["wmtp: stopped; the same command goes on where it stopped"]
-    assert {path.name for path in critic.iterdir()} == {"fold0", "fold1"}
+    assert {path.name for path in critic.iterdir()} == {"fold0", "fold1"}  # nothing more has begun
     assert not (critic / "fold1" / "result.json").exists()
+    return critic
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_workers_and_begins_nothing_more(begun):
+    stop(*begun, "Ctrl-C")
+
+
+@pytest.mark.slow
+def test_a_run_that_sigterm_stopped_goes_on_to_the_same_results(finished, begun):
+    out, configs = begun
+    critic = stop(out, configs, "SIGTERM")
     before, spent = files(out), json.loads((critic / "fold1" / "spent.json").read_text())
     assert main(words(out, configs, "--jobs", 2)) == 0
     result = json.loads((critic / "fold1" / "result.json").read_text())
