@@ -71,9 +71,9 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
         "    list(run_jobs([Note('one', folder), Note('two', folder)], 2, hold_open))\n"
     )
     (tmp_path / "start.py").write_text(start)
-    parent = subprocess.Popen(
-        [sys.executable, tmp_path / "start.py"], env=os.environ | {"PYTHONPATH": str(Path.cwd())}
-    )
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    with (tmp_path / "said").open("w") as said:  # by what cleans up behind the killed, among others
+        parent = subprocess.Popen([sys.executable, tmp_path / "start.py"], env=environment, stderr=said)
     with open(tmp_path / "pipe", "rb", buffering=0) as pipe:
         there = pipe.read(1) + pipe.read(1)
         parent.kill()
