@@ -160,7 +160,7 @@ def measure(kind: str, size: tuple[int, int], turns: int) -> dict[str, Any]:
     """Seconds a call, and how many times longer the others take.
 
     Ours and torchrl run 50 times a turn, so that both have their data and code in the caches; the loop takes
-    long enough for that. `ours once` is one call right after the others, with their data in the caches.
+    long enough for that. `ours once` is one call right after the loop, with its data in the caches.
     """
     functions = candidates(kind, problem(*size))
     if not torchrl_fits(kind, *size):

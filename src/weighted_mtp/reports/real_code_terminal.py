@@ -26,10 +26,10 @@ from weighted_mtp.reports.real_code_numbers import (
 _SHORT = {
     "right_nll": "right",
     "wrong_token_nll": "bug",
-    "bug_margin": "bug - fix",
+    "bug_margin": "bug-fix",
     "other_nll": "other",
-    "prefers_right": "pairs",
-    "pass1": "pass@1",
+    "prefers_right": "pairs %",
+    "pass1": "pass %",
 }
 """Headings for which 80 columns have room."""
 
