@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.run import make_trainer, train, training_arguments
+from weighted_mtp.training.run import make_trainer, train
 from weighted_mtp.training.settings import ConfigError
 
 
