@@ -26,6 +26,7 @@ FLOORS = {
     "cli_inspect": 5,
     "cli_real_code": 5,
     "cli_grammar": 4,
+    "cli_yaml": 3,
 }
 
 

@@ -2,10 +2,9 @@
 
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 
 from weighted_mtp.cli_data import data
 from weighted_mtp.cli_evaluate import evaluate
@@ -14,7 +13,6 @@ from weighted_mtp.cli_grammar import (
     STAGE_HELP,
     Parser,
     UsageError,
-    check_flags,
     parse_config,
     shorten,
     train_parser,
@@ -24,6 +22,7 @@ from weighted_mtp.cli_inspect import inspect
 from weighted_mtp.cli_real_code import real_code
 from weighted_mtp.evaluation.verifiers import available_cores
 from weighted_mtp.training.config import STAGES, RunConfig
+from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.score_config import ScoreConfig
 
@@ -122,11 +121,12 @@ def _train(words: list[str]) -> int:
             f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`"
         )
     config = RunConfig.from_flat({key: value for key, value in parsed.items() if key not in NOT_IN_CONFIG})
+    resume = parsed["resume"] and expand_path("--resume", parsed["resume"])
     quiet_libraries()
     from weighted_mtp.training.run import Interrupted, NonFiniteError, train
 
     try:
-        output_dir = train(config, resume=parsed["resume"])
+        output_dir = train(config, resume=resume)
     except Interrupted as stop:
         print(f"{PROGRAM}: {stop}", file=sys.stderr)
         return 130
@@ -146,7 +146,7 @@ def _demo(words: list[str]) -> int:
         "--out", type=str, default="demo", help="Output directory; finished arms there are kept."
     )
     parser.add_argument("--seeds", type=int, default=3, help="Draws of data, initialisation and batch order.")
-    parsed = parser.parse_args(words)
+    parsed = Namespace(**parser.parse(words))
     if parsed.seeds < 1:
         raise UsageError(f"--seeds is {parsed.seeds}: give at least 1 (intervals need 2)")
     quiet_libraries()
@@ -154,7 +154,7 @@ def _demo(words: list[str]) -> int:
     from weighted_mtp.training.run import Interrupted
 
     try:
-        run_demo(Path(parsed.out), parsed.seeds)
+        run_demo(Path(expand_path("--out", parsed.out)), parsed.seeds)
     except Interrupted:
         print(f"{PROGRAM}: stopped; the same command goes on with the unfinished arms", file=sys.stderr)
         return 130
@@ -165,8 +165,7 @@ def _score(words: list[str]) -> int:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(prog=f"{PROGRAM} score", description=COMMANDS["score"])
     parser.add_class_arguments(ScoreConfig)
-    check_flags(words, [f.name for f in fields(ScoreConfig)])
-    config = ScoreConfig(**dict(parser.parse_args(words).as_dict()))
+    config = ScoreConfig(**parser.parse(words))
     quiet_libraries()
     from weighted_mtp.training.scoring import score
 
@@ -200,7 +199,7 @@ def _study(words: list[str]) -> int:
     parser.add_argument(
         "--jobs", type=int | None, default=None, help="Trainings at a time; none: a core each, at most 8."
     )
-    parsed = parser.parse_args(words)
+    parsed = Namespace(**parser.parse(words))
     for name in ("draws", "jobs"):
         if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
             raise UsageError(f"--{name} is {getattr(parsed, name)}: give at least 1")
@@ -210,7 +209,7 @@ def _study(words: list[str]) -> int:
 
     jobs = parsed.jobs or min(available_cores(), MOST_JOBS)
     try:
-        run_study(parsed.preset, Path(parsed.out), jobs, parsed.draws)
+        run_study(parsed.preset, Path(expand_path("--out", parsed.out)), jobs, parsed.draws)
     except (Interrupted, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped; the same command goes on with the unfinished cells", file=sys.stderr)
         return 130
@@ -226,11 +225,12 @@ def _generate(words: list[str]) -> int:
     parser.add_argument(
         "--label", choices=["right", "wrong"], default=None, help="What a generative critic is told."
     )
-    parsed = parser.parse_args(words)
+    parsed = Namespace(**parser.parse(words))
     quiet_libraries()
+    model = expand_path("model", parsed.model)
     from weighted_mtp.experiments.inspect import generate_text
 
-    print(generate_text(parsed.model, parsed.prompt, parsed.max_new_tokens, parsed.temperature, parsed.label))
+    print(generate_text(model, parsed.prompt, parsed.max_new_tokens, parsed.temperature, parsed.label))
     return 0
 
 

@@ -1,18 +1,18 @@
 """`wmtp data`: rows with labels that a program has verified."""
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 
-from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, check_flags, unknown
+from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, unknown
 from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
 from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 from weighted_mtp.labelling.split_config import SplitConfig
+from weighted_mtp.training.paths import expand_path
 
 DATA_COMMANDS = {
     "verify": "label completions with a verifier",
@@ -58,8 +58,7 @@ def _config(command: str, settings: type[_Settings], words: list[str]) -> _Setti
     """The flags of a command whose settings are a dataclass."""
     parser = _parser(command)
     parser.add_class_arguments(settings)
-    check_flags(words, [f.name for f in fields(settings)])  # pyright: ignore[reportArgumentType]
-    return settings(**dict(parser.parse_args(words).as_dict()))
+    return settings(**parser.parse(words))
 
 
 def _verify(words: list[str]) -> int:
@@ -72,15 +71,14 @@ def _verify(words: list[str]) -> int:
     parser.add_argument(
         "--timeout", type=float | None, default=None, help="Seconds a row; none: 5, where there is a limit."
     )
-    check_flags(words, ["verifier", "input", "output", "timeout"])
-    parsed = parser.parse_args(words)
+    parsed = Namespace(**parser.parse(words))
     from rich.console import Console
 
     from weighted_mtp.labelling.verify import label_file, summary
 
     verifier = make_verifier(parsed.verifier, timeout=parsed.timeout)
-    out = Path(parsed.output)
-    print(summary(label_file(Path(parsed.input), out, verifier, Console(stderr=True)), out))
+    source, out = (Path(expand_path(f"--{name}", getattr(parsed, name))) for name in ("input", "output"))
+    print(summary(label_file(source, out, verifier, Console(stderr=True)), out))
     return 0
 
 
@@ -120,8 +118,7 @@ def _reasoning_gym(words: list[str]) -> int:
     parser = _parser("reasoning-gym")
     parser.add_class_arguments(ReasoningGymConfig)
     parser.add_argument("--list", action="store_true", help="Print all tasks, and which scorers hold.")
-    check_flags(words, ["list", *(f.name for f in fields(ReasoningGymConfig))])
-    settings = dict(parser.parse_args(words).as_dict())
+    settings = parser.parse(words)
     from rich.console import Console
 
     from weighted_mtp.evaluation.reasoning_gym import ReasoningGym

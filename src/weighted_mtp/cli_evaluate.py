@@ -1,11 +1,10 @@
 """`wmtp evaluate`: flags into settings, and Ctrl-C into one line."""
 
 import sys
-from dataclasses import fields
 
 from jsonargparse import set_parsing_settings
 
-from weighted_mtp.cli_grammar import PROGRAM, Parser, check_flags
+from weighted_mtp.cli_grammar import PROGRAM, Parser
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
 from weighted_mtp.training.quiet import quiet_libraries
 
@@ -23,8 +22,7 @@ def evaluate(words: list[str]) -> int:
     parser = Parser(prog=f"{PROGRAM} evaluate", description=HELP)
     parser.add_argument("model", type=str, help="A directory saved by wmtp train, or any model path.")
     parser.add_class_arguments(EvaluationConfig, skip={"model"})
-    check_flags(words, [f.name for f in fields(EvaluationConfig) if f.name != "model"])
-    config = EvaluationConfig(**dict(parser.parse_args(words).as_dict()))
+    config = EvaluationConfig(**parser.parse(words))
     quiet_libraries()
     from rich.console import Console
 

@@ -1,15 +1,16 @@
 """The command line's grammar: flags and files into settings, and one line for a mistake."""
 
 import difflib
+import json
 import re
 from argparse import SUPPRESS
-from dataclasses import fields
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from weighted_mtp.cli_yaml import read_settings
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.paths import expand_path
 
 PROGRAM = "wmtp"
 STAGE_HELP = {
@@ -27,9 +28,24 @@ class UsageError(Exception):
 class Parser(ArgumentParser):
     """A parser that gives one line for a mistake, with the nearest key, and exits with 2."""
 
+    def parse(self, words: list[str]) -> dict[str, Any]:
+        """The settings that these words give, under their names.
+
+        Raises:
+            UsageError: a flag that is no setting, a value of another kind, a missing one.
+        """
+        flags = (name for action in self._actions for name in action.option_strings)
+        check_flags(words, [name[2:] for name in flags if re.fullmatch(r"--(?!help|print_)\w+", name)])
+        try:
+            parsed = self.parse_args(words)
+        except RecursionError:
+            raise UsageError("a value on the command line is nested too deeply to be read") from None
+        assert isinstance(parsed, Namespace)
+        return dict(parsed.as_dict())
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing usage."""
-        raise UsageError(_about_value(message) or shorten(message))
+        raise UsageError(_about_value(message) or _about_words(message, self.args or []) or shorten(message))
 
 
 def shorten(message: str) -> str:
@@ -38,7 +54,8 @@ def shorten(message: str) -> str:
     return " ".join(lines)[:500]
 
 
-_VALUE = re.compile(r'Parser key "([\w.]+)":\s(.*?)(?:Got value|Given value): (.*)', re.DOTALL)
+_KEY = re.compile(r'Parser key "([\w.]+)":\s')
+_GIVEN = re.compile(r"Given value: (.*)|Got value: (.*)")
 _NESTED = re.compile(r"NestedArg\(key='(.*?)', val='?(.*?)'?\)")
 _KINDS = {
     "int": "a whole number",
@@ -53,18 +70,29 @@ _KINDS = {
 
 def _about_value(message: str) -> str | None:
     """jsonargparse's complaint about a value, in our words; None where it is about something else."""
-    found = _VALUE.search(message)
-    if found is None:
+    key = _KEY.search(message)
+    given = list(_GIVEN.finditer(message))  # of a union the last one is the whole value
+    if key is None or not given:
         return None
-    key, expected, value = found[1], found[2], found[3].strip()
+    name, value = key[1], (given[-1][1] or given[-1][2]).strip()
     nested = _NESTED.fullmatch(value)
     if nested:
-        key, value = f"{key}.{nested[1]}", nested[2]
-    literals = " ".join(re.findall(r"Literal\[(.*?)\]", expected))
-    wanted: dict[str, None] = dict.fromkeys(re.findall(r"'(.*?)'", literals))
-    for kind in re.findall(r"Expected an? <class '(\w+)'>", expected):
-        wanted[_KINDS.get(kind) or kind] = None
-    return f"--{key} {value}: give {' or '.join(wanted)}" if wanted else None
+        name, value = f"{name}.{nested[1]}", nested[2]
+    of_union = re.search(r"Subtypes: \[(.*)\]", message)
+    expected = of_union[1] if of_union else message[: given[0].start()]
+    wanted = dict.fromkeys(re.findall(r"'([^']*)'", " ".join(re.findall(r"Literal\[(.*?)\]", expected))))
+    for kind in re.findall(r"<class '(\w+)'>|\b(list|dict)\[", expected):
+        wanted[_KINDS.get(kind[0] or kind[1], kind[0])] = None
+    return f"--{name} {shorten(value)[:200]}: give {' or '.join(wanted)}" if wanted else None
+
+
+def _about_words(message: str, words: list[str]) -> str | None:
+    """argparse's complaints about the words themselves, in ours."""
+    flag = re.fullmatch(r"argument (--\w+): expected (?:one|at least one) argument", message)
+    if flag is None:
+        return None
+    minus = any(re.match(r"-[\d.]", word) for word in words)
+    return f"{flag[1]} needs a value" + (f"; write a negative one as {flag[1]}=-1" if minus else "")
 
 
 def unknown(kind: str, given: str, known: Any) -> str:
@@ -89,55 +117,52 @@ def train_parser(stage: str) -> Parser:
 
 
 def parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
-    """Flags over the file over defaults, under their flat names."""
-    known = [
-        "config",
-        "resume",
-        "stage",
-        *(f.name for part in RunConfig.PARTS.values() for f in fields(part)),
-    ]
-    check_flags(words, known)
-    _check_file(words, known)
-    parsed = parser.parse_args(words)
-    assert isinstance(parsed, Namespace)
-    return dict(parsed.as_dict())
+    """Flags over the file over defaults, under their flat names; wherever `--config` stands."""
+    path, flags = _take_config(words)
+    if path is None:
+        return parser.parse(flags)
+    # Read by us, because the parser's own reading lets doubled keys pass; checked by the parser like flags.
+    content = json.dumps(_checked(path, read_settings(path)), ensure_ascii=False)
+    return parser.parse(["--config", content, *flags])
 
 
 def check_flags(words: list[str], known: list[str]) -> None:
     """Raises for a flag that is no setting."""
     for word in words:
+        if word == "--":
+            raise UsageError(
+                "-- is no flag: leave it out, and write a value that begins with a minus as --KEY=-1"
+            )
         if word.startswith("--") and word != "--help":
             name = word[2:].split("=")[0].split(".")[0].rstrip("+")
             if name not in known and not name.startswith("print_"):
                 raise UsageError(unknown("setting", name, known))
 
 
-def _check_file(words: list[str], known: list[str]) -> None:
-    """Reads the configuration file's keys first: a mistyped key is named with its nearest neighbour."""
-    path = _value_of("--config", words)
-    if path is None:
-        return
-    import yaml
+def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
+    """The file that `--config` names, and the other words."""
+    paths, others, given = [], [], iter(words)
+    for word in given:
+        if word == "--config":
+            paths.append(next(given, None))
+        elif word.startswith("--config="):
+            paths.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    if len(paths) > 1:
+        raise UsageError(f"--config is given {len(paths)} times: give one file, and flags for what differs")
+    if paths == [None]:
+        raise UsageError("--config needs a value")
+    return (expand_path("--config", paths[0]) if paths else None), others
 
-    if not Path(path).is_file():
-        raise UsageError(f"--config {path}: there is no such file")
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is not valid YAML: {shorten(str(error))}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"--config {path} holds {type(content).__name__}: give `key: value` lines")
-    for key in content:
+
+def _checked(path: str, settings: dict[Any, Any]) -> dict[str, Any]:
+    """What the file holds, without what stands empty and may."""
+    kinds = {name: kind for part in RunConfig.PARTS.values() for name, kind in get_type_hints(part).items()}
+    known = ["resume", "stage", *kinds]
+    for key, value in settings.items():
         if key not in known:
             raise UsageError(f"--config {path}: {unknown('setting', str(key), known)}")
-
-
-def _value_of(flag: str, words: list[str]) -> str | None:
-    for i, word in enumerate(words):
-        if word == flag:
-            if i + 1 == len(words):
-                raise UsageError(f"{flag} needs a value")
-            return words[i + 1]
-        if word.startswith(f"{flag}="):
-            return word.split("=", 1)[1]
-    return None
+        if value is None and key != "resume" and type(None) not in get_args(kinds.get(key)):
+            raise UsageError(f"--config {path}: {key} is empty: give a value, or remove the line")
+    return {key: value for key, value in settings.items() if value is not None}

@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError
+from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.quiet import quiet_libraries
 
 _IN_TERMINAL, _ON_PAGE = 4, 24
@@ -20,12 +21,12 @@ def inspect(words: list[str]) -> int:
     """Runs the command; returns the exit status."""
     if words and words[0] in ("--page", "--serve"):
         raise UsageError(f"runs come first: {PROGRAM} inspect RUN [RUN ...] {words[0]}")
-    parsed = _parser().parse_args(words)
+    parsed = Namespace(**_parser().parse(words))
     _check(parsed)
     quiet_libraries()
     from rich.console import Console
 
-    dirs = [Path(run) for run in parsed.run]
+    dirs = [Path(expand_path("run", run)) for run in parsed.run]
     if parsed.page is None and not parsed.serve:
         from weighted_mtp.experiments.inspect import inspect_run
 
@@ -34,7 +35,7 @@ def inspect(words: list[str]) -> int:
     from weighted_mtp.experiments.run_page import Selection, inspect_on_page
 
     selection = Selection(parsed.rows, parsed.count or _ON_PAGE, parsed.label)
-    path = Path(parsed.page) if parsed.page else dirs[0] / "page.html"
+    path = Path(expand_path("--page", parsed.page)) if parsed.page else dirs[0] / "page.html"
     write = partial(inspect_on_page, dirs, path, selection, parsed.judged_rows, Console(stderr=True))
     if parsed.serve:
         _serve(path, parsed.port or 0, write)

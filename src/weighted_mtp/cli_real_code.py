@@ -1,11 +1,10 @@
 """`wmtp real-code`: flags into settings, and Ctrl-C into one line."""
 
 import sys
-from dataclasses import fields
 
 from jsonargparse import set_parsing_settings
 
-from weighted_mtp.cli_grammar import PROGRAM, Parser, check_flags
+from weighted_mtp.cli_grammar import PROGRAM, Parser
 from weighted_mtp.evaluation.verifiers import available_cores
 from weighted_mtp.experiments.real_code_config import RealCodeConfig
 from weighted_mtp.training.quiet import quiet_libraries
@@ -25,8 +24,7 @@ def real_code(words: list[str]) -> int:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(prog=f"{PROGRAM} real-code", description=HELP)
     parser.add_class_arguments(RealCodeConfig)
-    check_flags(words, [f.name for f in fields(RealCodeConfig)])
-    config = RealCodeConfig(**dict(parser.parse_args(words).as_dict()))
+    config = RealCodeConfig(**parser.parse(words))
     quiet_libraries()
     from rich.console import Console
 

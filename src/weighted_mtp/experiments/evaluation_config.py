@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from weighted_mtp.training.settings import require, require_positive
+from weighted_mtp.training.settings import require, require_positive, settle
 
 USUAL_K = (1, 5, 10)
 
@@ -44,6 +44,7 @@ class EvaluationConfig:
     """What a generative critic is told."""
 
     def __post_init__(self) -> None:
+        settle(self, "model", "problems", "out")
         for name in ("max_new_tokens", "batch_size"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
         for name in ("samples", "seed"):

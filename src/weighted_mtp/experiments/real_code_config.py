@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, settle
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class RealCodeConfig:
     """Trainings at a time, each on one core; 0: one a core, at most 8."""
 
     def __post_init__(self) -> None:
+        settle(self, "data", "out", "configs")
         for name, least in (("max_length", 2), ("rows_per_label", 1), ("jobs", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {least} or more")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, settle
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class DoctestsConfig:
     """Seconds that the examples of a function may take."""
 
     def __post_init__(self) -> None:
+        settle(self, "out", "paths")
         if not self.packages:
             raise ConfigError("no package given: --packages '[more_itertools, toolz, statistics]'")
         for name in ("min_examples", "max_prompt"):

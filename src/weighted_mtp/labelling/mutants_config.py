@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, settle
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class MutantsConfig:
     """Seconds a completion may take."""
 
     def __post_init__(self) -> None:
+        settle(self, "out", "input")
         if (self.source is None) == (self.input is None):
             raise ConfigError(
                 "give either source, as humaneval, or input, a .jsonl file of reference solutions"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, settle
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ReasoningGymConfig:
     """Seconds that scoring an answer may take."""
 
     def __post_init__(self) -> None:
+        settle(self, "out", "problems")
         if not self.tasks:
             raise ConfigError("no task given: --tasks '[basic_arithmetic, leg_counting]'; --list prints all")
         for name in ("count", "wrong", "problem_count"):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, settle
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class SplitConfig:
     """Another split for another number."""
 
     def __post_init__(self) -> None:
+        settle(self, "input", "out")
         if self.folds < 2:
             raise ConfigError(f"folds is {self.folds}: give at least 2")
         if not 0 < self.threshold <= 1:

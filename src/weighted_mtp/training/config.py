@@ -3,6 +3,7 @@
 Nothing heavy is imported, so that `wmtp --help` answers at once.
 """
 
+import copy
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -173,7 +174,9 @@ class RunConfig:
 
         path = Path(self.train.output_dir) / RUN_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(self.to_flat(), sort_keys=False))
+        # A value that two settings share would be written once and referred to, which nobody can edit.
+        flat = {name: copy.deepcopy(value) for name, value in self.to_flat().items()}
+        path.write_text(yaml.safe_dump(flat, sort_keys=False))
         return path
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, settle
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class ScoreConfig:
     """i/n: score the i-th of n equal parts of the rows, on a machine of its own."""
 
     def __post_init__(self) -> None:
+        settle(self, "critic", "data", "out", "reference")
         if not 0 <= self.gamma <= 1:
             raise ConfigError(f"gamma is {self.gamma}: give a discount in [0, 1]")
         if self.max_length < 2 or self.batch_size < 1:

@@ -4,18 +4,43 @@ Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_type_hints
 
-
-class ConfigError(ValueError):
-    """A user's mistake in a configuration: one line that says what came, what is needed and how to fix it."""
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.paths import expand_path
 
 
 def require(condition: bool, message: str) -> None:
     """Raises ConfigError unless the condition holds."""
     if not condition:
         raise ConfigError(message)
+
+
+def settle(config: Any, *paths: str) -> None:
+    """What every group of settings does first: refuses empty values, and expands its paths, in place.
+
+    Raises:
+        ConfigError: a setting is null that needs a value (in YAML a key with nothing behind it is null), or a path
+            cannot be expanded.
+    """
+    kinds = get_type_hints(type(config))
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if value is None and type(None) not in get_args(kinds[f.name]):
+            raise ConfigError(f"{f.name} is empty: give a value, or leave it out")
+        if f.name in paths and value is not None:
+            expanded = _expanded(f.name, value)
+            object.__setattr__(config, f.name, expanded)  # the classes are frozen for everybody else
+
+
+def _expanded(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(name, entry) for entry in value]
+    if isinstance(value, str):
+        require(value != "", f"{name} is empty: give a path, or leave it out")
+        return expand_path(name, value)
+    return value
 
 
 def require_positive(config: Any, *names: str) -> None:
@@ -58,6 +83,7 @@ class ModelConfig:
     """Recompute activations in the backward pass to save memory."""
 
     def __post_init__(self) -> None:
+        settle(self, "model_name_or_path", "tokenizer_name_or_path")
         require(self.n_future >= 1, f"n_future is {self.n_future}: give 1 (next token) or more")
         require(self.lora_rank >= 0, f"lora_rank is {self.lora_rank}: give 0 (no adapters) or more")
         require_positive(self, "lora_alpha")
@@ -82,6 +108,7 @@ class DataConfig:
     """Order of the rows: shuffled, balanced, pairs, curriculum or length_balanced."""
 
     def __post_init__(self) -> None:
+        settle(self, "train_file", "eval_file")
         require(self.max_length >= 2, f"max_length is {self.max_length}: give at least 2 tokens")
 
 
@@ -97,6 +124,7 @@ class WeightingConfig:
     """Discount per token of the reward, in [0, 1]."""
 
     def __post_init__(self) -> None:
+        settle(self)
         require(0 <= self.gamma <= 1, f"gamma is {self.gamma}: give a discount in [0, 1]")
 
 
@@ -128,6 +156,7 @@ class CriticConfig:
     """Implicit critic: log-odds of success per nat of log-ratio to the reference."""
 
     def __post_init__(self) -> None:
+        settle(self, "critic")
         require_at_least_zero(self, "value_coef", "lm_coef")
         require_positive(self, "reward_beta")
         require(0 <= self.value_lam <= 1, f"value_lam is {self.value_lam}: give a number in [0, 1]")
@@ -150,6 +179,9 @@ class ReferenceConfig:
     reference: str | None = None
     """Directory of the frozen reference model; it must share the tokenizer. Implicit critic: none is the model that
     training starts from."""
+
+    def __post_init__(self) -> None:
+        settle(self, "reference")
 
 
 LOWER_IS_BETTER = ("loss", "weighted_ce", "value_loss")
@@ -210,7 +242,7 @@ class TrainConfig:
     """Any further field of transformers.TrainingArguments (fsdp, deepspeed, dataloader_num_workers, ...)."""
 
     def __post_init__(self) -> None:
-        require(bool(self.output_dir), "output_dir is empty: give a directory")
+        settle(self, "output_dir")
         require(
             self.max_steps > 0 or self.num_train_epochs > 0,
             f"max_steps is {self.max_steps} and num_train_epochs {self.num_train_epochs}: one must be above 0",
@@ -250,3 +282,6 @@ class TrackingConfig:
     """MLflow experiment."""
     run_name: str | None = None
     """MLflow run; none: the stage and the name of output_dir."""
+
+    def __post_init__(self) -> None:
+        settle(self, "tracking_uri")
