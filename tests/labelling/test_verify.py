@@ -140,10 +140,12 @@ def test_the_command_labels_python_by_its_tests(
     assert main(words) == 0
     rows = read_json_lines(out)
     assert [row["verdict"] for row in rows] == ["pass", "fail", "timeout", "error"]
-    assert [row["label"] for row in rows] == [True, False, False, False]
+    assert [row["label"] for row in rows] == [True, False, False, None]
     printed = capsys.readouterr().out
     assert "4 rows, test-verified: 1 pass, 1 fail, 1 timeout, 1 error" in printed
-    assert "the label says nothing; leave such rows out" in printed
+    assert "1 rows have label null (verdict error: the check could not be made)" in printed
+    kept, report = load_rows(out)  # as training reads them
+    assert ([row["verdict"] for row in kept], report.unjudged) == (["pass", "fail", "timeout"], 1)
     assert main(words) == 0  # nothing left to do
 
 

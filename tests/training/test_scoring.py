@@ -190,6 +190,19 @@ def test_the_command_says_what_it_cost(capsys, config):
     assert f"--scheme column --train_file {config.out}" in printed
 
 
+def test_rows_whose_check_could_not_be_made_are_not_scored_and_are_counted(config, tmp_path):
+    rows = load_rows(config.data)[0][:6]
+    rows[1] |= {"verdict": "error"}
+    rows[4] |= {"label": None}
+    path = tmp_path / "some.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    account = score(dataclasses.replace(config, data=str(path)))
+    assert "2 rows dropped: their checks could not be made" in account.summary()
+    assert [row["completion"] for row in scored_rows(config.out)] == [
+        rows[i]["completion"] for i in (0, 2, 3, 5)
+    ]
+
+
 def test_a_folder_without_scores_is_no_data(tmp_path):
     with pytest.raises(DataError, match="is a folder; name the file in it"):
         load_rows(tmp_path)

@@ -71,6 +71,31 @@ class BadRows:
         return "\n".join([f"{self.count} bad rows skipped:", *(f"  {line}" for line in self.listed), *more])
 
 
+def is_unjudged(raw: Any) -> bool:
+    """Whether nothing is known of a row: its check could not be made, so that it is neither right nor wrong.
+
+    Such a row says `verdict: "error"`, whatever its label, or `label: null`. One that has no `label` at all is not
+    unjudged but malformed.
+
+    Examples:
+        >>> is_unjudged({"prompt": "p", "completion": "c", "label": False, "verdict": "error"})
+        True
+        >>> is_unjudged({"prompt": "p", "completion": "c", "label": None})
+        True
+        >>> is_unjudged({"prompt": "p", "completion": "c"})
+        False
+    """
+    if not isinstance(raw, Mapping):
+        return False
+    if raw.get("verdict") == "error":
+        return True
+    named = [name for name in _LABELS if name in raw]
+    return bool(named) and all(raw[name] is None for name in named)
+
+
+_LABELS = ("label", "is_correct")
+
+
 def parse_row(raw: Any) -> Row:
     """The row in the one schema, from any of the shapes it may come in; a null field counts as absent.
 
@@ -163,7 +188,7 @@ def _messages(name: str, messages: Any) -> list[dict[str, Any]]:
 
 
 def _label(raw: Mapping[str, Any]) -> bool:
-    labels = {name: _bool(name, raw[name]) for name in ("label", "is_correct") if raw.get(name) is not None}
+    labels = {name: _bool(name, raw[name]) for name in _LABELS if raw.get(name) is not None}
     if not labels:
         raise DataError(f"no `label`: {_NEEDED}")
     if len(set(labels.values())) == 2:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .json_lines import parse_json
-from .schema import BadRows, DataError, OnBadRow, Row, parse_row
+from .schema import BadRows, DataError, OnBadRow, Row, is_unjudged, parse_row
 from .scored import scored_parts
 
 
@@ -22,18 +22,30 @@ class LoadReport:
     """Rows returned."""
     bad: BadRows
     """Rows skipped, the first of them with their reason."""
+    unjudged: int = 0
+    """Rows dropped because their check could not be made (`is_unjudged`); they are not bad rows."""
 
     def summary(self) -> str:
-        """One line, and below it the bad rows."""
-        return "\n".join(
-            filter(None, [f"{self.source}: {self.kept} of {self.read} rows", self.bad.summary()])
-        )
+        """One line, one more where rows were dropped unjudged, and below it the bad rows."""
+        lines = [f"{self.source}: {self.kept} of {self.read} rows", self.dropped(), self.bad.summary()]
+        return "\n".join(filter(None, lines))
+
+    def dropped(self) -> str:
+        """How many rows were dropped unjudged, in one line; empty where there is none."""
+        return f"{self.unjudged} rows dropped: {UNJUDGED}" if self.unjudged else ""
+
+
+UNJUDGED = (
+    "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
+)
 
 
 def load_rows(
     source: str | Path | Iterable[Mapping[str, Any]], on_bad_row: OnBadRow = "error", *, shown: int = 20
 ) -> tuple[list[Row], LoadReport]:
     """The rows of a file in the one schema (see `parse_row`), and a report.
+
+    Rows whose check could not be made (`verdict: "error"`, or `label: null`) are dropped and counted.
 
     Args:
         source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of
@@ -57,16 +69,22 @@ def load_rows(
     name = str(source) if isinstance(source, str | Path) else "rows"
     found = _open(Path(source)) if isinstance(source, str | Path) else _numbered("rows", source)
     rows: list[Row] = []
-    read = 0
+    read = unjudged = 0
     for where, raw in found:
         read += 1
         try:
-            rows.append(parse_row(raw() if callable(raw) else raw))
+            row = raw() if callable(raw) else raw
+            if is_unjudged(row):
+                unjudged += 1
+            else:
+                rows.append(parse_row(row))
         except DataError as error:
             bad.add(where, str(error))
-    report = LoadReport(name, read, len(rows), bad)
+    report = LoadReport(name, read, len(rows), bad, unjudged)
     if not read:
         raise DataError(f"{name}: no row in it; {_WANTED}")
+    if not rows and not bad.count:
+        raise DataError(f"{name}: all {read} rows are dropped, {UNJUDGED}: check them again")
     if not rows:
         raise DataError(f"{name}: no usable row among {read}\n{bad.summary()}")
     return rows, report

@@ -5,6 +5,7 @@ early stopping. Tasks that are near-duplicates share a fold, and a side of that 
 """
 
 import json
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from weighted_mtp.data.schema import DataError
 from weighted_mtp.training.settings import ConfigError
 
 Row = dict[str, Any]
+logger = logging.getLogger(__name__)
 
 FOLDS = 5
 PARTS = 15
@@ -104,7 +106,10 @@ def _usable_tasks(selection: Selection, tokenizer: Any) -> dict[str, list[Row]]:
     """Of each task that has right and wrong rows of usable length, the first right and some wrong ones."""
     found: dict[str, list[Row]] = defaultdict(list)
     for path in selection.data:
-        for number, row in enumerate(load_rows(path)[0], start=1):
+        rows, report = load_rows(path)
+        if report.unjudged:
+            logger.warning("%s: %s", path, report.dropped())
+        for number, row in enumerate(rows, start=1):
             if row.get("task_id") is None:
                 raise DataError(f"{path}: row {number} has no `task_id`")
             if _length(row, tokenizer) <= selection.max_length:

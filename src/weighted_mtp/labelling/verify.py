@@ -19,6 +19,9 @@ ADDED = ("label", "verdict")
 def label_file(source: Path, out: Path, verifier: Verifier, console: Console | None = None) -> Counter[str]:
     """Writes every row of `source` to `out` with `label` (the verdict is `pass`) and `verdict`; a second call goes on.
 
+    The label is None where the check could not be made (verdict `error`): such a row is neither right nor wrong, and
+    all that read rows drop it.
+
     A label is test-verified: it says what the verifier found, which is as good as the row's tests. A label or verdict
     that a row came with is replaced.
 
@@ -46,10 +49,18 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     with writer, progress_bar(console) as progress:
         task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
         for row, verdict in zip(waiting, verifier.check_all(waiting), strict=True):
-            writer.write(_given(row) | {"label": verdict == "pass", "verdict": verdict})
+            writer.write(_given(row) | {"label": label_of(verdict), "verdict": verdict})
             counts[verdict] += 1
             progress.advance(task)
     return counts
+
+
+def label_of(verdict: str) -> bool | None:
+    """True for `pass`, None for `error`, which says nothing about the completion, and false for the others.
+
+    A `timeout` is the completion's own fault, as far as the verifier can tell.
+    """
+    return None if verdict == "error" else verdict == "pass"
 
 
 def summary(counts: Mapping[str, int], out: Path) -> str:
@@ -58,7 +69,7 @@ def summary(counts: Mapping[str, int], out: Path) -> str:
     lines = [f"{out}: {sum(counts.values())} rows, test-verified: {found}"]
     if counts.get("error"):
         lines.append(
-            "verdict error: the check could not be made, so the label says nothing; leave such rows out"
+            f"{counts['error']} rows have label null (verdict error: the check could not be made); training drops them"
         )
     return "\n".join(lines)
 

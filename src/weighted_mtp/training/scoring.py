@@ -61,7 +61,7 @@ def score(config: ScoreConfig) -> Scored:
     """
     number, count = config.place()
     scheme = _scheme(config)
-    rows, _ = load_rows(config.data)
+    rows, report = load_rows(config.data)
     critic = load_critic(config.critic, reference=config.reference)
     if "credit" in scheme.requires and not critic.gives_credit:
         raise ConfigError(
@@ -84,7 +84,7 @@ def score(config: ScoreConfig) -> Scored:
             scorer.write(rows[start : min(start + PART_ROWS, mine.stop)], path)
     marker = {"settings": settings, "parts": [part_name(number, count, start) for start in starts]}
     _write_whole(out / shard_marker(number, count), json.dumps(marker, indent=1))
-    return scorer.result(len(mine))
+    return scorer.result(len(mine), report.dropped())
 
 
 def _scheme(config: ScoreConfig) -> WeightingScheme:
@@ -162,9 +162,9 @@ class _Scorer:
     def _labelled(self, row: dict[str, Any]) -> int:
         return len(self.tokenizer(row["completion"], add_special_tokens=False)["input_ids"]) + 1
 
-    def result(self, rows: int) -> Scored:
-        """The account of the shard."""
-        lost = []
+    def result(self, rows: int, unjudged: str) -> Scored:
+        """The account of the shard; `unjudged` says how many rows of the whole file have no label."""
+        lost = [unjudged] if unjudged else []
         if self.cut:
             lost.append(
                 f"{self.cut} completions cut at {self.config.max_length} tokens; the rest has weight 0"
