@@ -10,7 +10,6 @@ from weighted_mtp.cli_data import data
 from weighted_mtp.cli_evaluate import evaluate
 from weighted_mtp.cli_grammar import (
     PROGRAM,
-    STAGE_HELP,
     Parser,
     UsageError,
     parse_config,
@@ -25,6 +24,7 @@ from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.stage_table import STAGE_TABLE
 
 COMMANDS = {
     "demo": "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
@@ -109,7 +109,7 @@ def _train(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         width = max(map(len, STAGES)) + 2
         print(f"usage: {PROGRAM} train STAGE --config FILE [--KEY VALUE ...] [--resume auto|PATH]\n")
-        print("\n".join(f"  {stage:<{width}}{STAGE_HELP[stage]}" for stage in STAGES))
+        print("\n".join(f"  {stage:<{width}}{row.help}" for stage, row in STAGE_TABLE.items()))
         print(f"\n{PROGRAM} train STAGE --help lists every setting. Flags override the file.")
         return 0
     stage, *rest = words

@@ -11,14 +11,9 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from weighted_mtp.cli_yaml import read_settings
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.paths import expand_path
+from weighted_mtp.training.stage_table import STAGE_TABLE
 
 PROGRAM = "wmtp"
-STAGE_HELP = {
-    "baseline": "stage 0: uniform weights (or a weights column)",
-    "critic": "stage 1: V(prefix) = P(success) from the labels",
-    "verifiable": "stage 2: weights from the critic's TD errors",
-    "rho1": "stage 3: the tokens with the largest excess loss over a reference",
-}
 
 
 class UsageError(Exception):
@@ -107,7 +102,7 @@ def train_parser(stage: str) -> Parser:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)  # a setting's line of doc is its help
     program = f"{PROGRAM} train {stage}"
     usage = f"{program} --config FILE [--KEY VALUE ...] [--resume auto|PATH]"
-    parser = Parser(prog=program, usage=usage, description=STAGE_HELP[stage])
+    parser = Parser(prog=program, usage=usage, description=STAGE_TABLE[stage].help)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     parser.add_argument("--resume", type=str | None, default=None, help="auto, or the path of a checkpoint.")
     parser.add_argument("--stage", type=str, default=stage, help=SUPPRESS)  # a run.yaml names its stage

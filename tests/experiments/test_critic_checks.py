@@ -11,7 +11,7 @@ from weighted_mtp.experiments import critic_checks
 from weighted_mtp.experiments.critic_checks import measure_critic, quality_of, quality_of_scores
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.reports.critic_quality import print_critic_quality
-from weighted_mtp.training.critics import load_critic
+from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.run import train
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score

@@ -26,7 +26,7 @@ from weighted_mtp.reports.serve import page_server
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.checkpoints import mark_complete
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.critics import load_critic
+from weighted_mtp.training.critics.table import load_critic
 
 HEADS = 3
 RUNS: dict[

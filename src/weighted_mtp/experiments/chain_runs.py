@@ -18,9 +18,9 @@ from weighted_mtp.experiments.chain_files import write_chains
 from weighted_mtp.experiments.critic_checks import measure_critic
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.critics import load_critic
+from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.inspection import collect_weights, view_tokens
-from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage, start_prior
+from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage
 from weighted_mtp.training.run import fit, make_trainer
 from weighted_mtp.training.settings import (
     CriticConfig,
@@ -215,7 +215,7 @@ class Draw:
         torch.manual_seed(config.train.seed)
         stage = load_stage(config, self.tokenizer)
         model = load_model(config, stage)
-        start_prior(model, self._datasets[key])
+        stage.prepare(model, self._datasets[key])
         return Inputs(model, self.tokenizer, self._datasets[key], None, stage)
 
 

@@ -12,7 +12,7 @@ from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.evaluation.critic_quality import CriticQuality, critic_quality
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.critics import Critic
+from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.value_weighting import compute_td_errors
 
 Ragged = Sequence[Sequence[float]]

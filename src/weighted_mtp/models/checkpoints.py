@@ -44,13 +44,12 @@ class SavedHeads(NamedTuple):
     critic: dict[str, Any] | None = None
     value_hidden: int = 0
 
-    def head_of(self, critic: CriticSpec | None) -> bool:
-        """Whether the saved head is one for this kind of critic.
+    def is_of(self, critic: CriticSpec | None) -> bool:
+        """Whether what is saved is of this kind of critic.
 
-        That of a generative or implicit critic is its prior, and no value head; nor the other way round.
+        The head of a generative or implicit critic is its prior, and no value head; nor the other way round.
         """
-        kind = None if critic is None else critic.kind
-        return self.value_head and kind == (self.critic["kind"] if self.critic else None)
+        return (None if critic is None else critic.kind) == (self.critic["kind"] if self.critic else None)
 
 
 def read_mtp_model(
@@ -66,13 +65,13 @@ def read_mtp_model(
     """`MTPModel.from_pretrained`, which see."""
     source = resolve(path)
     hf_model = _read_causal_lm(source, dtype)
-    saved = SavedHeads(**getattr(hf_model.config, CONFIG_ENTRY, {}))
+    saved, saved_critic = _own_entry(hf_model.config, source)
     if saved.value_link is not None and value_link not in (None, saved.value_link):
         raise ValueError(
             f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}"
         )
-    spec = CriticSpec(**saved.critic) if critic is None and saved.critic else critic or None
-    width = saved.value_hidden if saved.head_of(spec) else value_hidden or 0
+    spec = saved_critic if critic is None else critic or None
+    width = saved.value_hidden if saved.value_head and saved.is_of(spec) else value_hidden or 0
     if value_hidden not in (None, width):
         raise ValueError(
             f"the value head in {source} was trained with value_hidden {width}, got {value_hidden}: leave it out"
@@ -94,6 +93,17 @@ def read_mtp_model(
     if saved.n_future > 1 or saved.value_head or saved.critic:
         _restore_own_tensors(model, Path(source.location), saved)
     return model
+
+
+def _own_entry(config: Any, source: Source) -> tuple[SavedHeads, CriticSpec | None]:
+    """What a config.json says of us, and the critic that it names; a name from elsewhere is no default."""
+    try:
+        saved = SavedHeads(**getattr(config, CONFIG_ENTRY, {}))
+        return saved, CriticSpec(**saved.critic) if saved.critic else None
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"config.json of {source} has an entry {CONFIG_ENTRY!r} that this version cannot read: {error}"
+        ) from None
 
 
 def _read_causal_lm(source: Source, dtype: str | torch.dtype) -> Any:
@@ -169,8 +179,8 @@ def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) 
         if name.startswith("extra_heads."):
             return int(name.split(".")[1]) < saved.n_future - 1
         if name.startswith("label_condition."):
-            return saved.critic is not None and saved.critic["kind"] == "generative"
-        return name.startswith("value_head.") and saved.head_of(model.critic)
+            return saved.is_of(model.critic)
+        return name.startswith("value_head.") and saved.value_head and saved.is_of(model.critic)
 
     wanted = {name: tensor for name, tensor in model.state_dict().items() if was_saved(name)}
     stored = dict(_own_tensors_in(directory))

@@ -1,5 +1,6 @@
 """What kind of critic a model is, beyond a value head: kept in its config.json, so that a directory explains itself."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ class CriticSpec:
     generative: one model of right and of wrong completions, told the label (see `LabelEmbedding`, `LabelTags`);
     implicit: log-odds of success = b + beta * sum of log(model / reference). In both the value head gives the
     log-odds of success before the completion: its bias alone, or (prior "head") from the prompt's last state.
+
+    Raises:
+        ValueError: an unknown kind or prior.
     """
 
     kind: Literal["generative", "implicit"]
@@ -29,15 +33,38 @@ class CriticSpec:
     reference: str | None = None
     """Implicit: directory of the reference model."""
 
+    def __post_init__(self) -> None:
+        _require_one_of("the kind of critic", self.kind, CONDITIONS)
+        _require_one_of("the prior of a critic", self.prior, PRIORS)
+
     def label_condition(self, hf_model: Any) -> LabelCondition | None:
-        """The module that tells a decoder the label, None for an implicit critic."""
-        if self.kind == "implicit":
-            return None
-        if self.tags is None:
-            embeddings: nn.Module = hf_model.get_input_embeddings()
-            return LabelEmbedding(embeddings)
-        return LabelTags(self.tags["right"], self.tags["wrong"], self.bos)
+        """The module that tells a decoder the label, None where none is told."""
+        return CONDITIONS[self.kind](self, hf_model)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
+
+
+def _told_the_label(spec: CriticSpec, hf_model: Any) -> LabelCondition:
+    if spec.tags is not None:
+        return LabelTags(spec.tags["right"], spec.tags["wrong"], spec.bos)
+    embeddings: nn.Module = hf_model.get_input_embeddings()
+    return LabelEmbedding(embeddings)
+
+
+def _told_nothing(spec: CriticSpec, hf_model: Any) -> None:
+    """A decoder that reads the row alone."""
+
+
+CONDITIONS: dict[str, Callable[[CriticSpec, Any], LabelCondition | None]] = {
+    "generative": _told_the_label,
+    "implicit": _told_nothing,
+}
+"""How each kind of critic is told the label."""
+PRIORS = ("base_rate", "head")
+
+
+def _require_one_of(what: str, name: str, choices: Iterable[str]) -> None:
+    if name not in choices:
+        raise ValueError(f"{what} is {name!r}: this version knows {', '.join(choices)}")

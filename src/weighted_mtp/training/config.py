@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.settings import (
     HIGHER_IS_BETTER,
-    KINDS_OF_CRITIC,
     LOWER_IS_BETTER,
-    ConfigError,
     CriticConfig,
     DataConfig,
     ModelConfig,
@@ -22,8 +21,9 @@ from weighted_mtp.training.settings import (
     WeightingConfig,
     require,
 )
+from weighted_mtp.training.stage_table import STAGE_TABLE, stage_row
 
-STAGES = ("baseline", "critic", "verifiable", "rho1")
+STAGES = tuple(STAGE_TABLE)
 SET_BY_EARLY_STOPPING = (
     "eval_strategy",
     "eval_steps",
@@ -33,7 +33,6 @@ SET_BY_EARLY_STOPPING = (
     "metric_for_best_model",
     "greater_is_better",
 )
-DEFAULT_SCHEME = {"baseline": "uniform", "critic": "uniform", "verifiable": "td", "rho1": "rho1"}
 
 
 @dataclass(frozen=True)
@@ -60,46 +59,8 @@ class RunConfig:
     }
 
     def __post_init__(self) -> None:
-        require(self.stage in STAGES, f"stage is {self.stage!r}: give one of {', '.join(STAGES)}")
-        if self.stage == "rho1":
-            require(
-                self.reference.reference is not None,
-                "stage rho1 needs a reference model: give --reference DIR (a model trained on right rows, say)",
-            )
-        if self.stage == "critic":
-            self._check_stage_critic()
-        elif self.critic.critic in KINDS_OF_CRITIC:
-            raise ConfigError(
-                f"critic is {self.critic.critic!r}: stage {self.stage} reads a critic, so give the directory of one "
-                f"that `wmtp train critic --critic {self.critic.critic}` left"
-            )
+        stage_row(self.stage).check(self)
         self._check_early_stopping()
-
-    def _check_stage_critic(self) -> None:
-        kind, n_future = self.critic.kind, self.model.n_future
-        require(
-            not (self.critic.freeze_trunk and self.model.lora_rank),
-            "freeze_trunk and lora_rank are both set: adapters would train the trunk; give one of them",
-        )
-        require(n_future == 1, f"stage critic has one head, but n_future is {n_future}: leave it at 1")
-        require(
-            kind in KINDS_OF_CRITIC,
-            f"critic is {kind!r}: stage critic trains one of {', '.join(KINDS_OF_CRITIC)}",
-        )
-        if kind == "value_head":
-            return
-        require(
-            not self.critic.freeze_trunk,
-            f"a {kind} critic is a language model: freeze_trunk would leave nothing to train",
-        )
-        require(
-            self.model.value_link == "sigmoid",
-            f"a {kind} critic reckons in log-odds: leave value_link at sigmoid",
-        )
-        require(
-            self.model.value_hidden == 0,
-            f"the head of a {kind} critic is its prior, which is linear: leave value_hidden at 0",
-        )
 
     def _check_early_stopping(self) -> None:
         train, n_future, metric = self.train, self.model.n_future, self.train.best_metric
@@ -129,7 +90,7 @@ class RunConfig:
     @property
     def scheme(self) -> str:
         """The scheme's name, the stage's own where none is given."""
-        return self.weighting.scheme or DEFAULT_SCHEME[self.stage]
+        return self.weighting.scheme or stage_row(self.stage).scheme
 
     def to_flat(self) -> dict[str, Any]:
         """All settings under their flat names, the stage first: what `run.yaml` holds."""
@@ -160,7 +121,7 @@ class RunConfig:
     def of_finished(self, run_dir: str | Path) -> "RunConfig":
         """The same run with the model that it left in its directory, to be looked at."""
         reference = self.reference.reference
-        if self.stage == "critic" and self.critic.kind == "implicit":
+        if stage_row(self.stage).trains_critic and critic_kind(self.critic.kind).needs_reference:
             reference = reference or self.model.model_name_or_path
         return replace(
             self,

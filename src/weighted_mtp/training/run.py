@@ -22,7 +22,7 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.nonfinite import NonFiniteError
 from weighted_mtp.training.settings import ConfigError
-from weighted_mtp.training.stages import Stage
+from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
 from weighted_mtp.value_weighting import WeightingScheme, make_scheme

@@ -20,10 +20,11 @@ from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.data.scored import part_name, shard_marker
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.critics import Critic, load_critic
+from weighted_mtp.training.critics.base import Critic
+from weighted_mtp.training.critics.table import load_critic
+from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.settings import ConfigError
-from weighted_mtp.training.stages import ValueStage
 from weighted_mtp.value_weighting import WeightingScheme, make_scheme, weigh
 
 PART_ROWS = 512

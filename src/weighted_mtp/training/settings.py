@@ -5,7 +5,7 @@ Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.paths import expand_path
@@ -18,17 +18,20 @@ def require(condition: bool, message: str) -> None:
 
 
 def settle(config: Any, *paths: str) -> None:
-    """What every group of settings does first: refuses empty values, and expands its paths, in place.
+    """What every group of settings does first: refuses empty values and unknown names, and expands its paths, in place.
 
     Raises:
-        ConfigError: a setting is null that needs a value (in YAML a key with nothing behind it is null), or a path
-            cannot be expanded.
+        ConfigError: a setting is null that needs a value (in YAML a key with nothing behind it is null), one of a few
+            names is another, or a path cannot be expanded.
     """
     kinds = get_type_hints(type(config))
     for f in fields(config):
         value = getattr(config, f.name)
         if value is None and type(None) not in get_args(kinds[f.name]):
             raise ConfigError(f"{f.name} is empty: give a value, or leave it out")
+        if get_origin(kinds[f.name]) is Literal:
+            choices = get_args(kinds[f.name])
+            require(value in choices, f"{f.name} is {value!r}: give one of {', '.join(choices)}")
         if f.name in paths and value is not None:
             expanded = _expanded(f.name, value)
             object.__setattr__(config, f.name, expanded)  # the classes are frozen for everybody else

@@ -1,12 +1,4 @@
-"""What each stage signals: the only place where stages 0 to 3 differ.
-
-| stage        | signals beyond the mask               | value loss                  | default scheme |
-|--------------|---------------------------------------|-----------------------------|----------------|
-| 0 baseline   | columns of the data                   | none                        | uniform        |
-| 1 critic     | values                                | value_coef * its objective  | uniform        |
-| 2 verifiable | values (own head, detached, or critic)| value_coef * its objective  | td             |
-| 3 rho1       | nll of the model and of a reference   | none                        | rho1           |
-"""
+"""Stages as a configuration names them, with their frozen models; `stage_table` says which function loads which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,121 +6,50 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-from weighted_mtp.losses import mtp_nll, pairwise_ranking, value_bce, value_mse
+from weighted_mtp.losses import mtp_nll
 from weighted_mtp.models import MTPModel
-from weighted_mtp.training.batch import BatchCounts, TokenBatch
-from weighted_mtp.training.critics import Critic
-from weighted_mtp.value_weighting import Signals, align_to_heads, compute_lambda_returns
+from weighted_mtp.training.batch import TokenBatch
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.table import critic_kind, load_critic
+from weighted_mtp.training.critics.value_head import ValueStage
+from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
+from weighted_mtp.training.stage import Stage
+from weighted_mtp.value_weighting import align_to_heads
 
 
-@dataclass
-class Stage:
-    """Stage 0, baseline, and the base of the others: signals from the batch alone, no value loss.
-
-    Args:
-        lm_coef: weight of the language-model loss.
-        value_coef: weight of the value loss.
-        gamma: discount per token, in [0, 1].
-    """
-
-    lm_coef: float = 1.0
-    value_coef: float = 0.0
-    gamma: float = 1.0
-
-    supplies: tuple[str, ...] = ("rewards", "generator")
-
-    def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
-        """The trained model's outputs, through whatever wraps it."""
-        return model(batch.input_ids, batch.attention_mask)
-
-    def signals(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel, generator: torch.Generator
-    ) -> Signals:
-        """Everything that a weighting scheme may read about this batch, detached."""
-        return Signals(
-            mask=batch.mask,
-            valid=batch.valid,
-            rewards=batch.rewards,
-            weights=batch.weights,
-            gamma=self.gamma,
-            generator=generator,
-            **self._known(batch, outputs, model),
-        )
-
-    def value_loss(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
-    ) -> Tensor | None:
-        """Objective of the value head, or None where none is trained."""
-        return None
-
-    def frozen_models(self) -> list[MTPModel]:
-        """Models that are read and never trained."""
-        return []
-
-    def value_normalizer(self, counts: BatchCounts) -> Tensor:
-        """The count that the value loss is divided by."""
-        return counts.positions
-
-    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
-        """The stage's own signals; pre-scored values and credit of the data are passed on."""
-        return {"values": batch.values, "credit": batch.credit}
+def load_baseline(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+    """Stage 0."""
+    return Stage(gamma=config.weighting.gamma)
 
 
-@dataclass
-class ValueStage(Stage):
-    """Stages 1 and 2: values from the model's own head (detached), from a frozen critic, or from the data.
+def load_critic_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+    """Stage 1, of the kind that the configuration names."""
+    return critic_kind(config.critic.kind).stage(config, tokenizer)
 
-    Args:
-        critic: separate frozen critic, of any kind; None reads the trained model's own value head.
-        value_objective: mse, bce, pairwise or lambda.
-        lam: lambda of the lambda-returns, in [0, 1].
-    """
 
-    critic: Critic | None = None
-    value_objective: str = "mse"
-    lam: float = 0.95
-    supplies: tuple[str, ...] = ("rewards", "generator", "values")
+def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+    """Stage 2, with its own value head or with a separate frozen critic."""
+    settings = config.critic
+    value: dict[str, Any] = {
+        "gamma": config.weighting.gamma,
+        "value_objective": settings.value_loss,
+        "lam": settings.value_lam,
+    }
+    if settings.critic is None:
+        return ValueStage(value_coef=settings.value_coef, **value)
+    require_same_tokenizer(settings.critic, tokenizer, "critic")
+    critic = load_critic(settings.critic, config.model.dtype, config.reference.reference)
+    return ValueStage(critic=critic, **value)
 
-    def __post_init__(self) -> None:
-        if self.critic is not None and self.critic.gives_credit:
-            self.supplies = (*self.supplies, "credit")
 
-    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
-        if batch.values is not None:
-            return super()._known(batch, outputs, model)
-        if self.critic is not None:
-            return self.critic.judge(batch)._asdict()
-        return {"values": outputs["values"].detach().squeeze(-1)}
-
-    def value_loss(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
-    ) -> Tensor | None:
-        """MSE or cross-entropy to the terminal reward, MSE to lambda-returns, or ranking within a prompt."""
-        if "values" not in outputs:
-            return None
-        values, logits = outputs["values"].squeeze(-1), outputs["value_logits"].squeeze(-1)
-        assert batch.rewards is not None, "the collator always gives rewards"
-        if self.value_objective == "pairwise":
-            assert batch.prompt_ids is not None, "the collator always gives prompt_ids"
-            return pairwise_ranking(
-                logits, batch.rewards, batch.prompt_ids, batch.mask, normalizer=self.value_normalizer(counts)
-            )
-        if self.value_objective == "lambda":
-            returns = compute_lambda_returns(values.detach(), batch.rewards, batch.mask, self.gamma, self.lam)
-        else:
-            returns = batch.rewards[:, None].expand_as(values)
-        if self.value_objective == "bce":
-            return value_bce(logits, returns, batch.mask, normalizer=self.value_normalizer(counts))
-        return value_mse(values, returns, batch.mask, normalizer=self.value_normalizer(counts))
-
-    def value_normalizer(self, counts: BatchCounts) -> Tensor:
-        """Pairs for the ranking objective, positions for the others."""
-        return counts.pairs if self.value_objective == "pairwise" else counts.positions
-
-    def frozen_models(self) -> list[MTPModel]:
-        """Those of the separate critic, if there is one."""
-        return [] if self.critic is None else self.critic.models()
+def load_rho1(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+    """Stage 3, with its reference."""
+    path = config.reference.reference
+    assert path is not None, "checked by RunConfig"
+    require_same_tokenizer(path, tokenizer, "reference")
+    return Rho1Stage(gamma=config.weighting.gamma, reference=load_frozen(config, path, n_future=None))
 
 
 @dataclass

@@ -25,7 +25,7 @@ from weighted_mtp.training.nonfinite import (
 )
 from weighted_mtp.training.optimizer import separate_new_parts
 from weighted_mtp.training.saving import SavingTrainer
-from weighted_mtp.training.stages import Stage
+from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import WeightingScheme, weigh
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,86 @@
+"""Critics, one contract: values P(success | prefix) and credit of every response token, from a frozen model."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+
+from weighted_mtp.losses import mtp_nll
+from weighted_mtp.models import MTPModel
+from weighted_mtp.training.batch import TokenBatch
+from weighted_mtp.training.settings import ConfigError
+
+
+class Judgement(NamedTuple):
+    """What a critic says about a batch, prediction-aligned and without gradient."""
+
+    values: Float[Tensor, "batch seq"]
+    """P(success) given the prefix that includes token t."""
+    credit: Float[Tensor, "batch seq"] | None
+    """By how much the token predicted at t moves the log-odds of success; None: take the TD error."""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """Base of the critics.
+
+    Args:
+        model: read, never trained here.
+    """
+
+    model: MTPModel
+
+    gives_credit: ClassVar[bool] = False
+    """Whether it has a credit beyond the TD error of its values."""
+
+    def judge(self, batch: TokenBatch) -> Judgement:
+        """Values and credit of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method judge(batch)")
+
+    def models(self) -> list[MTPModel]:
+        """All models it reads."""
+        return [self.model]
+
+
+def next_token_nll(model: MTPModel, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
+    """A model's loss on every next token, in nats, without gradient."""
+    hidden = model.trunk_forward(batch.input_ids, batch.attention_mask)["hidden_states"]
+    return mtp_nll(hidden[:, :, None], targets=batch.targets[..., :1], **model.output_head()).squeeze(-1)
+
+
+def at_last_prompt_token(x: Float[Tensor, "batch seq"], batch: TokenBatch) -> Float[Tensor, " batch"]:
+    """Each row's entry at the position that predicts its first response token."""
+    return x.gather(1, batch.mask.long().argmax(1, keepdim=True)).squeeze(1)
+
+
+def prior_of(model: MTPModel) -> Float[Tensor, ""]:
+    """Log-odds of success before any completion: the bias of the value head."""
+    assert model.value_head is not None, "a generative or implicit critic is built with a value head"
+    return model.value_head.bias[0]
+
+
+def start_prior(model: MTPModel, rows: Dataset) -> None:
+    """Lets the fresh head of a critic that is a language model start from the share of right rows.
+
+    A prior that is the base rate keeps no weights; whether its bias is learned on, the kind of critic decides.
+
+    Raises:
+        ConfigError: all rows are right, or all are wrong.
+    """
+    spec, head = model.critic, model.value_head
+    assert spec is not None, "the model is a generative or an implicit critic"
+    assert head is not None, "such a model is built with a value head"
+    share = sum(reward > 0.5 for reward in rows["reward"]) / len(rows)
+    if share in (0.0, 1.0):
+        which = "right" if share else "wrong"
+        raise ConfigError(
+            f"all {len(rows)} rows are {which}: a {spec.kind} critic needs right and wrong ones"
+        )
+    if not (head.weight.any() or head.bias.any()):  # else it was learned before
+        torch.nn.init.constant_(head.bias, math.log(share / (1 - share)))
+    if spec.prior == "base_rate":
+        head.weight.requires_grad_(False)

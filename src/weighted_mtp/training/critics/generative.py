@@ -1,0 +1,142 @@
+"""The generative critic: one language model of right and wrong completions, told the label of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from weighted_mtp.losses import mtp_nll, value_bce
+from weighted_mtp.models import RIGHT, UNTOLD, WRONG, CriticSpec, MTPModel, load_tokenizer
+from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.base import Critic, Judgement, at_last_prompt_token, start_prior
+from weighted_mtp.training.stage import Stage
+from weighted_mtp.value_weighting import values_from_credit
+
+
+@dataclass(frozen=True)
+class GenerativeCritic(Critic):
+    """One language model of right and wrong completions; credit is the log-ratio of its two predictions.
+
+        credit[t] = log p(x_t+1 | x_<=t, right) - log p(x_t+1 | x_<=t, wrong)
+        V[t] = sigmoid(prior + sum of credit[s], s < t)
+
+    By Bayes' rule the first is exactly the change of the log-odds of success that the token causes, so prior and
+    credits sum to the log-odds after the whole completion.
+    """
+
+    gives_credit: ClassVar[bool] = True
+
+    @torch.no_grad()
+    def judge(self, batch: TokenBatch) -> Judgement:
+        """Values and credit: one forward pass of every row under each label."""
+        rows = len(batch.input_ids)
+        told = [RIGHT, WRONG, UNTOLD] if self._learned_prior else [RIGHT, WRONG]
+        # filled on the device: copying a list from the host would wait for it
+        condition = torch.cat([torch.full((rows,), label, device=batch.input_ids.device) for label in told])
+        outputs = self.model(
+            batch.input_ids.repeat(len(told), 1),
+            batch.attention_mask.repeat(len(told), 1),
+            condition=condition,
+        )
+        targets = batch.targets[..., :1].repeat(2, 1, 1)
+        hidden = outputs["hidden_states"][: 2 * rows, :, :1]
+        right, wrong = mtp_nll(hidden, targets=targets, **self.model.output_head()).squeeze(-1).split(rows)
+        credit = wrong - right
+        logits = outputs["value_logits"][-rows:].squeeze(-1)
+        return Judgement(values_from_credit(credit, at_last_prompt_token(logits, batch), batch.mask), credit)
+
+    @property
+    def _learned_prior(self) -> bool:
+        return self.model.critic is not None and self.model.critic.prior == "head"
+
+
+@dataclass
+class GenerativeStage(Stage):
+    """Cross-entropy of every completion under its own label. Its values are read at evaluation only.
+
+    Args:
+        learned_prior: also learn P(success | prompt) from the state of the last prompt token, in a pass of each row
+            that is told nothing; otherwise the prior is the share of right completions.
+    """
+
+    learned_prior: bool = False
+
+    @property
+    def needs_value_head(self) -> bool:
+        """True: its head is the prior."""
+        return True
+
+    def prepare(self, model: MTPModel, rows: Dataset) -> None:
+        """A fresh prior is the share of right rows; where it is the base rate, it stays that."""
+        start_prior(model, rows)
+        if not self.learned_prior:
+            assert model.value_head is not None, "load_model adds it"
+            model.value_head.bias.requires_grad_(False)
+
+    def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
+        """States under the label, and value logits that have not seen it."""
+        assert batch.rewards is not None, "the collator always gives rewards"
+        told = (batch.rewards > 0.5).long()
+        if not self.learned_prior:
+            return model(batch.input_ids, batch.attention_mask, condition=told)
+        outputs = model(
+            batch.input_ids.repeat(2, 1),
+            batch.attention_mask.repeat(2, 1),
+            condition=torch.cat([told, torch.full_like(told, UNTOLD)]),
+        )
+        rows = len(told)
+        return {
+            "hidden_states": outputs["hidden_states"][:rows],
+            "value_logits": outputs["value_logits"][rows:],
+        }
+
+    def value_loss(
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
+    ) -> Tensor | None:
+        """Cross-entropy of the label at the last prompt token, where the prior is learned."""
+        if not self.learned_prior:
+            return None
+        assert batch.rewards is not None, "the collator always gives rewards"
+        logits = at_last_prompt_token(outputs["value_logits"].squeeze(-1), batch)[:, None]
+        has_tokens = batch.mask.any(1, keepdim=True)
+        return value_bce(logits, batch.rewards[:, None], has_tokens, normalizer=self.value_normalizer(counts))
+
+    def value_normalizer(self, counts: BatchCounts) -> Tensor:
+        """One label a row."""
+        return counts.rows
+
+    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
+        return {} if model.training else GenerativeCritic(model).judge(batch)._asdict()
+
+
+def spec(config: RunConfig) -> CriticSpec:
+    """A learned embedding of the label, or the tokens of two tags."""
+    settings = config.critic
+    if settings.label_tags is None:
+        return CriticSpec("generative", settings.prior)
+    tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
+    right, wrong = tokenizer(settings.label_tags, add_special_tokens=False)["input_ids"]
+    opening = tokenizer(settings.label_tags[0])["input_ids"][:1]
+    bos = tokenizer.bos_token_id if opening == [tokenizer.bos_token_id] else None
+    return CriticSpec("generative", settings.prior, {"right": right, "wrong": wrong}, bos)
+
+
+def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+    """Stage 1 of this critic."""
+    settings = config.critic
+    return GenerativeStage(
+        learned_prior=settings.prior == "head",
+        lm_coef=settings.lm_coef,
+        gamma=config.weighting.gamma,
+        value_coef=settings.value_coef,
+    )
+
+
+def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
+    """The critic that its training left."""
+    return GenerativeCritic(model)

@@ -1,0 +1,145 @@
+"""The implicit critic: a model whose log-ratio to a frozen reference tells right from wrong completions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from weighted_mtp.losses import implicit_reward_loss
+from weighted_mtp.models import CriticSpec, MTPModel
+from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.base import Critic, Judgement, next_token_nll, prior_of, start_prior
+from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
+from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.stage import Stage
+from weighted_mtp.value_weighting import values_from_credit
+
+
+@dataclass(frozen=True)
+class ImplicitCritic(Critic):
+    """A model trained so that its log-ratio to a reference tells right from wrong completions.
+
+        credit[t] = beta * (log p(x_t+1 | x_<=t) - log p_ref(x_t+1 | x_<=t))
+
+    Source: Yuan et al. 2024, arXiv 2412.01981; Cui et al. 2025 (PRIME), arXiv 2502.01456.
+    """
+
+    reference: MTPModel
+    beta: float
+    gives_credit: ClassVar[bool] = True
+
+    @torch.no_grad()
+    def judge(self, batch: TokenBatch) -> Judgement:
+        """Values, a proxy before the last token, and credit."""
+        credit = self.beta * (next_token_nll(self.reference, batch) - next_token_nll(self.model, batch))
+        prior = prior_of(self.model)
+        return Judgement(values_from_credit(credit, prior, batch.mask), credit)
+
+    def models(self) -> list[MTPModel]:
+        """The trained model and its reference."""
+        return [self.model, self.reference]
+
+
+@dataclass
+class ImplicitStage(Stage):
+    """Cross-entropy of the label against the log-ratio to a frozen reference; no language-model loss.
+
+    Args:
+        reference: where the log-ratio is 0; the trained model starts from it.
+        beta: log-odds per nat of log-ratio.
+    """
+
+    lm_coef: float = 0.0
+    reference: MTPModel | None = None
+    beta: float = 0.05
+
+    @property
+    def needs_value_head(self) -> bool:
+        """True: its head is the prior."""
+        return True
+
+    def prepare(self, model: MTPModel, rows: Dataset) -> None:
+        """A fresh bias is the log-odds of the share of right rows, and is learned on."""
+        start_prior(model, rows)
+
+    def value_loss(
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
+    ) -> Tensor:
+        """See `implicit_reward_loss`."""
+        assert batch.rewards is not None, "the collator always gives rewards"
+        return implicit_reward_loss(
+            outputs["hidden_states"][..., :1, :],
+            targets=batch.targets[..., :1],
+            reference_nll=next_token_nll(self._reference(), batch)[..., None],
+            rewards=batch.rewards,
+            prior=prior_of(model),
+            beta=self.beta,
+            normalizer=self.value_normalizer(counts),
+            **model.output_head(),
+        )
+
+    def value_normalizer(self, counts: BatchCounts) -> Tensor:
+        """One label a row."""
+        return counts.rows
+
+    def frozen_models(self) -> list[MTPModel]:
+        """The reference."""
+        return [self._reference()]
+
+    def _reference(self) -> MTPModel:
+        assert self.reference is not None, "the stage is built with a reference"
+        return self.reference
+
+    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
+        if model.training:
+            return {}
+        return ImplicitCritic(model, self._reference(), self.beta).judge(batch)._asdict()
+
+
+def spec(config: RunConfig) -> CriticSpec:
+    """Scale and reference."""
+    return CriticSpec("implicit", reward_beta=config.critic.reward_beta, reference=_reference_path(config))
+
+
+def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+    """Stage 1 of this critic, with its reference."""
+    path = _reference_path(config)
+    require_same_tokenizer(path, tokenizer, "reference")
+    return ImplicitStage(
+        reference=load_frozen(config, path, n_future=1),
+        beta=config.critic.reward_beta,
+        gamma=config.weighting.gamma,
+        value_coef=config.critic.value_coef,
+    )
+
+
+def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
+    """The critic that its training left, with the reference that it names.
+
+    Raises:
+        ConfigError: the reference cannot be read.
+    """
+    assert model.critic is not None, "its config.json says that it is an implicit critic"
+    where = reference or model.critic.reference
+    if where is None:
+        raise ConfigError(f"critic {path} names no reference: give its directory as `reference`")
+    try:
+        frozen = MTPModel.from_pretrained(where, n_future=1, critic=False, dtype=dtype)
+    except ValueError as error:
+        raise ConfigError(
+            f"critic {path} compares with the reference {where}, which cannot be read ({error}): give its "
+            "directory as `reference`"
+        ) from None
+    return ImplicitCritic(model, frozen, model.critic.reward_beta)
+
+
+def _reference_path(config: RunConfig) -> str:
+    """An implicit critic is compared with the model that its training starts from, if no other is named."""
+    path = config.reference.reference or config.model.model_name_or_path
+    return str(Path(path).resolve()) if Path(path).exists() else path

@@ -1,0 +1,117 @@
+"""The kinds of critic by name: one row holds all that differs. Importing this file imports nothing heavy.
+
+| critic     | credit of the token predicted at t          | values                                   |
+|------------|---------------------------------------------|------------------------------------------|
+| value head | none of its own: take the TD error          | link of a head on the hidden state       |
+| generative | log p(x, given right) - log p(x, given wrong) | exact by Bayes' rule, given prior and model |
+| implicit   | beta * (log p(x) - log p_ref(x))            | a proxy before the last token            |
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from weighted_mtp.training.settings import ConfigError, require
+
+if TYPE_CHECKING:
+    from weighted_mtp.training.config import RunConfig
+    from weighted_mtp.training.critics.base import Critic
+
+
+class CriticKind(NamedTuple):
+    """What a kind of critic is; its file has the three functions that need torch."""
+
+    help: str
+    """What is trained, in one line."""
+    module: str
+    """File with `spec`, `stage` and `read`."""
+    check: Callable[["RunConfig"], None]
+    """Raises ConfigError where settings of its training do not fit."""
+    needs_reference: bool = False
+    """Whether it is read beside a frozen reference."""
+
+    def spec(self, config: "RunConfig") -> Any:
+        """What config.json says of the model beyond a value head: a `CriticSpec`, None for nothing."""
+        return self._function("spec")(config)
+
+    def stage(self, config: "RunConfig", tokenizer: Any) -> Any:
+        """The `Stage` that trains it."""
+        return self._function("stage")(config, tokenizer)
+
+    def read(self, model: Any, path: str, dtype: str, reference: str | None) -> Any:
+        """The trained `Critic` in a directory, its model loaded already."""
+        return self._function("read")(model, path, dtype, reference)
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        return getattr(importlib.import_module(self.module), name)
+
+
+def critic_kind(name: str) -> CriticKind:
+    """The row of that name.
+
+    Raises:
+        ConfigError: there is none; the choices are listed.
+    """
+    if name not in CRITICS:
+        raise ConfigError(f"critic is {name!r}: stage critic trains one of {', '.join(CRITICS)}")
+    return CRITICS[name]
+
+
+def _check_value_head(config: "RunConfig") -> None:
+    """All settings fit a value head."""
+
+
+def _check_language_model(config: "RunConfig") -> None:
+    kind = config.critic.kind
+    require(
+        not config.critic.freeze_trunk,
+        f"a {kind} critic is a language model: freeze_trunk would leave nothing to train",
+    )
+    require(
+        config.model.value_link == "sigmoid",
+        f"a {kind} critic reckons in log-odds: leave value_link at sigmoid",
+    )
+    require(
+        config.model.value_hidden == 0,
+        f"the head of a {kind} critic is its prior, which is linear: leave value_hidden at 0",
+    )
+
+
+CRITICS: dict[str, CriticKind] = {
+    "value_head": CriticKind(
+        "a head on the hidden state, by value_loss",
+        "weighted_mtp.training.critics.value_head",
+        _check_value_head,
+    ),
+    "generative": CriticKind(
+        "one language model of all completions, told the label of each",
+        "weighted_mtp.training.critics.generative",
+        _check_language_model,
+    ),
+    "implicit": CriticKind(
+        "a model whose log-ratio to a frozen reference tells the label",
+        "weighted_mtp.training.critics.implicit",
+        _check_language_model,
+        needs_reference=True,
+    ),
+}
+
+
+def load_critic(path: str, dtype: str = "auto", reference: str | None = None) -> "Critic":
+    """The critic that a `wmtp train critic` run left, of whichever kind its config.json names.
+
+    Args:
+        path: its directory.
+        dtype: precision of its parameters.
+        reference: of an implicit critic, where it lies elsewhere than the critic says.
+
+    Raises:
+        ConfigError: there is no critic, or the reference is missing.
+    """
+    from weighted_mtp.models import MTPModel
+
+    model = MTPModel.from_pretrained(path, n_future=1, dtype=dtype)
+    if model.value_head is None:
+        raise ConfigError(f"critic {path} has no value head: train it with `wmtp train critic`")
+    kind = "value_head" if model.critic is None else model.critic.kind
+    return critic_kind(kind).read(model, path, dtype, reference)

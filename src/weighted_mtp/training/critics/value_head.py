@@ -1,0 +1,160 @@
+"""The value head: P(success | prefix) read from the hidden state, by the stages that train it or read it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from weighted_mtp.losses import pairwise_ranking, value_bce, value_mse
+from weighted_mtp.models import CriticSpec, MTPModel
+from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.base import Critic, Judgement
+from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.stage import Stage
+from weighted_mtp.value_weighting import compute_lambda_returns
+
+
+@dataclass(frozen=True)
+class ValueHeadCritic(Critic):
+    """A value head on the hidden state, the published critic where it is linear."""
+
+    def judge(self, batch: TokenBatch) -> Judgement:
+        """Values of a batch; credit is the TD error."""
+        with torch.no_grad():
+            outputs = self.model.trunk_forward(batch.input_ids, batch.attention_mask)
+        return Judgement(outputs["values"].squeeze(-1), None)
+
+
+@dataclass
+class ValueStage(Stage):
+    """Stages 1 and 2: values from the model's own head (detached), from a frozen critic, or from the data.
+
+    Args:
+        critic: separate frozen critic, of any kind; None reads the trained model's own value head.
+        value_objective: mse, bce, pairwise or lambda.
+        lam: lambda of the lambda-returns, in [0, 1].
+    """
+
+    critic: Critic | None = None
+    value_objective: str = "mse"
+    lam: float = 0.95
+    supplies: tuple[str, ...] = ("rewards", "generator", "values")
+
+    def __post_init__(self) -> None:
+        if self.critic is not None and self.critic.gives_credit:
+            self.supplies = (*self.supplies, "credit")
+
+    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
+        if batch.values is not None:
+            return super()._known(batch, outputs, model)
+        if self.critic is not None:
+            return self.critic.judge(batch)._asdict()
+        return {"values": outputs["values"].detach().squeeze(-1)}
+
+    @property
+    def needs_value_head(self) -> bool:
+        """Whether the trained model has the head that is learned."""
+        return self.critic is None
+
+    def value_loss(
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
+    ) -> Tensor | None:
+        """MSE or cross-entropy to the terminal reward, MSE to lambda-returns, or ranking within a prompt."""
+        if "values" not in outputs:
+            return None
+        return objective(self.value_objective).loss(self, batch, outputs, self.value_normalizer(counts))
+
+    def value_normalizer(self, counts: BatchCounts) -> Tensor:
+        """Pairs for the ranking objective, positions for the others."""
+        return getattr(counts, objective(self.value_objective).counted)
+
+    def frozen_models(self) -> list[MTPModel]:
+        """Those of the separate critic, if there is one."""
+        return [] if self.critic is None else self.critic.models()
+
+
+def _rewards(batch: TokenBatch) -> Tensor:
+    assert batch.rewards is not None, "the collator always gives rewards"
+    return batch.rewards
+
+
+def _mse(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
+    values = outputs["values"].squeeze(-1)
+    returns = _rewards(batch)[:, None].expand_as(values)
+    return value_mse(values, returns, batch.mask, normalizer=normalizer)
+
+
+def _bce(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
+    logits = outputs["value_logits"].squeeze(-1)
+    returns = _rewards(batch)[:, None].expand_as(logits)
+    return value_bce(logits, returns, batch.mask, normalizer=normalizer)
+
+
+def _lambda(
+    stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor
+) -> Tensor:
+    values = outputs["values"].squeeze(-1)
+    returns = compute_lambda_returns(values.detach(), _rewards(batch), batch.mask, stage.gamma, stage.lam)
+    return value_mse(values, returns, batch.mask, normalizer=normalizer)
+
+
+def _pairwise(
+    stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor
+) -> Tensor:
+    logits = outputs["value_logits"].squeeze(-1)
+    assert batch.prompt_ids is not None, "the collator always gives prompt_ids"
+    return pairwise_ranking(logits, _rewards(batch), batch.prompt_ids, batch.mask, normalizer=normalizer)
+
+
+class Objective(NamedTuple):
+    """What a value head minimises."""
+
+    loss: Callable[[ValueStage, TokenBatch, Mapping[str, Tensor], Tensor], Tensor]
+    """(stage, batch, outputs, normalizer) -> the loss."""
+    counted: str
+    """Which of `BatchCounts` it is divided by."""
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "mse": Objective(_mse, "positions"),
+    "bce": Objective(_bce, "positions"),
+    "pairwise": Objective(_pairwise, "pairs"),
+    "lambda": Objective(_lambda, "positions"),
+}
+
+
+def objective(name: str) -> Objective:
+    """The row of that name.
+
+    Raises:
+        ConfigError: there is none; the choices are listed.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(f"value_loss is {name!r}: give one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+def spec(config: RunConfig) -> CriticSpec | None:
+    """Nothing beyond the head."""
+    return None
+
+
+def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+    """Stage 1 of this critic."""
+    settings = config.critic
+    return ValueStage(
+        value_objective=settings.value_loss,
+        lam=settings.value_lam,
+        lm_coef=0.0 if settings.freeze_trunk else settings.lm_coef,
+        gamma=config.weighting.gamma,
+        value_coef=settings.value_coef,
+    )
+
+
+def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
+    """The critic that its training left."""
+    return ValueHeadCritic(model)

@@ -1,0 +1,86 @@
+"""Stage 0, baseline, and the base of the others; `stage_table` lists them all.
+
+| stage        | signals beyond the mask               | value loss                  | default scheme |
+|--------------|---------------------------------------|-----------------------------|----------------|
+| 0 baseline   | columns of the data                   | none                        | uniform        |
+| 1 critic     | values                                | value_coef * its objective  | uniform        |
+| 2 verifiable | values (own head, detached, or critic)| value_coef * its objective  | td             |
+| 3 rho1       | nll of the model and of a reference   | none                        | rho1           |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from weighted_mtp.models import MTPModel
+from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.value_weighting import Signals
+
+
+@dataclass
+class Stage:
+    """Stage 0, baseline, and the base of the others: signals from the batch alone, no value loss.
+
+    Args:
+        lm_coef: weight of the language-model loss.
+        value_coef: weight of the value loss.
+        gamma: discount per token, in [0, 1].
+    """
+
+    lm_coef: float = 1.0
+    value_coef: float = 0.0
+    gamma: float = 1.0
+
+    supplies: tuple[str, ...] = ("rewards", "generator")
+
+    @property
+    def needs_value_head(self) -> bool:
+        """Whether the trained model carries a value head, to be learned or read."""
+        return False
+
+    def prepare(self, model: MTPModel, rows: Dataset) -> None:
+        """Readies a model for its training on these rows, before the first step.
+
+        Raises:
+            ConfigError: they cannot be trained on.
+        """
+
+    def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
+        """The trained model's outputs, through whatever wraps it."""
+        return model(batch.input_ids, batch.attention_mask)
+
+    def signals(
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel, generator: torch.Generator
+    ) -> Signals:
+        """Everything that a weighting scheme may read about this batch, detached."""
+        return Signals(
+            mask=batch.mask,
+            valid=batch.valid,
+            rewards=batch.rewards,
+            weights=batch.weights,
+            gamma=self.gamma,
+            generator=generator,
+            **self._known(batch, outputs, model),
+        )
+
+    def value_loss(
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
+    ) -> Tensor | None:
+        """Objective of the value head, or None where none is trained."""
+        return None
+
+    def frozen_models(self) -> list[MTPModel]:
+        """Models that are read and never trained."""
+        return []
+
+    def value_normalizer(self, counts: BatchCounts) -> Tensor:
+        """The count that the value loss is divided by."""
+        return counts.positions
+
+    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
+        """The stage's own signals; pre-scored values and credit of the data are passed on."""
+        return {"values": batch.values, "credit": batch.credit}
