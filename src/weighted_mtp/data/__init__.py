@@ -1,25 +1,56 @@
-"""Verified completions: one row schema, tokens and labels, batches, orders of sampling, and the made task."""
+"""Verified completions: one row schema, tokens and labels, batches, orders of sampling, and the made task.
 
-from .chain_checks import share_right, share_right_with_error, verify
-from .chains import (
-    EASY,
-    LOW_SUCCESS,
-    Chains,
-    ChainTables,
-    ChainTask,
-    chain_tables,
-    chain_tokenizer,
-    make_chains,
-)
-from .collators import CompletionCollator
-from .encoding import IGNORED, prompt_id, prompt_text
-from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
-from .resampling import resample_right
-from .sampler_base import SeededSampler
-from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
-from .schema import TOKEN_COLUMNS, BadRows, DataError, Row, parse_row
-from .sources import LoadReport, load_rows
-from .tokenization import TokenizeReport, tokenize_rows
+What needs torch is imported when it is asked for, so that files are read and split without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .chain_checks import share_right, share_right_with_error, verify
+    from .chains import (
+        EASY,
+        LOW_SUCCESS,
+        Chains,
+        ChainTables,
+        ChainTask,
+        chain_tables,
+        chain_tokenizer,
+        make_chains,
+    )
+    from .collators import CompletionCollator
+    from .encoding import IGNORED, prompt_id, prompt_text
+    from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
+    from .resampling import resample_right
+    from .sampler_base import SeededSampler
+    from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
+    from .schema import TOKEN_COLUMNS, BadRows, DataError, Row, parse_row
+    from .sources import LoadReport, load_rows
+    from .tokenization import TokenizeReport, tokenize_rows
+
+_HOMES = {
+    "chain_checks": ("share_right", "share_right_with_error", "verify"),
+    "chains": (
+        "EASY",
+        "LOW_SUCCESS",
+        "Chains",
+        "ChainTables",
+        "ChainTask",
+        "chain_tables",
+        "chain_tokenizer",
+        "make_chains",
+    ),
+    "collators": ("CompletionCollator",),
+    "encoding": ("IGNORED", "prompt_id", "prompt_text"),
+    "paired_samplers": ("BalancedSampler", "LengthBalancedSampler", "PairSampler"),
+    "resampling": ("resample_right",),
+    "sampler_base": ("SeededSampler",),
+    "samplers": ("SAMPLERS", "CurriculumSampler", "ShuffledSampler", "make_sampler"),
+    "schema": ("TOKEN_COLUMNS", "BadRows", "DataError", "Row", "parse_row"),
+    "sources": ("LoadReport", "load_rows"),
+    "tokenization": ("TokenizeReport", "tokenize_rows"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "EASY",
@@ -56,3 +87,10 @@ __all__ = [
     "tokenize_rows",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    return value
