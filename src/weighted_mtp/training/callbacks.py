@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.trainer_callback import ProgressCallback
 
+from weighted_mtp.training.launched import require_wrapped
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, ConfigError
 
 
@@ -30,16 +31,14 @@ class StepCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuses a run that asked for FSDP and got something else (Accelerate on CPU silently gives DDP).
+        """Refuses a model that was wrapped in another way than was asked for (Accelerate on CPU turns FSDP into DDP).
 
         Raises:
-            ValueError: FSDP was configured and the model is not sharded.
+            ConfigError: FSDP or DeepSpeed was asked for, and the model got neither.
         """
-        if self.trainer.args.fsdp and not _is_sharded(self.trainer.model_wrapped):
-            raise ValueError(
-                f"fsdp was asked for, but the model was wrapped as {type(self.trainer.model_wrapped).__name__} and is "
-                "not sharded: run on an accelerator that supports FSDP, or remove fsdp from trainer_args"
-            )
+        require_wrapped(self.trainer.args, self.trainer.model_wrapped)
+        # A checkpoint brings its own intervals; and a best model may only be one that this run saves.
+        state.compute_steps(args, state.max_steps)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -53,12 +52,6 @@ class StepCallback(TrainerCallback):
     ) -> None:
         """Commits the scheme's statistics: they stay frozen within an optimizer step."""
         self.trainer.scheme.commit()
-
-
-def _is_sharded(model: torch.nn.Module) -> bool:
-    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
-
-    return any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in model.modules())
 
 
 class InterruptCallback(TrainerCallback):
@@ -90,7 +83,8 @@ class InterruptCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Asks the Trainer to save and stop."""
-        if args.world_size > 1 and state.global_step % int(args.logging_steps) == 0:
+        # the state's interval, since that of the arguments may be a fraction of all steps
+        if args.world_size > 1 and state.global_step % max(1, int(state.logging_steps)) == 0:
             wish = torch.tensor(int(self.requested), device=args.device)
             torch.distributed.all_reduce(wish, op=torch.distributed.ReduceOp.MAX)
             self.interrupted = bool(wish)
@@ -148,8 +142,6 @@ class EarlyStopping(EarlyStoppingCallback):
                 f"resume with --best_metric {self.metric}"
             )
         self.metric = args.metric_for_best_model
-        # A checkpoint brings its own intervals, and a best model may only be one that was saved.
-        state.eval_steps, state.save_steps = int(args.eval_steps or 0), int(args.save_steps)
         if state.best_metric is None:
             state.best_metric = -math.inf if args.greater_is_better else math.inf
         best = Path(str(args.output_dir)) / f"checkpoint-{state.best_global_step}"

@@ -62,4 +62,5 @@ class SavingTrainer(Trainer):
     def load_weighting(self, folder: str | Path) -> None:
         """Takes over the scheme's statistics that a run saved beside its model."""
         path = Path(folder) / WEIGHTING_FILE
-        self.scheme.load_state_dict(torch.load(path, map_location=self.args.device, weights_only=True))
+        # By way of the host: torch does not know cpu:0, as the device of one of several processes on CPUs is called.
+        self.scheme.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
