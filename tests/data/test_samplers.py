@@ -1,11 +1,20 @@
 import numpy as np
 import pytest
 from accelerate import Accelerator, skip_first_batches
-from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import DataLoader
 
-from weighted_mtp.data import SAMPLERS, DataError, make_sampler
+from weighted_mtp.data import (
+    IGNORED,
+    NO_ROW,
+    SAMPLERS,
+    CompletionCollator,
+    DataError,
+    RankBatches,
+    WithNoRow,
+    make_sampler,
+)
+from weighted_mtp.training.loaders import on_device
 
 N = 400
 
@@ -59,21 +68,50 @@ def test_the_length_of_a_sampler_is_the_number_of_rows_it_gives(data, name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_run_resumed_within_an_epoch_sees_the_rest_of_the_same_order(data, name):
     def batches(skip):
-        loader = DataLoader(list(range(N)), batch_sampler=BatchSampler(make_sampler(name, data, 8), 8, True))  # pyright: ignore
-        loader = Accelerator(cpu=True).prepare(loader)
+        ours = RankBatches(make_sampler(name, data, 8), 8, rank=1, world=2, drop_last=True)
+        loader = on_device(DataLoader(list(range(N)), batch_sampler=ours), Accelerator(cpu=True))  # pyright: ignore
         loader.set_epoch(1)
-        return [batch.tolist() for batch in (skip_first_batches(loader, skip) if skip else loader)]
+        return [batch.tolist() for batch in (skip_first_batches(loader, skip) if skip else loader)]  # pyright: ignore
 
-    assert batches(skip=7) == batches(skip=0)[7:]
+    assert batches(skip=7) == batches(skip=0)[7:] != []
 
 
+@pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_two_processes_share_the_batches_of_one(data, name):
-    batches = BatchSampler(make_sampler(name, data, 8), 8, drop_last=True)
-    shards = [list(BatchSamplerShard(batches, 2, rank, even_batches=False)) for rank in range(2)]
-    assert [batch for pair in zip(*shards, strict=False) for batch in pair] == list(batches)[
-        : 2 * len(shards[1])
-    ]
+def test_processes_take_together_the_steps_of_one_and_no_row_twice(data, name, world):
+    joint, sampler = 4 * world, make_sampler(name, data, 4)
+    order = list(sampler)
+    ranks = [list(RankBatches(sampler, 4, rank, world)) for rank in range(world)]
+    steps = [[row for batch in step for row in batch if row != NO_ROW] for step in zip(*ranks, strict=True)]
+    assert steps == [order[start : start + joint] for start in range(0, len(order), joint)]
+    assert [len(RankBatches(sampler, 4, rank, world)) for rank in range(world)] == [len(steps)] * world
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_no_pair_is_torn_between_processes(data, world):
+    prompt = np.asarray(data["prompt_id"][:])
+    for rank in range(world):
+        for batch in RankBatches(make_sampler("pairs", data, 4), 4, rank, world):
+            if batch != [NO_ROW]:
+                pairs = prompt[batch].reshape(-1, 2)
+                assert (pairs[:, 0] == pairs[:, 1]).all()
+
+
+def test_a_short_last_step_can_be_left_out():
+    ranks = [list(RankBatches(range(9), 2, rank, 2, drop_last=True)) for rank in range(2)]
+    assert ranks == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+
+
+def test_with_fewer_rows_than_processes_the_others_have_none():
+    assert [list(RankBatches(range(2), 1, rank, 3)) for rank in range(3)] == [[[0]], [[1]], [[NO_ROW]]]
+
+
+def test_no_row_has_the_columns_of_the_others_and_nothing_to_learn():
+    row = {"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "weights": [1.0, 2.0], "reward": 1.0}
+    batch = CompletionCollator(0)([WithNoRow([row | {"row_id": 0, "prompt_id": 9}])[NO_ROW]])
+    assert batch["row_ids"].tolist() == [NO_ROW]
+    assert (batch["labels"] == IGNORED).all()
+    assert (batch["weights"] == 0).all()
 
 
 def test_shuffled_gives_every_row_once(data):

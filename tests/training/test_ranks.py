@@ -1,80 +1,122 @@
-"""One process is equal to two ranks: real processes on gloo."""
+"""Two ranks are one process of twice the batch, rows that do not divide included: real processes on gloo."""
 
-import subprocess
-import sys
+import json
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-LAUNCH = Path(__file__).with_name("launch.py")
+from tests.training.ranks import start_ranks
 
-
-def launch_ranks(config, tmp_path: Path, processes: int) -> subprocess.CompletedProcess[str]:
-    path = tmp_path / f"{Path(config.train.output_dir).name}.yaml"
-    path.write_text(yaml.safe_dump(config.to_flat()))
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.run([*words, str(LAUNCH), str(path)], capture_output=True, text=True, timeout=280)
-
-
-def logged(run_dir: Path) -> list[dict[str, float]]:
-    client = MlflowClient(tracking_uri=f"sqlite:///{run_dir / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("weighted-mtp")
-    assert experiment is not None
-    return [run.data.metrics for run in client.search_runs([experiment.experiment_id])]
-
-
+BATCH = 4  # of one process; two take 2 each
+N_ROWS = 21  # 6 steps an epoch, the last of one row: the second rank has none
+ONE_HEAD = {"n_future": 1}
 CASES = {
     "uniform": ("baseline", {}),
+    "accumulated": ("baseline", {"gradient_accumulation_steps": 2}),
+    "column": ("baseline", {"scheme": "column"}),
+    "rho1": ("rho1", {"scheme_options": {"keep_fraction": 1.0}}),
     "td": ("verifiable", {"scheme_options": {"beta": 0.3}}),
-    "td_ema": ("verifiable", {"scheme_options": {"whitening": "ema", "beta": 1.0}}),
-    "generative": ("critic", {"critic": "generative", "prior": "head", "n_future": 1}),
-    "implicit": ("critic", {"critic": "implicit", "n_future": 1}),
+    "td_ema": ("verifiable", {"scheme_options": {"whitening": "ema", "unit_mean": True}}),
+    "balanced": ("verifiable", {"sampler": "balanced"}),
+    "curriculum": ("verifiable", {"sampler": "curriculum"}),
+    "mse": ("critic", ONE_HEAD),
+    "bce": ("critic", ONE_HEAD | {"value_loss": "bce"}),
+    "lambda": ("critic", ONE_HEAD | {"value_loss": "lambda", "freeze_trunk": True}),
+    # A pair meets in one batch of two, and no other pair of its prompt with it.
+    "pairwise": ("critic", ONE_HEAD | {"value_loss": "pairwise", "sampler": "pairs"}),
+    "generative": ("critic", ONE_HEAD | {"critic": "generative", "prior": "head"}),
+    "implicit": ("critic", ONE_HEAD | {"critic": "implicit"}),
 }
+TIMES = ("runtime", "per_second")
+
+
+@pytest.fixture(scope="module")
+def files(rows, tmp_path_factory) -> dict[str, str]:
+    """21 rows to train on, half of them right, with a `weights` column, and 7 to evaluate; 5 prompts in pairs."""
+    folder = tmp_path_factory.mktemp("odd")
+    table = [json.loads(line) for line in rows["train"].read_text().splitlines()]
+    right, wrong = ([row for row in table if row["label"] is kind] for kind in (True, False))
+    mixed = [dict(row) for pair in zip(right, wrong, strict=False) for row in pair]
+    odd = [*mixed[: N_ROWS - 1], dict(right[-1])]
+    evaluated = [json.loads(line) for line in rows["eval"].read_text().splitlines()][:7]
+    for i, row in enumerate([*odd, *evaluated]):
+        row["weights"] = [0.1 + (7 * i + 3 * j) % 11 / 5 for j in range(len(row["completion"].split()) + 1)]
+    paired = [
+        row | {"prompt": right[3 * i]["prompt"]}
+        for i in range(5)
+        for row in (right[3 * i] | {"label": True}, right[3 * i] | {"label": False})
+    ]
+    made = {"train": odd, "pairs": paired, "eval": evaluated}
+    for name, some in made.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    return {name: str(folder / f"{name}.jsonl") for name in made}
+
+
+@pytest.fixture(scope="module")
+def settings_of(files, chain_base, critic_dir, store):
+    """A function (case, processes, output_dir) -> flat settings of eight SGD steps, across the end of an epoch."""
+
+    def settings(case: str, processes: int, output_dir: Path) -> dict:
+        stage, own = CASES[case]
+        return {
+            "stage": stage,
+            "model_name_or_path": str(
+                critic_dir if stage in ("critic", "verifiable") else chain_base / "base"
+            ),
+            "reference": str(chain_base / "base") if stage == "rho1" else None,
+            "train_file": files["pairs" if case == "pairwise" else "train"],
+            "eval_file": files["eval"],
+            "output_dir": str(output_dir),
+            "tracking_uri": store,
+            "max_steps": 8,
+            "per_device_train_batch_size": BATCH // processes,
+            "per_device_eval_batch_size": BATCH // processes,
+            "n_future": 2,
+            "optim": "sgd",
+            "learning_rate": 0.2,
+            "logging_steps": 1,
+            "save_steps": 0,
+        } | own
+
+    return settings
+
+
+@pytest.fixture(scope="module")
+def two_ranks(settings_of, tmp_path_factory) -> Path:
+    """A folder with what two processes left of every case, and of one that was resumed within its second epoch."""
+    folder = tmp_path_factory.mktemp("two")
+    jobs = [{"settings": settings_of(case, 2, folder / case), "resume": None} for case in CASES]
+    whole = settings_of("td_ema", 2, folder / "whole") | {"optim": "adamw_torch", "save_steps": 7}
+    jobs.append({"settings": whole, "resume": None})
+    resumed = whole | {"output_dir": str(folder / "resumed")}
+    jobs.append({"settings": resumed, "resume": str(folder / "whole" / "checkpoint-7")})
+    start_ranks(jobs, folder)
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_ranks_equal_one_process(make_config, tmp_path, case):
-    stage, settings = CASES[case]
-
-    def config(name: str, batch: int):
-        return make_config(
-            stage,
-            **{
-                "output_dir": str(tmp_path / name),
-                "per_device_train_batch_size": batch,
-                "n_future": 2,
-                "eval_file": str(Path(make_config().data.train_file).with_name("eval.jsonl")),
-                "optim": "sgd",
-                "learning_rate": 0.5,
-                **settings,
-            },
-        )
-
-    one = launch_ranks(config("one", 8), tmp_path, 1)
-    two = launch_ranks(config("two", 4), tmp_path, 2)
-    assert one.returncode == 0, one.stderr
-    assert two.returncode == 0, two.stderr
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+def test_two_ranks_equal_one_process(two_ranks, settings_of, prepare, tmp_path, case):
+    one = prepare(**settings_of(case, 1, tmp_path / "one")).fit()
+    first, second = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "one", two_ranks / case)
+    )
     for name, tensor in first.items():
         torch.testing.assert_close(
             second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
         )
-    (metrics_one,), (metrics_two,) = logged(tmp_path / "one"), logged(tmp_path / "two")
-    names = ["train/loss", "train/weight_entropy", "eval/loss"]
-    names += [] if case == "implicit" else ["train/weighted_ce", "eval/ce_head_0"]
-    names += [] if stage == "critic" else ["eval/ce_head_1"]
-    for name in names:
-        assert metrics_two[name] == pytest.approx(metrics_one[name], rel=1e-5), name
+    for a, b in zip(one.state.log_history, history(two_ranks / case), strict=True):
+        a, b = ({k: v for k, v in entry.items() if not any(t in k for t in TIMES)} for entry in (a, b))
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.slow
-def test_fsdp_that_silently_became_ddp_is_refused(make_config, tmp_path):
-    config = make_config(trainer_args={"fsdp": True, "use_cpu": True})
-    done = launch_ranks(config, tmp_path, 2)
-    assert done.returncode != 0
-    assert "fsdp was asked for" in done.stderr
+def test_two_ranks_resumed_within_their_second_epoch_are_bitwise_the_uninterrupted_ones(two_ranks):
+    whole, resumed = (load_file(two_ranks / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+def history(run_dir: Path) -> list[dict[str, float]]:
+    return json.loads((run_dir / "history.json").read_text())

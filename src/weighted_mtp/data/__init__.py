@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .collators import CompletionCollator
     from .encoding import IGNORED, prompt_id, prompt_text
     from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
+    from .rank_batches import NO_ROW, RankBatches, WithNoRow
     from .resampling import resample_right
     from .sampler_base import SeededSampler
     from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
@@ -43,6 +44,7 @@ _HOMES = {
     "collators": ("CompletionCollator",),
     "encoding": ("IGNORED", "prompt_id", "prompt_text"),
     "paired_samplers": ("BalancedSampler", "LengthBalancedSampler", "PairSampler"),
+    "rank_batches": ("NO_ROW", "RankBatches", "WithNoRow"),
     "resampling": ("resample_right",),
     "sampler_base": ("SeededSampler",),
     "samplers": ("SAMPLERS", "CurriculumSampler", "ShuffledSampler", "make_sampler"),
@@ -56,6 +58,7 @@ __all__ = [
     "EASY",
     "IGNORED",
     "LOW_SUCCESS",
+    "NO_ROW",
     "SAMPLERS",
     "TOKEN_COLUMNS",
     "BadRows",
@@ -69,10 +72,12 @@ __all__ = [
     "LengthBalancedSampler",
     "LoadReport",
     "PairSampler",
+    "RankBatches",
     "Row",
     "SeededSampler",
     "ShuffledSampler",
     "TokenizeReport",
+    "WithNoRow",
     "chain_tables",
     "chain_tokenizer",
     "load_rows",

@@ -1,8 +1,7 @@
 """The order rows come in: shuffled, or so that right and wrong meet evenly, overall, by prompt or by length.
 
 Every order is a pure function of the seed and the epoch (`set_epoch`), so that a run resumed in the middle of
-an epoch and every process of a distributed run see the same one. Accelerate cuts it into batches and deals
-whole batches to processes; none of the samplers is torch's `RandomSampler`, which it would replace.
+an epoch and every process of a distributed run see the same one; `RankBatches` cuts it into each one's batches.
 """
 
 import difflib

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from weighted_mtp.data import NO_ROW
 from weighted_mtp.losses import mtp_targets
 
 
@@ -55,6 +56,11 @@ class TokenBatch:
     def mask(self) -> Bool[Tensor, "batch seq"]:
         """The prediction mask: True where the next token is to be learned."""
         return self.valid[..., 0]
+
+    def input_tokens(self) -> Int[Tensor, ""]:
+        """Tokens read, without those of `NO_ROW`."""
+        tokens = self.attention_mask.sum(1)
+        return tokens.sum() if self.row_ids is None else torch.where(self.row_ids == NO_ROW, 0, tokens).sum()
 
 
 @dataclass(frozen=True)

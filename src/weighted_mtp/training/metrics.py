@@ -75,7 +75,7 @@ class MetricWindow:
         """
         valid = batch.valid
         computed = _of_read_heads((valid & (weights != 0)).sum((0, 1)), head_weights)
-        self._add("input_tokens", batch.attention_mask.sum())
+        self._add("input_tokens", batch.input_tokens())
         self._add("predictions", valid.sum())
         self._add("lm", lm.loss.detach() * counts.predictions)
         self._add("nll", lm.ce_per_head * computed)

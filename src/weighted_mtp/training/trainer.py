@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
 from weighted_mtp.data import SAMPLERS, make_sampler
 from weighted_mtp.losses import weighted_mtp_loss
 from weighted_mtp.models import head_warmup
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.callbacks import StepCallback
+from weighted_mtp.training.launched import require_supported
+from weighted_mtp.training.loaders import on_device, rank_loader
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import (
     NonFiniteRecord,
@@ -55,6 +58,7 @@ class WeightedMTPTrainer(SavingTrainer):
         new_learning_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        require_supported(kwargs["args"])
         super().__init__(**kwargs)
         # Our loss is divided by a global count: the Trainer must not divide it again by the accumulation steps.
         self.loss_is_scaled_for_ga = True
@@ -223,13 +227,23 @@ class WeightedMTPTrainer(SavingTrainer):
             self.compute_loss(model, self._prepare_inputs(inputs))
         return None, None, None
 
+    def get_train_dataloader(self) -> Any:
+        """This process's part of every step; with one process, all of it."""
+        return on_device(self._train_batches(), self.accelerator)
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Every row once: processes may get different numbers of batches, and no row is repeated to even them out."""
-        evens_out, self.accelerator.even_batches = self.accelerator.even_batches, False
-        try:
-            return super().get_eval_dataloader(eval_dataset)
-        finally:
-            self.accelerator.even_batches = evens_out
+        """Every row once, in the order of the file, and as many batches on every process."""
+        rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        order, size = SequentialSampler(rows), self.args.eval_batch_size
+        return on_device(rank_loader(self.args, rows, order, size, self.data_collator), self.accelerator)
+
+    def _train_batches(self) -> Any:
+        rows, sampler, drop_last = (
+            self.train_dataset,
+            self._get_train_sampler(),
+            self.args.dataloader_drop_last,
+        )
+        return rank_loader(self.args, rows, sampler, self._train_batch_size, self.data_collator, drop_last)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
