@@ -195,7 +195,7 @@ class Draw:
         """Token views of some training rows under a trained arm's weights."""
         config = self.config(arm)
         config = config.of_finished(config.train.output_dir)
-        inputs = self._inputs(config)
+        inputs = self._inputs(config, trains=False)
         trainer = make_trainer(config, inputs, quiet=True)
         trainer.load_weighting(config.train.output_dir)
         return view_tokens(trainer, inputs.train_dataset.select(rows), self.tokenizer, arm.name)
@@ -207,15 +207,16 @@ class Draw:
         texts = decode(model, self.tokenizer, prompts, max_new_tokens=length, batch_size=512, condition=under)
         return accuracy(prompts, texts, verify)
 
-    def _inputs(self, config: RunConfig) -> Inputs:
+    def _inputs(self, config: RunConfig, trains: bool = True) -> Inputs:
         """As `load_inputs` does, with the rows tokenized once a draw."""
         key = (config.data.train_file, config.data.keep)
         if key not in self._datasets:
             self._datasets[key] = load_dataset(config, key[0], self.tokenizer, key[1])
         torch.manual_seed(config.train.seed)
         stage = load_stage(config, self.tokenizer)
-        model = load_model(config, stage)
-        stage.prepare(model, self._datasets[key])
+        model = load_model(config, stage, trains=trains)
+        if trains:
+            stage.prepare(model, self._datasets[key])
         return Inputs(model, self.tokenizer, self._datasets[key], None, stage)
 
 

@@ -47,7 +47,7 @@ def open_run(run_dir: Path) -> FinishedRun:
     """Reads a finished run; raises as `check_finished` does."""
     saved = check_finished(run_dir)
     config = saved.of_finished(run_dir)
-    inputs = load_inputs(config)
+    inputs = load_inputs(config, trains=False)
     trainer = make_trainer(config, inputs, quiet=True)
     trainer.load_weighting(run_dir)
     return FinishedRun(saved, inputs, trainer)

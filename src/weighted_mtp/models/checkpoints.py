@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import merged, save_adapters
+from weighted_mtp.models.saved_precision import cast_to, fits
 from weighted_mtp.models.sources import Source, first_line, resolve
 from weighted_mtp.models.value_head import ValueLink
 
@@ -210,7 +211,10 @@ def _own_tensors_in(directory: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def write_mtp_model(
-    model: "MTPModel", path: str | PathLike[str], state_dict: Mapping[str, Tensor] | None = None
+    model: "MTPModel",
+    path: str | PathLike[str],
+    state_dict: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """`MTPModel.save_pretrained`, which see."""
     directory = Path(os.fspath(path))
@@ -221,14 +225,18 @@ def write_mtp_model(
             "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), "
             "then pass the result as state_dict on one"
         )
-    whole = merged(model, state)
+    whole = merged(model, state, dtype)
+    if dtype is not None and fits(dtype, whole):
+        whole = cast_to(dtype, whole)
+    else:
+        dtype = None
     plain = {k.removeprefix("hf_model."): v for k, v in whole.items() if k.startswith("hf_model.")}
     own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(OWN_PREFIXES)}
     model.hf_model.save_pretrained(directory, state_dict=plain)
     save_adapters(state, directory)
     # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
     _add_tensors(directory, own)
-    _write_config_entry(model, directory)
+    _write_config_entry(model, directory, dtype)
 
 
 def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
@@ -249,7 +257,7 @@ def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
     partial.replace(directory / WEIGHTS)
 
 
-def _write_config_entry(model: "MTPModel", directory: Path) -> None:
+def _write_config_entry(model: "MTPModel", directory: Path, dtype: torch.dtype | None) -> None:
     file = directory / "config.json"
     head = model.value_head
     critic = None if model.critic is None else model.critic.as_dict()
@@ -258,4 +266,6 @@ def _write_config_entry(model: "MTPModel", directory: Path) -> None:
     optional = ("critic", "value_hidden")
     entry = {name: value for name, value in saved._asdict().items() if name not in optional or value}
     content = json.loads(file.read_text()) | {CONFIG_ENTRY: entry}
+    if dtype is not None:  # transformers writes down that of the model in memory
+        content["dtype"] = str(dtype).removeprefix("torch.")
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -37,7 +37,11 @@ class ExtraHeads(nn.ModuleList):
             handle.remove()
 
     def _stack(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        states = [_hidden_of(output), *(_hidden_of(head(*args, **kwargs)) for head in self)]
+        states = [_hidden_of(output)]
+        for head in self:
+            dtype = next(head.parameters()).dtype
+            own_args, own_kwargs = _in_precision((args, kwargs), states[0].dtype, dtype)
+            states.append(_hidden_of(head(*own_args, **own_kwargs)).to(states[0].dtype))
         stacked = torch.stack(states, dim=-2)
         return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
 
@@ -46,6 +50,19 @@ class ExtraHeads(nn.ModuleList):
         for module in self.modules():
             if hasattr(module, "gradient_checkpointing"):
                 vars(module).update(gradient_checkpointing=enable, _gradient_checkpointing_func=function)
+
+
+def _in_precision(x: Any, narrow: torch.dtype, wide: torch.dtype) -> Any:
+    """Arguments of a layer of one precision for a copy of it in another: heads train in float32 beside a half base."""
+    if narrow == wide:
+        return x
+    if isinstance(x, Tensor):
+        return x.to(wide) if x.dtype == narrow else x
+    if isinstance(x, tuple | list):
+        return tuple(_in_precision(entry, narrow, wide) for entry in x)
+    if isinstance(x, dict):
+        return {name: _in_precision(entry, narrow, wide) for name, entry in x.items()}
+    return x
 
 
 def _hidden_of(output: Any) -> Tensor:

@@ -21,7 +21,8 @@ class LabelEmbedding(nn.Module):
 
         x_t = embed(token_t) + e[condition],   e[UNTOLD] = 0
 
-    Both vectors start at zero: the untrained model is the plain one under either label.
+    Both vectors start at zero: the untrained model is the plain one under either label. They are float32 in any model,
+    since small updates of narrower numbers round away.
 
     Source: Keskar et al. 2019 (CTRL, arXiv 1909.05858) for conditioning on a code; Chen et al. 2021 (Decision
     Transformer, arXiv 2106.01345) for conditioning on the outcome.
@@ -34,7 +35,7 @@ class LabelEmbedding(nn.Module):
         super().__init__()
         like = embeddings.weight
         assert isinstance(like, Tensor)
-        self.weight = nn.Parameter(torch.zeros(2, like.shape[1], dtype=like.dtype, device=like.device))
+        self.weight = nn.Parameter(torch.zeros(2, like.shape[1], device=like.device))
 
     def decode(
         self,

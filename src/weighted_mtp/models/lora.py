@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn as nn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -53,14 +54,19 @@ def has_adapters(model: "MTPModel") -> bool:
     return any(_MARK in name for name, _ in model.named_parameters())
 
 
-def merged(model: "MTPModel", state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of the model without adapters that computes the same; `state` as it is where there are none."""
+def merged(
+    model: "MTPModel", state: Mapping[str, Tensor], dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """The state of the model without adapters that computes the same; `state` as it is where there are none.
+
+    Sums are rounded once: to `dtype`, or to the precision of the frozen weight.
+    """
     plain = {name.replace(_BASE, "."): tensor for name, tensor in state.items() if _MARK not in name}
     for name, layer in _adapted(model):
         a, b = (state[f"{name}.lora_{letter}.default.weight"].float() for letter in "AB")
         weight = plain[f"{name}.weight"]
         change = layer.scaling["default"] * (b @ a)
-        plain[f"{name}.weight"] = (weight.float() + change.to(weight.device)).to(weight.dtype)
+        plain[f"{name}.weight"] = (weight.float() + change.to(weight.device)).to(dtype or weight.dtype)
     return plain
 
 

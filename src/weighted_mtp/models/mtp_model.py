@@ -246,7 +246,10 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         return read_mtp_model(cls, path, n_future, value_head, value_link, value_hidden, critic, dtype)
 
     def save_pretrained(
-        self, path: str | PathLike[str], state_dict: Mapping[str, Tensor] | None = None
+        self,
+        path: str | PathLike[str],
+        state_dict: Mapping[str, Tensor] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Write one Hugging Face directory that plain `AutoModelForCausalLM` loads too.
 
@@ -256,16 +259,27 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         Args:
             path: directory, made if missing.
             state_dict: this model's whole state dict where the model itself holds only shards of it (FSDP).
+            dtype: precision of what is written, but for value head and label embedding; None: as it is.
         """
-        write_mtp_model(self, path, state_dict)
+        write_mtp_model(self, path, state_dict, dtype)
 
     def load_weights(self, path: str | PathLike[str]) -> None:
-        """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape."""
+        """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape and precision.
+
+        Raises:
+            ValueError: they are of another shape or precision.
+        """
         if has_adapters(self):  # all others but the new parts are frozen, and as they were
             load_adapters(self, path)
             restore_new_parts(self, Path(path))
             return
-        saved = type(self).from_pretrained(path, dtype=self.dtype)
+        saved = type(self).from_pretrained(path)
+        if saved.dtype != self.dtype:
+            stored, own = (str(dtype).removeprefix("torch.") for dtype in (saved.dtype, self.dtype))
+            raise ValueError(
+                f"{path} holds {stored} parameters, and this run trains {own}: give dtype: {stored} to go on as it "
+                "was, or start a new run"
+            )
         self.load_state_dict(saved.state_dict())
 
     def _conditioned(self) -> LabelCondition:

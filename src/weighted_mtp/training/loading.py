@@ -11,6 +11,7 @@ from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
+from weighted_mtp.training.precision import loaded_dtype, settle_frozen_base
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.stage_table import stage_row
@@ -29,8 +30,13 @@ class Inputs:
     stage: Stage
 
 
-def load_inputs(config: RunConfig) -> Inputs:
-    """Reads tokenizer, rows and models; every mistake in their names surfaces here, before any training."""
+def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
+    """Reads tokenizer, rows and models; every mistake in their names surfaces here, before any training.
+
+    Args:
+        config: names them.
+        trains: False for a finished run that is only looked at: its model is read as it is stored.
+    """
     tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
     train_dataset = load_dataset(config, config.data.train_file, tokenizer, keep=config.data.keep)
     eval_file = config.data.eval_file
@@ -38,8 +44,9 @@ def load_inputs(config: RunConfig) -> Inputs:
     # Initialisation of heads follows the seed; the Trainer seeds only what comes after it.
     torch.manual_seed(config.train.seed)
     stage = load_stage(config, tokenizer)
-    model = load_model(config, stage)
-    stage.prepare(model, train_dataset)
+    model = load_model(config, stage, trains=trains)
+    if trains:
+        stage.prepare(model, train_dataset)
     return Inputs(model, tokenizer, train_dataset, eval_dataset, stage)
 
 
@@ -68,9 +75,11 @@ def _only_right(dataset: Dataset, path: str) -> Dataset:
     return dataset.select(right)
 
 
-def load_model(config: RunConfig, stage: Stage) -> MTPModel:
-    """The model to train, with a value head where the stage learns one."""
+def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPModel:
+    """The model to train, or to look at, with a value head where the stage has one."""
     settings, trains_critic = config.model, stage_row(config.stage).trains_critic
+    head_alone = trains_critic and config.critic.freeze_trunk
+    frozen = head_alone or settings.lora_rank > 0
     model = MTPModel.from_pretrained(
         settings.model_name_or_path,
         n_future=settings.n_future,
@@ -78,13 +87,17 @@ def load_model(config: RunConfig, stage: Stage) -> MTPModel:
         value_link=settings.value_link,
         value_hidden=settings.value_hidden or None,
         critic=(critic_kind(config.critic.kind).spec(config) if trains_critic else None) or False,
-        dtype=settings.dtype,
+        dtype=loaded_dtype(settings, frozen) if trains else "auto",
     )
+    if not trains:
+        return model
+    if frozen:
+        settle_frozen_base(model)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if settings.lora_rank:
         model.add_lora(settings.lora_rank, settings.lora_alpha)
-    if trains_critic and config.critic.freeze_trunk:
+    if head_alone:
         model.freeze_trunk()
     return model
 

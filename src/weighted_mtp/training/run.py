@@ -21,6 +21,7 @@ from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.nonfinite import NonFiniteError
+from weighted_mtp.training.precision import SAVED
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.tracking import MLflowLogger
@@ -101,6 +102,7 @@ def make_trainer(
         processing_class=inputs.tokenizer,
         callbacks=[MLflowLogger(config, tags), InterruptCallback(), *(callbacks or [])],
     )
+    trainer.save_dtype = SAVED[config.train.save_dtype]
     if config.train.early_stopping_patience:
         trainer.add_callback(EarlyStopping(config.train.early_stopping_patience))
     trainer.remove_callback(ProgressCallback)

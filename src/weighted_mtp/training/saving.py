@@ -21,13 +21,17 @@ class SavingTrainer(Trainer):
     model: MTPModel
     scheme: WeightingScheme
     nonfinite: NonFiniteRecord
+    save_dtype: torch.dtype | None = None
+    """Precision of the final model; None: the one that was trained, which checkpoints always keep."""
+    _is_checkpoint = False
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
             return
         folder = output_dir or self.args.output_dir
         assert folder is not None
-        self.model.save_pretrained(folder, state_dict=state_dict)
+        dtype = None if self._is_checkpoint else self.save_dtype
+        self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         torch.save(self.scheme.state_dict(), f"{folder}/{WEIGHTING_FILE}")
@@ -35,7 +39,9 @@ class SavingTrainer(Trainer):
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Saves only what is finite, and writes the completion marker when every process has written its part."""
         self.nonfinite.raise_if_any()
+        self._is_checkpoint = True
         super()._save_checkpoint(model, trial)
+        self._is_checkpoint = False
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")

@@ -69,7 +69,9 @@ class ModelConfig:
     tokenizer_name_or_path: str | None = None
     """Where the tokenizer is, if not beside the model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the parameters; auto takes the checkpoint's."""
+    """Precision of the parameters. auto: float32 for all that trains, whatever the checkpoint holds; what is frozen
+    (the base under adapters or freeze_trunk, critics, references) stays as stored. bfloat16 lets small updates round
+    away; float16 is refused."""
     n_future: int = 1
     """Tokens predicted per position: 1 is plain next-token, 4 trains three extra heads."""
     value_link: Literal["sigmoid", "identity"] = "sigmoid"
@@ -87,6 +89,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         settle(self, "model_name_or_path", "tokenizer_name_or_path")
+        require(
+            self.dtype != "float16",
+            "dtype is float16, in which training overflows: leave dtype at auto (float32 parameters, from a float16 "
+            "checkpoint too) with bf16: true for speed; save_dtype: float16 saves the end in it",
+        )
         require(self.n_future >= 1, f"n_future is {self.n_future}: give 1 (next token) or more")
         require(self.lora_rank >= 0, f"lora_rank is {self.lora_rank}: give 0 (no adapters) or more")
         require_positive(self, "lora_alpha")
@@ -197,6 +204,9 @@ class TrainConfig:
 
     output_dir: str
     """Where the model, checkpoints, resolved configuration and metrics go."""
+    save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the final model in output_dir: auto is the one that was trained. Checkpoints always keep that, so
+    that a resumed run is exact."""
     max_steps: int = -1
     """Optimizer steps; above 0 it overrides num_train_epochs."""
     num_train_epochs: float = 1.0
