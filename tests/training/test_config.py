@@ -130,8 +130,9 @@ def test_an_argument_that_transformers_does_not_know_is_refused(make_config, set
 
 
 def test_trainer_args_go_before_ours(make_config):
-    args = training_arguments(make_config(trainer_args={"adam_beta2": 0.5, "seed": 9}), evaluates=False)
-    assert (args.adam_beta2, args.seed) == (0.5, 9)
+    given = {"adam_beta2": 0.5, "eval_on_start": False}
+    args = training_arguments(make_config(trainer_args=given), evaluates=True)
+    assert (args.adam_beta2, args.eval_on_start) == (0.5, False)
 
 
 @pytest.mark.parametrize(

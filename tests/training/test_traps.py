@@ -168,7 +168,8 @@ def test_the_best_model_and_not_the_last_is_kept_where_that_is_asked_for(prepare
         learning_rate=0.3,
         lr_scheduler_type="constant",
         max_steps=3,
-        trainer_args={"load_best_model_at_end": True, "save_total_limit": 5},
+        save_total_limit=5,
+        trainer_args={"load_best_model_at_end": True},
     )
     trainer = run.fit()
     losses = {entry["step"]: entry["eval_loss"] for entry in evaluations(trainer)[:-1] if entry["step"]}

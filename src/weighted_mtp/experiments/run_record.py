@@ -35,7 +35,7 @@ def _from_mlflow(run_dir: Path, config: RunConfig) -> Record:
     run_file = run_dir / "mlflow_run_id.txt"
     beside = run_dir.resolve() / "mlflow.db"  # of a run directory that was moved
     uri = f"sqlite:///{beside}" if beside.is_file() else tracking_uri(config)
-    if not run_file.is_file() or _no_such_file(uri):
+    if uri is None or not run_file.is_file() or _no_such_file(uri):
         return {}
     # A dead server should cost seconds, not the client's default of minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

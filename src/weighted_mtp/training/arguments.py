@@ -1,57 +1,52 @@
 """Our settings as `transformers.TrainingArguments`."""
 
-import difflib
 import logging
+import os
 from dataclasses import fields
-from typing import Any
+from numbers import Real
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from transformers import TrainingArguments
 
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, ConfigError, TrainConfig
+from weighted_mtp.training.trainer_fields import check_trainer_args, reporters
 
 logger = logging.getLogger(__name__)
 
 
+class RunArguments(TrainingArguments):
+    """`TrainingArguments` that tell every reporter our settings too, scheme and its options among them."""
+
+    settings: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What TensorBoard, Weights & Biases and the others write down as the run's configuration."""
+        return super().to_dict() | self.settings
+
+
 def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) -> TrainingArguments:
-    """Our settings as `transformers.TrainingArguments`, with what the method needs set on purpose."""
-    known = {f.name for f in fields(TrainingArguments)}
-    for name in config.train.trainer_args:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"trainer_args has no field {name!r} of transformers.TrainingArguments{hint}")
-    own = {f.name: getattr(config.train, f.name) for f in fields(TrainConfig) if f.name in known}
-    settings: dict[str, Any] = own | {
-        "eval_strategy": "steps" if evaluates and config.train.eval_steps else "no",
-        "eval_steps": config.train.eval_steps or None,
-        "eval_on_start": evaluates,  # a curve needs its first point
-        "save_strategy": "steps" if config.train.save_steps else "no",
-        "save_steps": config.train.save_steps or 500,
-        "logging_nan_inf_filter": False,
-        "remove_unused_columns": False,
-        "report_to": "none",
-        "disable_tqdm": quiet,
-        "save_total_limit": config.train.save_total_limit,
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        # Without it two processes on CPUs would each train alone.
-        "use_cpu": not torch.accelerator.is_available(),
-        # The unembedding is used by the loss, outside the forward: DDP must not take it for unused.
-        "ddp_find_unused_parameters": False,
-    }
-    if config.train.early_stopping_patience:
-        settings |= {
-            "save_strategy": "steps",
-            "save_steps": config.train.eval_steps,  # the best model is one that was saved
-            "load_best_model_at_end": True,
-            "metric_for_best_model": config.train.best_metric,
-            "greater_is_better": config.train.best_metric in HIGHER_IS_BETTER,
-        }
+    """Our settings as `transformers.TrainingArguments`, with what the method needs set on purpose.
+
+    Raises:
+        ConfigError: `trainer_args` holds what we would not honour, or what transformers refuses.
+    """
+    check_trainer_args(config.train, config.model, evaluates)
+    for name, value in config.train.trainer_args.items():
+        _check_kind(name, value)
+    settings = (
+        _our_settings(config, evaluates, quiet) | _early_stopping(config.train) | config.train.trainer_args
+    )
     try:
-        args = TrainingArguments(**(settings | config.train.trainer_args))
-    except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError(str(error).splitlines()[0]) from None
+        args = RunArguments(**settings)
+    except Exception as error:  # of several libraries and kinds; whatever it is, the settings are the reason
+        raise ConfigError(f"transformers refuses the settings: {_first_line(error)}") from None
+    args.settings = {name: value for name, value in config.to_flat().items() if name != "trainer_args"}
+    if "wandb" in reporters(config.train.trainer_args):
+        os.environ.setdefault("WANDB_PROJECT", config.tracking.experiment_name)
+        os.environ.setdefault("WANDB_DIR", config.train.output_dir)
     # One process drives one device: several GPUs in one process (DataParallel) cannot split our batches.
     if args.n_gpu > 1:
         logger.warning(
@@ -59,3 +54,66 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
         )
         args._n_gpu = 1
     return args
+
+
+def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, Any]:
+    train = config.train
+    known = {f.name for f in fields(TrainingArguments)}
+    own = {f.name: getattr(train, f.name) for f in fields(TrainConfig) if f.name in known}
+    return own | {
+        "eval_strategy": "steps" if evaluates and train.eval_steps else "no",
+        "eval_steps": train.eval_steps or None,
+        "eval_on_start": evaluates,  # a curve needs its first point
+        "save_strategy": "steps" if train.save_steps else "no",
+        "save_steps": train.save_steps or 500,
+        "logging_nan_inf_filter": False,
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "run_name": config.run_name,
+        "project": config.tracking.experiment_name,
+        "disable_tqdm": quiet,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        # The model checkpoints its layers itself; the Trainer does it again, with these arguments.
+        "activation_checkpointing": "activation_checkpointing_kwargs" in train.trainer_args,
+        # Without it two processes on CPUs would each train alone.
+        "use_cpu": not torch.accelerator.is_available(),
+        # The unembedding is used by the loss, outside the forward: DDP must not take it for unused.
+        "ddp_find_unused_parameters": False,
+    }
+
+
+def _early_stopping(train: TrainConfig) -> dict[str, Any]:
+    if not train.early_stopping_patience:
+        return {}
+    return {
+        "save_strategy": "steps",
+        "save_steps": train.eval_steps,  # the best model is one that was saved
+        "load_best_model_at_end": True,
+        "metric_for_best_model": train.best_metric,
+        "greater_is_better": train.best_metric in HIGHER_IS_BETTER,
+    }
+
+
+_KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _check_kind(name: str, value: Any) -> None:
+    """Raises for a value of another kind than the field's: transformers takes any, and fails much later."""
+    hint = get_type_hints(TrainingArguments)[name]
+    union = get_origin(hint) in (Union, UnionType)
+    kinds = [kind for kind in (get_args(hint) if union else (hint,)) if kind is not type(None)]
+    if value is None or not all(kind in _KINDS for kind in kinds):
+        return
+    if not any(_is(value, kind) for kind in kinds):
+        wanted = " or ".join(_KINDS[kind] for kind in kinds)
+        raise ConfigError(f"trainer_args sets {name} to {value!r}: give {wanted}")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, Real if kind is float else kind)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -199,16 +199,17 @@ def _candidates(metrics: dict[str, float]) -> list[str]:
     return [name for name in names if name in ordered or name.startswith("ce_head_")]
 
 
-class CompactProgress(ProgressCallback):
-    """The Trainer's progress bar, with one short line per log entry instead of a dictionary."""
+class LogLines(TrainerCallback):
+    """One short line per log entry; MLflow has the rest."""
 
     SHOWN = (
         "loss",
-        "eval_loss",
         "ce_head_0",
-        "eval_ce_head_0",
         "value_loss",
+        "value_explained_variance",
         "weight_mean",
+        "weight_std",
+        "weight_clip_fraction",
         "grad_norm",
         "learning_rate",
     )
@@ -221,9 +222,20 @@ class CompactProgress(ProgressCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Writes the few numbers that one watches; MLflow has the rest."""
+        """Writes the few numbers that one watches, those of an evaluation under their names in MLflow."""
         if not state.is_world_process_zero or not logs:
             return
-        shown = [f"{name} {logs[name]:.4g}" for name in self.SHOWN if name in logs]
+        names = [
+            *self.SHOWN,
+            *(f"eval_{name}" for name in self.SHOWN if name not in ("grad_norm", "learning_rate")),
+        ]
+        shown = [f"{name.replace('eval_', 'eval/')} {logs[name]:.4g}" for name in names if name in logs]
         if shown:
             tqdm.write(f"step {state.global_step:>6}  " + "  ".join(shown))
+
+
+class ProgressBar(ProgressCallback):
+    """The Trainer's progress bar, without a dictionary per log entry."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `LogLines` writes."""

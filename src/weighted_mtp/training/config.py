@@ -92,6 +92,11 @@ class RunConfig:
         """The scheme's name, the stage's own where none is given."""
         return self.weighting.scheme or stage_row(self.stage).scheme
 
+    @property
+    def run_name(self) -> str:
+        """What MLflow and other reporters call the run."""
+        return self.tracking.run_name or f"{self.stage}-{Path(self.train.output_dir).name}"
+
     def to_flat(self) -> dict[str, Any]:
         """All settings under their flat names, the stage first: what `run.yaml` holds."""
         flat: dict[str, Any] = {"stage": self.stage}

@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from weighted_mtp.data import CompletionCollator, make_sampler
 from weighted_mtp.losses.liger import require_liger
 from weighted_mtp.training.arguments import training_arguments
-from weighted_mtp.training.callbacks import CompactProgress, EarlyStopping, InterruptCallback
+from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs, load_inputs
@@ -108,7 +108,9 @@ def make_trainer(
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if not quiet:
-        trainer.add_callback(CompactProgress())
+        trainer.add_callback(LogLines())
+    if not args.disable_tqdm:
+        trainer.add_callback(ProgressBar())
     return trainer
 
 

@@ -252,7 +252,8 @@ class TrainConfig:
     """Early stopping: loss, weighted_ce, ce_head_{k} or value_loss (lower is better), or value_explained_variance, all
     of eval_file."""
     trainer_args: dict[str, Any] = field(default_factory=dict)
-    """Any further field of transformers.TrainingArguments (fsdp, deepspeed, dataloader_num_workers, ...)."""
+    """Further fields of transformers.TrainingArguments (fsdp, report_to, dataloader_num_workers, ...); what would have
+    no effect here is refused."""
 
     def __post_init__(self) -> None:
         settle(self, "output_dir")
@@ -290,7 +291,7 @@ class TrackingConfig:
     """Where metrics go."""
 
     tracking_uri: str | None = None
-    """MLflow store; none: MLFLOW_TRACKING_URI, or mlflow.db in output_dir."""
+    """MLflow store; null: MLFLOW_TRACKING_URI, or mlflow.db in output_dir. The word none switches MLflow off."""
     experiment_name: str = "weighted-mtp"
     """MLflow experiment."""
     run_name: str | None = None

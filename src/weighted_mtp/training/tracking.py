@@ -17,10 +17,11 @@ logger = logging.getLogger(__name__)
 _MAX_PARAM_LENGTH = 500
 
 
-def tracking_uri(config: RunConfig) -> str:
-    """The setting, else MLFLOW_TRACKING_URI, else mlflow.db in the run's directory."""
+def tracking_uri(config: RunConfig) -> str | None:
+    """The setting, else MLFLOW_TRACKING_URI, else mlflow.db in the run's directory; None where either says none."""
     default = f"sqlite:///{Path(config.train.output_dir).resolve() / 'mlflow.db'}"
-    return config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+    uri = config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+    return None if uri.strip().lower() == "none" else uri
 
 
 def metric_name(key: str) -> str:
@@ -48,7 +49,7 @@ class MLflowLogger(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Opens the run (again, when training was resumed)."""
-        if state.is_world_process_zero:
+        if state.is_world_process_zero and self.uri is not None:
             self._attempt(self._open)
 
     def on_log(
@@ -89,10 +90,7 @@ class MLflowLogger(TrainerCallback):
         run_file = Path(self.config.train.output_dir) / "mlflow_run_id.txt"
         if run_file.is_file() and self._reopen(run_file.read_text().strip()):
             return
-        name = (
-            self.config.tracking.run_name or f"{self.config.stage}-{Path(self.config.train.output_dir).name}"
-        )
-        run = self._client.create_run(self._experiment_id(), run_name=name, tags=self.tags)
+        run = self._client.create_run(self._experiment_id(), run_name=self.config.run_name, tags=self.tags)
         self._run_id = run.info.run_id
         self._log_config()
         run_file.write_text(run.info.run_id)
@@ -114,6 +112,7 @@ class MLflowLogger(TrainerCallback):
         if known is not None:
             return known.experiment_id
         location = None
+        assert self.uri is not None, "nothing is opened without a store"
         if self.uri.startswith("sqlite:///"):
             # Beside the database; the default would be a folder in whatever directory the user stands in.
             location = (Path(self.uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()

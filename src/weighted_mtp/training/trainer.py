@@ -249,7 +249,8 @@ class WeightedMTPTrainer(SavingTrainer):
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         name, args, kind = self.sampler_name, self.args, SAMPLERS.get(self.sampler_name)
         options = {"epochs": self._epochs(dataset)} if kind is not None and "epochs" in kind.options else {}
-        sampler = make_sampler(name, dataset, args.train_batch_size, args.seed, **options)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        sampler = make_sampler(name, dataset, args.train_batch_size, seed, **options)
         left_out = getattr(sampler, "left_out", 0)
         if left_out:
             rows = len(dataset)

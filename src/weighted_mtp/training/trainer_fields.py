@@ -1,0 +1,183 @@
+"""Every field of `transformers.TrainingArguments`, and what `trainer_args` does with it: nothing is taken and dropped.
+
+A field is a setting of our own, is passed on and has its effect, or is refused with the reason. One that is not here,
+of a newer transformers, is refused as unknown. No transformers is imported, so that a mistake is told at once.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.optional_packages import check_packages
+from weighted_mtp.training.settings import ModelConfig, TrackingConfig, TrainConfig
+
+OURS = {f.name: f.name for part in (TrainConfig, TrackingConfig) for f in fields(part)} | {
+    "gradient_checkpointing": "gradient_checkpointing",
+    "activation_checkpointing": "gradient_checkpointing",
+    "resume_from_checkpoint": "resume",
+}
+"""Fields that are settings of our own, and the setting's name."""
+
+PASSED_ON = (
+    # optimisation: the Trainer's optimizer, scheduler and training step are used as they are
+    "lr_scheduler_kwargs", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "optim_target_modules", "fp16",
+    "tf32", "torch_compile", "torch_compile_backend", "torch_compile_mode", "torch_empty_cache_steps",
+    "activation_checkpointing_kwargs", "full_determinism", "use_cpu", "ignore_data_skip",
+    # the order of the rows, and how they are loaded
+    "data_seed", "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers",
+    "dataloader_prefetch_factor", "dataloader_multiprocessing_context",
+    # when is logged, evaluated and saved
+    "logging_strategy", "logging_first_step", "log_on_each_node", "log_level", "log_level_replica", "disable_tqdm",
+    "include_num_input_tokens_seen", "skip_memory_metrics", "eval_strategy", "eval_delay", "eval_on_start",
+    "save_strategy", "save_only_model", "save_on_each_node", "load_best_model_at_end", "metric_for_best_model",
+    "greater_is_better",
+    # where it is reported
+    "report_to", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
+    # several processes
+    "accelerator_config", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_backend", "ddp_timeout", "fsdp",
+    "fsdp_config", "deepspeed", "debug",
+)  # fmt: skip
+"""Fields that reach the Trainer and have their effect."""
+
+_LOSS = "the loss is ours: a weighted cross-entropy over global counts"
+_HUB = "runs are not uploaded: give the finished directory to `hf upload`"
+_ORDER = "the order of the rows is set by sampler"
+_METRICS = "evaluation keeps sums of metrics and no predictions, so it would do nothing"
+_LAUNCHER = "torchrun or accelerate launch sets it"
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "label_smoothing_factor": (
+        0,
+        f"{_LOSS}, without smoothing; scheme_options: {{entropy_floor: ...}} keeps weights flat",
+    ),
+    "average_tokens_across_devices": (True, f"{_LOSS} in any case"),
+    "neftune_noise_alpha": (None, "no noise is put on the embeddings of this model"),
+    "use_liger_kernel": (False, "it patches models of transformers only: give loss_backend: liger"),
+    "liger_kernel_config": (None, "it is of use_liger_kernel: give loss_backend: liger"),
+    "bf16_full_eval": (
+        False,
+        "the evaluation before the end would leave the saved model in half precision: give bf16",
+    ),
+    "fp16_full_eval": (
+        False,
+        "the evaluation before the end would leave the saved model in half precision: give bf16",
+    ),
+    "use_cache": (False, "training has no use for a cache of keys and values"),
+    "auto_find_batch_size": (
+        False,
+        "the batch would be another than run.yaml says: lower per_device_train_batch_size",
+    ),
+    "gradient_checkpointing_kwargs": (None, "give activation_checkpointing_kwargs, its present name"),
+    "logging_nan_inf_filter": (False, "a loss that is not finite stops the run; it is never smoothed over"),
+    "remove_unused_columns": (False, "the columns that the model does not read are what weights are made of"),
+    "label_names": (None, "labels are found by tokenizing rows"),
+    "train_sampling_strategy": (
+        "random",
+        f"{_ORDER}: shuffled, balanced, pairs, curriculum or length_balanced",
+    ),
+    "length_column_name": ("length", f"{_ORDER}; lengths are counted"),
+    "dataloader_drop_last": (False, "every row is used: leave those out of the file that should not be"),
+    "dataloader_in_order": (
+        True,
+        "rows would come in another order each time, and no run could be resumed exactly",
+    ),
+    "prediction_loss_only": (False, _METRICS),
+    "eval_do_concat_batches": (True, _METRICS),
+    "eval_use_gather_object": (False, _METRICS),
+    "eval_accumulation_steps": (None, _METRICS),
+    "include_for_metrics": ([], _METRICS),
+    "batch_eval_metrics": (False, _METRICS),
+    "enable_jit_checkpoint": (False, "SIGTERM saves a checkpoint and stops the run in any case"),
+    "restore_callback_states_from_checkpoint": (False, "early stopping takes up its state in any case"),
+    "push_to_hub": (False, _HUB),
+    "hub_token": (None, _HUB),
+    "hub_private_repo": (None, _HUB),
+    "hub_model_id": (None, _HUB),
+    "hub_strategy": ("every_save", _HUB),
+    "hub_always_push": (False, _HUB),
+    "hub_revision": (None, _HUB),
+    "parallelism_config": (None, "tensor and context parallelism are not supported: give fsdp"),
+    "ddp_find_unused_parameters": (
+        False,
+        "the unembedding works outside the forward pass, and would count as unused",
+    ),
+    "ddp_static_graph": (None, "heads that warm up join the graph later"),
+    "do_train": (False, "wmtp train trains"),
+    "do_eval": (False, "give eval_file: it is evaluated every eval_steps and at the end"),
+    "do_predict": (False, "use wmtp evaluate or wmtp score"),
+    "local_rank": (-1, _LAUNCHER),
+}
+"""Fields that would do nothing, or harm: the one value that says what we do anyway, and why no other."""
+
+_LOADER_OF_ACCELERATE = ("non_blocking", "gradient_accumulation_kwargs")
+
+
+def check_trainer_args(train: TrainConfig, model: ModelConfig, evaluates: bool) -> None:
+    """Raises for what would be taken and dropped, or needs a package that is not there.
+
+    Args:
+        train: the optimisation with its `trainer_args`.
+        model: whose activation checkpointing may be meant.
+        evaluates: whether there are held-out rows.
+
+    Raises:
+        ConfigError: names the field, the reason, and what to give instead.
+    """
+    given = train.trainer_args
+    for name, value in given.items():
+        _check_name(name, value)
+    _check_values(given, model, evaluates)
+    check_packages(train.optim, reporters(given), given.get("deepspeed"))
+
+
+def _check_name(name: str, value: Any) -> None:
+    if name in OURS and name not in PASSED_ON:
+        raise ConfigError(f"trainer_args sets {name}, which is a setting of its own: give --{OURS[name]}")
+    if name in REFUSED:
+        neutral, reason = REFUSED[name]
+        if value != neutral or isinstance(value, bool) != isinstance(neutral, bool):
+            raise ConfigError(f"trainer_args sets {name} to {value!r}: {reason}")
+    elif name not in PASSED_ON:
+        near = difflib.get_close_matches(str(name), [*PASSED_ON, *OURS, *REFUSED], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"trainer_args has no field {name!r} of transformers.TrainingArguments that we know{hint}"
+        )
+
+
+def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool) -> None:
+    """What depends on the value, or on another setting."""
+    config = given.get("accelerator_config")
+    unknown = sorted(set(config) - set(_LOADER_OF_ACCELERATE)) if isinstance(config, Mapping) else [config]
+    if config is not None and unknown:
+        raise ConfigError(
+            f"trainer_args sets accelerator_config to {config!r}: how batches are cut and dealt to processes is ours; "
+            f"give {' or '.join(_LOADER_OF_ACCELERATE)}, nothing else"
+        )
+    if config is not None and "num_steps" in (config.get("gradient_accumulation_kwargs") or {}):
+        raise ConfigError(
+            "trainer_args sets num_steps in accelerator_config: give --gradient_accumulation_steps"
+        )
+    if "activation_checkpointing_kwargs" in given and not model.gradient_checkpointing:
+        raise ConfigError(
+            "trainer_args sets activation_checkpointing_kwargs: give --gradient_checkpointing true too"
+        )
+    if given.get("eval_strategy", "no") not in ("no", False) and not evaluates:
+        raise ConfigError(
+            f"eval_strategy is {given['eval_strategy']!r}, but there are no held-out rows: give --eval_file"
+        )
+    if "tpu_metrics_debug" in str(given.get("debug", "")):
+        raise ConfigError("debug is tpu_metrics_debug: TPUs are not supported; give underflow_overflow")
+    for name in given:
+        if name.startswith("trackio_") and "trackio" not in reporters(given):
+            raise ConfigError(
+                f"trainer_args sets {name}, which is of report_to: trackio; add that or remove it"
+            )
+
+
+def reporters(given: Mapping[str, Any]) -> list[str]:
+    """The names under `report_to`."""
+    named = given.get("report_to") or []
+    return [name for name in ([named] if isinstance(named, str) else list(named)) if name != "none"]
