@@ -110,7 +110,10 @@ def _split(words: list[str]) -> int:
     config = _config("split", SplitConfig, words)
     from weighted_mtp.labelling.split import split_file
 
-    print(split_file(config).summary())
+    report = split_file(config)
+    print(report.summary())
+    if report.warning():
+        print(f"{PROGRAM}: warning: {report.warning()}", file=sys.stderr)
     return 0
 
 

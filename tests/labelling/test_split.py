@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from weighted_mtp.cli import main
 from weighted_mtp.data import DataError
 from weighted_mtp.data.folds import near_duplicates
 from weighted_mtp.data.json_lines import read_json_lines
@@ -93,6 +94,7 @@ def test_humanevals_folds_share_no_near_duplicate(tmp_path: Path):
         pytest.skip("the shared data are not here")
     report = split_file(SplitConfig(str(SHARED), str(tmp_path / "out")))
     assert report.closest < 0.5
+    assert len(report.together) == 12
     for fold in range(5):
         train, test = files(tmp_path / "out", fold)
         for column, chosen in (
@@ -102,6 +104,100 @@ def test_humanevals_folds_share_no_near_duplicate(tmp_path: Path):
             texts = {f"train {row['task_id']}": row[column] for row in train if chosen(row)}
             texts |= {f"test {row['task_id']}": row[column] for row in test if chosen(row)}
             assert not [pair for pair in near_duplicates(texts) if pair[0].split()[0] != pair[1].split()[0]]
+
+
+def problem(task: int, words: int = 30) -> str:
+    """A text of words that no other task's has."""
+    return " ".join(f"w{task}x{i}" for i in range(words))
+
+
+def write_rows(path: Path, prompts: list[Any], **columns: Any) -> SplitConfig:
+    rows = [
+        {"task_id": i, "prompt": prompt, "completion": problem(1000 + i), "label": True} | columns
+        for i, prompt in enumerate(prompts)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return SplitConfig(str(path), str(path.parent / "out"))
+
+
+TEMPLATE = (
+    "Please reason step by step , say why each of the steps is right , and put the final answer in a box ."
+)
+SHAPES = {
+    "behind": lambda text: f"{text}\n{TEMPLATE}",
+    "before": lambda text: f"{TEMPLATE}\n{text}",
+    "around": lambda text: f"{TEMPLATE}\nQuestion : {text}\n{TEMPLATE}",
+    "system prompt": lambda text: [
+        {"role": "system", "content": f"{TEMPLATE} {TEMPLATE}"},
+        {"role": "user", "content": text},
+    ],
+    "chat": lambda text: [{"role": "user", "content": f"{TEMPLATE}\n{text}"}],
+    "parts": lambda text: [{"role": "user", "content": [{"type": "text", "text": f"{text} {TEMPLATE}"}]}],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [20, 40, 150])
+def test_a_template_that_all_tasks_share_keeps_none_together(tmp_path: Path, shape: str, count: int):
+    config = write_rows(tmp_path / "rows.jsonl", [SHAPES[shape](problem(i, 12)) for i in range(count)])
+    report = split_file(config)
+    assert report.together == {}
+    assert report.warning() == ""
+    assert max(report.tasks) - min(report.tasks) <= 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("copies", [2, 20])
+def test_near_copies_within_a_template_share_a_fold(tmp_path: Path, shape: str, copies: int):
+    """Each differs from the original by one word, here or there."""
+    texts = [problem(i) for i in range(160)]
+    texts[5 : 5 + copies] = [problem(5).replace(f"w5x{4 + i} ", f"other{i} ") for i in range(copies)]
+    config = write_rows(tmp_path / "rows.jsonl", [SHAPES[shape](text) for text in texts])
+    split_file(config)
+    held = [{row["task_id"] for row in files(tmp_path / "out", fold)[1]} for fold in range(5)]
+    assert sum(bool(tasks & set(range(5, 5 + copies))) for tasks in held) == 1
+
+
+def test_a_prompt_that_comes_more_often_than_a_template_may_shares_a_fold(tmp_path: Path):
+    config = write_rows(tmp_path / "rows.jsonl", [problem(0)] * 40 + [problem(i) for i in range(1, 161)])
+    split_file(config)
+    held = [{row["task_id"] for row in files(tmp_path / "out", fold)[1]} for fold in range(5)]
+    assert sum(bool(tasks & set(range(40))) for tasks in held) == 1
+
+
+def test_short_completions_that_are_equal_keep_no_tasks_together(tmp_path: Path):
+    config = write_rows(
+        tmp_path / "rows.jsonl", [problem(i) for i in range(20)], completion="The answer is 42."
+    )
+    assert split_file(config).together == {}
+
+
+def test_uneven_folds_are_warned_of_in_one_line_with_their_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A chain: each task is half of the one before, so that none is in many others."""
+    words = [f"w{i}" for i in range(900)]
+    chained = [" ".join(words[20 * i : 20 * i + 44]) for i in range(40)]
+    config = write_rows(tmp_path / "rows.jsonl", [*chained, *(problem(i) for i in range(20))])
+    assert main(["data", "split", "--input", config.input, "--out", config.out]) == 0
+    warning = capsys.readouterr().err.strip()
+    assert "the folds are uneven, 40, 5, 5, 5, 5 tasks: one group of 40 tasks" in warning
+    assert len(warning.splitlines()) == 1
+
+
+def test_rows_whose_check_could_not_be_made_are_left_out_and_counted(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    config = write_rows(path, [problem(i) for i in range(10)])
+    rows = read_json_lines(path)
+    rows[3] |= {"label": None, "verdict": "error"}
+    rows[4] |= {"label": False, "verdict": "error"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = split_file(config)
+    assert (sum(report.rows), report.unjudged) == (8, 2)
+    assert "2 rows dropped: their checks could not be made" in report.summary()
+    path.write_text(json.dumps(rows[3]) + "\n")
+    with pytest.raises(DataError, match="all 1 rows are dropped"):
+        split_file(SplitConfig(str(path), str(tmp_path / "none")))
 
 
 def test_files_that_are_there_are_left_alone(source: Path, tmp_path: Path):

@@ -114,7 +114,7 @@ def split_tasks(
     """
     if folds < 2:
         raise ValueError(f"folds is {folds}: give at least 2")
-    groups = _groups(tasks, together)
+    groups = groups_of(tasks, together)
     if len(groups) < folds:
         raise ValueError(
             f"{len(tasks)} tasks make {len(groups)} groups that cannot be parted: too few for {folds} folds"
@@ -130,8 +130,8 @@ def split_tasks(
     return {task: split[task] for task in tasks}
 
 
-def _groups(tasks: Sequence[str], together: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Connected components, in the order of the tasks."""
+def groups_of(tasks: Sequence[str], together: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Tasks that must not be parted, also by way of others: connected components, in the order of the tasks."""
     leader = {task: task for task in tasks}
 
     def find(task: str) -> str:

@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weighted_mtp.data.folds import split_tasks, task_closeness
+from weighted_mtp.data.folds import groups_of, split_tasks
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
-from weighted_mtp.data.schema import DataError
+from weighted_mtp.data.overlap import Overlap, popular_limit
+from weighted_mtp.data.schema import DataError, is_unjudged, parse_row
+from weighted_mtp.data.sources import UNJUDGED
 
 from .split_config import SplitConfig
 
 Rows = list[dict[str, Any]]
+_SAYS_ENOUGH = 7
+"""Words and signs below which two equal completions, as `The answer is 42.`, make no near-duplicates."""
+_UNSEEN = ("system", "developer")
+"""Roles of messages that belong to a data set, not to a task."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,38 @@ class SplitReport:
     """Pairs of tasks that were kept together, with the larger containment of their prompts or completions."""
     closest: float
     """The largest containment of a prompt or a right completion across folds."""
+    shared: int = 0
+    """Runs of words that so many tasks hold that they say nothing about two of them."""
+    largest: int = 1
+    """Tasks of the largest group that cannot be parted."""
+    unjudged: int = 0
+    """Rows dropped because their check could not be made."""
 
     def summary(self) -> str:
         """Sizes, and how far the folds are apart."""
         sizes = ", ".join(f"{t} tasks with {r} rows" for t, r in zip(self.tasks, self.rows, strict=True))
-        return (
-            f"{self.out}: {len(self.tasks)} folds: {sizes}\n"
+        lines = [
+            f"{self.out}: {len(self.tasks)} folds: {sizes}",
             f"{len(self.together)} pairs of near-duplicate tasks kept together; across folds at most"
-            f" {self.closest:.0%} of a prompt or a right completion stands in another's"
+            f" {self.closest:.0%} of a prompt or a right completion stands in another's",
+        ]
+        if self.shared:
+            lines.append(
+                f"{self.shared} runs of five words stand in more than {popular_limit(sum(self.tasks))} tasks, as a"
+                " template's do, and were not counted"
+            )
+        if self.unjudged:
+            lines.append(f"{self.unjudged} rows dropped: {UNJUDGED}")
+        return "\n".join(lines)
+
+    def warning(self) -> str:
+        """One line where the folds are far from even; else empty."""
+        even = sum(self.tasks) / len(self.tasks)
+        if max(self.tasks) - min(self.tasks) <= max(1, even / 2):
+            return ""
+        return (
+            f"the folds are uneven, {', '.join(map(str, self.tasks))} tasks: one group of {self.largest} tasks that"
+            " are near-duplicates of each other, also by way of others, cannot be parted; a higher --threshold may"
         )
 
 
@@ -42,29 +72,37 @@ def split_file(config: SplitConfig) -> SplitReport:
     """Writes fold{k}/train.jsonl and fold{k}/test.jsonl; every row is in one test file and in all other train files.
 
     Two tasks are near-duplicates where the prompt of one stands in the other's to a large part, or its first right
-    completion does, or both together (`near_duplicates`).
+    completion does, or both together; system prompts, and what many tasks share, are not counted (`Overlap`). Rows
+    whose check could not be made are left out.
 
     Raises:
         DataError: rows without a task or a prompt, too few tasks, or files that are there already.
     """
-    rows = read_json_lines(config.input)
+    given = read_json_lines(config.input)
+    rows = [row for row in given if not is_unjudged(row)]
+    if not rows:
+        raise DataError(f"{config.input}: all {len(given)} rows are dropped, {UNJUDGED}: check them again")
     by_task = _by_task(rows, config)
-    closeness = _closeness(by_task)
-    together = {pair: share for pair, share in closeness.items() if share >= config.threshold}
+    names, overlaps = list(by_task), _overlaps(list(by_task.values()))
+    together = {(names[a], names[b]): share for (a, b), share in _near(overlaps, config.threshold).items()}
     try:
-        fold_of = split_tasks(list(by_task), together, config.folds, config.seed)
+        fold_of = split_tasks(names, together, config.folds, config.seed)
     except ValueError as error:
         raise DataError(f"{config.input}: {error}") from None
     parts: list[Rows] = [[] for _ in range(config.folds)]
     for row in rows:
         parts[fold_of[str(row[config.task])]].append(row)
     _write(parts, Path(config.out))
+    folds = [fold_of[name] for name in names]
     return SplitReport(
         out=Path(config.out),
-        tasks=[list(fold_of.values()).count(fold) for fold in range(config.folds)],
+        tasks=[folds.count(fold) for fold in range(config.folds)],
         rows=[len(part) for part in parts],
         together=together,
-        closest=max((share for (a, b), share in closeness.items() if fold_of[a] != fold_of[b]), default=0.0),
+        closest=_closest(overlaps, folds),
+        shared=max(overlap.n_popular for overlap in overlaps),
+        largest=max(map(len, groups_of(names, together))),
+        unjudged=len(given) - len(rows),
     )
 
 
@@ -80,16 +118,69 @@ def _by_task(rows: Rows, config: SplitConfig) -> dict[str, Rows]:
     return tasks
 
 
-def _closeness(tasks: Mapping[str, Rows]) -> dict[tuple[str, str], float]:
-    prompts = {task: str(rows[0]["prompt"]) for task, rows in tasks.items()}
-    right = {task: text for task, rows in tasks.items() if (text := _right_completion(rows))}
-    return task_closeness(prompts, right)
+def _overlaps(tasks: Sequence[Rows]) -> list[Overlap]:
+    """Of prompts, of right completions, and of both as one: a solution may be the helper that a prompt holds."""
+    prompts = [_text(rows[0]["prompt"]) for rows in tasks]
+    right = [_right_completion(rows) for rows in tasks]
+    whole = [
+        prompt + completion if completion else "" for prompt, completion in zip(prompts, right, strict=True)
+    ]
+    return [Overlap(prompts), Overlap(right, least=_SAYS_ENOUGH), Overlap(whole)]
 
 
-def _right_completion(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    return next(
-        (row["completion"] for row in rows if row.get("label") is True and row.get("completion")), None
+def _near(overlaps: Sequence[Overlap], threshold: float) -> dict[tuple[int, int], float]:
+    """Pairs of tasks of which one overlap at least is as large as `threshold`, with the largest, in their order."""
+    found: dict[tuple[int, int], float] = {}
+    for overlap in overlaps:
+        for first, shares in overlap.pairs():
+            for second, share in shares.items():
+                if share >= threshold:
+                    found[first, second] = max(share, found.get((first, second), 0.0))
+    return dict(sorted(found.items()))
+
+
+def _closest(overlaps: Sequence[Overlap], folds: Sequence[int]) -> float:
+    return max(
+        (
+            share
+            for overlap in overlaps
+            for first, shares in overlap.pairs()
+            for second, share in shares.items()
+            if folds[first] != folds[second]
+        ),
+        default=0.0,
     )
+
+
+def _right_completion(rows: Sequence[Mapping[str, Any]]) -> str:
+    return next((_text(row["completion"]) for row in rows if row.get("completion") and _is_right(row)), "")
+
+
+def _is_right(row: Mapping[str, Any]) -> bool:
+    labels = {name: row[name] for name in ("label", "is_correct") if name in row}
+    try:
+        return parse_row({"prompt": "-", "completion": "-"} | labels)["label"]
+    except DataError:
+        return False
+
+
+def _text(given: Any) -> str:
+    """Text as it is; of messages what they say, without system prompts."""
+    if isinstance(given, str):
+        return given
+    if not isinstance(given, list):
+        return str(given)
+    said = [
+        message for message in given if isinstance(message, Mapping) and message.get("role") not in _UNSEEN
+    ]
+    return "\n".join(_content(message.get("content")) for message in said)
+
+
+def _content(given: Any) -> str:
+    """A message's text; content may come in parts."""
+    if isinstance(given, list):
+        return "\n".join(str(part.get("text") or "") for part in given if isinstance(part, Mapping))
+    return given if isinstance(given, str) else ""
 
 
 def _write(parts: Sequence[Rows], out: Path) -> None:
