@@ -1,5 +1,7 @@
 import math
 
+import numpy
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,17 +14,21 @@ CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hel
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
-@pytest.mark.parametrize("label", [True, 1, "true", "True"])
+@pytest.mark.parametrize(
+    "label", [True, 1, 1.0, numpy.float32(1), numpy.bool_(True), pyarrow.scalar(True), "true", "True"]
+)
 def test_a_right_label_may_be_a_bool_a_one_or_a_word(label):
     assert parse_row(GOOD | {"label": label})["label"] is True
 
 
-@pytest.mark.parametrize("label", [False, 0, "false", "FALSE"])
+@pytest.mark.parametrize(
+    "label", [False, 0, 0.0, numpy.int8(0), numpy.array(False), pyarrow.scalar(0.0), "false", "FALSE"]
+)
 def test_a_wrong_label_may_be_a_bool_a_zero_or_a_word(label):
     assert parse_row(GOOD | {"label": label})["label"] is False
 
 
-@pytest.mark.parametrize("label", ["yes", "1", 2, -1, 1.0, math.nan, [True], {}])
+@pytest.mark.parametrize("label", ["yes", "1", 2, -1, 0.7, numpy.float32(0.7), math.nan, [True], {}])
 def test_any_other_label_is_malformed(label):
     with pytest.raises(DataError, match=r"`label` is .* is needed"):
         parse_row(GOOD | {"label": label})
@@ -79,7 +85,7 @@ def test_a_null_field_counts_as_absent():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"prompt": None}, "no `prompt`: a row needs prompt, completion and label"),
+        ({"prompt": None}, "no `prompt` among completion, label: a row needs prompt, completion and label"),
         ({"completion": None}, "no `completion`"),
         ({"label": None}, "no `label`"),
         ({"prompt": 3}, "`prompt` is 3: text is needed"),

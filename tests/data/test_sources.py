@@ -138,3 +138,50 @@ def test_the_verified_humaneval_mutants_load_and_tokenize(tokenizer):
     assert (len(data), tokenized.right, tokenized.prompts) == (1180, 223, len({r["prompt"] for r in rows}))
     # a mutation that failed its tests marks at least one token, one that passed them none
     assert all(any(row["token_error"]) != (row["reward"] == 1.0) for row in data)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_a_key_that_stands_twice_in_an_object_is_refused(tmp_path, ending):
+    text = '{"prompt": "a", "completion": "b", "label": true, "label": false}'
+    path = tmp_path / f"rows.{ending}"
+    path.write_text(f"[{text}]" if ending == "json" else text)
+    with pytest.raises(DataError, match=r"rows\.jsonl?.*has the key 'label' 2 times: keep one"):
+        load_rows(path)
+
+
+def test_a_key_that_stands_twice_deep_in_a_row_is_refused_or_skipped(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    good = '{"prompt": "a", "completion": "b", "label": true}'
+    path.write_text('{"prompt": "a", "completion": "b", "label": true, "meta": {"x": 1, "x": 2}}\n' + good)
+    rows, report = load_rows(path, on_bad_row="skip")
+    assert (len(rows), report.bad.count) == (1, 1)
+
+
+def test_a_parquet_file_with_two_columns_of_one_name_is_refused(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table([["a"], ["b"], [True], [False]], names=["prompt", "completion", "label", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"has 2 columns named 'label': keep one"):
+        load_rows(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"conversations": [{"from": "a", "value": "hi"}], "label": 1}, "ShareGPT's `conversations` become"),
+        ({"prompt": "p", "response": "r", "label": 1}, "prompt, response, label: rename `response` to `completion`"),
+        ({"question": "q", "completion": "c", "label": 1}, "rename `question` to `prompt`"),
+        ({"prompt": "p", "completion": "c", "reward": 0.7}, "write `label`: true where `reward` is at least"),
+        ({"prompt": "p", "completion": "c", "passed": True}, "rename `passed` to `label`"),
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "chosen and rejected become two rows"),
+        ({"prompt": "p", "completions": ["a"], "labels": [True]}, "`completions` with `labels` .* joined"),
+        ({"text": "t", "label": 1}, "`text` is split into `prompt` and `completion`"),
+        ({"messages": [{"from": "human", "value": "hi"}], "label": 1}, "name them `role`"),
+        ({"a": 1}, "no `prompt` among a: a row needs prompt, completion and label"),
+    ],
+)  # fmt: skip
+def test_an_unknown_form_is_told_with_its_columns_and_the_nearest_one(row, told):
+    with pytest.raises(DataError, match=told):
+        load_rows([row])

@@ -3,56 +3,150 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from .borders import Border, Continuation
+from .chat import Written, opened_chat, turn_end, without_end, written_chat
 from .schema import DataError, Row
 
 IGNORED = -100
 """The label of a token that is read but not learned."""
 
+CHANGED = "the learned tokens decode to other text than the completion: this tokenizer changes text or lacks characters"
+PROMPT_CHANGED = "the prompt's tokens decode to other text: this tokenizer changes text or lacks characters"
 
-@dataclass(frozen=True)
+
+@dataclass
 class RowEncoder:
-    """Turns rows into token ids and columns; knows nothing of limits and counts."""
+    """Turns rows into token ids and columns; knows nothing of limits and counts.
+
+    The invariant: prompt tokens and learned tokens decode to the text that the chat template, or prompt + completion,
+    gives as a whole; it is checked on every row, and a row where it fails says so in its `notes`.
+    """
 
     tokenizer: Any
     """A Hugging Face tokenizer."""
     append_eos: bool
-    """Whether a completion ends with EOS, which is learned."""
+    """Whether a completion ends with EOS or the template's end of turn, which is learned."""
     columns: tuple[str, ...]
     """The per-token number columns that every row must carry."""
     use_spans: bool
     """Whether `span` becomes `token_error`, by the tokenizer's offsets."""
+    border: Border = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.border = Border(self.tokenizer)
 
     def encode(self, rows: Sequence[Row]) -> list[dict[str, Any] | DataError]:
-        """For each row its columns and `n_prompt`, or the reason why it cannot be used."""
-        prompts = self._prompt_tokens([row["prompt"] for row in rows])
-        completions = self.tokenizer(
-            [row["completion"] for row in rows],
-            add_special_tokens=False,
-            return_offsets_mapping=self.use_spans,
-            return_attention_mask=False,
-        )
-        extents = completions["offset_mapping"] if self.use_spans else [None] * len(rows)
-        encoded: list[dict[str, Any] | DataError] = []
-        for parts in zip(rows, prompts, completions["input_ids"], extents, strict=True):
+        """For each row its columns, `n_prompt` and `notes`, or the reason why it cannot be used."""
+        results: dict[int, dict[str, Any] | DataError] = {}
+        written: dict[int, Written] = {}
+        for i, row in enumerate(rows):
             try:
-                encoded.append(self._columns(*parts))
+                written[i] = self._written(row)
             except DataError as error:
-                encoded.append(error)
-        return encoded
+                results[i] = error
+        whole = self._tokens(list(written.values()), [isinstance(rows[i]["prompt"], list) for i in written])
+        for (i, text), tokens in zip(written.items(), whole, strict=True):
+            try:
+                results[i] = self._columns(rows[i], text, *tokens)
+            except DataError as error:
+                results[i] = error
+        return [results[i] for i in range(len(rows))]
 
-    def _prompt_tokens(self, prompts: list[str | list[dict[str, Any]]]) -> list[list[int]]:
-        """Token ids of prompts: with special tokens, except that a chat template writes its own."""
-        ids: dict[int, list[int]] = {}
+    def prompts(
+        self, prompts: Sequence[str | list[dict[str, Any]]], tools: Sequence[Any] | None = None
+    ) -> list[list[int]]:
+        """Token ids of prompts as a model is asked with them: text with its special tokens, chats with the turn opened.
+
+        Raises:
+            DataError: a prompt without tokens, messages without a chat template, or messages that it refuses.
+        """
+        chats = [isinstance(prompt, list) for prompt in prompts]
+        given = tools or [None] * len(prompts)
+        texts = [
+            prompt if isinstance(prompt, str) else opened_chat(self.tokenizer, prompt, its_tools)
+            for prompt, its_tools in zip(prompts, given, strict=True)
+        ]
+        found = [ids for ids, _ in self._prompt_tokens(texts, chats)]
+        if not all(found):
+            raise DataError(_NO_PROMPT_TOKEN)
+        return found
+
+    @cached_property
+    def _turn_end(self) -> str:
+        return turn_end(self.tokenizer)
+
+    def _written(self, row: Row) -> Written:
+        """The row's text in two parts, without an end that stands there already."""
+        if isinstance(row["prompt"], list):
+            chat = written_chat(self.tokenizer, row, self._turn_end)
+            if self.append_eos or not chat.ends_itself:
+                return chat
+            return chat._replace(learned=chat.learned.removesuffix(self._turn_end))
+        eos = self.tokenizer.eos_token or ""
+        completion, ended = (
+            without_end(row["completion"], eos) if self.append_eos else (row["completion"], False)
+        )
+        note = f"the completion's text ends with {eos!r} already: it is learned once"
+        return Written(row["prompt"], completion, False, (note,) if ended else ())
+
+    def _tokens(
+        self, written: Sequence[Written], chats: Sequence[bool]
+    ) -> list[tuple[list[int], Continuation, list[str]]]:
+        """Prompt tokens, learned tokens and notes of each row, the invariant checked."""
+        if not written:
+            return []
+        prompts = self._prompt_tokens([w.prompt for w in written], chats)
+        learned = self.border.tokens([w.learned for w in written], self.use_spans)
+        heads = self.border.decode([ids for ids, _ in prompts])
+        texts = self.border.decode(
+            [ids + (c.ids if c else []) for (ids, _), c in zip(prompts, learned, strict=True)]
+        )
+        rows = []
+        for w, (ids, notes), found, head, text in zip(written, prompts, learned, heads, texts, strict=True):
+            told = [*w.notes, *notes]
+            if found is None or not self.border.says(text, head, w.learned):
+                found, holds = self._another(ids, head, w.learned)
+                told += [] if holds else [CHANGED]
+            if "".join(w.prompt.split()) not in "".join(head.split()):
+                told.append(PROMPT_CHANGED)
+            rows.append((ids, found, told))
+        return rows
+
+    def _another(self, prompt: list[int], head: str, learned: str) -> tuple[Continuation, bool]:
+        """The tokens behind another anchor, and whether they say what was written; else those without any."""
+        for anchor in self.border.anchors[1:]:
+            (found,) = self.border.tokens([learned], self.use_spans, anchor)
+            if found and self.border.says(self.border.decode([prompt + found.ids])[0], head, learned):
+                return found, True
+        (plain,) = self.border.tokens([learned], self.use_spans, "")
+        assert plain is not None, "an empty anchor always holds"
+        return plain, False
+
+    def _prompt_tokens(
+        self, texts: Sequence[str], chats: Sequence[bool]
+    ) -> list[tuple[list[int], list[str]]]:
+        """Token ids of prompts and notes: with special tokens, except that a chat template writes its own."""
+        ids: dict[int, tuple[list[int], list[str]]] = {}
         for chat in (False, True):
-            indices = [i for i, prompt in enumerate(prompts) if isinstance(prompt, list) == chat]
-            texts = [prompt_text(prompts[i], self.tokenizer) for i in indices]
-            found = self.tokenizer(texts, add_special_tokens=not chat)["input_ids"] if texts else []
-            for i, text, tokens in zip(indices, texts, found, strict=True):
-                ids[i] = tokens if chat else self._opened(text, tokens)
-        return [ids[i] for i in range(len(prompts))]
+            indices = [i for i, is_chat in enumerate(chats) if is_chat == chat]
+            some = [texts[i] for i in indices]
+            found = self.tokenizer(some, add_special_tokens=not chat)["input_ids"] if some else []
+            for i, tokens in zip(indices, found, strict=True):
+                ids[i] = self._begun_once(tokens if chat else self._opened(texts[i], tokens))
+        return [ids[i] for i in range(len(texts))]
+
+    def _begun_once(self, tokens: list[int]) -> tuple[list[int], list[str]]:
+        """The prompt without a second BOS, which a text has that writes it out."""
+        bos = self.tokenizer.bos_token_id
+        if bos is None or tokens[:2] != [bos, bos]:
+            return tokens, []
+        return tokens[1:], [
+            f"the prompt's text begins with {self.tokenizer.bos_token!r} already: it is read once"
+        ]
 
     def _opened(self, text: str, tokens: list[int]) -> list[int]:
         """The prompt without the EOS that some tokenizers put at the end of every text."""
@@ -61,51 +155,64 @@ class RowEncoder:
         return tokens[:-1] if closed else tokens
 
     def _columns(
-        self, row: Row, prompt: list[int], completion: list[int], extents: list[tuple[int, int]] | None
+        self, row: Row, written: Written, prompt: list[int], found: Continuation, notes: list[str]
     ) -> dict[str, Any]:
         if not prompt:
-            raise DataError("the prompt has no token, so nothing could predict the completion's first")
-        if not completion:
+            raise DataError(_NO_PROMPT_TOKEN)
+        if not found.ids:
             raise DataError("the completion has no token")
-        learned = completion + [self.tokenizer.eos_token_id] * self.append_eos
+        appended = self.append_eos and not written.ends_itself
+        learned = found.ids + [self.tokenizer.eos_token_id] * appended
+        if self.tokenizer.eos_token_id in found.ids[:-1]:
+            notes = [
+                *notes,
+                f"{self.tokenizer.eos_token!r} stands in the middle of what is learned, as a special token",
+            ]
         columns: dict[str, Any] = {
             "input_ids": prompt + learned,
             "labels": [IGNORED] * len(prompt) + learned,
             "reward": float(row["label"]),
-            "prompt_id": prompt_id(row["prompt"]),
+            "prompt_id": prompt_id(row["prompt"], row.get("tools")),
             "n_prompt": len(prompt),
-            "token_error": self._token_error(row, completion, extents),
+            "notes": notes,
+            "token_error": self._token_error(row, written, found, len(learned)),
         }
         for name in self.columns:
             if name not in row:
                 raise DataError(f"no `{name}`, which other rows have: all rows or none must carry it")
             if len(row[name]) != len(learned):
-                raise self._wrong_length(name, row, completion)
+                raise self._wrong_length(name, row, len(learned))
             columns[name] = row[name]
         return columns
 
     def _token_error(
-        self, row: Row, completion: list[int], extents: list[tuple[int, int]] | None
+        self, row: Row, written: Written, found: Continuation, n_learned: int
     ) -> list[bool] | None:
         """Which labelled tokens are wrong; None where that is not known."""
-        n_eos = int(self.append_eos)
+        n_end = n_learned - len(found.ids) or int(written.ends_itself)
         if "token_error" in row:
-            missing = len(completion) + n_eos - len(row["token_error"])
-            if missing not in (0, n_eos):
-                raise self._wrong_length("token_error", row, completion)
+            missing = n_learned - len(row["token_error"])
+            if missing not in (0, n_end):
+                raise self._wrong_length("token_error", row, n_learned)
             return row["token_error"] + [False] * missing
         if self.use_spans and row["label"]:
-            return [False] * (len(completion) + n_eos)
-        if extents is not None and "span" in row:
-            end = len(row["completion"])
-            return overlapping([*extents, *[(end, end + 1)] * n_eos], row["span"])
+            return [False] * n_learned
+        if found.extents is not None and "span" in row:
+            at = max(written.learned.find(row["completion"]), 0)  # a template may write something before it
+            ends = [(len(written.learned), len(written.learned) + 1)] * (n_learned - len(found.ids))
+            return overlapping([*found.extents, *ends], [at + place for place in row["span"]])
         return None
 
-    def _wrong_length(self, name: str, row: Row, completion: list[int]) -> DataError:
-        n = len(completion)
-        counted = f"{n + 1} labelled tokens ({n} of the completion and EOS)"
-        needed = counted if self.append_eos else f"{n} labelled tokens"
-        return DataError(f"`{name}` has {len(row[name])} entries for {needed}")
+    def _wrong_length(self, name: str, row: Row, n_learned: int) -> DataError:
+        counted = f"{n_learned} labelled tokens"
+        if self.append_eos and isinstance(row["prompt"], str):
+            counted += f" ({n_learned - 1} of the completion and EOS)"
+        elif self.append_eos:
+            counted += " (the assistant's turn with its end)"
+        return DataError(f"`{name}` has {len(row[name])} entries for {counted}")
+
+
+_NO_PROMPT_TOKEN = "the prompt has no token, so nothing could predict the completion's first"
 
 
 def overlapping(extents: Sequence[tuple[int, int]], span: Sequence[int]) -> list[bool]:
@@ -130,28 +237,23 @@ def overlapping(extents: Sequence[tuple[int, int]], span: Sequence[int]) -> list
     return hit
 
 
-def prompt_text(prompt: str | list[dict[str, Any]], tokenizer: Any) -> str:
+def prompt_text(prompt: str | list[dict[str, Any]], tokenizer: Any, tools: Any = None) -> str:
     """The text of a prompt: itself, or messages through the chat template, the assistant's turn opened.
 
     Raises:
-        DataError: when the prompt is messages and the tokenizer has no chat template.
+        DataError: when the prompt is messages and the tokenizer has no chat template, or it refuses them.
     """
-    if isinstance(prompt, str):
-        return prompt
-    if not getattr(tokenizer, "chat_template", None):
-        raise DataError(
-            "rows with messages need a tokenizer with a chat template, and this one has none: set "
-            "tokenizer.chat_template, or write the rows as prompt and completion"
-        )
-    return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    return prompt if isinstance(prompt, str) else opened_chat(tokenizer, prompt, tools)
 
 
-def prompt_id(prompt: str | list[dict[str, Any]]) -> int:
-    """A number in [0, 2**63) that depends on the prompt alone: the same in every file, on every machine.
+def prompt_id(prompt: str | list[dict[str, Any]], tools: Any = None) -> int:
+    """A number in [0, 2**63) that depends on the prompt and its tools alone: the same in every file, on every machine.
 
     Examples:
         >>> prompt_id("7 +3 :") == prompt_id("7 +3 :"), prompt_id("7 +3 :") == prompt_id("7 +7 :")
         (True, False)
     """
     text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
+    if tools:
+        text += json.dumps(tools, sort_keys=True)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -32,13 +32,25 @@ def parse_json(data: bytes) -> Any:
         DataError: why it is none.
     """
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise DataError(f"is not JSON: {error.msg} at column {error.colno}") from None
+    except DataError:
+        raise
     except (RecursionError, ValueError) as error:  # nested too deeply; a number of too many digits
         raise DataError(f"is not JSON that can be read: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two equal keys Python's reader would take the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise DataError(f"has the key {twice!r} {names.count(twice)} times: keep one")
+    return found
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """One row: a prompt, a completion and whether a program found it right; and the shapes it may come in."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from .fields import DataError, bool_of, bools_of, numbers_of, plain_value, short, span_of, text_of
+from .messages import MESSAGE, answer_columns, messages_of
+from .nearest_form import without
 
 Row = dict[str, Any]
 """After `parse_row`: `prompt` (text or chat messages), `completion`, `label`, optional columns, extras."""
@@ -23,14 +26,6 @@ ALPACA_PROMPT_WITH_INPUT = (
     "\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
 )
 """Source: Taori et al. 2023, Stanford Alpaca, the prompts of its README."""
-
-_NEEDED = (
-    "a row needs prompt, completion and label (or instruction, output and is_correct; or messages and label)"
-)
-
-
-class DataError(ValueError):
-    """What is wrong with the data, and where: the user's to mend, so no traceback is needed."""
 
 
 @dataclass
@@ -101,14 +96,17 @@ def parse_row(raw: Any) -> Row:
 
     | comes as | prompt | completion |
     |---|---|---|
-    | `prompt, completion` | the text, or a list of chat messages | the text |
+    | `prompt, completion` | the text, or a list of chat messages | the text, or a list of the assistant's message |
     | `messages` | all messages but the last, for the chat template | the last one, the assistant's |
     | `instruction, input, output` | the Alpaca prompt | `output` |
 
-    `label`, or its alias `is_correct`, is a bool, 0 or 1, or "true" or "false"; both may stand there if they
-    agree. Optional are `weights` (finite, not negative), `values` and `td_errors` (finite), `token_error`
-    (bools) and `span` ([start, end] in characters of the completion). Every other column passes untouched.
-    Parsing a parsed row gives the same row.
+    An assistant's message that holds more than text (`tool_calls`, `reasoning_content`, content parts) is kept whole in
+    `completion_message`; `tools` are the functions that the chat template tells of.
+
+    `label`, or its alias `is_correct`, is a bool, 0 or 1, 0.0 or 1.0, or "true" or "false"; both may stand there if
+    they agree. Optional are `weights` (finite, not negative), `values` and `td_errors` (finite), `token_error`
+    (bools) and `span` ([start, end] in characters of the completion). Values of numpy and Arrow are taken as Python's.
+    Every other column passes untouched. Parsing a parsed row gives the same row.
 
     Raises:
         DataError: the reason, without a place.
@@ -119,121 +117,84 @@ def parse_row(raw: Any) -> Row:
         >>> parse_row({"prompt": "1 + 1 =", "completion": " 3", "label": "no"})
         Traceback (most recent call last):
         ...
-        weighted_mtp.data.schema.DataError: `label` is 'no': true, false, 0 or 1 is needed
+        weighted_mtp.data.fields.DataError: `label` is 'no': true, false, 0 or 1 is needed
     """
     if not isinstance(raw, Mapping):
-        raise DataError(f"a row must be an object with named fields, not {_short(raw)}")
-    used, prompt, completion = _texts(raw)
-    row: Row = {"prompt": prompt, "completion": completion, "label": _label(raw)}
+        raise DataError(f"a row must be an object with named fields, not {short(raw)}")
+    used, row = _texts(raw)
+    row["label"] = _label(raw)
     for name in TOKEN_COLUMNS:
         if raw.get(name) is not None:
-            row[name] = _numbers(name, raw[name])
+            row[name] = numbers_of(name, raw[name])
     if raw.get("token_error") is not None:
-        row["token_error"] = _bools("token_error", raw["token_error"])
+        row["token_error"] = bools_of("token_error", raw["token_error"])
     if raw.get("span") is not None:
-        row["span"] = _span(raw["span"], completion)
-    ours = {"label", "is_correct", "token_error", "span", *TOKEN_COLUMNS, *used}
+        row["span"] = span_of(raw["span"], row["completion"])
+    if isinstance(row["prompt"], list) and raw.get("tools") is not None:
+        row["tools"] = _tools(raw["tools"])
+    ours = {*_LABELS, "token_error", "span", MESSAGE, *TOKEN_COLUMNS, *used, *row}
     return row | {name: value for name, value in raw.items() if name not in ours}
 
 
-def _texts(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | list[dict[str, Any]], str]:
-    """The columns the texts come from, the prompt and the completion."""
+def _texts(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
+    """The columns the texts come from; the prompt and the completion."""
     has = {name for name, value in raw.items() if value is not None}
     if has & {"prompt", "completion"} or not has & {"messages", "instruction", "output"}:
-        prompt = raw.get("prompt")
-        prompt = _messages("prompt", prompt) if isinstance(prompt, list) else _text(raw, "prompt")
-        return ("prompt", "completion"), prompt, _filled(raw, "completion")
+        return ("prompt", "completion"), _prompt_and_completion(raw)
     if "messages" in has:
-        messages = _messages("messages", raw["messages"])
-        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+        *prompt, last = messages_of("messages", raw["messages"])
+        if not prompt or last["role"] != "assistant":
             raise DataError(
                 "`messages` must hold a prompt and end with the assistant's message, the completion"
             )
-        return ("messages", "prompt", "completion"), messages[:-1], _filled(messages[-1], "content")
-    given = _text(raw, "input") if "input" in has else ""
+        return ("messages", "prompt", "completion"), {"prompt": prompt, **answer_columns("messages", last)}
+    given = text_of(raw, "input") if "input" in has else ""
     template = ALPACA_PROMPT_WITH_INPUT if given else ALPACA_PROMPT
-    prompt = template.format(instruction=_filled(raw, "instruction"), input=given)
-    return ("instruction", "input", "output", "prompt", "completion"), prompt, _filled(raw, "output")
+    prompt = template.format(instruction=_filled(raw, "instruction", "prompt"), input=given)
+    row = {"prompt": prompt, "completion": _filled(raw, "output", "completion")}
+    return ("instruction", "input", "output", "prompt", "completion"), row
 
 
-def _text(raw: Mapping[str, Any], name: str) -> str:
-    text = raw.get(name)
-    if text is None:
-        raise DataError(f"no `{name}`: {_NEEDED}")
-    if not isinstance(text, str):
-        raise DataError(f"`{name}` is {_short(text)}: text is needed")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"`{name}` holds half a surrogate pair, which is no character") from None
-    return text
+def _prompt_and_completion(raw: Mapping[str, Any]) -> Row:
+    prompt, completion = plain_value(raw.get("prompt")), plain_value(raw.get("completion"))
+    if not isinstance(prompt, list):
+        return {
+            "prompt": text_of(raw, "prompt", without("prompt", raw)),
+            "completion": _filled(raw, "completion", "completion"),
+        }
+    messages = messages_of("prompt", prompt)
+    if raw.get(MESSAGE) is not None:  # a row that was parsed before
+        (message,) = messages_of(MESSAGE, [raw[MESSAGE]])
+        return {"prompt": messages, **answer_columns(MESSAGE, message)}
+    if not isinstance(completion, list):
+        return {"prompt": messages, "completion": _filled(raw, "completion", "completion")}
+    *before, last = messages_of("completion", completion)
+    if before:
+        raise DataError(
+            f"`completion` holds {len(completion)} messages, and one is learned, the assistant's last: move the "
+            "others to the end of `prompt`"
+        )
+    return {"prompt": messages, **answer_columns("completion", last)}
 
 
-def _filled(raw: Mapping[str, Any], name: str) -> str:
-    text = _text(raw, name)
+def _filled(raw: Mapping[str, Any], name: str, role: str) -> str:
+    text = text_of(raw, name, without(role, raw))
     if not text:
         raise DataError(f"`{name}` is empty")
     return text
 
 
-def _messages(name: str, messages: Any) -> list[dict[str, Any]]:
-    if not isinstance(messages, list) or not messages:
-        raise DataError(f"`{name}` is {_short(messages)}: a list of messages with role and content is needed")
-    for message in messages:
-        if not isinstance(message, Mapping):
-            raise DataError(f"`{name}` holds {_short(message)}: a message has role and content")
-        _filled(message, "role")
-        _text(message, "content")
-    return [dict(message) for message in messages]
+def _tools(value: Any) -> list[Any]:
+    tools = plain_value(value)
+    if not isinstance(tools, list):
+        raise DataError(f"`tools` is {short(tools)}: a list of function descriptions is needed")
+    return tools
 
 
 def _label(raw: Mapping[str, Any]) -> bool:
-    labels = {name: _bool(name, raw[name]) for name in _LABELS if raw.get(name) is not None}
+    labels = {name: bool_of(name, raw[name]) for name in _LABELS if raw.get(name) is not None}
     if not labels:
-        raise DataError(f"no `label`: {_NEEDED}")
+        raise DataError(without("label", raw))
     if len(set(labels.values())) == 2:
         raise DataError(f"`label` is {raw['label']!r} but `is_correct` is {raw['is_correct']!r}")
     return next(iter(labels.values()))
-
-
-def _bool(name: str, value: Any) -> bool:
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if isinstance(value, int) and value in (0, 1):  # bool is an int; 1.0 is neither
-        return bool(value)
-    raise DataError(f"`{name}` is {_short(value)}: true, false, 0 or 1 is needed")
-
-
-def _list(name: str, value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise DataError(f"`{name}` is {_short(value)}: a list with one entry for each token is needed")
-    return value
-
-
-def _bools(name: str, value: Any) -> list[bool]:
-    return [_bool(name, entry) for entry in _list(name, value)]
-
-
-def _numbers(name: str, value: Any) -> list[float]:
-    for entry in _list(name, value):
-        # a JSON integer may be too large for a float, and then isfinite raises
-        number = isinstance(entry, float) or (type(entry) is int and abs(entry) < 2**64)
-        if not number or not math.isfinite(entry):
-            raise DataError(f"`{name}` holds {_short(entry)}: finite numbers are needed")
-        if name == "weights" and entry < 0:
-            raise DataError(f"`weights` holds {entry}: a weight must not be negative")
-    return [float(entry) for entry in value]
-
-
-def _span(value: Any, completion: str) -> list[int]:
-    whole = isinstance(value, list | tuple) and len(value) == 2
-    if not whole or not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
-        raise DataError(f"`span` is {_short(value)}: [start, end] in characters is needed")
-    if not 0 <= value[0] <= value[1] <= len(completion):
-        raise DataError(f"`span` is {list(value)}: outside the completion's {len(completion)} characters")
-    return list(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

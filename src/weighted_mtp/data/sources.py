@@ -133,6 +133,9 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: is not a Parquet file ({error})") from None
+    names = file.schema_arrow.names
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise DataError(f"{path}: has {names.count(twice[0])} columns named {twice[0]!r}: keep one")
     return _numbered(str(path), (row for batch in file.iter_batches() for row in batch.to_pylist()))
 
 

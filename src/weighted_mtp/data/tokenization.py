@@ -1,12 +1,13 @@
 """Rows -> the data set that is trained on, and a report of what was cut, dropped or left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from rich.progress import track
 
+from .chat import plain_content
 from .encoding import RowEncoder
 from .schema import TOKEN_COLUMNS, BadRows, DataError, OnBadRow, Row
 
@@ -40,9 +41,22 @@ class TokenizeReport:
     """Different prompts among the rows kept."""
     spans_unused: int = 0
     """Wrong rows whose span gave no `token_error` because the tokenizer knows no offsets."""
+    notes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """What else a user should know: for each reason how many rows, and the first of them."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row is as it came, and nothing is to be told of any."""
+        return self.kept == self.rows and not self.truncated and not self.notes
+
+    def note(self, row_id: int, reasons: Sequence[str]) -> None:
+        """Counts what there is to tell of a row."""
+        for reason in reasons:
+            count, first = self.notes.get(reason, (0, row_id))
+            self.notes[reason] = (count + 1, first)
 
     def summary(self) -> str:
-        """One line, with a clause for each thing that was lost, and below it the bad rows."""
+        """One line, with a clause for each thing that was lost; below it what else is to be told, and the bad rows."""
         line = (
             f"{self.kept} of {self.rows} rows ({self.right} right, {self.kept - self.right} wrong) of "
             f"{self.prompts} prompts, {self.labelled_tokens} labelled tokens"
@@ -53,7 +67,8 @@ class TokenizeReport:
             line += f"; {self.dropped} rows dropped, longer than {self.max_length} tokens"
         if self.spans_unused:
             line += f"; {self.spans_unused} spans unused, since this tokenizer knows no offsets"
-        return "\n".join(filter(None, [line, self.bad.summary()]))
+        told = [f"{count} rows, row {first} first: {reason}" for reason, (count, first) in self.notes.items()]
+        return "\n".join(filter(None, [line, *told, self.bad.summary()]))
 
 
 def tokenize_rows(
@@ -69,7 +84,11 @@ def tokenize_rows(
 
     Prompt and completion are tokenized apart and joined, so no token spans the border: the prompt with the
     special tokens the tokenizer gives a text (BOS), or through its chat template with the assistant's turn
-    opened; the completion without any, then EOS. Prompt tokens have the label -100.
+    opened; the completion as what it is behind the prompt (SentencePiece puts no space before it), then EOS, or of
+    a chat what the template writes up to the end of the turn. Prompt tokens have the label -100.
+
+    Prompt tokens and learned tokens decode to the text that prompt + completion, or the chat template, gives as a
+    whole. This is checked on every row, and the report counts the rows where it fails.
 
     | column | holds |
     |---|---|
@@ -135,6 +154,7 @@ def tokenize_rows(
             if isinstance(item, DataError):
                 report.bad.add(f"row {row_id} (prompt {_shown(row)})", str(item))
             elif (fitted := _fit(item, max_length, on_long, report)) is not None:
+                report.note(row_id, item["notes"])
                 report.spans_unused += "span" in row and not row["label"] and not encoder.use_spans
                 prompts.add(fitted["prompt_id"])
                 kept.append({**fitted, "row_id": row_id})
@@ -157,7 +177,9 @@ def _fit(
         report.truncated += 1
         limits = {"input_ids": max_length, "labels": max_length}  # per-token lists start after the prompt
         item = {
-            name: value[: limits.get(name, max_length - n_prompt)] if isinstance(value, list) else value
+            name: value[: limits.get(name, max_length - n_prompt)]
+            if isinstance(value, list) and name != "notes"
+            else value
             for name, value in item.items()
         }
     report.kept += 1
@@ -182,5 +204,5 @@ def _features(optional: Sequence[str]) -> Features:
 
 
 def _shown(row: Row) -> str:
-    text = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
+    text = row["prompt"] if isinstance(row["prompt"], str) else plain_content(row["prompt"][-1])
     return repr(text if len(text) <= 40 else f"{text[:37]}...")

@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.data.encoding import RowEncoder
-from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop, plain_texts
 from weighted_mtp.models import MTPModel
 
@@ -136,16 +135,7 @@ def prompt_tokens(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     Raises:
         DataError: a prompt without tokens, or messages without a chat template.
     """
-    encoder = RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False)
-    rows = [
-        {"prompt": prompt, "completion": "0", "label": False} for prompt in prompts
-    ]  # "0" is cut off again
-    found: list[list[int]] = []
-    for columns in encoder.encode(rows):
-        if isinstance(columns, DataError):
-            raise columns
-        found.append(columns["input_ids"][: columns["n_prompt"]])
-    return found
+    return RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False).prompts(prompts)
 
 
 def _padded_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -61,7 +61,7 @@ def load_dataset(
         rows, tokenizer, max_length=config.data.max_length, on_bad_row=config.data.on_bad_row
     )
     logger.log(
-        logging.INFO if tokenized.kept == len(rows) and not tokenized.truncated else logging.WARNING,
+        logging.INFO if tokenized.is_whole else logging.WARNING,
         "%s: %s", path, tokenized.summary(),
     )  # fmt: skip
     return dataset if keep == "all" else _only_right(dataset, path)

@@ -1,0 +1,193 @@
+import copy
+
+import pytest
+
+from tests.data import chat_templates as templates
+from weighted_mtp.data import DataError, parse_row, tokenize_rows
+from weighted_mtp.data.chat import opened_chat, turn_end
+from weighted_mtp.data.encoding import RowEncoder
+
+USER = {"role": "user", "content": "1+2?"}
+ANSWER = {"role": "assistant", "content": "3"}
+ADD = {
+    "type": "function",
+    "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}},
+}
+CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "name": "add", "content": "3"}
+
+
+@pytest.fixture(scope="module")
+def chats(tokenizer):
+    """The byte-level tokenizer with the special tokens of all formats; `chats(name)` gives it the template."""
+
+    def with_template(name: str):
+        own = copy.deepcopy(tokenizer)
+        own.add_special_tokens({"additional_special_tokens": templates.SPECIAL})
+        own.chat_template = templates.ALL.get(name, name)
+        return own
+
+    return with_template
+
+
+def row(messages, **columns):
+    return parse_row({"messages": messages, "label": True, **columns})
+
+
+def learned(tokenizer, given):
+    """What is learned of a row, as text, and the notes on it."""
+    data, report = tokenize_rows([given], tokenizer)
+    item = data[0]
+    return (
+        tokenizer.decode([t for t in item["labels"] if t != -100]),
+        tokenizer.decode(item["input_ids"]),
+        report,
+    )
+
+
+@pytest.mark.parametrize("name", templates.ALL)
+def test_prompt_and_learned_tokens_decode_to_what_the_template_gives_up_to_the_end_of_the_turn(chats, name):
+    tokenizer = chats(name)
+    messages = [
+        USER,
+        {"role": "assistant", "content": "It is 3."},
+        USER,
+        {"role": "assistant", "content": "Three.\n\nYes."},
+    ]
+    answer, whole, report = learned(tokenizer, row(messages))
+    assert whole == tokenizer.apply_chat_template(messages, tokenize=False).rstrip()
+    assert answer.endswith(f"Three.\n\nYes.{templates.ENDS[name]}")
+    assert "It is 3." not in answer
+    assert report.notes == {}
+    assert report.is_whole
+
+
+@pytest.mark.parametrize("name", templates.ALL)
+def test_the_end_of_a_turn_is_what_the_template_writes_behind_the_content(chats, name):
+    assert turn_end(chats(name)) == templates.ENDS[name]
+
+
+def test_a_template_that_writes_no_end_is_ended_by_eos(chats):
+    tokenizer = chats(templates.NO_END)
+    assert turn_end(tokenizer) == ""
+    assert learned(tokenizer, row([USER, ANSWER]))[0] == "3\n</s>"
+
+
+def test_tools_and_a_tool_call_beside_and_without_text_reach_the_template(chats):
+    tokenizer = chats("qwen3")
+    for content in (None, "I add."):
+        messages = [USER, {"role": "assistant", "content": content, "tool_calls": [CALL]}]
+        answer, whole, report = learned(tokenizer, row(messages, tools=[ADD]))
+        assert whole == tokenizer.apply_chat_template(messages, tools=[ADD], tokenize=False).rstrip()
+        assert '"description": "Adds."' in whole
+        assert answer.endswith(
+            '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>'
+        )
+        assert (content or "") in answer
+        assert report.notes == {}
+
+
+def test_a_tool_call_and_its_result_before_the_answer_are_read(chats):
+    messages = [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}, RESULT, ANSWER]
+    answer, whole, _ = learned(chats("qwen3"), row(messages, tools=[ADD]))
+    assert answer.endswith("3<|im_end|>")
+    assert "<tool_response>\n3\n</tool_response>" in whole.removesuffix(answer)
+
+
+def test_reasoning_content_is_learned_where_the_template_writes_it(chats):
+    given = row([USER, ANSWER | {"reasoning_content": "one and two"}])
+    assert learned(chats("qwen3"), given)[0] == "<think>\none and two\n</think>\n\n3<|im_end|>"
+    assert learned(chats("qwen3_thinking"), given)[0] == "one and two\n</think>\n\n3<|im_end|>"
+
+
+@pytest.mark.parametrize("content", ["<think>\none and two\n</think>\n\n3", "<think>one and two</think>3"])
+def test_a_turn_that_is_opened_with_think_has_it_once(chats, content):
+    tokenizer = chats("qwen3_thinking")
+    answer, whole, _ = learned(tokenizer, row([USER, ANSWER | {"content": content}]))
+    assert whole.count("<think>") == 1
+    assert whole.startswith(opened_chat(tokenizer, [USER]))
+    assert answer == "one and two\n</think>\n\n3<|im_end|>"
+
+
+def test_what_a_template_leaves_out_of_the_turn_is_told(chats):
+    cut = learned(chats("deepseek_r1"), row([USER, ANSWER | {"content": "<think>one</think>3"}]))
+    assert cut[0] == "3</s>"
+    assert cut[2].notes == {"the chat template leaves out a part of the assistant's content": (1, 0)}
+    given = row([USER, ANSWER | {"reasoning_content": "one", "tool_calls": [CALL]}], tools=[ADD])
+    notes = learned(chats("chatml"), given)[2].notes
+    assert {note.removeprefix("the chat template leaves out ") for note in notes} == {
+        "reasoning_content",
+        "tool_calls",
+        "tools",
+    }
+
+
+def test_a_turn_that_the_template_does_not_show_at_all_is_refused(chats):
+    given = row([USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}])
+    with pytest.raises(DataError, match=r"shows nothing of the assistant's turn \(tool_calls\)"):
+        tokenize_rows([given], chats("chatml"))
+
+
+def test_content_parts_are_text_where_the_template_reads_only_text(chats):
+    parts = [{"type": "text", "text": "1"}, {"type": "text", "text": "+2?"}]
+    messages = [
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": [{"type": "text", "text": "3"}]},
+    ]
+    assert (
+        learned(chats("chatml"), row(messages))[1]
+        == "<|im_start|>user\n1+2?<|im_end|>\n<|im_start|>assistant\n3<|im_end|>"
+    )
+
+
+def test_null_content_is_not_printed_as_none(chats):
+    messages = [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}, RESULT, ANSWER]
+    assert "None" not in learned(chats("chatml"), row(messages))[1]
+
+
+def test_an_end_that_the_completion_has_already_is_learned_once_and_told(chats):
+    answer, _, report = learned(chats("chatml"), row([USER, ANSWER | {"content": "3<|im_end|>\n"}]))
+    assert answer == "3<|im_end|>"
+    (note,) = report.notes
+    assert "ends with '<|im_end|>' already" in note
+
+
+def test_a_template_that_raises_is_one_reason_for_one_row(chats):
+    bad = row([USER, USER, ANSWER])
+    with pytest.raises(
+        DataError, match=r"row 1 .*refuses these messages \(roles .*\): Conversation roles must alternate"
+    ):
+        tokenize_rows([row([USER, ANSWER]), bad], chats("gemma"))
+    data, report = tokenize_rows([bad, row([USER, ANSWER])], chats("gemma"), on_bad_row="skip")
+    assert data["row_id"][:] == [1]
+    assert report.bad.count == 1
+
+
+@pytest.mark.parametrize(
+    "broken", ["{{ messages[0].content + 1 }}", "{{ nothing.at.all }}", "{% for %}", "{{ 1 / 0 }}"]
+)
+def test_whatever_a_template_raises_is_one_data_error(chats, broken):
+    with pytest.raises(DataError, match="the chat template refuses these messages"):
+        tokenize_rows([row([USER, ANSWER])], chats(broken))
+
+
+def test_a_span_of_a_chats_completion_marks_its_tokens(chats):
+    tokenizer = chats("qwen3")
+    given = parse_row({"messages": [USER, ANSWER | {"content": "It is 4."}], "label": False, "span": [6, 7]})
+    item = tokenize_rows([given], tokenizer)[0][0]
+    ids = [t for t in item["labels"] if t != -100]
+    assert tokenizer.decode([t for t, wrong in zip(ids, item["token_error"], strict=True) if wrong]) == "4"
+
+
+def test_a_prompt_is_asked_as_the_template_opens_it(chats):
+    tokenizer = chats("qwen3_thinking")
+    encoder = RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False)
+    (ids,) = encoder.prompts([[USER]], [[ADD]])
+    assert tokenizer.decode(ids) == opened_chat(tokenizer, [USER], [ADD])
+    assert tokenizer.decode(ids).endswith("<think>\n")
+
+
+@pytest.mark.parametrize("name", ["weight", "loss_weight", "train"])
+def test_a_messages_own_weight_is_not_ignored_without_a_word(chats, name):
+    notes = learned(chats("chatml"), row([USER, ANSWER | {name: 0.5}]))[2].notes
+    assert notes == {f"`{name}` of a message is not read: all of the turn is learned alike": (1, 0)}
