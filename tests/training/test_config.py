@@ -7,7 +7,7 @@ import pytest
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.run import make_trainer, train
+from weighted_mtp.training.run import make_trainer, train, weights_line
 from weighted_mtp.training.settings import ConfigError
 
 
@@ -29,6 +29,54 @@ def test_a_configuration_survives_its_file(make_config):
 )
 def test_a_stage_has_its_own_scheme(make_config, stage, scheme):
     assert make_config(stage, reference="dir").scheme == scheme
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "options"),
+    [
+        ("verifiable", {}, {"beta": 0.3}),
+        ("verifiable", {"scheme": "td"}, {}),
+        ("verifiable", {"scheme": "log_odds"}, {}),
+        ("verifiable", {"scheme_options": {"whitening": "ema"}}, {"whitening": "ema"}),
+        ("baseline", {}, {}),
+        ("critic", {}, {}),
+    ],
+)
+def test_only_stage_verifiable_with_nothing_said_takes_beta_03(make_config, stage, settings, options):
+    config = make_config(stage, **settings)
+    assert config.to_flat()["scheme_options"] == config.scheme_options == options
+    config.save()
+    assert RunConfig.load(config.train.output_dir).scheme_options == options
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "said"),
+    [
+        ("verifiable", {}, "td with beta 0.3 gives 0.1 to 5; the clip [0.1, 5] can bind"),
+        (
+            "verifiable",
+            {"scheme": "td"},
+            "td with its defaults gives 0.329 to 3.04; the clip [0.1, 5] never binds",
+        ),
+        (
+            "verifiable",
+            {"scheme": "td", "value_link": "identity"},
+            "gives 0.1 to 5; the clip [0.1, 5] can bind",
+        ),
+        ("verifiable", {"scheme_options": {"whitening": "ema"}}, "whitening ema gives 0.1 to 5; the clip"),
+        ("verifiable", {"scheme_options": {"unit_mean": True}}, "has no bound of its own"),
+        ("baseline", {}, "uniform with its defaults gives 1 to 1"),
+    ],
+)
+def test_the_range_of_the_weights_is_known_before_training(make_config, critic_dir, stage, settings, said):
+    base = {"model_name_or_path": str(critic_dir)} if stage == "verifiable" else {}
+    settings = dict(settings)
+    link = settings.pop("value_link", "sigmoid")
+    config = make_config(stage, **base, **settings)
+    inputs = load_inputs(config)
+    if inputs.model.value_head is not None:
+        inputs.model.value_head.link = link
+    assert said in weights_line(make_trainer(config, inputs, quiet=True), config)
 
 
 WRONG = {

@@ -93,6 +93,17 @@ class RunConfig:
         return self.weighting.scheme or stage_row(self.stage).scheme
 
     @property
+    def scheme_options(self) -> dict[str, Any]:
+        """The scheme's options; stage verifiable's own scheme, where nothing is said, weighs at beta .3.
+
+        With values in [0, 1] the scheme's published .9 keeps weights in [.33, 3.04]: the clip never binds.
+        """
+        given = self.weighting.scheme_options
+        if self.stage == "verifiable" and not self.weighting.scheme and not given:
+            return {"beta": 0.3}
+        return given
+
+    @property
     def run_name(self) -> str:
         """What MLflow and other reporters call the run."""
         return self.tracking.run_name or f"{self.stage}-{Path(self.train.output_dir).name}"
@@ -103,7 +114,7 @@ class RunConfig:
         for part in self.PARTS:
             config = getattr(self, part)
             flat |= {f.name: getattr(config, f.name) for f in fields(config)}
-        return flat | {"scheme": self.scheme}
+        return flat | {"scheme": self.scheme, "scheme_options": self.scheme_options}
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> "RunConfig":

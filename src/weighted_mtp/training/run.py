@@ -8,6 +8,7 @@ import gc
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
@@ -43,6 +44,8 @@ def train(config: RunConfig, resume: str | None = None, *, quiet: bool = False) 
     inputs = load_inputs(config)
     trainer = make_trainer(config, inputs, quiet=quiet)
     config.save()
+    if not quiet and trainer.is_world_process_zero():
+        print(weights_line(trainer, config))
     try:
         fit(trainer, config, checkpoint)
     finally:
@@ -58,7 +61,7 @@ def train(config: RunConfig, resume: str | None = None, *, quiet: bool = False) 
 def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> WeightingScheme:
     """The weighting scheme, checked against what the stage and the rows can supply."""
     try:
-        scheme = make_scheme(config.scheme, **config.weighting.scheme_options)
+        scheme = make_scheme(config.scheme, **config.scheme_options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"scheme {config.scheme}: {error}") from None
     supplied = {*stage.supplies, *(name for name in ("weights", "values", "credit") if name in columns)}
@@ -70,6 +73,27 @@ def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> Weightin
             "credit, rho1 for reference_nll, or rows with a weights column for column"
         )
     return scheme
+
+
+def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:
+    """What weights the scheme and its options allow, and whether the clip can bind: known before training."""
+    models = [trainer.model, *trainer.stage.frozen_models()]
+    links = [model.value_head.link for model in models if model.value_head is not None]
+    rows: Any = trainer.train_dataset
+    bounded = "identity" not in links and "values" not in rows.column_names
+    span = trainer.scheme.weight_range(bounded)
+    options = ", ".join(f"{name} {value}" for name, value in config.scheme_options.items()) or "its defaults"
+    line = f"weights: scheme {config.scheme} with {options}"
+    if span is None:
+        return f"{line} has no bound of its own"
+    line += f" gives {span[0]:.3g} to {span[1]:.3g}"
+    clip = trainer.scheme.clip_bounds()
+    if clip is None or span[0] == span[1]:
+        return line
+    binds = span[0] <= float(clip[0]) or span[1] >= float(clip[1])
+    return (
+        f"{line}; the clip [{float(clip[0]):g}, {float(clip[1]):g}] {'can bind' if binds else 'never binds'}"
+    )
 
 
 def make_trainer(

@@ -93,6 +93,10 @@ class Exponential(WeightingScheme):
             self.level.observe(weights, signals.mask)
         return weights / self.scale()
 
+    def weight_range(self, bounded_values: bool) -> tuple[float, float] | None:
+        """The clip bounds; none where the weights are divided by their mean."""
+        return (self.min_weight, self.max_weight) if self.level is None else None
+
     def scale(self) -> Tensor | float:
         """What the clipped weights are divided by: their running mean with `unit_mean`, else 1."""
         if self.level is None:

@@ -140,6 +140,14 @@ class WeightingScheme(nn.Module):
         # without it the constructor is that of nn.Module, which takes anything
         super().__init__()
 
+    def weight_range(self, bounded_values: bool) -> tuple[float, float] | None:
+        """Least and greatest weight that its options allow, before any row is seen; None: there is no bound.
+
+        Args:
+            bounded_values: whether values and rewards are known to lie in [0, 1], and TD errors so in [-1, 1].
+        """
+        return None
+
     def forward(self, signals: Signals) -> Tensor:
         """Weights of the batch: [batch, seq] per token, or [batch, seq, n_future] per prediction."""
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(signals)")

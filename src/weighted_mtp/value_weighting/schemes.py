@@ -32,6 +32,10 @@ class Uniform(WeightingScheme):
         [[1.0, 1.0]]
     """
 
+    def weight_range(self, bounded_values: bool) -> tuple[float, float]:
+        """1."""
+        return 1.0, 1.0
+
     def forward(self, signals: Signals) -> Tensor:
         """Ones."""
         return torch.ones_like(signals.mask, dtype=torch.float32)

@@ -1,5 +1,6 @@
 """The published scheme: clipped exponentials of TD errors or advantages, optionally whitened."""
 
+import math
 from typing import Literal
 
 from jaxtyping import Float
@@ -67,6 +68,20 @@ class TD(Exponential):
         super().__init__(beta, min_weight, max_weight, whitening, entropy_floor, unit_mean, ema_decay)
         self.credit = check_choice("credit", credit, ("td", "gae"))
         self.lam = check_number("lam", lam, 0.0, 1.0)
+
+    def weight_range(self, bounded_values: bool) -> tuple[float, float] | None:
+        """clip(exp(+-1 / beta)) where TD errors lie in [-1, 1] (advantages then do too); else the clip bounds.
+
+        Examples:
+            >>> [round(w, 2) for w in TD().weight_range(True)], TD(beta=0.3).weight_range(True)
+            ([0.33, 3.04], (0.1, 5.0))
+        """
+        clipped = super().weight_range(bounded_values)
+        if clipped is None or not bounded_values or self.whitening != "none":
+            return clipped
+        furthest = math.exp(min(1 / self.beta, 700.0))  # a float64 holds no more
+        low, high = clipped
+        return min(max(low, 1 / furthest), high), max(min(high, furthest), low)
 
     def token_credit(self, signals: Signals) -> Float[Tensor, "batch seq"]:
         """TD errors or advantages."""
