@@ -39,6 +39,8 @@ class StepCallback(TrainerCallback):
         require_wrapped(self.trainer.args, self.trainer.model_wrapped)
         # A checkpoint brings its own intervals; and a best model may only be one that this run saves.
         state.compute_steps(args, state.max_steps)
+        if state.global_step == 0:
+            self.trainer.take_first_statistics()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -89,9 +89,8 @@ class MetricWindow:
             self._add("clippable", valid.sum())
         if signals.values is not None and signals.rewards is not None:
             self._merge("td", moments(signals.td_errors, batch.mask))
-            rewards = signals.rewards[:, None].expand_as(signals.values)
-            self._merge("reward", moments(rewards, batch.mask))
-            self._merge("residual", moments(rewards - signals.values, batch.mask))
+            self._merge("reward", moments(signals.returns, batch.mask))
+            self._merge("residual", moments(signals.returns - signals.values, batch.mask))
 
     def add_value_loss(self, value_loss: Tensor, normalizer: Tensor, count: Tensor) -> None:
         """Adds one micro-batch's value loss: it was divided by the global `normalizer`, and covers `count` terms."""

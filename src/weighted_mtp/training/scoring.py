@@ -23,6 +23,7 @@ from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
+from weighted_mtp.training.discount import require_discount_fits, require_trained_with
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import WeightingScheme, make_scheme, weigh
@@ -69,6 +70,8 @@ def score(config: ScoreConfig) -> Scored:
             f"scheme {config.scheme} reads credit, and {config.critic} is a value head, whose credit is its TD error: "
             "use scheme td"
         )
+    require_trained_with(config.critic, config.gamma)
+    require_discount_fits(ValueStage(gamma=config.gamma, critic=critic), scheme)
     for model in critic.models():
         model.eval().requires_grad_(False)
         model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")

@@ -42,6 +42,11 @@ class Stage:
         """Whether the trained model carries a value head, to be learned or read."""
         return False
 
+    @property
+    def undiscounted(self) -> str | None:
+        """Why gamma must be 1, if it must."""
+        return None
+
     def prepare(self, model: MTPModel, rows: Dataset) -> None:
         """Readies a model for its training on these rows, before the first step.
 

@@ -14,6 +14,7 @@ from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind, load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
+from weighted_mtp.training.discount import require_trained_with
 from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import align_to_heads
@@ -37,6 +38,7 @@ def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> St
         "value_objective": settings.value_loss,
         "lam": settings.value_lam,
     }
+    require_trained_with(settings.critic or config.model.model_name_or_path, config.weighting.gamma)
     if settings.critic is None:
         return ValueStage(value_coef=settings.value_coef, **value)
     require_same_tokenizer(settings.critic, tokenizer, "critic")

@@ -17,6 +17,8 @@ from weighted_mtp.losses import weighted_mtp_loss
 from weighted_mtp.models import head_warmup
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.callbacks import StepCallback
+from weighted_mtp.training.discount import require_discount_fits
+from weighted_mtp.training.first_statistics import take_first_statistics
 from weighted_mtp.training.launched import require_supported
 from weighted_mtp.training.loaders import on_device, rank_loader
 from weighted_mtp.training.metrics import MetricWindow
@@ -67,6 +69,7 @@ class WeightedMTPTrainer(SavingTrainer):
         self.loss_backend, self.new_learning_rate = loss_backend, new_learning_rate
         device = self.args.device
         self.scheme = scheme.to(device)
+        require_discount_fits(stage, scheme)
         for frozen in stage.frozen_models():
             frozen.to(device).eval().requires_grad_(False)
         rows = max(self.args.train_batch_size, self.args.eval_batch_size)
@@ -140,6 +143,13 @@ class WeightedMTPTrainer(SavingTrainer):
         if self.args.world_size > 1:
             torch.distributed.all_reduce(total)
         return BatchCounts(*total.unbind())
+
+    def take_first_statistics(self) -> None:
+        """Running statistics from the first batches, before anything is weighed; counted in the log."""
+        rows = take_first_statistics(self)
+        if rows:
+            logger.info("scheme statistics taken from %d rows before the first step", rows)
+            self.log({"statistics_rows": rows})
 
     # Observation: device sums and the first non-finite step; read only where something is logged or saved.
 
@@ -229,7 +239,7 @@ class WeightedMTPTrainer(SavingTrainer):
 
     def get_train_dataloader(self) -> Any:
         """This process's part of every step; with one process, all of it."""
-        return on_device(self._train_batches(), self.accelerator)
+        return on_device(self.train_batches(), self.accelerator)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Every row once, in the order of the file, and as many batches on every process."""
@@ -237,7 +247,8 @@ class WeightedMTPTrainer(SavingTrainer):
         order, size = SequentialSampler(rows), self.args.eval_batch_size
         return on_device(rank_loader(self.args, rows, order, size, self.data_collator), self.accelerator)
 
-    def _train_batches(self) -> Any:
+    def train_batches(self) -> Any:
+        """This process's batches of an epoch, the first unless the sampler is told another, on the host."""
         rows, sampler, drop_last = (
             self.train_dataset,
             self._get_train_sampler(),

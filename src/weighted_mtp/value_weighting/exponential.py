@@ -89,8 +89,10 @@ class Exponential(WeightingScheme):
         weights = build_weights(credit, beta, self.min_weight, self.max_weight, mask=signals.mask)
         if self.level is None:
             return weights
-        if self.training and signals.training:
-            self.level.observe(weights, signals.mask)
+        if self.level.training and signals.training:
+            # weights of a credit that has no unit yet are not those of later steps
+            settled = True if self.whitener is None else self.whitener.weight > 0
+            self.level.observe(weights, signals.mask.bool() & settled)
         return weights / self.scale()
 
     def weight_range(self, bounded_values: bool) -> tuple[float, float] | None:
@@ -119,6 +121,6 @@ class Exponential(WeightingScheme):
             return whiten(credit, signals.mask)
         if self.whitener is None:
             return credit
-        if self.training and signals.training:
+        if self.whitener.training and signals.training:
             self.whitener.observe(credit, signals.mask)
         return self.whitener.whiten(credit, signals.mask)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from weighted_mtp.value_weighting.episodes import align_to_heads
 from weighted_mtp.value_weighting.returns import compute_gae
 from weighted_mtp.value_weighting.td_weighting import compute_td_errors
-from weighted_mtp.value_weighting.validation import check_rank, check_shape
+from weighted_mtp.value_weighting.validation import check_rank, check_shape, working_dtype
 
 HOW_TO_SUPPLY = {
     "values": "P(success) by position, [batch, seq]: train a critic first, or give the model a value head",
@@ -93,6 +93,17 @@ class Signals:
                 values[..., None], rewards, self.mask, self.gamma, segment_ids=self.segment_ids
             )
 
+    @cached_property
+    def returns(self) -> Float[Tensor, "batch seq"]:
+        """Discounted reward to come at each position, the value of a critic that knows the outcome: gamma^k * R with k
+        valid positions still to come; its TD errors are 0."""
+        rewards = required(self.rewards, "rewards")
+        if self.gamma == 1.0 and rewards.ndim == 1:
+            return rewards[:, None].expand(self.mask.shape).to(working_dtype(rewards))
+        zeros = torch.zeros_like(self.mask, dtype=working_dtype(rewards))
+        with torch.no_grad():
+            return compute_gae(zeros, rewards, self.mask, self.gamma, 1.0, self.segment_ids)
+
     def advantages(self, lam: float) -> Float[Tensor, "batch seq"]:
         """Generalised advantage estimates of the values."""
         values, rewards = required(self.values, "values"), required(self.rewards, "rewards")
@@ -155,6 +166,15 @@ class WeightingScheme(nn.Module):
     def clip_bounds(self) -> tuple[Tensor | float, Tensor | float] | None:
         """Bounds that the last weights were clipped to, for `clip_fraction`; None: nothing is clipped."""
         return None
+
+    def needs_statistics(self) -> bool:
+        """Whether running statistics are still empty, so that weights are not yet those of later steps.
+
+        A trainer then takes them from its first batches, before the first step: it weighs them in training mode and
+        commits, as after a step.
+        """
+        children = (getattr(child, "needs_statistics", None) for child in self.children())
+        return any(needs() for needs in children if needs is not None)
 
     def commit(self) -> None:
         """Take the statistics of the finished optimizer step into use; every process calls it."""

@@ -1,13 +1,10 @@
 """Reward-weighted regression: a sequence counts by what it earned, all its tokens alike."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from weighted_mtp.value_weighting.exponential import Exponential
-from weighted_mtp.value_weighting.protocol import Signals, required
-from weighted_mtp.value_weighting.returns import compute_gae
-from weighted_mtp.value_weighting.validation import working_dtype
+from weighted_mtp.value_weighting.protocol import Signals
 
 
 class ReturnWeighted(Exponential):
@@ -26,6 +23,7 @@ class ReturnWeighted(Exponential):
         ValueError: an option is out of range.
 
     Examples:
+        >>> import torch
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask, reward = torch.tensor([[True, True], [True, False]]), torch.tensor([1.0, 0.0])
         >>> signals = Signals(mask=mask, valid=mask[..., None], rewards=reward)
@@ -37,6 +35,4 @@ class ReturnWeighted(Exponential):
 
     def token_credit(self, signals: Signals) -> Float[Tensor, "batch seq"]:
         """The discounted reward to come: the advantage over values of 0."""
-        rewards = required(signals.rewards, "rewards")
-        zeros = torch.zeros_like(signals.mask, dtype=working_dtype(rewards))
-        return compute_gae(zeros, rewards, signals.mask, signals.gamma, 1.0, signals.segment_ids)
+        return signals.returns

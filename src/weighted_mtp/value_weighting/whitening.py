@@ -123,6 +123,10 @@ class EMAWhitener(nn.Module):
         x, mask = _prepared(x, mask)
         return torch.where(mask, standardise(x, self.mean.to(x.dtype), self.var.sqrt().to(x.dtype)), 0.0)
 
+    def needs_statistics(self) -> bool:
+        """Whether nothing was committed yet; waits for the device."""
+        return not bool(self.weight > 0)
+
     @torch.no_grad()
     def observe(self, x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = None) -> None:
         """Collect the statistics of one micro-batch for the next `commit`."""

@@ -67,6 +67,11 @@ class GenerativeStage(Stage):
     learned_prior: bool = False
 
     @property
+    def undiscounted(self) -> str:
+        """Its values come from the log-odds of success."""
+        return "a generative critic learns P(success), undiscounted"
+
+    @property
     def needs_value_head(self) -> bool:
         """True: its head is the prior."""
         return True

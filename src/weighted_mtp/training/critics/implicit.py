@@ -60,6 +60,11 @@ class ImplicitStage(Stage):
     beta: float = 0.05
 
     @property
+    def undiscounted(self) -> str:
+        """Its values come from the log-odds of success."""
+        return "an implicit critic learns P(success), undiscounted"
+
+    @property
     def needs_value_head(self) -> bool:
         """True: its head is the prior."""
         return True

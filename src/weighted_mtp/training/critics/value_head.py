@@ -15,7 +15,7 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
-from weighted_mtp.value_weighting import compute_lambda_returns
+from weighted_mtp.value_weighting import Signals, compute_lambda_returns
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,19 @@ class ValueStage(Stage):
         """Whether the trained model has the head that is learned."""
         return self.critic is None
 
+    @property
+    def undiscounted(self) -> str | None:
+        """A ranking, or a critic that reckons in log-odds."""
+        if self.critic is not None:
+            return "its critic gives P(success), undiscounted" if self.critic.gives_credit else None
+        if not objective(self.value_objective).discounts:
+            return f"value_loss {self.value_objective} learns no scale that could be discounted"
+        return None
+
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
     ) -> Tensor | None:
-        """MSE or cross-entropy to the terminal reward, MSE to lambda-returns, or ranking within a prompt."""
+        """MSE or cross-entropy to the discounted reward, MSE to lambda-returns, or ranking within a prompt."""
         if "values" not in outputs:
             return None
         return objective(self.value_objective).loss(self, batch, outputs, self.value_normalizer(counts))
@@ -82,15 +91,21 @@ def _rewards(batch: TokenBatch) -> Tensor:
     return batch.rewards
 
 
+def _returns(stage: ValueStage, batch: TokenBatch) -> Tensor:
+    """What a calibrated critic says: gamma^k * R with k tokens still to come, so that its TD errors average 0."""
+    rewards = _rewards(batch)
+    return Signals(mask=batch.mask, valid=batch.valid, rewards=rewards, gamma=stage.gamma).returns
+
+
 def _mse(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     values = outputs["values"].squeeze(-1)
-    returns = _rewards(batch)[:, None].expand_as(values)
+    returns = _returns(stage, batch)
     return value_mse(values, returns, batch.mask, normalizer=normalizer)
 
 
 def _bce(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     logits = outputs["value_logits"].squeeze(-1)
-    returns = _rewards(batch)[:, None].expand_as(logits)
+    returns = _returns(stage, batch)
     return value_bce(logits, returns, batch.mask, normalizer=normalizer)
 
 
@@ -117,12 +132,14 @@ class Objective(NamedTuple):
     """(stage, batch, outputs, normalizer) -> the loss."""
     counted: str
     """Which of `BatchCounts` it is divided by."""
+    discounts: bool = True
+    """Whether its targets can be discounted."""
 
 
 OBJECTIVES: dict[str, Objective] = {
     "mse": Objective(_mse, "positions"),
     "bce": Objective(_bce, "positions"),
-    "pairwise": Objective(_pairwise, "pairs"),
+    "pairwise": Objective(_pairwise, "pairs", discounts=False),
     "lambda": Objective(_lambda, "positions"),
 }
 

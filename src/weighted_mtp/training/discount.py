@@ -1,0 +1,49 @@
+"""Where a discount has a meaning: targets, TD errors and values share one, or a calibrated critic has TD errors."""
+
+from pathlib import Path
+
+from weighted_mtp.training.config import RUN_FILE
+from weighted_mtp.training.settings import ConfigError, require
+from weighted_mtp.training.stage import Stage
+from weighted_mtp.value_weighting import WeightingScheme
+
+
+def require_discount_fits(stage: Stage, scheme: WeightingScheme) -> None:
+    """Refuses gamma below 1 where something cannot be discounted, or nothing is.
+
+    Raises:
+        ConfigError: a ranking loss, a critic or a scheme that reckons in log-odds, or a run that reads no reward.
+    """
+    gamma, reads = stage.gamma, set(scheme.requires)
+    if gamma == 1:
+        return
+    require(stage.undiscounted is None, f"gamma is {gamma}, but {stage.undiscounted}: leave gamma at 1")
+    name = type(scheme).__name__
+    require(
+        "credit" not in reads,
+        f"gamma is {gamma}, but scheme {name} reads credit, which is not discounted: leave gamma at 1",
+    )
+    learns_values = stage.needs_value_head and stage.value_coef > 0
+    require(
+        learns_values or bool(reads & {"values", "rewards"}),
+        f"gamma is {gamma}, but scheme {name} reads no reward and no value is learned: leave gamma at 1",
+    )
+
+
+def require_trained_with(path: str, gamma: float) -> None:
+    """Refuses to read the values of a run that was trained with another discount.
+
+    Raises:
+        ConfigError: the run.yaml beside them names another gamma.
+    """
+    import yaml
+
+    run_file = Path(path) / RUN_FILE
+    if not run_file.is_file():
+        return
+    trained = float((yaml.safe_load(run_file.read_text()) or {}).get("gamma", 1.0))
+    if trained != gamma:
+        raise ConfigError(
+            f"gamma is {gamma}, but the values of {path} were trained with gamma {trained}, so that even right ones "
+            f"would have TD errors: give --gamma {trained}, or train the critic with gamma {gamma}"
+        )
