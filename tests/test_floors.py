@@ -11,6 +11,7 @@ import weighted_mtp
 
 ROOT = Path(weighted_mtp.__file__).parent
 FLOORS = {
+    "files": 0,
     "value_weighting": 0,
     "losses": 0,
     "models": 1,
@@ -63,7 +64,7 @@ def test_a_module_imports_only_from_lower_floors_or_its_own_folder(path: Path):
     assert imported_folders(path) <= allowed
 
 
-@pytest.mark.parametrize("folder", ["value_weighting", "losses"])
+@pytest.mark.parametrize("folder", ["files", "value_weighting", "losses"])
 def test_floor_0_needs_neither_transformers_nor_datasets(folder: str):
     code = f"import sys, weighted_mtp.{folder}; print([m for m in ('transformers', 'datasets') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from weighted_mtp.data import Chains
+from weighted_mtp.files import write_text
 
 Rows = list[dict[str, Any]]
 
@@ -29,7 +30,7 @@ def _weights_of_truth(row: dict[str, Any]) -> list[float]:
 
 
 def _write(path: Path, rows: Rows) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _read(path: Path) -> Rows:

@@ -16,6 +16,7 @@ from weighted_mtp.evaluation.decoding import accuracy, decode
 from weighted_mtp.experiments.arms import Arm
 from weighted_mtp.experiments.chain_files import write_chains
 from weighted_mtp.experiments.critic_checks import measure_critic
+from weighted_mtp.files import write_text
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import load_critic
@@ -142,7 +143,7 @@ class Draw:
             "seconds": round(time.perf_counter() - started, 1),
             "cpu_seconds": round(time.process_time() - cpu_started, 1),
         }
-        (folder / RESULT_FILE).write_text(json.dumps(result))
+        write_text(folder / RESULT_FILE, json.dumps(result))
         return result
 
     def finished(self, arm: Arm) -> dict[str, Any] | None:

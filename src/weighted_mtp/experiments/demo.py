@@ -21,6 +21,7 @@ from weighted_mtp.evaluation.summary import summarise
 from weighted_mtp.experiments.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
 from weighted_mtp.experiments.chain_runs import Budget, Draw
 from weighted_mtp.experiments.provenance import provenance
+from weighted_mtp.files import write_text
 from weighted_mtp.reports.page import PageContent, write_page
 from weighted_mtp.reports.terminal import print_summary
 
@@ -125,7 +126,7 @@ def _write_results(
             **dict(provenance()),
         },
     }
-    path.write_text(json.dumps(content, indent=1))
+    write_text(path, json.dumps(content, indent=1))
 
 
 def _page(

@@ -8,6 +8,7 @@ from typing import Any
 
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
 from weighted_mtp.experiments.provenance import provenance
+from weighted_mtp.files import write_text
 from weighted_mtp.models.sources import resolve
 from weighted_mtp.training.settings import ConfigError
 
@@ -92,8 +93,4 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")

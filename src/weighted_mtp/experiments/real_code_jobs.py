@@ -13,6 +13,7 @@ from typing import Any
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.experiments.real_code_decoding import solved_tasks
 from weighted_mtp.experiments.real_code_signals import SIGNALS_FILE, write_signals
+from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
 from weighted_mtp.training.score_config import ScoreConfig
@@ -106,9 +107,7 @@ def run_job(job: Job) -> None:
         "curve": _curve(job.trained),
         **_spent(job),
     }
-    unfinished = job.folder / "result.tmp"
-    unfinished.write_text(json.dumps(result, indent=1))
-    unfinished.replace(job.folder / RESULT_FILE)
+    write_text(job.folder / RESULT_FILE, json.dumps(result, indent=1))
     for checkpoint in job.trained.glob("checkpoint-*"):  # half a gigabyte each, and the run is over
         shutil.rmtree(checkpoint)
 
@@ -134,7 +133,7 @@ def _counted(job: Job, part: str) -> Iterator[None]:
     finally:
         spent = _spent(job)
         spent[key] = round(spent.get(key, 0.0) + time.process_time() - started, 1)
-        (job.folder / SPENT_FILE).write_text(json.dumps(spent))
+        write_text(job.folder / SPENT_FILE, json.dumps(spent))
 
 
 def _spent(job: Job) -> dict[str, float]:
@@ -148,8 +147,7 @@ def _begin(job: Job) -> None:
     path, asked_for = job.folder / ASKED_FILE, json.dumps(job.asked_for, indent=1)
     if job.folder.exists() and not (path.exists() and path.read_text() == asked_for):
         shutil.rmtree(job.folder)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(asked_for)
+    write_text(path, asked_for)
 
 
 def _curve(model: Path) -> list[dict[str, float]]:

@@ -18,6 +18,7 @@ from weighted_mtp.experiments.real_code_jobs import UNTRAINED, Job
 from weighted_mtp.experiments.real_code_rows import FOLDS, SUMMARY_FILE, Row
 from weighted_mtp.experiments.real_code_students import judge_students
 from weighted_mtp.experiments.real_code_tokens import Completions, read_signals
+from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.settings import ConfigError
 
@@ -75,7 +76,7 @@ def write_results(
         "jobs": costs,
         "meta": dict(provenance()),
     }
-    (jobs[0].root / RESULTS_FILE).write_text(json.dumps(results, indent=1))
+    write_text(jobs[0].root / RESULTS_FILE, json.dumps(results, indent=1))
     return results
 
 

@@ -17,6 +17,7 @@ from weighted_mtp.data import load_rows
 from weighted_mtp.data.folds import split_tasks, task_closeness
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError
+from weighted_mtp.files import write_text
 from weighted_mtp.training.settings import ConfigError
 
 Row = dict[str, Any]
@@ -67,7 +68,7 @@ def prepare_rows(selection: Selection, tokenizer: Any, out: Path) -> list[Row]:
         for name, held in sides(rows, fold).items():
             _write(out / f"fold{fold}" / f"{name}.jsonl", held)
     described = {"selection": asdict(selection), **_described(rows), "closest_across_folds": closest}
-    summary.write_text(json.dumps(described, indent=1))
+    write_text(summary, json.dumps(described, indent=1))
     return rows
 
 
@@ -166,5 +167,4 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

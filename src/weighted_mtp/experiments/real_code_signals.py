@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
+from weighted_mtp.files import replacing
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 
@@ -47,10 +48,8 @@ def write_signals(model_path: str, data: Path, path: Path, *, with_states: bool)
         name: torch.cat([found[i][name] for i in sorted(found)])
         for name in (("surprisal", "entropy", "states") if with_states else ("surprisal", "entropy"))
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file(columns, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(columns, temporary)
 
 
 def _alike(dataset: Dataset) -> Iterator[list[dict[str, Any]]]:

@@ -21,6 +21,7 @@ from weighted_mtp.experiments.chain_runs import Budget, Draw
 from weighted_mtp.experiments.pool import job_progress
 from weighted_mtp.experiments.study_arms import PRESETS, Setting, with_needs
 from weighted_mtp.experiments.study_results import study_results
+from weighted_mtp.files import write_text
 from weighted_mtp.reports.study_markdown import study_markdown
 from weighted_mtp.reports.study_page import write_study_page
 from weighted_mtp.reports.study_pictures import write_pictures
@@ -64,7 +65,7 @@ def run_study(
     MlflowClient(_store(out)).search_experiments()  # two workers that make the tables at once fail
     finished = _run_all(cells, jobs, console)
     results = study_results(preset, settings, finished, budget)
-    (out / "results.json").write_text(json.dumps(results, indent=1))
+    write_text(out / "results.json", json.dumps(results, indent=1))
     report(results, out)
     print_summary(console, results["meta"]["summary"]["low_success"])
     console.print(f"Look at [bold]{out / 'report.html'}[/], or: mlflow ui --backend-store-uri {_store(out)}")
@@ -75,7 +76,7 @@ def report(results: dict[str, Any], out: Path) -> None:
     """The page, and the text with its pictures."""
     write_study_page(out / "report.html", results)
     pictures = {name: path.name for name, path in write_pictures(results, out).items()}
-    (out / "study.md").write_text(study_markdown(results, pictures))
+    write_text(out / "study.md", study_markdown(results, pictures))
 
 
 def study_cells(settings: Sequence[Setting], draws: int, out: Path, budget: Budget) -> list[Cell]:

@@ -9,6 +9,7 @@ from string import Template
 
 from matplotlib.figure import Figure
 
+from weighted_mtp.files import write_text
 from weighted_mtp.reports.assets import asset
 from weighted_mtp.reports.svg import inline_svg
 
@@ -31,8 +32,7 @@ def document(*, title: str, lead: str, sections: Sequence[str], facts: Sequence[
 def save(path: str | Path, page: str) -> Path:
     """Write `page` to `path`, making missing folders; returns the path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from weighted_mtp.files import write_text
 from weighted_mtp.reports.assets import light_colors
 
 WIDE, NARROW = 820, 352  # SVG units = CSS pixels at natural size
@@ -126,11 +127,10 @@ def save_figures(figures: Iterable[tuple[str, Figure]], folder: str | Path, pref
         Names -> paths.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     paths: dict[str, Path] = {}
     for name, figure in figures:
         paths[name] = folder / f"{prefix}-{name}.svg"
-        paths[name].write_text(standalone_svg(figure, name), encoding="utf-8")
+        write_text(paths[name], standalone_svg(figure, name))
     return paths
 
 

@@ -6,9 +6,10 @@ with its size, is renamed into place after everything else, and is the only proo
 """
 
 import json
-import os
 import re
 from pathlib import Path
+
+from weighted_mtp.files import write_text
 
 MARKER = "complete.json"
 
@@ -25,12 +26,7 @@ def mark_complete(checkpoint: str | Path) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MARKER
     }
-    temporary = folder / f"{MARKER}.tmp"
-    with temporary.open("w") as file:
-        json.dump(sizes, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / MARKER)
+    write_text(folder / MARKER, json.dumps(sizes, indent=1))
 
 
 def why_incomplete(checkpoint: str | Path) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from weighted_mtp.files import write_text
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.settings import (
     HIGHER_IS_BETTER,
@@ -150,10 +151,9 @@ class RunConfig:
         import yaml
 
         path = Path(self.train.output_dir) / RUN_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A value that two settings share would be written once and referred to, which nobody can edit.
         flat = {name: copy.deepcopy(value) for name, value in self.to_flat().items()}
-        path.write_text(yaml.safe_dump(flat, sort_keys=False))
+        write_text(path, yaml.safe_dump(flat, sort_keys=False))
         return path
 
 

@@ -6,6 +6,7 @@ Each function is one step; `train` is their sequence. Experiments that hold mode
 
 import gc
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from weighted_mtp.data import CompletionCollator, make_sampler
+from weighted_mtp.files import finish_interrupted, own_folder
 from weighted_mtp.losses.liger import require_liger
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
@@ -37,7 +39,22 @@ class Interrupted(Exception):
 
 
 def train(config: RunConfig, resume: str | None = None, *, quiet: bool = False) -> Path:
-    """Runs one stage from its files to its output directory, and returns that directory; quietly without a bar."""
+    """Runs one stage from its files to its output directory, and returns that directory; quietly without a bar.
+
+    The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
+    first.
+
+    Raises:
+        Occupied: another run writes there.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return _train(config, resume, quiet)
+    with own_folder(config.train.output_dir):
+        finish_interrupted(config.train.output_dir)
+        return _train(config, resume, quiet)
+
+
+def _train(config: RunConfig, resume: str | None, quiet: bool) -> Path:
     checkpoint, passed_over = resolve_resume(resume, config.train.output_dir)
     for sentence in passed_over:
         logger.warning(sentence)

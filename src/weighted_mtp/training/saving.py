@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
+from weighted_mtp.files import staged_save
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.checkpoints import mark_complete
 from weighted_mtp.training.nonfinite import NonFiniteRecord
@@ -30,11 +31,19 @@ class SavingTrainer(Trainer):
             return
         folder = output_dir or self.args.output_dir
         assert folder is not None
-        dtype = None if self._is_checkpoint else self.save_dtype
+        if self._is_checkpoint:  # its marker makes it whole
+            self._write_model(Path(folder), state_dict, None)
+            return
+        with staged_save(folder) as staged:
+            self._write_model(staged, state_dict, self.save_dtype)
+
+    def _write_model(
+        self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None
+    ) -> None:
         self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
-        torch.save(self.scheme.state_dict(), f"{folder}/{WEIGHTING_FILE}")
+        torch.save(self.scheme.state_dict(), folder / WEIGHTING_FILE)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Saves only what is finite, and writes the completion marker when every process has written its part."""

@@ -18,6 +18,7 @@ from rich.progress import track
 
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.data.scored import part_name, shard_marker
+from weighted_mtp.files import replacing, write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics.base import Critic
@@ -87,7 +88,7 @@ def score(config: ScoreConfig) -> Scored:
         if not path.exists():
             scorer.write(rows[start : min(start + PART_ROWS, mine.stop)], path)
     marker = {"settings": settings, "parts": [part_name(number, count, start) for start in starts]}
-    _write_whole(out / shard_marker(number, count), json.dumps(marker, indent=1))
+    write_text(out / shard_marker(number, count), json.dumps(marker, indent=1))
     return scorer.result(len(mine), report.dropped())
 
 
@@ -127,9 +128,8 @@ class _Scorer:
         scores = self._scores(dataset)
         self.seconds += time.perf_counter() - begin
         scored = [bare[i] | _whole(scores[i], self._labelled(bare[i])) for i in sorted(scores)]
-        temporary = path.with_suffix(".tmp")
-        Dataset.from_list(scored).to_parquet(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            Dataset.from_list(scored).to_parquet(temporary)
 
     def _scores(self, dataset: Dataset) -> dict[int, dict[str, list[float]]]:
         """Scores by row number; rows of like length share a batch."""
@@ -217,16 +217,10 @@ def _require_same(settings: dict[str, Any], out: Path) -> None:
     """The first shard writes down what the folder holds; whoever comes later must bring the same."""
     path = out / "settings.json"
     if not path.exists():
-        _write_whole(path, json.dumps(settings, indent=1))
+        write_text(path, json.dumps(settings, indent=1))
     found = json.loads(path.read_text())
     different = [name for name in found | settings if found.get(name) != settings.get(name)]
     if different:
         raise ConfigError(
             f"{out} holds scores of another {', '.join(different)}: give another folder, or remove this one"
         )
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

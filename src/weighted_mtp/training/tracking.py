@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class MLflowLogger(TrainerCallback):
         run = self._client.create_run(self._experiment_id(), run_name=self.config.run_name, tags=self.tags)
         self._run_id = run.info.run_id
         self._log_config()
-        run_file.write_text(run.info.run_id)
+        write_text(run_file, run.info.run_id)
 
     def _reopen(self, run_id: str) -> bool:
         """Continues the run of an interrupted training; False where this store does not know it."""

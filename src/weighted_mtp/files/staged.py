@@ -1,0 +1,82 @@
+"""A saved model that is whole or no model: written aside, committed by one rename, then moved into place.
+
+A folder is taken for a model by its config.json. So the old one goes first and the new one comes last, and at no moment
+does the folder look like a model while files of it are missing or old. What a kill left is cleared away, where the
+commit had not been reached, and else carried to its end, by `finish_interrupted`.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .whole import sync_file, sync_folder
+
+SIGN = "config.json"
+"""What makes a folder a model."""
+UNFINISHED, COMMITTED = ".saving", ".saved"
+_NAMES = ".names.json"
+"""In a committed save, the names of all its files: some are moved already when it is gone on with after a kill."""
+_WEIGHTS = re.compile(r"(model|pytorch_model|lora)[-.](.*\.)?(safetensors|bin|index\.json)")
+
+
+@contextmanager
+def staged_save(folder: str | Path) -> Iterator[Path]:
+    """Gives an empty folder to write a model into; at the end its files take the places of those in `folder`.
+
+    Weights of an earlier model that the new one has no file of the same name for are removed. After an exception
+    `folder` stays as it was.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    finish_interrupted(folder)
+    unfinished = folder / UNFINISHED
+    unfinished.mkdir()
+    try:
+        yield unfinished
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    (unfinished / _NAMES).write_text(json.dumps([path.name for path in unfinished.iterdir()]))
+    for path in sorted(unfinished.rglob("*")):
+        (sync_folder if path.is_dir() else sync_file)(path)
+    sync_folder(unfinished)
+    os.rename(unfinished, folder / COMMITTED)
+    sync_folder(folder)
+    finish_interrupted(folder)
+
+
+def finish_interrupted(folder: str | Path) -> None:
+    """Ends a save that was killed: what was not whole is removed, what was whole is moved into place."""
+    folder = Path(folder)
+    if (folder / UNFINISHED).is_dir():
+        shutil.rmtree(folder / UNFINISHED)
+    committed = folder / COMMITTED
+    if (committed / SIGN).is_file():  # else all was moved already
+        _move_in(committed, folder)
+    if committed.is_dir():
+        shutil.rmtree(committed)
+
+
+def _move_in(committed: Path, folder: Path) -> None:
+    (folder / SIGN).unlink(missing_ok=True)
+    sync_folder(folder)
+    names: list[str] = json.loads((committed / _NAMES).read_text())
+    for path in list(folder.iterdir()):
+        if _WEIGHTS.fullmatch(path.name) and path.name not in names:
+            path.unlink()
+    for path in sorted(committed.iterdir()):
+        if path.name not in (SIGN, _NAMES):
+            _move(path, folder / path.name)
+    sync_folder(folder)
+    _move(committed / SIGN, folder / SIGN)
+    sync_folder(folder)
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(source, target)
