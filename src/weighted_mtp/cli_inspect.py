@@ -11,6 +11,12 @@ from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.quiet import quiet_libraries
 
 _IN_TERMINAL, _ON_PAGE = 4, 24
+_MOVED = {
+    "train_file": "the training file",
+    "eval_file": "the evaluation file",
+    "critic": "the separate critic",
+    "reference": "the reference model",
+}
 _HELP = (
     "Completions of a run in the terminal, every token coloured by its weight; with --page, runs side by side on one "
     "HTML page: curves, reliability of values, and every token with value, credit, weight and loss."
@@ -27,16 +33,17 @@ def inspect(words: list[str]) -> int:
     from rich.console import Console
 
     dirs = [Path(expand_path("run", run)) for run in parsed.run]
+    moved = {name: expand_path(name, parsed[name]) for name in _MOVED if parsed[name]}
     if parsed.page is None and not parsed.serve:
         from weighted_mtp.experiments.inspect import inspect_run
 
-        inspect_run(dirs[0], parsed.rows, parsed.count or _IN_TERMINAL, parsed.label, Console())
+        inspect_run(dirs[0], parsed.rows, parsed.count or _IN_TERMINAL, parsed.label, Console(), moved)
         return 0
     from weighted_mtp.experiments.run_page import Selection, inspect_on_page
 
     selection = Selection(parsed.rows, parsed.count or _ON_PAGE, parsed.label)
     path = Path(expand_path("--page", parsed.page)) if parsed.page else dirs[0] / "page.html"
-    write = partial(inspect_on_page, dirs, path, selection, parsed.judged_rows, Console(stderr=True))
+    write = partial(inspect_on_page, dirs, path, selection, parsed.judged_rows, Console(stderr=True), moved)
     if parsed.serve:
         _serve(path, parsed.port or 0, write)
     else:
@@ -66,6 +73,13 @@ def _parser() -> Parser:
         help=f"How many rows, where none are named; none: {_IN_TERMINAL}, on a page {_ON_PAGE} of each run.",
     )
     parser.add_argument("--label", choices=["any", "right", "wrong"], default="any", help="Which rows.")
+    for name, what in _MOVED.items():
+        parser.add_argument(
+            f"--{name}",
+            type=str | None,
+            default=None,
+            help=f"Where {what} of the run lies now, if it was moved.",
+        )
     parser.add_argument(
         "--judged_rows",
         type=int,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from weighted_mtp.cli import main
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
@@ -315,3 +316,79 @@ def test_results_of_another_kind_are_refused(capsys, tmp_path: Path):
     (tmp_path / "results.json").write_text(json.dumps({"arms": [], "meta": {}}))
 
     assert "is not what `wmtp study`" in one_error(capsys, "inspect", tmp_path, "--page")
+
+
+def moved_run(runs: Path, tmp_path: Path, name: str, **changed: Any) -> Path:
+    """A copy of a run elsewhere, its run.yaml changed."""
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(runs / name, folder)
+    flat = yaml.safe_load((folder / "run.yaml").read_text()) | changed
+    (folder / "run.yaml").write_text(yaml.safe_dump({k: v for k, v in flat.items() if v is not ...}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {
+            "trainer_args": {
+                "fsdp": "full_shard",
+                "deepspeed": "zero3.json",
+                "tf32": True,
+                "report_to": "wandb",
+            }
+        },
+        {"loss_backend": "liger", "optim": "adamw_bnb_8bit", "lr_scheduler_type": "cosine_with_min_lr"},
+        {"save_total_limit": 1, "trainer_args": {"no_such_field": 1}},
+        {
+            "tokenizer_name_or_path": "/gone",
+            "model_name_or_path": "/gone",
+            "tracking_uri": "http://127.0.0.1:9",
+        },
+        {"gamma": ..., "output_dir": ...},
+    ],
+    ids=["other machines", "other packages", "other versions", "gone starts", "missing settings"],
+)
+def test_a_run_made_elsewhere_is_looked_at(capsys, runs: Path, tmp_path: Path, changed: dict[str, Any]):
+    folder = moved_run(runs, tmp_path, "td", **changed)
+    assert main(["inspect", str(folder), "--count", "1"]) == 0
+    assert capsys.readouterr().out
+
+
+def test_settings_of_another_version_are_passed_over_in_one_line(caplog, runs: Path, tmp_path: Path):
+    folder = moved_run(runs, tmp_path, "td", packing_of_2031=True, resumed_with_changes=[])
+    RunConfig.load(folder)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{folder}/run.yaml has settings that this version does not know: packing_of_2031"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a", "a: [", "max_steps: 3", "stage: baseline\nmodel_name_or_path: x"]
+)
+def test_a_file_that_is_no_configuration_is_one_error(capsys, runs: Path, tmp_path: Path, text: str):
+    folder = moved_run(runs, tmp_path, "td")
+    (folder / "run.yaml").write_text(text)
+    assert "run.yaml" in one_error(capsys, "inspect", folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("td", "train_file"), ("td", "eval_file"), ("log_odds", "critic"), ("rho1", "reference")],
+)
+def test_what_a_run_read_and_is_gone_is_asked_for_by_its_flag(
+    capsys, runs: Path, tmp_path: Path, name: str, setting: str
+):
+    where = yaml.safe_load((runs / name / "run.yaml").read_text())[setting]
+    folder = moved_run(runs, tmp_path, name, **{setting: "/gone/for/good"})
+    assert f"--{setting}" in one_error(capsys, "inspect", folder)
+    assert main(["inspect", str(folder), "--count", "1", f"--{setting}", where]) == 0
+
+
+def test_the_start_of_an_implicit_critic_is_asked_for_as_its_reference(
+    capsys, runs: Path, chain_base: Path, tmp_path: Path
+):
+    folder = moved_run(runs, tmp_path, "implicit", model_name_or_path="/gone")
+    assert "--reference" in one_error(capsys, "inspect", folder)
+    words = ["--count", "1", "--reference", str(chain_base / "base")]
+    assert main(["inspect", str(folder), *words]) == 0

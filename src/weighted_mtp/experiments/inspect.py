@@ -1,6 +1,6 @@
 """`wmtp inspect` and `wmtp generate`: look at what a run made of its tokens, and at what its model writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,23 +29,40 @@ class FinishedRun:
     """With stage, scheme and the scheme's statistics; it trains no more."""
 
 
-def check_finished(run_dir: Path) -> RunConfig:
-    """The configuration of a finished run.
+def check_finished(run_dir: Path, moved: Mapping[str, str] | None = None) -> RunConfig:
+    """The configuration of a finished run, with what was moved since under its new path.
 
     Raises:
-        ConfigError: there is no run, or it has not ended.
+        ConfigError: there is no run, it has not ended, or what it read is not there any more.
     """
     saved = RunConfig.load(run_dir)
     if not (run_dir / "config.json").exists():
         raise ConfigError(
             f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
         )
+    saved = RunConfig.from_flat(saved.to_flat() | dict(moved or {}))
+    used = {"train_file": saved.data.train_file, "eval_file": saved.data.eval_file}
+    used |= {"critic": saved.separate_critic, "reference": saved.of_finished(run_dir).reference.reference}
+    for name, path in used.items():
+        if path and not path.startswith(("hub:", "package:")) and not Path(path).exists():
+            raise ConfigError(
+                f"{run_dir} was trained with {name} {path}, which is not there (from this directory): say where it is "
+                f"now with --{name}"
+            )
     return saved
 
 
-def open_run(run_dir: Path) -> FinishedRun:
-    """Reads a finished run; raises as `check_finished` does."""
-    saved = check_finished(run_dir)
+def open_run(run_dir: Path, moved: Mapping[str, str] | None = None) -> FinishedRun:
+    """Reads a finished run.
+
+    Args:
+        run_dir: output directory of a finished `wmtp train`.
+        moved: of train_file, eval_file, critic and reference those that lie elsewhere now.
+
+    Raises:
+        ConfigError: as `check_finished`; or a file or model that the run read is not there any more.
+    """
+    saved = check_finished(run_dir, moved)
     config = saved.of_finished(run_dir)
     inputs = load_inputs(config, trains=False)
     trainer = make_trainer(config, inputs, quiet=True)
@@ -53,7 +70,14 @@ def open_run(run_dir: Path) -> FinishedRun:
     return FinishedRun(saved, inputs, trainer)
 
 
-def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, console: Console) -> None:
+def inspect_run(
+    run_dir: Path,
+    rows: list[int] | None,
+    count: int,
+    label: str,
+    console: Console,
+    moved: Mapping[str, str] | None = None,
+) -> None:
     """Prints completions of a run's training file with every token coloured by its weight.
 
     Args:
@@ -62,8 +86,9 @@ def inspect_run(run_dir: Path, rows: list[int] | None, count: int, label: str, c
         count: how many rows are shown.
         label: right, wrong or any.
         console: where they go.
+        moved: see `open_run`.
     """
-    run = open_run(run_dir)
+    run = open_run(run_dir, moved)
     dataset = run.inputs.train_dataset
     chosen = _choose(dataset["reward"], count, label) if rows is None else find_rows(dataset["row_id"], rows)
     views = view_tokens(run.trainer, dataset.select(chosen), run.inputs.tokenizer, run_dir.name)

@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -49,7 +49,12 @@ class Selection:
 
 
 def inspect_on_page(
-    dirs: Sequence[Path], path: Path, selection: Selection, judged_rows: int, console: Console
+    dirs: Sequence[Path],
+    path: Path,
+    selection: Selection,
+    judged_rows: int,
+    console: Console,
+    moved: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes finished runs, and the results of a study or a demo, as one HTML file.
 
@@ -60,6 +65,7 @@ def inspect_on_page(
         judged_rows: how many rows, evenly spaced, the reliability of values is taken from; of the evaluation file
             where a run has one.
         console: where progress goes.
+        moved: see `open_run`.
 
     Returns:
         The path of the file.
@@ -67,13 +73,13 @@ def inspect_on_page(
     Raises:
         ConfigError: a directory is none of these, or its run has not ended; nothing is computed then.
     """
-    run_dirs, results = _by_kind(dirs)
+    run_dirs, results = _by_kind(dirs, moved)
     names = run_names(run_dirs)
     found: list[tuple[InspectedRun, list[dict[str, Any]]]] = []
     with progress_bar(console if console.is_terminal else None, transient=True) as progress:
         task = progress.add_task("runs", total=len(run_dirs))
         for run_dir, name in zip(run_dirs, names, strict=True):
-            found.append(_look_at(run_dir, name, selection, judged_rows, progress))
+            found.append(_look_at(run_dir, name, selection, judged_rows, progress, moved))
             progress.advance(task)
             gc.collect()  # cycles hold a trainer, and with it its models
     by_row = zip_longest(
@@ -90,13 +96,15 @@ def inspect_on_page(
     return write_run_page(path, page)
 
 
-def _by_kind(dirs: Sequence[Path]) -> tuple[list[Path], dict[str, Any] | None]:
+def _by_kind(
+    dirs: Sequence[Path], moved: Mapping[str, str] | None
+) -> tuple[list[Path], dict[str, Any] | None]:
     """Run directories, and the results of the one that holds a study or a demo."""
     runs: list[Path] = []
     results: list[dict[str, Any]] = []
     for folder in dirs:
         if (folder / RUN_FILE).is_file():
-            check_finished(folder)
+            check_finished(folder, moved)
             runs.append(folder)
         elif (folder / RESULTS_FILE).is_file():
             results.append(_read_results(folder / RESULTS_FILE))
@@ -142,10 +150,15 @@ def run_names(dirs: Sequence[Path]) -> list[str]:
 
 
 def _look_at(
-    run_dir: Path, name: str, selection: Selection, judged_rows: int, progress: Progress
+    run_dir: Path,
+    name: str,
+    selection: Selection,
+    judged_rows: int,
+    progress: Progress,
+    moved: Mapping[str, str] | None,
 ) -> tuple[InspectedRun, list[dict[str, Any]]]:
     """Everything the page shows of a run: what it is, and its views of completions."""
-    run = open_run(run_dir)
+    run = open_run(run_dir, moved)
     chosen = run.inputs.train_dataset.select(selection.positions(run.inputs.train_dataset))
     views: list[dict[str, Any]] = []
     for rows in _batches(chosen, run, progress, f"{name}: tokens"):

@@ -4,12 +4,14 @@ Nothing heavy is imported, so that `wmtp --help` answers at once.
 """
 
 import copy
+import logging
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from weighted_mtp.files import write_text
 from weighted_mtp.training.critics.table import critic_kind
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.settings import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
@@ -23,6 +25,8 @@ from weighted_mtp.training.settings import (
     require,
 )
 from weighted_mtp.training.stage_table import STAGE_TABLE, stage_row
+
+logger = logging.getLogger(__name__)
 
 STAGES = tuple(STAGE_TABLE)
 SET_BY_EARLY_STOPPING = (
@@ -105,6 +109,11 @@ class RunConfig:
         return given
 
     @property
+    def separate_critic(self) -> str | None:
+        """Directory of the frozen critic that the run reads, None where it has none of the kind."""
+        return None if stage_row(self.stage).trains_critic else self.critic.critic
+
+    @property
     def run_name(self) -> str:
         """What MLflow and other reporters call the run."""
         return self.tracking.run_name or f"{self.stage}-{Path(self.train.output_dir).name}"
@@ -128,21 +137,50 @@ class RunConfig:
 
     @classmethod
     def load(cls, run_dir: str | Path) -> "RunConfig":
-        """The resolved configuration that a run left in its directory."""
+        """The resolved configuration that a run left in its directory, for whoever looks at the run.
+
+        It may come from another version: settings that this one does not have are passed over with a warning, those
+        that it does not mention have their defaults. What only training reads is not checked.
+
+        Raises:
+            ConfigError: there is no such file, it is no configuration, or a setting has a value that means nothing.
+        """
         import yaml
 
         path = Path(run_dir) / RUN_FILE
         require(path.is_file(), f"{path} is not there: give the output_dir of a `wmtp train` run")
-        return cls.from_flat(yaml.safe_load(path.read_text()))
+        try:
+            flat = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+        known = {f.name for kind in cls.PARTS.values() for f in fields(kind)}
+        whole = isinstance(flat, dict) and {"stage", "model_name_or_path", "train_file"} <= flat.keys()
+        require(whole, f"{path} holds no settings of a run: give the output_dir of a `wmtp train` run")
+        strange = sorted(map(str, flat.keys() - known - {"stage", *_ABOUT_THE_RUN}))
+        if strange:
+            logger.warning("%s has settings that this version does not know: %s", path, ", ".join(strange))
+        flat = {"output_dir": str(run_dir)} | flat
+        try:
+            return cls.from_flat(flat)
+        except (
+            ConfigError
+        ):  # perhaps about something that this version does not take any more, and only training reads
+            return cls.from_flat({name: value for name, value in flat.items() if name not in _OF_TRAINING})
 
     def of_finished(self, run_dir: str | Path) -> "RunConfig":
         """The same run with the model that it left in its directory, to be looked at."""
         reference = self.reference.reference
         if stage_row(self.stage).trains_critic and critic_kind(self.critic.kind).needs_reference:
             reference = reference or self.model.model_name_or_path
+        plain = TrainConfig(output_dir=self.train.output_dir)
         return replace(
             self,
-            model=replace(self.model, model_name_or_path=str(run_dir), lora_rank=0),  # saved merged
+            # adapters were saved merged, and the tokenizer beside the model
+            model=replace(
+                self.model, model_name_or_path=str(run_dir), tokenizer_name_or_path=None, lora_rank=0
+            ),
+            data=replace(self.data, sampler="shuffled"),
+            train=replace(self.train, **{name: getattr(plain, name) for name in _OF_TRAINING}),
             reference=ReferenceConfig(reference),
         )
 
@@ -158,3 +196,13 @@ class RunConfig:
 
 
 RUN_FILE = "run.yaml"
+_ABOUT_THE_RUN = ("resumed_with_changes",)
+_OF_TRAINING = {
+    "trainer_args",
+    "optim",
+    "lr_scheduler_type",
+    "loss_backend",
+    "early_stopping_patience",
+    "save_total_limit",
+}
+"""What says how a run was trained, and may ask for what is not here: sharding, other machines' kernels and packages."""
