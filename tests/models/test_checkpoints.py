@@ -289,3 +289,71 @@ def test_an_encoder_directory_is_refused(tmp_path):
     BertModel(BertConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'bert' cannot carry"):
         MTPModel.from_pretrained(tmp_path)
+
+
+def shards(model, directory) -> None:
+    model.hf_model.save_pretrained(directory, max_shard_size="20KB")
+
+
+def old_pickle(model, directory) -> None:
+    torch.save(model.hf_model.state_dict(), directory / "pytorch_model.bin")
+    (directory / "pytorch_model.bin.index.json").write_text(
+        '{"weight_map": {"a": "pytorch_model-1-of-2.bin"}}'
+    )
+
+
+def a_stale_index(model, directory) -> None:
+    (directory / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-9-of-9.safetensors"}}'
+    )
+
+
+def heads_and_adapters(model, directory) -> None:
+    other = MTPModel(model.hf_model, n_future=3, value_head=True)
+    other.save_pretrained(directory)
+    (directory / "lora.safetensors").write_bytes(b"old")
+
+
+@pytest.mark.parametrize("earlier", [shards, old_pickle, a_stale_index, heads_and_adapters])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_what_a_save_writes_is_all_that_is_read(make_lm, trained, batch, tmp_path, earlier, sharded):
+    earlier(MTPModel(make_lm("llama", hidden_size=24, head_dim=8)), tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    model = trained(MTPModel(make_lm("llama"), n_future=2))
+    if sharded:
+        save = model.hf_model.save_pretrained
+        model.hf_model.save_pretrained = lambda *a, **k: save(*a, **k, max_shard_size="20KB")
+    model.save_pretrained(tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(plain(**batch).logits, model.hf_model(**batch).logits)
+    assert same_weights(MTPModel.from_pretrained(tmp_path), model)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    written = {path.name for path in tmp_path.glob("*") if path.name.startswith((".", "lora", "pytorch"))}
+    assert written == set()
+
+
+def test_an_index_beside_a_single_file_is_passed_over_as_transformers_does(saved):
+    model, directory = saved
+    a_stale_index(model, directory)
+    assert same_weights(MTPModel.from_pretrained(directory), model)
+
+
+def test_an_index_that_names_files_which_are_not_there_is_one_error(saved):
+    model, directory = saved
+    a_stale_index(model, directory)
+    (directory / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="cannot read the model"):
+        MTPModel.from_pretrained(directory)
+
+
+def test_a_save_that_fails_leaves_what_was_there(saved):
+    model, directory = saved
+    failing = MTPModel.from_pretrained(directory)
+
+    def no_space(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    failing.hf_model.save_pretrained = no_space
+    with pytest.raises(OSError, match="No space left"):
+        failing.save_pretrained(directory)
+    assert same_weights(MTPModel.from_pretrained(directory), model)

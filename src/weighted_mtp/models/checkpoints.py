@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from weighted_mtp.files import staged_save
 from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import merged, save_adapters
@@ -202,7 +203,9 @@ def restore_new_parts(model: "MTPModel", directory: Path) -> None:
 
 def _own_tensors_in(directory: Path) -> Iterator[tuple[str, Tensor]]:
     index = directory / INDEX
-    files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {WEIGHTS}
+    files = {WEIGHTS}  # where both are there, transformers reads the single file
+    if index.is_file() and not (directory / WEIGHTS).is_file():
+        files = set(json.loads(index.read_text())["weight_map"].values())
     for file in sorted(files):
         with safe_open(directory / file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - safe_open is no dict
@@ -232,15 +235,16 @@ def write_mtp_model(
         dtype = None
     plain = {k.removeprefix("hf_model."): v for k, v in whole.items() if k.startswith("hf_model.")}
     own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(OWN_PREFIXES)}
-    model.hf_model.save_pretrained(directory, state_dict=plain)
-    save_adapters(state, directory)
-    # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
-    _add_tensors(directory, own)
-    _write_config_entry(model, directory, dtype)
+    # Staged, so that weights of an earlier model go: an old index beside a new file, or old shards, would be read.
+    with staged_save(directory) as staged:
+        model.hf_model.save_pretrained(staged, state_dict=plain)
+        save_adapters(state, staged)
+        # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
+        _add_tensors(staged, own)
+        _write_config_entry(model, staged, dtype)
 
 
 def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
-    (directory / OWN_SHARD).unlink(missing_ok=True)
     if not own:
         return
     index = directory / INDEX
