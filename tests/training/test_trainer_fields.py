@@ -152,7 +152,6 @@ def test_what_the_trainer_does_with_a_field_it_does_here(train):
 
 
 def test_tensorboard_gets_our_names_and_settings(train, rows, tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # pyright: ignore
 
     trainer = train(
