@@ -5,6 +5,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from weighted_mtp.data import DataError, chain_tokenizer, tokenize_rows
+from weighted_mtp.data.detokenization import Detokenizer
 from weighted_mtp.evaluation.decoding import Completion, complete, decode, prompt_tokens
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
 from weighted_mtp.models import CriticSpec, MTPModel
@@ -128,7 +129,10 @@ def in_training(tokenizer, prompt) -> list[int]:
 def test_prompts_are_tokenized_as_in_training(tokenizer, template):
     special = [("<eos>", tokenizer.eos_token_id)]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=special)
-    tokenizer.chat_template = "{% for m in messages %}<pad> {{ m.content }}{% endfor %} <eos>"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<eos>' if m.role == 'assistant' else '<pad>' }} {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}<eos> {% endif %}"
+    )
     prompts = [PROMPTS[0], MESSAGES, PROMPTS[1]]
     assert prompt_tokens(tokenizer, prompts) == [in_training(tokenizer, prompt) for prompt in prompts]
 
@@ -156,7 +160,7 @@ def test_a_completion_ends_before_the_first_stop_string(model, tokenizer):
 
 def test_rows_end_one_by_one_and_the_prompt_does_not_count(tokenizer):
     ids = [tokenizer(text)["input_ids"] for text in ("3 7 3 0 3 7 1", "3 7 3 3 1 3 7", "3 7 3 7 1 2 5")]
-    criterion, n_prompt = StopStrings(tokenizer, ["3 7", "9 9 9"]), 3
+    criterion, n_prompt = StopStrings(Detokenizer(tokenizer), ["3 7", "9 9 9"]), 3
     ended = [
         criterion(torch.tensor([row[:end] for row in ids]), None).tolist() for end in range(n_prompt + 1, 8)
     ]

@@ -156,3 +156,11 @@ def test_summary_fits_eighty_columns_and_groups_controls(report: PageContent) ->
     )
     assert any(line.split() == ["mtp_td_beta0.3", "97.0", "-", "1", "+29.9*", "-"] for line in lines)
     assert "*: to mtp_uniform." in " ".join(lines)
+
+
+def test_a_token_that_is_a_part_of_a_character_is_a_dot():
+    view = {"prompt": "x", "label": True, "tokens": ["", "", "한"], "weights": [1.0, 2.0, 1.0], "td_errors": None,
+            "values": None, "token_error": None, "arm": "a"}  # fmt: skip
+    console = Console(file=io.StringIO(), width=80)
+    print_tokens(console, [view])
+    assert "··한" in console.file.getvalue()

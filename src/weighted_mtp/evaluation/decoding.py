@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from weighted_mtp.data.detokenization import Detokenizer
 from weighted_mtp.data.encoding import RowEncoder
-from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop, plain_texts
+from weighted_mtp.data.ends import end_tokens, padding_token
+from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
 from weighted_mtp.models import MTPModel
 
 Prompt = str | list[dict[str, Any]]
@@ -44,6 +46,7 @@ def decode(
     batch_size: int = 256,
     temperature: float = 0.0,
     condition: str | None = None,
+    tools: Sequence[Any] | None = None,
 ) -> list[str]:
     """Completions by head 0, one a prompt, special tokens left out.
 
@@ -55,6 +58,7 @@ def decode(
         batch_size: prompts decoded together.
         temperature: 0 is greedy, above it samples from softmax(logits / temperature), seeded by torch.
         condition: "right" or "wrong": the label that a generative critic decodes under.
+        tools: of each prompt that is messages, for the chat template; None: none.
     """
     seeds = torch.randint(2**63 - 1, (len(prompts), 1)).tolist() if temperature > 0 else None
     completions: list[Completion] = []
@@ -68,6 +72,7 @@ def decode(
             seeds=seeds and seeds[chosen],
             temperature=temperature,
             condition=condition,
+            tools=tools and tools[chosen],
         )
     return [completion.text for completion in completions]
 
@@ -84,13 +89,14 @@ def complete(
     top_p: float = 1.0,
     stop: Sequence[str] = (),
     condition: str | None = None,
+    tools: Sequence[Any] | None = None,
 ) -> list[Completion]:
     """One completion for each prompt of one batch, by head 0.
 
     Prompts become tokens as in training (`tokenize_rows`): special tokens around a text, a chat template around
-    messages. A completion is the text of the tokens behind them alone, as training's completions are tokenized alone.
-    Nothing of the model's generation_config.json is used but its end tokens, to which the tokenizer's is added, since
-    training ends completions with that one.
+    messages. A completion is what its tokens add to the prompt's text (`Detokenizer`).
+    Nothing of the model's generation_config.json is used but its end tokens, to which are added those with which
+    training ends completions (`end_tokens`).
 
     Args:
         model: left in the mode (training or evaluation) it came in.
@@ -102,40 +108,45 @@ def complete(
         top_p: of the sampling, in (0, 1].
         stop: strings; a completion ends before the first of them.
         condition: "right" or "wrong": the label that a generative critic decodes under.
+        tools: of each prompt that is messages, for the chat template; None: none.
 
     Raises:
-        DataError: a prompt without tokens, or messages without a chat template.
+        DataError: a prompt without tokens, messages without a chat template, or messages that it refuses.
     """
-    ids, mask = _padded_left(prompt_tokens(tokenizer, prompts), _pad_token(tokenizer))
-    ends = _end_tokens(model, tokenizer)
+    read, pad = prompt_tokens(tokenizer, prompts, tools), padding_token(tokenizer) or 0
+    ids, mask = _padded_left(read, pad)
+    ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
+    detokenizer = Detokenizer(tokenizer)
     options: dict[str, Any] = {}
     if seeds is not None:
         options["logits_processor"] = [
             SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p)
         ]
     if stop:
-        options["stopping_criteria"] = [StopStrings(tokenizer, stop)]
+        options["stopping_criteria"] = [StopStrings(detokenizer, stop)]
     with _evaluating(model):
         output = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=max_new_tokens,
-            pad_token_id=_pad_token(tokenizer),
-            eos_token_id=sorted(ends) or None,
+            pad_token_id=pad,
+            eos_token_id=ends or None,
             condition=condition,
             **PLAIN,
             **options,
         )
-    return _completions(tokenizer, output[:, ids.shape[1] :].tolist(), ends, stop)
+    return _completions(detokenizer, read, output[:, ids.shape[1] :].tolist(), ends, stop)
 
 
-def prompt_tokens(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+def prompt_tokens(
+    tokenizer: Any, prompts: Sequence[Prompt], tools: Sequence[Any] | None = None
+) -> list[list[int]]:
     """Token ids of prompts, as training's encoder gives them.
 
     Raises:
-        DataError: a prompt without tokens, or messages without a chat template.
+        DataError: a prompt without tokens, messages without a chat template, or messages that it refuses.
     """
-    return RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False).prompts(prompts)
+    return RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False).prompts(prompts, tools)
 
 
 def _padded_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
@@ -144,19 +155,6 @@ def _padded_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tenso
     ids = torch.tensor([[pad] * (length - len(row)) + list(row) for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
     return ids, mask
-
-
-def _pad_token(tokenizer: Any) -> int:
-    """Its own, else the end token; masked, so any will do."""
-    given = (tokenizer.pad_token_id, tokenizer.eos_token_id)
-    return next((token for token in given if token is not None), 0)
-
-
-def _end_tokens(model: MTPModel, tokenizer: Any) -> set[int]:
-    """The tokens that end a text: those of the model, and that with which training ends a completion."""
-    own = model.hf_model.generation_config.eos_token_id
-    several = own if isinstance(own, list | tuple) else [own]
-    return {token for token in (*several, tokenizer.eos_token_id) if token is not None}
 
 
 @contextmanager
@@ -170,10 +168,14 @@ def _evaluating(model: MTPModel) -> Iterator[None]:
 
 
 def _completions(
-    tokenizer: Any, rows: Sequence[Sequence[int]], ends: set[int], stop: Sequence[str]
+    detokenizer: Detokenizer,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[Sequence[int]],
+    ends: Sequence[int],
+    stop: Sequence[str],
 ) -> list[Completion]:
     lengths = [next((i for i, token in enumerate(row) if token in ends), len(row)) for row in rows]
-    texts = plain_texts(tokenizer, [row[:n] for row, n in zip(rows, lengths, strict=True)])
+    texts = detokenizer.texts(prompts, [row[:n] for row, n in zip(rows, lengths, strict=True)])
     completions: list[Completion] = []
     for text, row, length in zip(texts, rows, lengths, strict=True):
         cut = cut_at_stop(text, stop)

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
+from weighted_mtp.data.detokenization import BROKEN, Detokenizer
+
 HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 """Where the body of a function ends. Source: Chen et al. 2021, arXiv 2107.03374, section 3.2."""
+_READ = 8
+"""Tokens before the last ones that their text is decoded behind."""
 
 
 class SeededDraws(LogitsProcessor):
@@ -71,30 +75,34 @@ class StopStrings(StoppingCriteria):
     stand between its parts it is missed, which costs time alone: completions are cut afterwards anyway.
 
     Args:
-        tokenizer: gives the text of tokens.
+        detokenizer: gives the text of tokens.
         strings: at least one, none of them empty.
     """
 
-    def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
-        self.tokenizer, self.strings = tokenizer, tuple(strings)
-        self.window = 2 + max(
-            len(string.encode()) for string in strings
-        )  # a decoder may strip the first token
+    def __init__(self, detokenizer: Detokenizer, strings: Sequence[str]) -> None:
+        self.detokenizer, self.strings = detokenizer, tuple(strings)
+        self.window = 1 + max(len(string.encode()) for string in strings)
         self.prompt_tokens: int | None = None
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         """True where a row has ended, [rows]."""
         if self.prompt_tokens is None:
             self.prompt_tokens = input_ids.shape[1] - 1  # the first call comes after the first new token
-        new = input_ids[:, self.prompt_tokens :]
-        tails = plain_texts(self.tokenizer, new[:, -self.window :])
+        rows, start = input_ids.tolist(), self.prompt_tokens
+        recent = max(start, input_ids.shape[1] - self.window)
+        texts = self._texts(rows, recent, behind=max(0, recent - _READ))
         ended = [
-            self._found(tail) and self._found(plain_texts(self.tokenizer, new[row : row + 1])[0])
-            for row, tail in enumerate(tails)
-        ]
+            self._holds(text) or BROKEN in text for text in texts
+        ]  # a window may begin within a character
+        for i in [i for i, maybe in enumerate(ended) if maybe]:
+            ended[i] = self._holds(self._texts([rows[i]], start)[0])
         return torch.tensor(ended, device=input_ids.device)
 
-    def _found(self, text: str) -> bool:
+    def _texts(self, rows: Sequence[Sequence[int]], start: int, behind: int = 0) -> list[str]:
+        """What the tokens from `start` on add to those from `behind` on."""
+        return self.detokenizer.texts([row[behind:start] for row in rows], [row[start:] for row in rows])
+
+    def _holds(self, text: str) -> bool:
         return any(string in text for string in self.strings)
 
 
@@ -119,8 +127,3 @@ def open_prompt(prompt: str) -> str:
         'def add(a, b):'
     """
     return prompt.rstrip()
-
-
-def plain_texts(tokenizer: Any, ids: Any) -> list[str]:
-    """The texts of rows of tokens: no special tokens, and no spaces "cleaned up", which would change code."""
-    return tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

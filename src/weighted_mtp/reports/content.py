@@ -52,7 +52,9 @@ class TokenView(TypedDict):
 
     prompt: str
     label: bool  # did the completion pass its check
-    tokens: Sequence[str]
+    tokens: Sequence[
+        str
+    ]  # joined they are the text; a character of several tokens stands with the last of them
     weights: Sequence[float]
     td_errors: Sequence[float] | None
     values: Sequence[float] | None  # P(success | prefix)
@@ -66,6 +68,11 @@ class TokenView(TypedDict):
         Sequence[Sequence[float]]
     ]  # nats, one per head that predicts the token; NaN: none does
     head_weights: NotRequired[Sequence[Sequence[float]]]  # likewise, where heads weigh the token differently
+
+
+def shown_piece(token: str) -> str:
+    """What stands for a token: its text, or a dot where its character is shown with a later token."""
+    return token or "\N{MIDDLE DOT}"
 
 
 def check_token_view(view: TokenView) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weighted_mtp.reports.arms import group_rows
-from weighted_mtp.reports.content import CONTROLS, SummaryRow, TokenView, check_token_view
+from weighted_mtp.reports.content import CONTROLS, SummaryRow, TokenView, check_token_view, shown_piece
 from weighted_mtp.reports.numbers import MINUS, NOTHING, interval, percent, points
 from weighted_mtp.reports.scale import LEVELS, td_level, weight_level
 
@@ -133,7 +133,7 @@ def _header(number: int, view: TokenView, console: Console) -> Text:
     if td_errors and view["td_errors"] is not None:
         lowest = min(td_errors)
         where = list(view["td_errors"]).index(lowest)
-        token = _printable(repr(view["tokens"][where]), console)
+        token = _printable(repr(shown_piece(view["tokens"][where])), console)
         header.append(f"  lowest TD {lowest:+.2f} at token {where + 1} {token}")
     return header
 
@@ -181,7 +181,7 @@ def _printable(text: str, console: Console) -> str:
 def _lines(token: str, console: Console) -> list[str]:
     """A token cut at its line breaks, each of which is marked at the end of its line."""
     mark = "\\n" if console.options.ascii_only else "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
-    *ended, last = _printable(token, console).split("\n")
+    *ended, last = _printable(shown_piece(token), console).split("\n")
     return [line + mark for line in ended] + [last]
 
 

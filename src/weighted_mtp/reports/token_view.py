@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from weighted_mtp.reports.content import TokenView
+from weighted_mtp.reports.content import TokenView, shown_piece
 from weighted_mtp.reports.numbers import NOTHING, signed
 from weighted_mtp.reports.scale import (
     CREDIT_TICKS,
@@ -169,7 +169,7 @@ def _token(view: TokenView, index: int) -> str:
         data += f' data-weights="{_per_head(view["head_weights"][index])}"'
     if errors is not None and errors[index]:
         shades.append("x")
-    shown = escape(view["tokens"][index]).replace("\n", f'<i aria-hidden="true">{_RETURN}</i>\n')
+    shown = escape(shown_piece(view["tokens"][index])).replace("\n", f'<i aria-hidden="true">{_RETURN}</i>\n')
     return f'<span class="t {" ".join(shades)}"{data}>{shown}</span>'
 
 

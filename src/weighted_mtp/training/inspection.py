@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from weighted_mtp.data.detokenization import Detokenizer
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -43,6 +44,7 @@ def view_tokens(
         where heads weigh a token differently, head_weights, likewise.
     """
     views: list[dict[str, Any]] = []
+    detokenizer = Detokenizer(tokenizer)
     for rows, batch, hidden, signals in _forwarded(trainer, dataset):
         weights = _of_tokens(weigh(trainer.scheme.eval(), signals))
         nll = signals.nll
@@ -53,11 +55,14 @@ def view_tokens(
         for b, row in enumerate(rows):
             picked = batch.mask[b]
             ids = [token for token in row["labels"] if token != -100]
+            prompt = row["input_ids"][: -len(ids)]
             view = {
                 "row": row["row_id"],
-                "prompt": tokenizer.decode(row["input_ids"][: -len(ids)], skip_special_tokens=True),
+                "prompt": tokenizer.decode(
+                    prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                ),
                 "label": row["reward"] > 0.5,
-                "tokens": [tokenizer.decode([token]) for token in ids],
+                "tokens": detokenizer.pieces(prompt, ids),
                 "weights": weights[b, picked, 0].tolist(),
                 "td_errors": signals.td_errors[b][picked].tolist() if has_values else None,
                 "values": signals.values[b][picked].tolist() if signals.values is not None else None,

@@ -10,6 +10,7 @@ from transformers import Trainer
 from weighted_mtp.files import staged_save
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.checkpoints import mark_complete
+from weighted_mtp.training.ends import name_ends
 from weighted_mtp.training.nonfinite import NonFiniteRecord
 from weighted_mtp.value_weighting import WeightingScheme
 
@@ -40,6 +41,8 @@ class SavingTrainer(Trainer):
     def _write_model(
         self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None
     ) -> None:
+        if self.processing_class is not None:
+            name_ends(self.model.hf_model, self.processing_class)
         self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
