@@ -118,7 +118,12 @@ def test_nothing_is_read_but_the_row_index_of_each_loss(prepare, chain_base, gen
     for method in ("training_step", "get_batch_samples", "_get_grad_norm"):
         setattr(run.trainer, method, watched(getattr(run.trainer, method)))
     events = run.trainer.callback_handler
-    events.call_event = watched(events.call_event)
+    call_event, watched_event = events.call_event, watched(events.call_event)
+
+    def event(name, *args, **kwargs):  # before the first step the device may be waited for
+        return (call_event if name == "on_train_begin" else watched_event)(name, *args, **kwargs)
+
+    events.call_event = event
     run.fit()
     assert found == {ROW_INDEX: LOSSES.get(name, 1) * 3 * 2}
 

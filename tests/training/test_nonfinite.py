@@ -7,7 +7,8 @@ import torch
 from mlflow import MlflowClient
 from transformers import TrainerCallback
 
-from weighted_mtp.training.nonfinite import NonFiniteError, NonFiniteRecord
+from weighted_mtp.training.nonfinite import NonFiniteError, NonFiniteRecord, not_finite
+from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import WeightingScheme
 
 BAD_STEP = 3
@@ -173,3 +174,74 @@ def test_the_first_bad_step_stays_on_record_when_a_second_one_comes():
         record.observe(step, torch.tensor(torch.nan), torch.tensor([False]), torch.tensor([row]))
     with pytest.raises(NonFiniteError, match=r"optimizer step 3 \(rows 5 of"):
         record.raise_if_any()
+
+
+HUGE = 3e38  # finite in float32; the step that it makes is not
+CASES = {
+    "fused": {"optim": "adamw_torch_fused"},
+    "lora": {"lora_rank": 2},
+    "new_parts": {"stage": "critic", "learning_rate": 1e-3, "new_learning_rate": HUGE},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_that_breaks_the_parameters_is_named_and_nothing_is_saved(prepare, case):
+    """One step, whose loss and gradient are finite: only what it leaves tells."""
+    settings = {
+        "learning_rate": HUGE,
+        "max_grad_norm": 0.0,
+        "weight_decay": 0.1,
+        "max_steps": 1,
+        "save_steps": 1,
+    }
+    settings |= CASES[case]
+    run = prepare(settings.pop("stage", "baseline"), **settings)
+    with pytest.raises(
+        NonFiniteError, match=r"the update of optimizer step 1 left .* \(\d+ of \d+ tensors, "
+    ) as raised:
+        run.fit()
+    folder = Path(run.config.train.output_dir)
+    assert not (folder / "config.json").exists()
+    assert not list(folder.glob("*/complete.json"))
+    assert ("value_head" in str(raised.value)) == (case == "new_parts")
+
+
+class BreaksItsStatistics(WeightingScheme):
+    """Weight 1, and a statistic that the second commit makes infinite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(2e38))
+
+    def forward(self, signals):
+        return torch.ones_like(signals.mask, dtype=torch.float32)
+
+    def commit(self) -> None:
+        self.mean = self.mean * 1.5
+
+
+def test_statistics_of_the_scheme_that_break_are_named(prepare):
+    run = prepare(max_steps=4, logging_steps=100, save_steps=4)
+    run.trainer.scheme = BreaksItsStatistics()
+    with pytest.raises(NonFiniteError, match=r"optimizer step 2 left .* tensors, weighting\.mean first"):
+        run.fit()
+    assert not list(Path(run.config.train.output_dir).glob("*/complete.json"))
+
+
+def test_a_model_that_is_broken_from_the_start_is_refused(prepare):
+    run = prepare(max_steps=1)
+    name, parameter = next(iter(run.inputs.model.named_parameters()))
+    parameter.data.view(-1)[3] = torch.nan
+    with pytest.raises(ConfigError, match=f"1 of .* before the first update, {name} first"):
+        run.fit()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_what_is_not_finite_is_found_in_every_precision(value, dtype):
+    largest = torch.full((3,), torch.finfo(dtype).max, dtype=dtype)
+    broken = largest.clone()
+    broken[1] = value
+    tensors = {"fine": largest, "broken": broken, "count": torch.tensor(3), "empty": torch.zeros(0)}
+    names, bad = not_finite(tensors | {"mixed": torch.full((2,), 1e38)})
+    assert [name for name, is_bad in zip(names, bad.tolist(), strict=True) if is_bad] == ["broken"]

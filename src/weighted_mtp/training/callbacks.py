@@ -19,6 +19,7 @@ from transformers import (
 from transformers.trainer_callback import ProgressCallback
 
 from weighted_mtp.training.launched import require_wrapped
+from weighted_mtp.training.nonfinite import not_finite
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, ConfigError
 
 
@@ -34,8 +35,10 @@ class StepCallback(TrainerCallback):
         """Refuses a model that was wrapped in another way than was asked for (Accelerate on CPU turns FSDP into DDP).
 
         Raises:
-            ConfigError: FSDP or DeepSpeed was asked for, and the model got neither.
+            ConfigError: FSDP or DeepSpeed was asked for, and the model got neither; or the model, or what a checkpoint
+                kept of the scheme, is not finite.
         """
+        self._require_finite()
         require_wrapped(self.trainer.args, self.trainer.model_wrapped)
         # A checkpoint brings its own intervals; and a best model may only be one that this run saves.
         state.compute_steps(args, state.max_steps)
@@ -52,8 +55,24 @@ class StepCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Commits the scheme's statistics: they stay frozen within an optimizer step."""
+        """Commits the scheme's statistics, which stay frozen within a step, and looks at what the update left."""
         self.trainer.scheme.commit()
+        self.trainer.nonfinite.observe_update(state.global_step, self._state(only_trained=True))
+
+    def _state(self, *, only_trained: bool = False) -> dict[str, torch.Tensor]:
+        named = self.trainer.model.named_parameters()
+        parameters = {name: p for name, p in named if p.requires_grad or not only_trained}
+        scheme = self.trainer.scheme.state_dict()
+        return parameters | {f"weighting.{name}": x for name, x in scheme.items() if torch.is_tensor(x)}
+
+    def _require_finite(self) -> None:
+        names, bad = not_finite(self._state())
+        broken = [name for name, is_bad in zip(names, bad.tolist(), strict=True) if is_bad]
+        if broken:
+            raise ConfigError(
+                f"{len(broken)} of {len(names)} tensors are not finite before the first update, {broken[0]} first: "
+                "give another model, or resume from an earlier checkpoint"
+            )
 
 
 class InterruptCallback(TrainerCallback):

@@ -1,21 +1,24 @@
 """The first non-finite step, kept on the device, so that watching for it costs no synchronisation."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 class NonFiniteError(RuntimeError):
-    """Training stopped on a loss or gradient that is NaN or infinite; the message names step and rows."""
+    """Training stopped on a loss, gradient or parameter that is NaN or infinite; the message names the step."""
 
 
 class NonFiniteRecord:
-    """Remembers the first optimizer step with a non-finite loss or gradient, and its rows.
+    """Remembers the first optimizer step with a non-finite loss or gradient, and its rows; and the first broken update.
 
-    All state lives in device tensors: `observe` and `observe_gradient` never wait for the device. `step_is_bad`
-    makes the update a no-op (see `skip_update`), so the parameters stay as they were before the broken step.
+    All state lives in device tensors: what observes never waits for the device. `step_is_bad` makes the update a no-op
+    (see `skip_update`), so the parameters stay as they were before the broken step. An update of a finite gradient may
+    break them all the same, by its size: it is found afterwards.
     It is read at logging, with the metrics, and by `raise_if_any` at saving and at the end.
     """
 
@@ -23,6 +26,9 @@ class NonFiniteRecord:
         self.first_step = torch.full((), -1, dtype=torch.long, device=device)
         self.rows = torch.full((rows,), -1, dtype=torch.long, device=device)
         self.step_is_bad = torch.zeros((), dtype=torch.bool, device=device)
+        self.update = torch.full((3,), -1, dtype=torch.long, device=device)
+        """The first broken update: its step, how many tensors it broke, the first of them as a place in `names`."""
+        self.names: list[str] = []
 
     def begin_step(self) -> None:
         """Forgets the last step's verdict; the first bad step stays on record."""
@@ -52,28 +58,74 @@ class NonFiniteRecord:
         self.first_step = torch.where(is_bad & (self.first_step < 0), step, self.first_step)
         self.step_is_bad = is_bad
 
-    def state(self) -> Int[Tensor, " 1+rows"]:
-        """The first bad step and its rows, -1 where there is none, on the device."""
-        return torch.cat([self.first_step[None], self.rows])
+    def observe_update(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Records an update that left parameters or statistics non-finite: one pass over what it changed."""
+        self.names, bad = not_finite(tensors)
+        if not self.names:
+            return
+        bad = bad.to(self.update.device)
+        found = torch.stack([torch.full_like(self.first_step, step), bad.sum(), bad.long().argmax()])
+        self.update = torch.where((self.update[0] < 0) & bad.any(), found, self.update)
+
+    def state(self) -> Int[Tensor, " 4+rows"]:
+        """The first broken update, the first bad step and its rows, -1 where there is none, on the device.
+
+        Processes that hold parts of one model agree on the update's step; every one of them calls this.
+        """
+        update = self.update
+        if torch.distributed.is_initialized():
+            first = torch.where(update[:1] < 0, sys.maxsize, update[:1])
+            torch.distributed.all_reduce(first, op=torch.distributed.ReduceOp.MIN)
+            update = torch.cat([torch.where(first == sys.maxsize, -1, first), update[1:]])
+        return torch.cat([update, self.first_step[None], self.rows])
 
     def raise_if_any(self) -> None:
         """Reads the record, in a transfer of its own.
 
         Raises:
-            NonFiniteError: names the optimizer step and the rows.
+            NonFiniteError: names the optimizer step and the rows, or what its update broke.
         """
-        raise_if_broken(self.state().tolist())
+        self.raise_if_broken(self.state().tolist())
+
+    def raise_if_broken(self, state: Sequence[int]) -> None:
+        """Raises if a `state`, copied to the host, holds a bad step.
+
+        Raises:
+            NonFiniteError: names the optimizer step and the rows, or what its update broke.
+        """
+        update, broken, first, step, *rows = state
+        if update >= 0 and (step < 0 or update < step):
+            _raise_update(update, broken, len(self.names), self.names[first] if first >= 0 else None)
+        if step >= 0:
+            _raise_step(step, rows)
 
 
-def raise_if_broken(state: Sequence[int]) -> None:
-    """Raises if a `NonFiniteRecord.state`, copied to the host, holds a bad step.
+def not_finite(tensors: Mapping[str, Tensor]) -> tuple[list[str], Bool[Tensor, " tensors"]]:
+    """Names of the floating-point tensors, and which of them hold NaN or infinity; no synchronisation.
 
-    Raises:
-        NonFiniteError: names the optimizer step and the rows.
+    The largest magnitude tells it: it is NaN where there is one, and, unlike a sum, never infinite otherwise.
     """
-    step, *rows = state
-    if step < 0:
-        return
+    local = {name: t.to_local() if isinstance(t, DTensor) else t for name, t in tensors.items()}
+    floats = {name: t.detach() for name, t in local.items() if t.is_floating_point() and t.numel()}
+    if not floats:
+        return [], torch.zeros(0, dtype=torch.bool)
+    largest = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
+        list(floats.values()), float("inf")
+    )
+    device = largest[0].device
+    return list(floats), ~torch.isfinite(torch.stack([x.to(device) for x in largest]))
+
+
+def _raise_update(step: int, broken: int, tensors: int, name: str | None) -> None:
+    what = f"{broken} of {tensors} tensors, {name} first" if name else "tensors of another process"
+    raise NonFiniteError(
+        f"the update of optimizer step {step + 1} left parameters or statistics that are not finite ({what}). No "
+        "checkpoint was completed and no model saved from that step on; the last complete checkpoint is intact. Lower "
+        "--learning_rate, set --max_grad_norm, or train with --dtype float32."
+    )
+
+
+def _raise_step(step: int, rows: Sequence[int]) -> None:
     named = [str(row) for row in rows if row >= 0]
     where = (
         f"rows {', '.join(named)} of the training data" if named else "rows of another process, or a gradient"

@@ -24,7 +24,6 @@ from weighted_mtp.training.loaders import on_device, rank_loader
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import (
     NonFiniteRecord,
-    raise_if_broken,
     rows_are_finite,
     skip_update,
 )
@@ -203,7 +202,7 @@ class WeightedMTPTrainer(SavingTrainer):
         state, record = window.state(), self.nonfinite.state()
         on_host = torch.cat([state.flatten(), record.to(state.dtype)]).cpu()
         numbers, verdict = on_host.split([state.numel(), record.numel()])
-        raise_if_broken(verdict.long().tolist())
+        self.nonfinite.raise_if_broken(verdict.long().tolist())
         window.reset()
         return window.named(numbers.view(state.shape), self.stage.value_coef)
 
