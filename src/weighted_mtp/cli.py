@@ -20,6 +20,7 @@ from weighted_mtp.cli_grammar import (
 from weighted_mtp.cli_inspect import inspect
 from weighted_mtp.cli_real_code import real_code
 from weighted_mtp.evaluation.verifiers import available_cores
+from weighted_mtp.files import own_folder
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.quiet import quiet_libraries
@@ -154,7 +155,9 @@ def _demo(words: list[str]) -> int:
     from weighted_mtp.training.run import Interrupted
 
     try:
-        run_demo(Path(expand_path("--out", parsed.out)), parsed.seeds)
+        out = Path(expand_path("--out", parsed.out))
+        with own_folder(out):
+            run_demo(out, parsed.seeds)
     except Interrupted:
         print(f"{PROGRAM}: stopped; the same command goes on with the unfinished arms", file=sys.stderr)
         return 130
@@ -209,7 +212,9 @@ def _study(words: list[str]) -> int:
 
     jobs = parsed.jobs or min(available_cores(), MOST_JOBS)
     try:
-        run_study(parsed.preset, Path(expand_path("--out", parsed.out)), jobs, parsed.draws)
+        out = Path(expand_path("--out", parsed.out))
+        with own_folder(out):
+            run_study(parsed.preset, out, jobs, parsed.draws)
     except (Interrupted, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped; the same command goes on with the unfinished cells", file=sys.stderr)
         return 130

@@ -1,6 +1,7 @@
 """`wmtp data`: rows with labels that a program has verified."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ from jsonargparse import Namespace, set_parsing_settings
 
 from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, unknown
 from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
+from weighted_mtp.files import own_file, own_folder
 from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
@@ -78,7 +80,8 @@ def _verify(words: list[str]) -> int:
 
     verifier = make_verifier(parsed.verifier, timeout=parsed.timeout)
     source, out = (Path(expand_path(f"--{name}", getattr(parsed, name))) for name in ("input", "output"))
-    print(summary(label_file(source, out, verifier, Console(stderr=True)), out))
+    with own_file(out):
+        print(summary(label_file(source, out, verifier, Console(stderr=True)), out))
     return 0
 
 
@@ -88,7 +91,8 @@ def _doctests(words: list[str]) -> int:
 
     from weighted_mtp.labelling.doctests import build_doctests
 
-    report = build_doctests(config, Console(stderr=True))
+    with own_file(config.out):
+        report = build_doctests(config, Console(stderr=True))
     Console().print(report.table())
     print(f"{config.out}: {report.summary()}")
     return 0
@@ -100,7 +104,8 @@ def _mutants(words: list[str]) -> int:
 
     from weighted_mtp.labelling.mutants import build_mutants
 
-    report = build_mutants(config, Console(stderr=True))
+    with own_file(config.out):
+        report = build_mutants(config, Console(stderr=True))
     Console().print(report.table())
     print(f"{config.out}: {report.summary()}")
     return 0
@@ -110,7 +115,8 @@ def _split(words: list[str]) -> int:
     config = _config("split", SplitConfig, words)
     from weighted_mtp.labelling.split import split_file
 
-    report = split_file(config)
+    with own_folder(config.out):
+        report = split_file(config)
     print(report.summary())
     if report.warning():
         print(f"{PROGRAM}: warning: {report.warning()}", file=sys.stderr)
@@ -131,5 +137,9 @@ def _reasoning_gym(words: list[str]) -> int:
         print_tasks(ReasoningGym(), Console())
         return 0
     config = ReasoningGymConfig(**settings)
-    print(make_rows(config, ReasoningGym(config.timeout), Console(stderr=True)).summary())
+    with ExitStack() as owned:
+        for path in (config.out, config.problems):
+            if path is not None:
+                owned.enter_context(own_file(path))
+        print(make_rows(config, ReasoningGym(config.timeout), Console(stderr=True)).summary())
     return 0

@@ -6,6 +6,7 @@ from jsonargparse import set_parsing_settings
 
 from weighted_mtp.cli_grammar import PROGRAM, Parser
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
+from weighted_mtp.files import own_folder
 from weighted_mtp.training.quiet import quiet_libraries
 
 HELP = "exact match and pass@k of a model on problems that a program checks"
@@ -29,7 +30,8 @@ def evaluate(words: list[str]) -> int:
     from weighted_mtp.experiments import evaluate as evaluation
 
     try:
-        evaluation.evaluate(config, Console())
+        with own_folder(config.out):
+            evaluation.evaluate(config, Console())
     except KeyboardInterrupt:
         print(f"{PROGRAM}: stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ from jsonargparse import set_parsing_settings
 from weighted_mtp.cli_grammar import PROGRAM, Parser
 from weighted_mtp.evaluation.verifiers import available_cores
 from weighted_mtp.experiments.real_code_config import RealCodeConfig
+from weighted_mtp.files import own_folder
 from weighted_mtp.training.quiet import quiet_libraries
 
 HELP = "real code with known bugs: which critic finds the wrong token, and does its credit teach?"
@@ -32,7 +33,8 @@ def real_code(words: list[str]) -> int:
     from weighted_mtp.training.run import Interrupted
 
     try:
-        run_real_code(config, config.jobs or min(available_cores(), MOST_JOBS), Console())
+        with own_folder(config.out):
+            run_real_code(config, config.jobs or min(available_cores(), MOST_JOBS), Console())
     except (Interrupted, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130

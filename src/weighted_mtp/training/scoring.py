@@ -18,7 +18,7 @@ from rich.progress import track
 
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.data.scored import part_name, shard_marker
-from weighted_mtp.files import replacing, write_text
+from weighted_mtp.files import own_file, replacing, write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics.base import Critic
@@ -61,8 +61,14 @@ def score(config: ScoreConfig) -> Scored:
     Raises:
         ConfigError: the critic, the scheme or the shard does not fit, or the folder holds other scores.
         DataError: a malformed row.
+        Occupied: another process scores this shard.
     """
     number, count = config.place()
+    with own_file(Path(config.out) / shard_marker(number, count)):  # other shards may be at work beside it
+        return _score_shard(config, number, count)
+
+
+def _score_shard(config: ScoreConfig, number: int, count: int) -> Scored:
     scheme = _scheme(config)
     rows, report = load_rows(config.data)
     critic = load_critic(config.critic, reference=config.reference)

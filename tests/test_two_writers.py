@@ -1,0 +1,68 @@
+"""The second of two commands with one output ends at once with the first one's name; the first is not disturbed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from weighted_mtp.cli import main
+from weighted_mtp.files import own_file, own_folder
+
+ROWS = '{"prompt": "1 + 1 =", "completion": " 2", "answer": "2"}\n' * 3
+MODEL = ["--model_name_or_path", "none"]
+COMMANDS = {
+    "train": (own_folder, ["train", "baseline", *MODEL, "--train_file", "rows.jsonl", "--output_dir", "out"]),
+    "verify": (
+        own_file,
+        ["data", "verify", "--verifier", "numeric", "--input", "rows.jsonl", "--output", "out"],
+    ),
+    "doctests": (own_file, ["data", "doctests", "--out", "out", "--packages", '["toolz"]']),
+    "mutants": (own_file, ["data", "mutants", "--input", "rows.jsonl", "--out", "out"]),
+    "split": (own_folder, ["data", "split", "--input", "rows.jsonl", "--out", "out"]),
+    "evaluate": (
+        own_folder,
+        ["evaluate", "none", "--verifier", "numeric", "--problems", "rows.jsonl", "--out", "out"],
+    ),
+    "demo": (own_folder, ["demo", "--out", "out"]),
+    "study": (own_folder, ["study", "--out", "out"]),
+    "real-code": (own_folder, ["real-code", "--out", "out"]),
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text(ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def owner(request, here):
+    """A child that owns ./out until the test is over."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with request.param(here / "out"):
+            os.write(tell, b"x")
+            signal.pause()
+    os.read(told, 1)
+    yield child
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(("owner", "words"), COMMANDS.values(), ids=COMMANDS, indirect=["owner"])
+def test_the_second_writer_ends_at_once_with_the_first_ones_name(owner, words, here, capsys):
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is being written by `" in line
+    assert f"(pid {owner} on " in line
+    assert {path.name for path in here.rglob("*") if path.is_file()} <= {"rows.jsonl", ".lock", ".out.lock"}
+
+
+def test_an_output_that_was_refused_is_free_afterwards(here, capsys):
+    words = COMMANDS["verify"][1]
+    assert main(["none.jsonl" if word == "rows.jsonl" else word for word in words]) == 2
+    assert main(words) == 0
+    assert sorted(path.name for path in here.iterdir()) == ["out", "rows.jsonl"]
