@@ -83,8 +83,14 @@ def sandbox_works() -> None:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database: making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
 @pytest.fixture
-def make_config(chain_base: Path, tmp_path: Path) -> Callable[..., Any]:
+def make_config(chain_base: Path, store: str, tmp_path: Path) -> Callable[..., Any]:
     """A function (stage, **flat settings) -> RunConfig of a few quick steps on the tiny model."""
     from weighted_mtp.training.config import RunConfig
 
@@ -94,6 +100,7 @@ def make_config(chain_base: Path, tmp_path: Path) -> Callable[..., Any]:
             "model_name_or_path": str(chain_base / "base"),
             "train_file": str(chain_base / "train.jsonl"),
             "output_dir": str(tmp_path / "run"),
+            "tracking_uri": store,
             "max_steps": 4,
             "per_device_train_batch_size": 8,
             "per_device_eval_batch_size": 8,

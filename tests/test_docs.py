@@ -208,15 +208,14 @@ def test_arxiv_numbers_of_the_paper_map_stand_in_the_files_it_names():
     assert missing == []
 
 
-def test_the_metric_table_holds_what_a_run_logs(make_config, chain_base):
+def test_the_metric_table_holds_what_a_run_logs(make_config, chain_base, store):
     from mlflow import MlflowClient
 
     from weighted_mtp.training.run import train
 
     settings = {"eval_file": str(chain_base / "eval.jsonl"), "n_future": 2, "max_steps": 2}
     folder = train(make_config("verifiable", **settings))
-    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
-    (run,) = client.search_runs([client.get_experiment_by_name("weighted-mtp").experiment_id])
+    run = MlflowClient(tracking_uri=store).get_run((folder / "mlflow_run_id.txt").read_text())
     logged = {re.sub(r"_head_\d+$", "_head_{k}", name) for name in run.data.metrics}
     ours = {name for name in logged if name.startswith("train/")} - TRAINERS_OWN
     assert metrics_of_the_table() == ours

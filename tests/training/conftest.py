@@ -56,12 +56,6 @@ def rows(chain_base: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow database: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-
-
-@pytest.fixture(scope="session")
 def prepare(
     chain_base: Path, rows: dict[str, Path], store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Prepared]:

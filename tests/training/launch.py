@@ -1,22 +1,48 @@
-"""Runs one `wmtp train` in a process of its own, with an accident at a given step. Not a test; tests start it.
+"""`wmtp train` in a process of its own, with an accident at a given step. Not a test; tests call `launch`."""
 
-usage: python launch.py CONFIG.yaml [--resume auto] [--kill_at N | --interrupt_at N | --kill_in_save_at N]
-"""
-
-import argparse
+import multiprocessing
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-import yaml
 from transformers import TrainerCallback
 
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.trainer import WeightedMTPTrainer
+
+
+class Ended(NamedTuple):
+    """How a process ended: its exit status, minus the signal where one killed it, and what it said."""
+
+    returncode: int | None
+    stderr: str
+
+
+def launch(
+    config: RunConfig,
+    *,
+    resume: str | None = None,
+    kill_at: int = 0,
+    interrupt_at: int = 0,
+    kill_in_save_at: int = 0,
+) -> Ended:
+    """Trains in a process forked from one that has imported everything and computed nothing.
+
+    Imports take longer than the training; and to fork one that has computed may hang.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "mlflow.store.tracking.sqlalchemy_store"])
+    said = Path(f"{config.train.output_dir}.stderr")
+    accidents = {"kill_at": kill_at, "interrupt_at": interrupt_at, "kill_in_save_at": kill_in_save_at}
+    process = context.Process(target=_launched, args=(config.to_flat(), resume, accidents, said))
+    process.start()
+    process.join(timeout=280)
+    return Ended(process.exitcode, said.read_text())
 
 
 class Accident(TrainerCallback):
@@ -28,27 +54,25 @@ class Accident(TrainerCallback):
             os.kill(os.getpid(), self.number)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("config")
-    parser.add_argument("--resume")
-    parser.add_argument("--kill_at", type=int)
-    parser.add_argument("--interrupt_at", type=int)
-    parser.add_argument("--kill_in_save_at", type=int)
-    options = parser.parse_args()
+def _launched(flat: dict[str, Any], resume: str | None, at: dict[str, int], said: Path) -> None:
+    with said.open("w") as file:
+        os.dup2(file.fileno(), 2)
+    sys.exit(_train(RunConfig.from_flat(flat), resume, at))
+
+
+def _train(config: RunConfig, resume: str | None, at: dict[str, int]) -> int:
     torch.set_num_threads(1)
     quiet_libraries()
-    config = RunConfig.from_flat(yaml.safe_load(Path(options.config).read_text()))
     accidents: list[TrainerCallback] = []
-    if options.kill_at:
-        accidents.append(Accident(options.kill_at, signal.SIGKILL))
-    if options.interrupt_at:
-        accidents.append(Accident(options.interrupt_at, signal.SIGINT))
-    if options.kill_in_save_at:
+    if at["kill_at"]:
+        accidents.append(Accident(at["kill_at"], signal.SIGKILL))
+    if at["interrupt_at"]:
+        accidents.append(Accident(at["interrupt_at"], signal.SIGINT))
+    if at["kill_in_save_at"]:
         save = WeightedMTPTrainer._save_optimizer_and_scheduler
 
         def die_in_save(trainer: WeightedMTPTrainer, folder: str) -> None:
-            if trainer.state.global_step == options.kill_in_save_at:
+            if trainer.state.global_step == at["kill_in_save_at"]:
                 os.kill(os.getpid(), signal.SIGKILL)
             save(trainer, folder)
 
@@ -58,7 +82,7 @@ def main() -> int:
         config, inputs, quiet=True, callbacks=accidents
     )
     try:
-        run_module.train(config, options.resume)
+        run_module.train(config, resume)
     except run_module.Interrupted as stop:
         print(stop, file=sys.stderr)
         return 130
@@ -66,7 +90,3 @@ def main() -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,22 +4,20 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from tests.training.launch import Ended, launch
 from weighted_mtp.models.lora import ADAPTERS
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
 from weighted_mtp.training.run import Interrupted
 from weighted_mtp.training.settings import ConfigError
 
-LAUNCH = Path(__file__).with_name("launch.py")
 # A learning rate that ruins the model: evaluations get worse long before step 20.
 RUINOUS = {"learning_rate": 0.1, "lr_scheduler_type": "constant", "max_steps": 20, "logging_steps": 3}
 
@@ -232,7 +230,7 @@ def test_a_metric_that_is_never_a_number_uses_up_the_patience_and_keeps_the_last
 def test_a_killed_and_resumed_run_with_adapters_is_bitwise_the_uninterrupted_one(
     make_config, chain_base, tmp_path
 ):
-    def launch(name: str, *options: object) -> subprocess.CompletedProcess[str]:
+    def end(name: str, **accident: Any) -> Ended:
         config = make_config(
             output_dir=str(tmp_path / name),
             eval_file=str(chain_base / "eval.jsonl"),
@@ -241,16 +239,13 @@ def test_a_killed_and_resumed_run_with_adapters_is_bitwise_the_uninterrupted_one
             eval_steps=2,
             **(RUINOUS | {"learning_rate": 0.5}),
         )
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(config.to_flat()))
-        words = [sys.executable, str(LAUNCH), str(path), *map(str, options)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
+        return launch(config, **accident)
 
-    whole = launch("whole")
+    whole = end("whole")
     [line] = [line for line in whole.stderr.splitlines() if "stopped early" in line]
     steps = int(line.split("optimizer step ")[1].split()[0])
-    assert launch("killed", "--kill_at", steps).returncode == -9  # one bad evaluation is counted by then
-    resumed = launch("killed", "--resume", "auto")
+    assert end("killed", kill_at=steps).returncode == -9  # one bad evaluation is counted by then
+    resumed = end("killed", resume="auto")
     assert line in resumed.stderr
     for file in ("model.safetensors", ADAPTERS):
         assert differing(*(load_file(tmp_path / name / file) for name in ("whole", "killed"))) == []

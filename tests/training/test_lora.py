@@ -1,21 +1,19 @@
 """Runs with adapters: every stage trains them, a killed one is resumed to the bit, and what they leave is plain."""
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
+from tests.training.launch import launch
 from weighted_mtp.cli import main
 from weighted_mtp.models import MTPModel
 from weighted_mtp.models.lora import ADAPTERS
 from weighted_mtp.training.run import train
 from weighted_mtp.training.settings import ConfigError
 
-LAUNCH = Path(__file__).with_name("launch.py")
 KINDS = {
     "baseline": {"n_future": 2},
     "value_head": {"stage": "critic"},
@@ -42,7 +40,7 @@ def test_a_run_leaves_a_plain_directory_that_learned(make_config, chain_base: Pa
 
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_is_bitwise_the_uninterrupted_one(make_config, tmp_path: Path):
-    def launch(name: str, *options: object) -> int:
+    def status(name: str, **accident: Any) -> int | None:
         config = make_config(
             **KINDS["verifiable"],
             lora_rank=4,
@@ -51,14 +49,11 @@ def test_a_killed_and_resumed_run_is_bitwise_the_uninterrupted_one(make_config, 
             save_steps=2,
             output_dir=str(tmp_path / name),
         )
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(config.to_flat()))
-        words = [sys.executable, str(LAUNCH), str(path), *map(str, options)]
-        return subprocess.run(words, capture_output=True, timeout=280, check=False).returncode
+        return launch(config, **accident).returncode
 
-    assert launch("whole") == 0
-    assert launch("killed", "--kill_at", 5) == -9
-    assert launch("killed", "--resume", "auto") == 0
+    assert status("whole") == 0
+    assert status("killed", kill_at=5) == -9
+    assert status("killed", resume="auto") == 0
     for file in ("model.safetensors", ADAPTERS):
         whole, killed = (load_file(tmp_path / name / file) for name in ("whole", "killed"))
         assert whole.keys() == killed.keys()

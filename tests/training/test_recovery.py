@@ -1,24 +1,13 @@
 """An interrupted run equals an uninterrupted one: real processes, really killed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
+from tests.training.launch import launch
 from weighted_mtp.training.checkpoints import find_resumable, why_incomplete
-
-LAUNCH = Path(__file__).with_name("launch.py")
-
-
-def launch(config, tmp_path: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    path = tmp_path / f"{Path(config.train.output_dir).name}.yaml"
-    path.write_text(yaml.safe_dump(config.to_flat()))
-    words = [sys.executable, str(LAUNCH), str(path), *map(str, options)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=280)
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -52,20 +41,20 @@ def run_config(make_config, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_is_bitwise_the_uninterrupted_one(run_config, tmp_path):
-    assert launch(run_config("whole"), tmp_path).returncode == 0
-    assert launch(run_config("killed"), tmp_path, "--kill_at", 5).returncode == -9
-    resumed = launch(run_config("killed"), tmp_path, "--resume", "auto")
+    assert launch(run_config("whole")).returncode == 0
+    assert launch(run_config("killed"), kill_at=5).returncode == -9
+    resumed = launch(run_config("killed"), resume="auto")
     assert resumed.returncode == 0, resumed.stderr
     assert_bitwise_equal(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.slow
 def test_a_kill_during_a_save_costs_that_checkpoint_only(run_config, tmp_path):
-    assert launch(run_config("torn"), tmp_path, "--kill_in_save_at", 4).returncode == -9
+    assert launch(run_config("torn"), kill_in_save_at=4).returncode == -9
     run_dir = tmp_path / "torn"
     assert why_incomplete(run_dir / "checkpoint-4") is not None
     assert find_resumable(run_dir)[0] == run_dir / "checkpoint-2"
-    resumed = launch(run_config("torn"), tmp_path, "--resume", "auto")
+    resumed = launch(run_config("torn"), resume="auto")
     assert resumed.returncode == 0
     assert "checkpoint-4 is passed over" in resumed.stderr
     assert why_incomplete(run_dir / "checkpoint-6") is None
@@ -73,7 +62,7 @@ def test_a_kill_during_a_save_costs_that_checkpoint_only(run_config, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(run_config, tmp_path):
-    stopped = launch(run_config("stopped"), tmp_path, "--interrupt_at", 3)
+    stopped = launch(run_config("stopped"), interrupt_at=3)
     assert stopped.returncode == 130
     assert "interrupted at optimizer step 3 of 7" in stopped.stderr
     assert "--resume auto" in stopped.stderr

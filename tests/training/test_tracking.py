@@ -165,7 +165,7 @@ def _break_store_after(step: int, path: Path):
 
 
 def test_the_setting_goes_before_the_environment_and_that_before_the_embedded_file(make_config, monkeypatch):
-    config = make_config()
+    config = make_config(tracking_uri=None)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert tracking_uri(config) == f"sqlite:///{Path(config.train.output_dir).resolve()}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
