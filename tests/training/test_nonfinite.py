@@ -7,6 +7,7 @@ import torch
 from mlflow import MlflowClient
 from transformers import TrainerCallback
 
+from weighted_mtp.cli import main
 from weighted_mtp.training.nonfinite import NonFiniteError, NonFiniteRecord, not_finite
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import WeightingScheme
@@ -180,6 +181,7 @@ HUGE = 3e38  # finite in float32; the step that it makes is not
 CASES = {
     "fused": {"optim": "adamw_torch_fused"},
     "lora": {"lora_rank": 2},
+    "half": {"dtype": "bfloat16"},
     "new_parts": {"stage": "critic", "learning_rate": 1e-3, "new_learning_rate": HUGE},
 }
 
@@ -245,3 +247,14 @@ def test_what_is_not_finite_is_found_in_every_precision(value, dtype):
     tensors = {"fine": largest, "broken": broken, "count": torch.tensor(3), "empty": torch.zeros(0)}
     names, bad = not_finite(tensors | {"mixed": torch.full((2,), 1e38)})
     assert [name for name, is_bad in zip(names, bad.tolist(), strict=True) if is_bad] == ["broken"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_rate_that_the_optimizer_cannot_compute_with_is_one_line(chain_base, tmp_path, capsys, dtype):
+    words = ["--model_name_or_path", chain_base / "base", "--train_file", chain_base / "train.jsonl"]
+    words += ["--output_dir", tmp_path, "--optim", "adamw_torch", "--learning_rate", HUGE, "--max_steps", 1]
+    words += ["--save_steps", 1, "--dtype", dtype, "--tracking_uri", "none"]
+    assert main(["train", "baseline", *map(str, words)]) == 1
+    assert "the update of" in capsys.readouterr().err
+    assert list(tmp_path.glob("checkpoint-*/complete.json")) == []
+    assert not (tmp_path / "config.json").exists()

@@ -175,7 +175,16 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            try:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            except RuntimeError as error:
+                # an optimizer's own scalar, the rate times its bias correction say, that its tensors cannot hold
+                if "without overflow" not in str(error):
+                    raise
+                raise NonFiniteError(
+                    f"the optimizer cannot compute the update of step {trainer.state.global_step + 1}: {error}. "
+                    "No checkpoint was completed from that step on; lower --learning_rate"
+                ) from None
         ended = trainer.state.global_step >= trainer.state.max_steps or (stopping and stopping.exhausted)
         if interrupt.interrupted and not ended:
             status = "KILLED"
