@@ -203,6 +203,20 @@ def test_rows_whose_check_could_not_be_made_are_not_scored_and_are_counted(confi
     ]
 
 
+def test_extra_columns_come_back_as_they_were(config, tmp_path):
+    extras = [
+        {"answer": 1, "meta": {}, "cut": "\ud83d", "row_id": 7},
+        {"answer": "one", "meta": {"x": [1, None]}, "cut": None, "row_id": 8},
+        {"answer": 2**70, "meta": {"y": 1.0}, "cut": "whole", "row_id": 9, "rare": None},
+    ]
+    rows = [row | extra for row, extra in zip(load_rows(config.data)[0], extras, strict=False)]
+    path = tmp_path / "extras.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    score(dataclasses.replace(config, data=str(path)))
+    found = scored_rows(config.out)
+    assert [{name: x for name, x in row.items() if name not in SCORES} for row in found] == rows
+
+
 def test_a_folder_without_scores_is_no_data(tmp_path):
     with pytest.raises(DataError, match="is a folder; name the file in it"):
         load_rows(tmp_path)

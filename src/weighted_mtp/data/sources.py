@@ -136,7 +136,11 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
     names = file.schema_arrow.names
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise DataError(f"{path}: has {names.count(twice[0])} columns named {twice[0]!r}: keep one")
-    return _numbered(str(path), (row for batch in file.iter_batches() for row in batch.to_pylist()))
+    from .exact_parquet import unpacked
+
+    metadata = file.schema_arrow.metadata
+    found = (unpacked(row, metadata) for batch in file.iter_batches() for row in batch.to_pylist())
+    return _numbered(str(path), found)
 
 
 def _numbered(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -17,6 +17,7 @@ from datasets import Dataset
 from rich.progress import track
 
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
+from weighted_mtp.data.exact_parquet import json_columns, write_rows
 from weighted_mtp.data.scored import part_name, shard_marker
 from weighted_mtp.files import own_file, replacing, write_text
 from weighted_mtp.models import load_tokenizer
@@ -71,6 +72,7 @@ def score(config: ScoreConfig) -> Scored:
 def _score_shard(config: ScoreConfig, number: int, count: int) -> Scored:
     scheme = _scheme(config)
     rows, report = load_rows(config.data)
+    columns = json_columns([_without_scores(row) for row in rows])
     critic = load_critic(config.critic, reference=config.reference)
     if "credit" in scheme.requires and not critic.gives_credit:
         raise ConfigError(
@@ -82,7 +84,7 @@ def _score_shard(config: ScoreConfig, number: int, count: int) -> Scored:
     for model in critic.models():
         model.eval().requires_grad_(False)
         model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-    scorer = _Scorer(critic, load_tokenizer(config.critic), scheme, config)
+    scorer = _Scorer(critic, load_tokenizer(config.critic), scheme, config, columns)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     settings = _settings(config)
@@ -119,7 +121,15 @@ def _scheme(config: ScoreConfig) -> WeightingScheme:
 class _Scorer:
     """Scores rows with a critic, counting what it cost and what was lost."""
 
-    def __init__(self, critic: Critic, tokenizer: Any, scheme: WeightingScheme, config: ScoreConfig) -> None:
+    def __init__(
+        self,
+        critic: Critic,
+        tokenizer: Any,
+        scheme: WeightingScheme,
+        config: ScoreConfig,
+        columns: Sequence[str],
+    ) -> None:
+        self.columns = columns
         self.model, self.tokenizer, self.scheme, self.config = critic.model, tokenizer, scheme, config
         self.stage = ValueStage(gamma=config.gamma, critic=critic)
         self.collate = CompletionCollator.from_tokenizer(tokenizer)
@@ -127,7 +137,7 @@ class _Scorer:
 
     def write(self, rows: Sequence[dict[str, Any]], path: Path) -> None:
         """One part: the rows with their scores, in order, as Parquet."""
-        bare = [{name: value for name, value in row.items() if name not in SCORES} for row in rows]
+        bare = [_without_scores(row) for row in rows]
         dataset, report = tokenize_rows(bare, self.tokenizer, max_length=self.config.max_length)
         self.cut, self.dropped = self.cut + report.truncated, self.dropped + report.dropped
         begin = time.perf_counter()
@@ -135,7 +145,7 @@ class _Scorer:
         self.seconds += time.perf_counter() - begin
         scored = [bare[i] | _whole(scores[i], self._labelled(bare[i])) for i in sorted(scores)]
         with replacing(path) as temporary:
-            Dataset.from_list(scored).to_parquet(temporary)
+            write_rows(scored, temporary, self.columns)
 
     def _scores(self, dataset: Dataset) -> dict[int, dict[str, list[float]]]:
         """Scores by row number; rows of like length share a batch."""
@@ -184,6 +194,10 @@ class _Scorer:
                 f"{self.dropped} rows left out, their prompts longer than {self.config.max_length} tokens"
             )
         return Scored(rows - self.dropped, self.tokens, self.seconds, lost)
+
+
+def _without_scores(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in SCORES}
 
 
 def _whole(scores: dict[str, list[float]], labelled: int) -> dict[str, list[float]]:
