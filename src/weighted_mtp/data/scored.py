@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from .schema import DataError
 
@@ -38,13 +39,28 @@ def scored_parts(folder: Path) -> list[Path]:
     return parts
 
 
+def column_types(source: Path) -> dict[str, Any]:
+    """Arrow types of the columns of a Parquet file, or of a folder of scored rows; none of other files."""
+    if source.is_dir():
+        (source, *_) = scored_parts(source)
+    if source.suffix.lower() != ".parquet":
+        return {}
+    from .exact_parquet import arrow_types
+
+    return arrow_types(source)
+
+
+def divisions(folder: Path) -> set[int]:
+    """Into how many shards the scores in a folder are divided; more than one number only where folders were mixed."""
+    names = [path.name for pattern in ("part-*", "shard-*") for path in folder.glob(pattern)]
+    return {int(match[1]) for name in names if (match := re.search(r"-of-(\d+)[-.]", name))}
+
+
 def unfinished_shards(folder: Path) -> list[str]:
     """Shards of the division that the folder's parts and markers belong to, as i/n, that have no marker yet."""
-    names = [path.name for pattern in ("part-*", "shard-*") for path in folder.glob(pattern)]
-    counts = {int(match[1]) for name in names if (match := re.search(r"-of-(\d+)[-.]", name))}
     return [
         f"{number}/{count}"
-        for count in counts
+        for count in divisions(folder)
         for number in range(1, count + 1)
         if not (folder / shard_marker(number, count)).exists()
     ]

@@ -129,6 +129,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
     import pyarrow
     import pyarrow.parquet
 
+    from .exact_parquet import optional_columns, unpacked
+
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -136,11 +138,16 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
     names = file.schema_arrow.names
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise DataError(f"{path}: has {names.count(twice[0])} columns named {twice[0]!r}: keep one")
-    from .exact_parquet import unpacked
+    optional = optional_columns(file.schema_arrow)
+    return _numbered(str(path), (lambda row=row: unpacked(row, optional) for row in _values(path, file)))
 
-    metadata = file.schema_arrow.metadata
-    found = (unpacked(row, metadata) for batch in file.iter_batches() for row in batch.to_pylist())
-    return _numbered(str(path), found)
+
+def _values(path: Path, file: Any) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+    except (OSError, ValueError, OverflowError) as error:  # a damaged page; a date that Python has not
+        raise DataError(f"{path}: holds what cannot be read ({error})") from None
 
 
 def _numbered(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -67,8 +67,11 @@ class TokenizeReport:
             line += f"; {self.dropped} rows dropped, longer than {self.max_length} tokens"
         if self.spans_unused:
             line += f"; {self.spans_unused} spans unused, since this tokenizer knows no offsets"
-        told = [f"{count} rows, row {first} first: {reason}" for reason, (count, first) in self.notes.items()]
-        return "\n".join(filter(None, [line, *told, self.bad.summary()]))
+        return "\n".join(filter(None, [line, *self.told(), self.bad.summary()]))
+
+    def told(self) -> list[str]:
+        """A line for each thing that is to be told of some rows."""
+        return [f"{count} rows, row {first} first: {reason}" for reason, (count, first) in self.notes.items()]
 
 
 def tokenize_rows(

@@ -9,7 +9,7 @@ from typing import Any
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
 from weighted_mtp.experiments.provenance import provenance
 from weighted_mtp.files import write_text
-from weighted_mtp.models.sources import resolve
+from weighted_mtp.models.digest import digest_of_model
 from weighted_mtp.training.settings import ConfigError
 
 COMPLETIONS, SAMPLES, RESULTS, SETTINGS = (
@@ -20,7 +20,6 @@ COMPLETIONS, SAMPLES, RESULTS, SETTINGS = (
 )
 BY_CONTENT = ("model weights or tokenizer", "problems")
 """Settings that are digests: the same wherever the files lie."""
-MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*.json", "chat_template.jinja")
 
 
 def settings_of(config: EvaluationConfig, problems: list[dict[str, Any]], stop: list[str]) -> dict[str, Any]:
@@ -28,25 +27,12 @@ def settings_of(config: EvaluationConfig, problems: list[dict[str, Any]], stop: 
     flat = asdict(config)
     names = ("verifier", "samples", "temperature", "top_p", "max_new_tokens", "seed", "timeout", "label")
     rows = json.dumps(problems, sort_keys=True).encode()
-    contents = (_digest_of_model(config.model), hashlib.blake2b(rows, digest_size=16).hexdigest())
+    contents = (digest_of_model(config.model), hashlib.blake2b(rows, digest_size=16).hexdigest())
     return {
         **dict(zip(BY_CONTENT, contents, strict=True)),
         "stop": stop,
         **{name: flat[name] for name in names},
     }
-
-
-def _digest_of_model(path: str) -> str:
-    source = resolve(path)
-    if source.from_hub:
-        return path
-    folder = Path(source.location)
-    patterns = MODEL_FILES if source.gguf_file is None else (source.gguf_file,)
-    total = hashlib.blake2b(digest_size=16)
-    for file in sorted({file for pattern in patterns for file in folder.glob(pattern)}):
-        with file.open("rb") as content:
-            total.update(hashlib.file_digest(content, "blake2b").digest())
-    return total.hexdigest()
 
 
 def require_same(settings: dict[str, Any], out: Path) -> None:

@@ -4,11 +4,9 @@ A shard is written in parts, each renamed into place when it is whole, so that a
 stopped. A marker ends the shard; `load_rows` reads a folder only when all of its shards have one.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,19 @@ import torch
 from datasets import Dataset
 from rich.progress import track
 
-from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
-from weighted_mtp.data.exact_parquet import json_columns, write_rows
-from weighted_mtp.data.scored import part_name, shard_marker
-from weighted_mtp.files import own_file, replacing, write_text
+from weighted_mtp.data import (
+    IGNORED,
+    BadRows,
+    CompletionCollator,
+    DataError,
+    Row,
+    TokenizeReport,
+    load_rows,
+    tokenize_rows,
+)
+from weighted_mtp.data.exact_parquet import ExactColumns, exact_columns, write_rows
+from weighted_mtp.data.scored import column_types, part_name, shard_marker
+from weighted_mtp.files import own_file, replacing
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics.base import Critic
@@ -27,6 +34,7 @@ from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.discount import require_discount_fits, require_trained_with
 from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.score_folder import ScoreFolder, settings_of
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import WeightingScheme, make_scheme, weigh
 
@@ -65,15 +73,45 @@ def score(config: ScoreConfig) -> Scored:
         Occupied: another process scores this shard.
     """
     number, count = config.place()
-    with own_file(Path(config.out) / shard_marker(number, count)):  # other shards may be at work beside it
-        return _score_shard(config, number, count)
+    folder = ScoreFolder(Path(config.out), number, count)
+    folder.require_room()
+    with own_file(folder.path / shard_marker(number, count)):  # other shards may be at work beside it
+        return _score_shard(config, folder)
 
 
-def _score_shard(config: ScoreConfig, number: int, count: int) -> Scored:
+def _score_shard(config: ScoreConfig, folder: ScoreFolder) -> Scored:
+    number, count = folder.number, folder.count
     scheme = _scheme(config)
     rows, report = load_rows(config.data)
-    columns = json_columns([_without_scores(row) for row in rows])
+    rows = [_without_scores(row) for row in rows]
+    columns = _columns(rows, config)
     critic = load_critic(config.critic, reference=config.reference)
+    settings = settings_of(config, critic)
+    folder.require_same(settings)
+    _require_fits(critic, scheme, config)
+    mine = rows[(number - 1) * len(rows) // count : number * len(rows) // count]
+    scorer = _Scorer(critic, load_tokenizer(config.critic), scheme, config, columns)
+    scorer.encode(mine)
+    folder.begin(settings)
+    first = (number - 1) * len(rows) // count
+    starts = range(0, len(mine), PART_ROWS)
+    for start in track(starts, description=f"scoring {len(mine)} rows", disable=len(starts) < 2):
+        path = folder.path / part_name(number, count, first + start)
+        if not path.exists():
+            scorer.write(range(start, min(start + PART_ROWS, len(mine))), path)
+    folder.finish(settings, [part_name(number, count, first + start) for start in starts])
+    return scorer.result(len(mine), report.dropped())
+
+
+def _columns(rows: Sequence[Row], config: ScoreConfig) -> ExactColumns:
+    try:
+        return exact_columns(rows, column_types(Path(config.data)))
+    except DataError as error:
+        raise DataError(f"{config.data}: {error}") from None
+
+
+def _require_fits(critic: Critic, scheme: WeightingScheme, config: ScoreConfig) -> None:
+    """The scheme reads what the critic gives, and the discount is one for both."""
     if "credit" in scheme.requires and not critic.gives_credit:
         raise ConfigError(
             f"scheme {config.scheme} reads credit, and {config.critic} is a value head, whose credit is its TD error: "
@@ -81,23 +119,6 @@ def _score_shard(config: ScoreConfig, number: int, count: int) -> Scored:
         )
     require_trained_with(config.critic, config.gamma)
     require_discount_fits(ValueStage(gamma=config.gamma, critic=critic), scheme)
-    for model in critic.models():
-        model.eval().requires_grad_(False)
-        model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-    scorer = _Scorer(critic, load_tokenizer(config.critic), scheme, config, columns)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    settings = _settings(config)
-    _require_same(settings, out)
-    mine = range((number - 1) * len(rows) // count, number * len(rows) // count)
-    starts = range(mine.start, mine.stop, PART_ROWS)
-    for start in track(starts, description=f"scoring {len(mine)} rows", disable=len(starts) < 2):
-        path = out / part_name(number, count, start)
-        if not path.exists():
-            scorer.write(rows[start : min(start + PART_ROWS, mine.stop)], path)
-    marker = {"settings": settings, "parts": [part_name(number, count, start) for start in starts]}
-    write_text(out / shard_marker(number, count), json.dumps(marker, indent=1))
-    return scorer.result(len(mine), report.dropped())
 
 
 def _scheme(config: ScoreConfig) -> WeightingScheme:
@@ -127,23 +148,39 @@ class _Scorer:
         tokenizer: Any,
         scheme: WeightingScheme,
         config: ScoreConfig,
-        columns: Sequence[str],
+        columns: ExactColumns,
     ) -> None:
-        self.columns = columns
         self.model, self.tokenizer, self.scheme, self.config = critic.model, tokenizer, scheme, config
+        for model in critic.models():
+            model.eval().requires_grad_(False)
+            model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
+        self.columns = columns.and_numbers(SCORES if critic.gives_credit else SCORES[:-1])
         self.stage = ValueStage(gamma=config.gamma, critic=critic)
         self.collate = CompletionCollator.from_tokenizer(tokenizer)
-        self.seconds, self.tokens, self.cut, self.dropped = 0.0, 0, 0, 0
+        self.seconds, self.tokens = 0.0, 0
+        self.rows: Sequence[Row] = ()
+        self.report = TokenizeReport(0, BadRows())
 
-    def write(self, rows: Sequence[dict[str, Any]], path: Path) -> None:
-        """One part: the rows with their scores, in order, as Parquet."""
-        bare = [_without_scores(row) for row in rows]
-        dataset, report = tokenize_rows(bare, self.tokenizer, max_length=self.config.max_length)
-        self.cut, self.dropped = self.cut + report.truncated, self.dropped + report.dropped
+    def encode(self, rows: Sequence[Row]) -> None:
+        """Takes the rows of a shard, all of them tokenized before the first is scored.
+
+        Raises:
+            DataError: a row that has no tokens, or whose per-token lists do not fit them.
+        """
+        if not rows:
+            return
+        self.rows = rows
+        self.encoded, self.report = tokenize_rows(rows, self.tokenizer, max_length=self.config.max_length)
+        self.places = {row_id: i for i, row_id in enumerate(self.encoded["row_id"])}
+
+    def write(self, mine: range, path: Path) -> None:
+        """One part: those of the rows that are not too long, with their scores, in order, as Parquet."""
+        kept = [i for i in mine if i in self.places]
         begin = time.perf_counter()
-        scores = self._scores(dataset)
+        scores = self._scores(self.encoded.select([self.places[i] for i in kept]))
         self.seconds += time.perf_counter() - begin
-        scored = [bare[i] | _whole(scores[i], self._labelled(bare[i])) for i in sorted(scores)]
+        labelled = self._labelled(kept)
+        scored = [self.rows[i] | _whole(scores[i], labelled.get(i, 0)) for i in kept]
         with replacing(path) as temporary:
             write_rows(scored, temporary, self.columns)
 
@@ -179,68 +216,35 @@ class _Scorer:
             for b, mask in enumerate(batch.mask.cpu())
         ]
 
-    def _labelled(self, row: dict[str, Any]) -> int:
-        return len(self.tokenizer(row["completion"], add_special_tokens=False)["input_ids"]) + 1
+    def _labelled(self, kept: Sequence[int]) -> dict[int, int]:
+        """How many labelled tokens the rows have that may have been cut, their ends included."""
+        limit = self.config.max_length
+        full = [i for i in kept if len(self.encoded[self.places[i]]["input_ids"]) == limit]
+        if not full:
+            return {}
+        whole, _ = tokenize_rows([self.rows[i] for i in full], self.tokenizer)
+        counts = [sum(label != IGNORED for label in labels) for labels in whole["labels"]]
+        return dict(zip(full, counts, strict=True))
 
     def result(self, rows: int, unjudged: str) -> Scored:
         """The account of the shard; `unjudged` says how many rows of the whole file have no label."""
-        lost = [unjudged] if unjudged else []
-        if self.cut:
-            lost.append(
-                f"{self.cut} completions cut at {self.config.max_length} tokens; the rest has weight 0"
-            )
-        if self.dropped:
-            lost.append(
-                f"{self.dropped} rows left out, their prompts longer than {self.config.max_length} tokens"
-            )
-        return Scored(rows - self.dropped, self.tokens, self.seconds, lost)
+        lost, limit = [unjudged] if unjudged else [], self.config.max_length
+        if self.report.truncated:
+            lost.append(f"{self.report.truncated} completions cut at {limit} tokens; the rest has weight 0")
+        if self.report.dropped:
+            lost.append(f"{self.report.dropped} rows left out, their prompts longer than {limit} tokens")
+        lost += self.report.told()
+        return Scored(rows - self.report.dropped, self.tokens, self.seconds, lost)
 
 
-def _without_scores(row: dict[str, Any]) -> dict[str, Any]:
+def _without_scores(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in SCORES}
 
 
 def _whole(scores: dict[str, list[float]], labelled: int) -> dict[str, list[float]]:
-    """The scores of a cut completion, filled up: the last value, no TD error, no credit, weight 0."""
+    """The scores of a cut completion, filled up to its labelled tokens with the last value and zeros."""
     last_value = scores["values"][-1:] or [0.0]
     return {
         name: x + (last_value if name == "values" else [0.0]) * (labelled - len(x))
         for name, x in scores.items()
     }
-
-
-def _settings(config: ScoreConfig) -> dict[str, Any]:
-    """What the scores depend on, by content: the same on every machine."""
-    flat = asdict(config)
-    names = ("scheme", "scheme_options", "gamma", "max_length")
-    weights = sorted(Path(config.critic).glob("*.safetensors"))
-    precision = {"bf16": True} if config.bf16 else {}
-    return (
-        {name: flat[name] for name in names}
-        | precision
-        | {
-            "data": _digest([Path(config.data)]),
-            "critic": _digest(weights) if weights else config.critic,
-        }
-    )
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "blake2b").digest())
-    return total.hexdigest()
-
-
-def _require_same(settings: dict[str, Any], out: Path) -> None:
-    """The first shard writes down what the folder holds; whoever comes later must bring the same."""
-    path = out / "settings.json"
-    if not path.exists():
-        write_text(path, json.dumps(settings, indent=1))
-    found = json.loads(path.read_text())
-    different = [name for name in found | settings if found.get(name) != settings.get(name)]
-    if different:
-        raise ConfigError(
-            f"{out} holds scores of another {', '.join(different)}: give another folder, or remove this one"
-        )
