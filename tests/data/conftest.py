@@ -10,6 +10,10 @@ CHAT = (
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
+    return byte_level_form()
+
+
+def byte_level_form() -> PreTrainedTokenizerFast:
     """A real byte-level BPE with a BOS, trained here on three lines."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -10,6 +10,8 @@ import torch
 
 from weighted_mtp.cli import main
 from weighted_mtp.data import DataError, load_rows
+from weighted_mtp.data.scored import shard_marker
+from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.training import scoring
 from weighted_mtp.training.inspection import view_tokens
 from weighted_mtp.training.score_config import ScoreConfig
@@ -215,6 +217,89 @@ def test_extra_columns_come_back_as_they_were(config, tmp_path):
     score(dataclasses.replace(config, data=str(path)))
     found = scored_rows(config.out)
     assert [{name: x for name, x in row.items() if name not in SCORES} for row in found] == rows
+
+
+def test_a_row_without_tokens_is_named_before_anything_is_computed(config, tmp_path):
+    rows = load_rows(config.data)[0][:40]
+    rows[33] |= {"token_error": [True]}
+    path = tmp_path / "wrong.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"row 33 .*`token_error` has 1 entries"):
+        score(dataclasses.replace(config, data=str(path)))
+    assert not Path(config.out).exists()
+
+
+def test_a_part_whose_rows_are_all_too_long_is_empty(config, tmp_path):
+    rows = sorted(load_rows(config.data)[0], key=lambda row: len(row["prompt"].split()))
+    path = tmp_path / "long_last.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    account = score(dataclasses.replace(config, data=str(path), max_length=6))
+    assert len(list(Path(config.out).glob("part-*"))) == 5
+    assert 0 < len(scored_rows(config.out)) == account.rows < 64
+
+
+def test_a_scored_folder_can_be_scored_again(config, tmp_path):
+    score(config)
+    score(dataclasses.replace(config, data=config.out, out=str(tmp_path / "again")))
+    assert scored_rows(tmp_path / "again") == scored_rows(config.out)
+    with pytest.raises(ConfigError, match="holds scores of another data"):
+        score(dataclasses.replace(config, out=str(tmp_path / "again")))
+
+
+@pytest.fixture
+def implicit(config, chain_base, tmp_path):
+    """An implicit critic, and a reference other than its own."""
+    base, other = str(chain_base / "base"), str(tmp_path / "other")
+    tokenizer = load_tokenizer(base)
+    for path, spec in ((str(tmp_path / "implicit"), CriticSpec("implicit", reference=base)), (other, None)):
+        model = MTPModel.from_pretrained(base, n_future=1, value_head=spec is not None, critic=spec)
+        with torch.no_grad():
+            next(model.parameters()).mul_(0.5)
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    return dataclasses.replace(config, critic=str(tmp_path / "implicit")), base, other
+
+
+def test_a_folder_is_not_gone_on_with_by_another_reference(implicit):
+    config, own, other = implicit
+    score(config)
+    score(dataclasses.replace(config, reference=own))  # the one that the critic names
+    with pytest.raises(ConfigError, match="holds scores of another reference"):
+        score(dataclasses.replace(config, reference=other))
+
+
+def test_a_reference_for_a_critic_without_one_is_refused(config, chain_base):
+    with pytest.raises(ConfigError, match="is a value head, which reads none: leave --reference out"):
+        score(dataclasses.replace(config, reference=str(chain_base / "base")))
+
+
+def test_a_folder_is_not_gone_on_with_by_a_critic_that_reckons_otherwise(implicit):
+    config, _, _ = implicit
+    score(config)
+    path = Path(config.critic, "config.json")
+    text = path.read_text()
+    assert '"reward_beta": 0.05' in text
+    path.write_text(text.replace('"reward_beta": 0.05', '"reward_beta": 0.5'))
+    with pytest.raises(ConfigError, match="holds scores of another critic"):
+        score(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("file", "out is .*file, but .*file is a file: give a folder"),
+        ("file/inside", "out is .*inside, but .*file is a file: give a folder"),
+        ("halves", "holds scores in shards i/2, not i/1: give another folder, or --shard as there"),
+        ("settings", "settings.json is not what `wmtp score` writes"),
+    ],
+)
+def test_a_place_that_cannot_take_the_scores_is_refused(config, tmp_path, name, message):
+    (tmp_path / "file").touch()
+    for folder, file in (("halves", shard_marker(2, 2)), ("settings", "settings.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text("[]")
+    with pytest.raises(ConfigError, match=message):
+        score(dataclasses.replace(config, out=str(tmp_path / name)))
 
 
 def test_a_folder_without_scores_is_no_data(tmp_path):
