@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from weighted_mtp.cli_evaluate import evaluate as command
 from weighted_mtp.cli_grammar import UsageError
@@ -34,7 +36,7 @@ N_PROBLEMS, SAMPLES = 9, 5
 
 
 @pytest.fixture(scope="module")
-def trained(chain_base, tmp_path_factory) -> Path:
+def trained(chain_base, store, tmp_path_factory) -> Path:
     """A model that solves some chains, and problems.jsonl beside it."""
     root = tmp_path_factory.mktemp("evaluate")
     task = replace(EASY, n_ops=2, completions_per_prompt=16)
@@ -52,7 +54,7 @@ def trained(chain_base, tmp_path_factory) -> Path:
         "model_name_or_path": str(chain_base / "base"),
         "train_file": str(root / "train.jsonl"),
         "output_dir": str(root / "model"),
-        "tracking_uri": f"sqlite:///{root / 'mlflow.db'}",
+        "tracking_uri": store,
         "max_steps": 40,
         "per_device_train_batch_size": 32,
         "learning_rate": 3e-3,
@@ -312,27 +314,22 @@ def test_a_file_that_was_changed_is_refused(make):
         run(config)
 
 
-@pytest.mark.slow
-def test_ctrl_c_is_one_line_and_keeps_what_is_done(trained, whole, tmp_path):
+def test_ctrl_c_is_one_line_and_keeps_what_is_done(trained, whole, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     words = ["--problems", trained / "problems.jsonl", "--verifier", "exact", "--out", out]
     words += ["--samples", SAMPLES, "--max_new_tokens", 4, "--batch_size", 4]
-    # The bar is the clock: the signal that Ctrl-C sends comes right after some batch is written.
-    code = (
-        "import signal, sys; from rich.progress import Progress; from weighted_mtp.cli_evaluate import evaluate\n"
-        "advance = Progress.advance\n"
-        "def interrupted(self, *rest):\n"
-        "    advance(self, *rest)\n"
-        "    if self.tasks[0].completed >= 20: signal.raise_signal(signal.SIGINT)\n"
-        "Progress.advance = interrupted\n"
-        "sys.exit(evaluate(sys.argv[1:]))"
-    )
-    words = [sys.executable, "-c", code, str(trained / "model"), *map(str, words)]
-    stopped = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert stopped.returncode == 130
-    assert (
-        stopped.stderr.strip().splitlines()[-1] == "wmtp: stopped; the same command goes on where it stopped"
-    )
+    advance = Progress.advance
+
+    def interrupted(self: Progress, *rest: Any) -> None:
+        """The bar is the clock: the signal that Ctrl-C sends comes right after some batch is written."""
+        advance(self, *rest)
+        if self.tasks[0].completed >= 20:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "advance", interrupted)
+    assert command([str(trained / "model"), *map(str, words)]) == 130
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1] == "wmtp: stopped; the same command goes on where it stopped"
     done = (out / "completions.jsonl").read_bytes()
     assert done.count(b"\n") == 21  # 4 + 4 + 1 greedy ones, then 4 + 4 + 4 sampled ones
     assert (whole / "completions.jsonl").read_bytes().startswith(done)
@@ -436,10 +433,10 @@ def test_help_needs_neither_torch_nor_transformers():
 # Real ones
 
 
-def test_a_generative_critic_answers_under_a_label(make, trained, tmp_path):
+def test_a_generative_critic_answers_under_a_label(make, trained, store, tmp_path):
     settings = {"train_file": str(trained / "train.jsonl"), "critic": "generative", "max_steps": 10,
                 "model_name_or_path": str(trained / "model"), "output_dir": str(tmp_path / "critic"),
-                "tracking_uri": f"sqlite:///{trained / 'mlflow.db'}", "learning_rate": 1e-2,
+                "tracking_uri": store, "learning_rate": 1e-2,
                 "per_device_train_batch_size": 32, "save_steps": 0}  # fmt: skip
     critic = train(RunConfig.from_flat({"stage": "critic"} | settings))
     found = {}

@@ -146,7 +146,7 @@ def test_the_seed_settles_everything(completions, config):
 
 @pytest.mark.parametrize("objective", ["bce", "mse"])
 def test_a_head_is_the_one_that_wmtp_train_makes_on_a_frozen_trunk(
-    config, code_file, code_tokenizer, code_model, tmp_path, objective
+    config, code_file, code_tokenizer, code_model, store, tmp_path, objective
 ):
     """Steps on all rows, at one rate: after three of them both say the same of unseen tasks.
 
@@ -167,7 +167,7 @@ def test_a_head_is_the_one_that_wmtp_train_makes_on_a_frozen_trunk(
             train_file=write_rows(tmp_path / "train.jsonl", sides(completions.rows, 0)["train"]),
             eval_file=str(tmp_path / "0.jsonl"),
             output_dir=str(tmp_path / "run"),
-            tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+            tracking_uri=store,
             value_coef=1.0,
             early_stopping_patience=0,
             eval_steps=0,
