@@ -1,14 +1,12 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.forked import start
+from tests.models.train_on_ranks import train, train_all
 from weighted_mtp.models import MTPModel
 
-SCRIPT = Path(__file__).with_name("train_on_ranks.py")
 # How two processes train, and how one process must train to get the same weights.
 COUNTERPART = {
     "ddp_untied": "alone_untied",
@@ -19,28 +17,21 @@ COUNTERPART = {
 }
 
 
-def run(world: int, directory: Path, kinds: list[str]) -> None:
-    directory.mkdir()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, str(rank), str(world), directory, *kinds],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * world, "\n".join(outputs)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Directories of models trained by one and by two real processes."""
+    """Directories of models trained by this process and by two others."""
     directory = tmp_path_factory.mktemp("ranks")
-    run(1, directory / "one", sorted(set(COUNTERPART.values())))
-    run(2, directory / "two", list(COUNTERPART))
+    for kind in set(COUNTERPART.values()):
+        train(0, 1, kind, directory / "one" / kind)
+    (directory / "two").mkdir()
+    said = [directory / f"said{rank}" for rank in range(2)]
+    ranks = [
+        start(train_all, rank, 2, directory / "two", list(COUNTERPART), said=file)
+        for rank, file in enumerate(said)
+    ]
+    for process in ranks:
+        process.join(timeout=240)
+    assert [process.exitcode for process in ranks] == [0, 0], "\n".join(file.read_text() for file in said)
     return directory
 
 

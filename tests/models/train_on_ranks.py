@@ -1,6 +1,5 @@
-"""Two steps of SGD on an MTPModel by one process or by several: RANK WORLD DIRECTORY KIND..."""
+"""Two steps of SGD on an MTPModel by one process or by several. Not a test."""
 
-import sys
 from pathlib import Path
 
 import torch
@@ -63,11 +62,12 @@ def train(rank: int, world: int, kind: str, directory: Path) -> None:
         model.save_pretrained(directory, state_dict=state)
 
 
-if __name__ == "__main__":
-    rank, world, directory = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+def train_all(rank: int, world: int, directory: Path, kinds: list[str]) -> None:
+    """What each of several processes does."""
+    torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", store=dist.FileStore(str(directory / "store"), world), rank=rank, world_size=world
     )
-    for kind in sys.argv[4:]:
+    for kind in kinds:
         train(rank, world, kind, directory / kind)
     dist.destroy_process_group()

@@ -1,6 +1,5 @@
 """`wmtp train` in a process of its own, with an accident at a given step. Not a test; tests call `launch`."""
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import TrainerCallback
 
+from tests.forked import start
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.quiet import quiet_libraries
@@ -31,16 +31,10 @@ def launch(
     interrupt_at: int = 0,
     kill_in_save_at: int = 0,
 ) -> Ended:
-    """Trains in a process forked from one that has imported everything and computed nothing.
-
-    Imports take longer than the training; and to fork one that has computed may hang.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "mlflow.store.tracking.sqlalchemy_store"])
+    """Trains in a process of its own until the end or the accident."""
     said = Path(f"{config.train.output_dir}.stderr")
     accidents = {"kill_at": kill_at, "interrupt_at": interrupt_at, "kill_in_save_at": kill_in_save_at}
-    process = context.Process(target=_launched, args=(config.to_flat(), resume, accidents, said))
-    process.start()
+    process = start(_launched, config.to_flat(), resume, accidents, said=said)
     process.join(timeout=280)
     return Ended(process.exitcode, said.read_text())
 
@@ -54,9 +48,7 @@ class Accident(TrainerCallback):
             os.kill(os.getpid(), self.number)
 
 
-def _launched(flat: dict[str, Any], resume: str | None, at: dict[str, int], said: Path) -> None:
-    with said.open("w") as file:
-        os.dup2(file.fileno(), 2)
+def _launched(flat: dict[str, Any], resume: str | None, at: dict[str, int]) -> None:
     sys.exit(_train(RunConfig.from_flat(flat), resume, at))
 
 
