@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace, set_parsing_settings
 
@@ -224,19 +225,43 @@ def _study(words: list[str]) -> int:
 def _generate(words: list[str]) -> int:
     parser = Parser(prog=f"{PROGRAM} generate", description=COMMANDS["generate"])
     parser.add_argument("model", type=str, help="A directory saved by wmtp train, or any model path.")
-    parser.add_argument("--prompt", type=str, required=True, help="Text to complete.")
+    parser.add_argument("--prompt", type=str | None, default=None, help="Text to complete.")
+    parser.add_argument("--chat", action="store_true", help="--prompt is what a user says to a chat model.")
+    parser.add_argument(
+        "--messages", type=str | None, default=None, metavar="FILE",
+        help="In place of --prompt: JSON, a list of messages, or an object with messages and tools.",
+    )  # fmt: skip
     parser.add_argument("--max_new_tokens", type=int, default=128, help="Tokens at most.")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; above it samples.")
     parser.add_argument(
         "--label", choices=["right", "wrong"], default=None, help="What a generative critic is told."
     )
     parsed = Namespace(**parser.parse(words))
+    prompt, tools = _asked(parsed)
+    if parsed.max_new_tokens < 1:
+        raise UsageError(f"--max_new_tokens is {parsed.max_new_tokens}: give at least 1")
+    if not 0 <= parsed.temperature < float("inf"):
+        raise UsageError(f"--temperature is {parsed.temperature}: give 0 (greedy) or a number above it")
     quiet_libraries()
     model = expand_path("model", parsed.model)
-    from weighted_mtp.experiments.inspect import generate_text
+    from weighted_mtp.experiments.generate import generate_text
 
-    print(generate_text(model, parsed.prompt, parsed.max_new_tokens, parsed.temperature, parsed.label))
+    limits = parsed.max_new_tokens, parsed.temperature, parsed.label
+    print(generate_text(model, prompt, *limits, tools, lambda line: print(line, file=sys.stderr)))
     return 0
+
+
+def _asked(parsed: Namespace) -> tuple[str | list[dict[str, Any]], Any]:
+    """The prompt of `wmtp generate`, and its tools."""
+    if (parsed.prompt is None) == (parsed.messages is None):
+        raise UsageError("give a prompt, and one of them: --prompt TEXT or --messages FILE")
+    if parsed.messages is not None and parsed.chat:
+        raise UsageError("--chat is for --prompt: what --messages holds is a chat already")
+    if parsed.messages is not None:
+        from weighted_mtp.data.chat_files import read_chat
+
+        return read_chat(expand_path("--messages", parsed.messages))
+    return ([{"role": "user", "content": parsed.prompt}] if parsed.chat else parsed.prompt), None
 
 
 if __name__ == "__main__":

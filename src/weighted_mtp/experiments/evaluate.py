@@ -15,7 +15,7 @@ from rich.console import Console
 
 from weighted_mtp.data import DataError
 from weighted_mtp.data.json_lines import JsonLinesWriter
-from weighted_mtp.evaluation.decoding import Completion, complete, prompt_tokens
+from weighted_mtp.evaluation.decoding import Completion, Prompt, complete, prompt_tokens
 from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
 from weighted_mtp.evaluation.verifier_table import make_verifier
 from weighted_mtp.evaluation.verifiers import Verifier
@@ -31,12 +31,17 @@ from weighted_mtp.experiments.evaluation_files import (
 )
 from weighted_mtp.experiments.evaluation_problems import read_problems
 from weighted_mtp.experiments.evaluation_results import summarise_samples
+from weighted_mtp.experiments.generate import require_template, user_turn
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.reports.evaluation import print_evaluation
 from weighted_mtp.reports.progress import progress_bar
 from weighted_mtp.training.settings import ConfigError
 
 Rows = list[dict[str, Any]]
+HINT = (
+    "hint: this model's tokenizer has a chat template, and prompts that are text are read as they are; --chat true "
+    "asks as a user does"
+)
 
 
 class Job(NamedTuple):
@@ -120,7 +125,7 @@ def _generate(
     _require_prefix(writer.path, [{name: row.get(name) for name in wanted[0]} for row in rows], wanted)
     if len(rows) == len(jobs):
         return rows
-    model, tokenizer = _load(config, problems)
+    model, tokenizer = _load(config, problems, console)
     write_settings(Path(config.out), settings)
     with writer, _bar(console, "generating", len(jobs), len(rows)) as advance:
         for start, batch in _batches(jobs, config.batch_size):
@@ -143,14 +148,21 @@ def _complete(
     return complete(
         model,
         tokenizer,
-        [problems[job.problem]["prompt"] for job in batch],
+        [_prompt(config, problems[job.problem]) for job in batch],
         max_new_tokens=config.max_new_tokens,
         seeds=seeds or None,
         temperature=config.temperature,
         top_p=config.top_p,
         stop=stop,
         condition=config.label,
+        tools=[problems[job.problem].get("tools") for job in batch],
     )
+
+
+def _prompt(config: EvaluationConfig, problem: Mapping[str, Any]) -> Prompt:
+    """What the model is asked with."""
+    prompt = problem["prompt"]
+    return user_turn(prompt) if config.chat and isinstance(prompt, str) else prompt
 
 
 def _batches(jobs: Sequence[Job], size: int) -> Iterator[tuple[int, Sequence[Job]]]:
@@ -161,9 +173,14 @@ def _batches(jobs: Sequence[Job], size: int) -> Iterator[tuple[int, Sequence[Job
             yield start, jobs[start : min(start + size, last)]
 
 
-def _load(config: EvaluationConfig, problems: Rows) -> tuple[MTPModel, Any]:
+def _load(config: EvaluationConfig, problems: Rows, console: Console) -> tuple[MTPModel, Any]:
     """Model and tokenizer, once it is known that every prompt fits."""
-    model, tokenizer = MTPModel.from_pretrained(config.model), load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model)
+    if config.chat:
+        require_template(tokenizer, "chat is true", config.model)
+    elif tokenizer.chat_template and config.verifier != "python-tests" and _any_text(problems):
+        console.print(HINT, soft_wrap=True, markup=False)
+    model = MTPModel.from_pretrained(config.model)
     if config.label is not None and model.label_condition is None:
         raise ConfigError(
             f"label is {config.label}: {config.model} is no generative critic, so it takes no label"
@@ -171,7 +188,7 @@ def _load(config: EvaluationConfig, problems: Rows) -> tuple[MTPModel, Any]:
     longest = 0
     for i, problem in enumerate(problems):
         try:
-            longest = max(longest, len(prompt_tokens(tokenizer, [problem["prompt"]])[0]))
+            longest = max(longest, len(_tokens_of(config, problem, tokenizer)))
         except DataError as error:
             raise DataError(f"{config.problems}: problem {i}: {error}") from None
     positions = getattr(model.config, "max_position_embeddings", None)
@@ -182,6 +199,14 @@ def _load(config: EvaluationConfig, problems: Rows) -> tuple[MTPModel, Any]:
         )
     model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
     return model, tokenizer
+
+
+def _any_text(problems: Rows) -> bool:
+    return any(isinstance(problem["prompt"], str) for problem in problems)
+
+
+def _tokens_of(config: EvaluationConfig, problem: Mapping[str, Any], tokenizer: Any) -> list[int]:
+    return prompt_tokens(tokenizer, [_prompt(config, problem)], [problem.get("tools")])[0]
 
 
 # Checking

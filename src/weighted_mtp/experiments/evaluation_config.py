@@ -42,6 +42,8 @@ class EvaluationConfig:
     """Only the first problems."""
     label: Literal["right", "wrong"] | None = None
     """What a generative critic is told."""
+    chat: bool = False
+    """Prompts that are text are what a user says: through the chat template. Not for python-tests."""
 
     def __post_init__(self) -> None:
         settle(self, "model", "problems", "out")
@@ -54,6 +56,10 @@ class EvaluationConfig:
             require_positive(self, "temperature")
         require(0 < self.top_p <= 1, f"top_p is {self.top_p}: give a probability in (0, 1]")
         require("" not in (self.stop or []), "stop holds an empty string, which would end every completion")
+        require(
+            not (self.chat and self.verifier == "python-tests"),
+            "chat is true: python-tests runs prompt and completion as one program, so it wants prompts as text",
+        )
         for k in self.k or []:
             require(
                 1 <= k <= self.samples,

@@ -25,7 +25,17 @@ BY_CONTENT = ("model weights or tokenizer", "problems")
 def settings_of(config: EvaluationConfig, problems: list[dict[str, Any]], stop: list[str]) -> dict[str, Any]:
     """What the rows depend on; of model and problems the content, so that they may be moved."""
     flat = asdict(config)
-    names = ("verifier", "samples", "temperature", "top_p", "max_new_tokens", "seed", "timeout", "label")
+    names = (
+        "verifier",
+        "samples",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "seed",
+        "timeout",
+        "label",
+        *(["chat"] if config.chat else []),
+    )
     rows = json.dumps(problems, sort_keys=True).encode()
     contents = (digest_of_model(config.model), hashlib.blake2b(rows, digest_size=16).hexdigest())
     return {
@@ -49,7 +59,7 @@ def require_same(settings: dict[str, Any], out: Path) -> None:
     found = json.loads(path.read_text(encoding="utf-8"))
     different = [
         f"other {name}" if name in BY_CONTENT else f"{name} {found.get(name)!r} and not {value!r}"
-        for name, value in settings.items()
+        for name, value in {**dict.fromkeys(found), **settings}.items()
         if found.get(name) != value
     ]
     if different:

@@ -46,7 +46,8 @@ def read_problems(path: str, name: str, verifier: Verifier, limit: int | None = 
 def _check(row: dict[str, Any], name: str, verifier: Verifier) -> None:
     if row.get("prompt") is None:
         raise DataError("no `prompt`: text or a list of messages is needed")
-    parse_row({"prompt": row["prompt"], "completion": "-", "label": False})  # prompts are those of training
+    # Prompts are those of training.
+    parse_row({"prompt": row["prompt"], "completion": "-", "label": False, "tools": row.get("tools")})
     missing = verifier.missing(row | {"completion": "-"})
     if missing is not None:
         raise DataError(f"no `{missing}`, which the verifier {name} reads")

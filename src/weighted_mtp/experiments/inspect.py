@@ -1,4 +1,4 @@
-"""`wmtp inspect` and `wmtp generate`: look at what a run made of its tokens, and at what its model writes."""
+"""`wmtp inspect`: look at what a run made of its tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from weighted_mtp.evaluation.decoding import decode
-from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.reports.terminal import print_tokens
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.inspection import view_tokens
@@ -127,20 +125,3 @@ def find_rows(row_ids: Sequence[int], wanted: Sequence[int]) -> list[int]:
             f"row {missing[0]} is not there: the run trained on {len(row_ids)} rows, up to {max(row_ids)}"
         )
     return [position[row] for row in wanted]
-
-
-def generate_text(
-    model_dir: str, prompt: str, max_new_tokens: int, temperature: float, label: str | None = None
-) -> str:
-    """One completion of a prompt by head 0; a generative critic may be told the label."""
-    model, tokenizer = MTPModel.from_pretrained(model_dir), load_tokenizer(model_dir)
-    if label is not None and model.label_condition is None:
-        raise ConfigError(f"--label {label}: {model_dir} is no generative critic, so it takes no label")
-    return decode(
-        model,
-        tokenizer,
-        [prompt],
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        condition=label,
-    )[0]
