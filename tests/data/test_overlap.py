@@ -1,8 +1,6 @@
 """Overlap of many texts is containment by its definition, once what many of them hold is taken out."""
 
 import itertools
-import resource
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -45,12 +43,20 @@ def test_what_may_be_popular_grows_with_the_texts_and_is_never_all_of_many(n: in
     assert n < 10 or limit < n
 
 
-def test_work_and_memory_grow_with_the_number_of_texts_whatever_they_share():
-    """A template in all of them would make twelve million pairs."""
+def work(n: int) -> tuple[int, int]:
+    """Entries that are kept of n texts in groups of ten with one template in all, and pairs that are looked at."""
     template = "Please reason step by step and put the final answer in a box at the end of what you write ."
-    texts = [f"{' '.join(f'w{i}x{place}' for place in range(20))} {template}" for i in range(5000)]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
-    assert found(texts) == {}
-    assert time.process_time() - start < 10
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KB
+    own = [" ".join(f"w{i}x{place}" for place in range(10)) for i in range(n)]
+    texts = [
+        f"{own[i]} {' '.join(f'g{i // 10}x{place}' for place in range(10))} {template}" for i in range(n)
+    ]
+    overlap = Overlap(texts)
+    assert {a // 10 == b // 10 for a, shares in overlap.pairs() for b in shares} == {True}
+    holders = [len(texts) for texts in overlap._holders.values()]
+    return sum(holders), sum(count**2 for count in holders)
+
+
+def test_work_and_memory_grow_with_the_number_of_texts_whatever_they_share():
+    """A template that counted would make four times the pairs of twice the texts."""
+    kept, looked_at = work(300)
+    assert work(600) == (2 * kept, 2 * looked_at)
