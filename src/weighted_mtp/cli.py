@@ -41,7 +41,7 @@ COMMANDS = {
 }
 MOST_JOBS = 8
 """A worker takes almost a gigabyte, and a machine may have more cores than memory for them."""
-NOT_IN_CONFIG = ("config", "resume")
+NOT_IN_CONFIG = ("config", "resume", "resume_with_changes")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,7 +110,10 @@ def _overview() -> str:
 def _train(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         width = max(map(len, STAGES)) + 2
-        print(f"usage: {PROGRAM} train STAGE --config FILE [--KEY VALUE ...] [--resume auto|PATH]\n")
+        print(
+            f"usage: {PROGRAM} train STAGE --config FILE [--KEY VALUE ...] "
+            "[--resume auto|PATH [--resume_with_changes]]\n"
+        )
         print("\n".join(f"  {stage:<{width}}{row.help}" for stage, row in STAGE_TABLE.items()))
         print(f"\n{PROGRAM} train STAGE --help lists every setting. Flags override the file.")
         return 0
@@ -124,11 +127,16 @@ def _train(words: list[str]) -> int:
         )
     config = RunConfig.from_flat({key: value for key, value in parsed.items() if key not in NOT_IN_CONFIG})
     resume = parsed["resume"] and expand_path("--resume", parsed["resume"])
+    with_changes = parsed["resume_with_changes"]
+    if with_changes and not resume:
+        raise UsageError(
+            "--resume_with_changes goes with --resume: add --resume auto, or the path of a checkpoint"
+        )
     quiet_libraries()
     from weighted_mtp.training.run import Interrupted, NonFiniteError, train
 
     try:
-        output_dir = train(config, resume=resume)
+        output_dir = train(config, resume=resume, with_changes=with_changes)
     except Interrupted as stop:
         print(f"{PROGRAM}: {stop}", file=sys.stderr)
         return 130

@@ -4,12 +4,14 @@ import difflib
 import json
 import re
 from argparse import SUPPRESS
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from weighted_mtp.cli_yaml import read_settings
-from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.stage_table import STAGE_TABLE
 
@@ -101,10 +103,15 @@ def train_parser(stage: str) -> Parser:
     """Every setting of a run as a flag."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)  # a setting's line of doc is its help
     program = f"{PROGRAM} train {stage}"
-    usage = f"{program} --config FILE [--KEY VALUE ...] [--resume auto|PATH]"
+    usage = f"{program} --config FILE [--KEY VALUE ...] [--resume auto|PATH [--resume_with_changes]]"
     parser = Parser(prog=program, usage=usage, description=STAGE_TABLE[stage].help)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     parser.add_argument("--resume", type=str | None, default=None, help="auto, or the path of a checkpoint.")
+    parser.add_argument(
+        "--resume_with_changes",
+        action="store_true",
+        help="With --resume: go on with other settings, rows or models than the checkpoint's; run.yaml says which.",
+    )
     parser.add_argument("--stage", type=str, default=stage, help=SUPPRESS)  # a run.yaml names its stage
     for part in RunConfig.PARTS.values():
         parser.add_class_arguments(part)
@@ -117,8 +124,25 @@ def parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
     if path is None:
         return parser.parse(flags)
     # Read by us, because the parser's own reading lets doubled keys pass; checked by the parser like flags.
-    content = json.dumps(_checked(path, read_settings(path)), ensure_ascii=False)
+    settings = _checked(path, read_settings(path))
+    if "--resume=auto" in flags or ("--resume", "auto") in pairwise(flags):
+        settings = _of_moved_run(Path(path), settings)
+    content = json.dumps(settings, ensure_ascii=False)
     return parser.parse(["--config", content, *flags])
+
+
+def _of_moved_run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run.yaml whose directory was moved or copied: what lay in it lies where run.yaml lies now."""
+    given = str(settings.get("output_dir", ""))
+    if path.name != RUN_FILE or not given or path.parent.resolve() == Path(given).resolve():
+        return settings
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, str) and (value == given or value.startswith(given.rstrip("/") + "/")):
+            return str(path.parent / Path(value).relative_to(given))
+        return value
+
+    return {name: moved(value) for name, value in settings.items()}
 
 
 def check_flags(words: list[str], known: list[str]) -> None:
@@ -155,6 +179,9 @@ def _checked(path: str, settings: dict[Any, Any]) -> dict[str, Any]:
     """What the file holds, without what stands empty and may."""
     kinds = {name: kind for part in RunConfig.PARTS.values() for name, kind in get_type_hints(part).items()}
     known = ["resume", "stage", *kinds]
+    settings = {
+        key: value for key, value in settings.items() if key != CHANGES_KEY
+    }  # a history, of a run.yaml
     for key, value in settings.items():
         if key not in known:
             raise UsageError(f"--config {path}: {unknown('setting', str(key), known)}")

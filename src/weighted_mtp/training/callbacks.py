@@ -166,7 +166,7 @@ class EarlyStopping(EarlyStoppingCallback):
         if state.best_metric is None:
             state.best_metric = -math.inf if args.greater_is_better else math.inf
         best = Path(str(args.output_dir)) / f"checkpoint-{state.best_global_step}"
-        if state.best_model_checkpoint is None and best.is_dir():  # the run's directory was moved
+        if best.is_dir():  # the run's directory may have been moved or copied
             state.best_model_checkpoint = str(best)
         control.should_training_stop |= self.exhausted
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from weighted_mtp.files import write_text
 
 MARKER = "complete.json"
+OPTIMIZER_FILES = ("optimizer", "global_step")
+"""How the names of an optimizer's files begin, those of FSDP and of DeepSpeed included."""
 
 
 class CheckpointError(ValueError):
@@ -41,6 +43,8 @@ def why_incomplete(checkpoint: str | Path) -> str | None:
         sizes: dict[str, int] = json.loads(marker.read_text())
     except json.JSONDecodeError:
         return f"{MARKER} is not readable"
+    if not any(name.startswith(OPTIMIZER_FILES) for name in sizes):
+        return "it holds the model without its optimizer (trainer_args save_only_model), from which nothing resumes"
     for name, size in sizes.items():
         path = folder / name
         if not path.is_file():

@@ -184,19 +184,23 @@ class RunConfig:
             reference=ReferenceConfig(reference),
         )
 
-    def save(self) -> Path:
-        """Writes the resolved configuration into the run's directory."""
+    def save(self, changes: list[dict[str, Any]] | None = None) -> Path:
+        """Writes the resolved configuration into the run's directory, with what was changed on the way to it."""
         import yaml
 
         path = Path(self.train.output_dir) / RUN_FILE
         # A value that two settings share would be written once and referred to, which nobody can edit.
         flat = {name: copy.deepcopy(value) for name, value in self.to_flat().items()}
+        if changes:
+            flat[CHANGES_KEY] = copy.deepcopy(changes)
         write_text(path, yaml.safe_dump(flat, sort_keys=False))
         return path
 
 
 RUN_FILE = "run.yaml"
-_ABOUT_THE_RUN = ("resumed_with_changes",)
+CHANGES_KEY = "resumed_with_changes"
+"""In `run.yaml`: at which step a run was resumed with which other settings, [old, new]. No setting."""
+_ABOUT_THE_RUN = (CHANGES_KEY,)
 _OF_TRAINING = {
     "trainer_args",
     "optim",

@@ -1,4 +1,7 @@
-"""A learning rate of its own for what starts from nothing beside pretrained weights."""
+"""Learning rates: one of its own for what starts from nothing, and new ones for a run that is resumed with changes."""
+
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -33,3 +36,47 @@ def separate_new_parts(optimizer: Optimizer, model: MTPModel, learning_rate: flo
 def _new_parameters(model: MTPModel) -> list[torch.nn.Parameter]:
     parts = (model.value_head, model.label_condition)
     return [parameter for part in parts if part is not None for parameter in part.parameters()]
+
+
+HELD_BY_GROUPS = ("params", "lr", "initial_lr")
+
+
+def rates(optimizer: Any) -> list[dict[str, Any]]:
+    """Settings of every parameter group, `lr` the peak, as the scheduler was made with it."""
+    return [
+        {name: value for name, value in group.items() if name not in HELD_BY_GROUPS}
+        | {"lr": float(group.get("initial_lr", group["lr"]))}
+        for group in optimizer.param_groups
+    ]
+
+
+def apply_rates(fresh: list[dict[str, Any]], optimizer: Any, scheduler: Any) -> None:
+    """Puts the settings of now over those that a checkpoint brought, at the scheduler's step; in place.
+
+    Args:
+        fresh: `rates` of the optimizer before the checkpoint was loaded.
+        optimizer: after it was.
+        scheduler: after it was; of its state only the step stays.
+    """
+    peaks = [settings["lr"] for settings in fresh]
+    factors = [factor(scheduler.last_epoch) for factor in getattr(scheduler, "lr_lambdas", [])] or [
+        1.0
+    ] * len(peaks)
+    for group, settings, factor in zip(optimizer.param_groups, fresh, factors, strict=True):
+        group.update(settings | {"lr": settings["lr"] * factor, "initial_lr": settings["lr"]})
+    scheduler.base_lrs = peaks
+    scheduler._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
+
+
+def check_state(optimizer: Optimizer, path: str | Path) -> None:
+    """Raises ValueError unless an optimizer's saved state is of these parameters."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    groups, own = saved["param_groups"], optimizer.param_groups
+    if [len(g["params"]) for g in groups] != [len(g["params"]) for g in own]:
+        raise ValueError("the optimizer holds other groups of parameters")
+    for index, parameter in zip(
+        (i for g in groups for i in g["params"]), (p for g in own for p in g["params"]), strict=True
+    ):
+        for name, value in saved["state"].get(index, {}).items():
+            if torch.is_tensor(value) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"the optimizer's {name} is of another shape")

@@ -23,8 +23,10 @@ from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, Lo
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs, load_inputs
+from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteError
 from weighted_mtp.training.precision import SAVED
+from weighted_mtp.training.resume import agreed, require_possible, settle_resume
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.tracking import MLflowLogger
@@ -38,33 +40,49 @@ class Interrupted(Exception):
     """Training was stopped by a signal after saving; the message says how to go on."""
 
 
-def train(config: RunConfig, resume: str | None = None, *, quiet: bool = False) -> Path:
+def train(
+    config: RunConfig, resume: str | None = None, *, with_changes: bool = False, quiet: bool = False
+) -> Path:
     """Runs one stage from its files to its output directory, and returns that directory; quietly without a bar.
 
     The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
-    first.
+    first. A resume with other settings, rows or models than the checkpoint's is refused, unless made `with_changes`.
 
     Raises:
         Occupied: another run writes there.
     """
     if os.environ.get("RANK", "0") != "0":
-        return _train(config, resume, quiet)
+        return _train(config, resume, with_changes, quiet)
     with own_folder(config.train.output_dir):
         finish_interrupted(config.train.output_dir)
-        return _train(config, resume, quiet)
+        return _train(config, resume, with_changes, quiet)
 
 
-def _train(config: RunConfig, resume: str | None, quiet: bool) -> Path:
+def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: bool) -> Path:
     checkpoint, passed_over = resolve_resume(resume, config.train.output_dir)
     for sentence in passed_over:
         logger.warning(sentence)
     inputs = load_inputs(config)
+    made_with = MadeWith.of(config, inputs)
     trainer = make_trainer(config, inputs, quiet=quiet)
-    config.save()
-    if not quiet and trainer.is_world_process_zero():
-        print(weights_line(trainer, config))
     try:
-        fit(trainer, config, checkpoint)
+        output_dir, resumes = config.train.output_dir, resume is not None
+        decided = agreed(
+            lambda: settle_resume(
+                made_with, checkpoint, output_dir, resumes=resumes, with_changes=with_changes
+            )
+        )
+        if decided.finished:
+            logger.warning(
+                "%s is finished, with these settings, rows and models: nothing is left to train", output_dir
+            )
+            return Path(output_dir)
+        require_possible(trainer, decided)
+        trainer.made_with, trainer.resumes_with_changes = decided.made_with, decided.changed is not None
+        config.save(decided.made_with.changes)
+        if not quiet and trainer.is_world_process_zero():
+            print(weights_line(trainer, config))
+        fit(trainer, config, decided.checkpoint)
     finally:
         # A process that exits with its group's threads running aborts now and then ("terminate called"). The wrapped
         # model holds the group, and cycles hold the trainer.

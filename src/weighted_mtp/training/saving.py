@@ -11,7 +11,9 @@ from weighted_mtp.files import staged_save
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.checkpoints import mark_complete
 from weighted_mtp.training.ends import name_ends
+from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteRecord
+from weighted_mtp.training.optimizer import apply_rates, check_state, rates
 from weighted_mtp.value_weighting import WeightingScheme
 
 WEIGHTING_FILE = "weighting.pt"
@@ -25,6 +27,9 @@ class SavingTrainer(Trainer):
     nonfinite: NonFiniteRecord
     save_dtype: torch.dtype | None = None
     """Precision of the final model; None: the one that was trained, which checkpoints always keep."""
+    made_with: MadeWith | None = None
+    """What is written beside the weights, for a later resume to be checked against."""
+    resumes_with_changes = False
     _is_checkpoint = False
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
@@ -47,6 +52,8 @@ class SavingTrainer(Trainer):
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         torch.save(self.scheme.state_dict(), folder / WEIGHTING_FILE)
+        if self.made_with is not None:
+            self.made_with.write(folder, finished=not self._is_checkpoint)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Saves only what is finite, and writes the completion marker when every process has written its part."""
@@ -63,6 +70,22 @@ class SavingTrainer(Trainer):
     ) -> None:
         self.model.load_weights(resume_from_checkpoint)
         self.load_weighting(resume_from_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The state of a checkpoint; with changed settings, at the rates of now."""
+        if checkpoint is None or not self.resumes_with_changes:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        fresh = rates(self.optimizer)
+        super()._load_optimizer_and_scheduler(checkpoint)
+        apply_rates(fresh, self.optimizer, self.lr_scheduler)
+
+    def try_checkpoint(self, checkpoint: Path) -> None:
+        """Raises where a checkpoint does not fit; what it loads is loaded again when training starts."""
+        self._load_from_checkpoint(str(checkpoint))
+        if (checkpoint / "optimizer.pt").is_file():
+            check_state(self.create_optimizer(), checkpoint / "optimizer.pt")
+            self.optimizer = None
 
     def _load_best_model(self) -> None:
         # The Trainer would look for our tensors under other names, find none, and keep the last model.

@@ -1,0 +1,201 @@
+"""What a resume may change: nothing that decides the outcome, unless it was asked for; a refusal writes nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from weighted_mtp.cli import main
+from weighted_mtp.training.checkpoints import mark_complete, why_incomplete
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.loading import load_inputs
+from weighted_mtp.training.made_with import MADE_WITH_FILE, MadeWith, fingerprint_rows
+from weighted_mtp.training.resume import settle_resume
+
+
+@pytest.fixture(scope="module")
+def finished(chain_base, rows, store, tmp_path_factory) -> Path:
+    """A finished run of four steps, with checkpoints 2 and 4, made by the command line; never written to."""
+    folder = tmp_path_factory.mktemp("resumes") / "run"
+    settings = {
+        "model_name_or_path": str(chain_base / "base"), "train_file": str(rows["train"]),
+        "eval_file": str(rows["eval"]), "output_dir": str(folder), "tracking_uri": store, "max_steps": 4,
+        "save_steps": 2, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": 3,
+    }  # fmt: skip
+    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    assert main(["train", "baseline", *words]) == 0
+    return folder
+
+
+@pytest.fixture
+def stopped(finished, tmp_path) -> Path:
+    """The same, killed after step 2, in another place."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    shutil.copytree(finished / "checkpoint-2", folder / "checkpoint-2")
+    shutil.copy(finished / "run.yaml", folder)
+    return folder
+
+
+def resume(run_dir: Path, *words: object, stage: str = "baseline") -> int:
+    return main(["train", stage, "--config", str(run_dir / "run.yaml"), "--resume", "auto", *map(str, words)])
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+CHANGED = [
+    ("learning_rate", 1e-2, "learning_rate: 0.001 -> 0.01"),
+    ("per_device_train_batch_size", 8, "per_device_train_batch_size: 4 -> 8"),
+    ("gradient_accumulation_steps", 2, "gradient_accumulation_steps: 1 -> 2"),
+    ("max_steps", 8, "max_steps: 4 -> 8"),
+    ("n_future", 2, "n_future: 1 -> 2"),
+    ("optim", "sgd", "optim: adamw_torch_fused -> sgd"),
+    ("gamma", 0.5, "gamma: 1.0 -> 0.5"),
+    ("seed", 4, "seed: 3 -> 4"),
+    ("lora_rank", 2, "lora_rank: 0 -> 2"),
+    ("trainer_args", '{"adam_beta1": 0.5}', "trainer_args.adam_beta1: None -> 0.5"),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "value", "shown"),
+    [*(("stopped", *case) for case in CHANGED), *(("finished", *CHANGED[i]) for i in (0, 3))],
+)
+def test_another_setting_is_refused_with_old_and_new_and_nothing_is_written(
+    state, name, value, shown, request, capsys
+):
+    run_dir = request.getfixturevalue(state)
+    before = contents(run_dir)
+    assert resume(run_dir, f"--{name}", value) == 2
+    error = capsys.readouterr().err
+    assert shown in error
+    assert "--resume_with_changes" in error
+    assert contents(run_dir) == before
+
+
+def test_another_stage_is_refused_before_anything_is_written(stopped, capsys):
+    flat = yaml.safe_load((stopped / "run.yaml").read_text()) | {"stage": "critic"}
+    path = stopped.parent / "critic.yaml"
+    path.write_text(yaml.safe_dump(flat | {"output_dir": str(stopped)}))
+    before = contents(stopped)
+    assert main(["train", "critic", "--config", str(path), "--resume", "auto"]) == 2
+    assert "stage: baseline -> critic" in capsys.readouterr().err
+    assert contents(stopped) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"), [("train_file", "training rows"), ("eval_file", "evaluation rows")]
+)
+def test_the_same_rows_in_another_order_are_other_rows(name, fact, stopped, rows, tmp_path, capsys):
+    lines = rows["train" if name == "train_file" else "eval"].read_text().splitlines(keepends=True)
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join([*lines[1:], lines[0]]))
+    assert resume(stopped, f"--{name}", other) == 2
+    assert f"{fact}: " in capsys.readouterr().err
+
+
+def test_a_base_model_that_differs_in_one_weight_is_another(stopped, chain_base, tmp_path, capsys):
+    other = shutil.copytree(chain_base / "base", tmp_path / "base")
+    tensors = load_file(other / "model.safetensors")
+    tensors[min(tensors)].view(-1)[0] += 1
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    before = contents(stopped)
+    assert resume(stopped, "--model_name_or_path", other) == 2
+    assert "base model: " in capsys.readouterr().err
+    assert contents(stopped) == before
+
+
+def test_moved_files_and_free_settings_resume_to_the_same_weights(
+    stopped, finished, chain_base, rows, tmp_path
+):
+    base = shutil.copytree(chain_base / "base", tmp_path / "moved_base")
+    train = shutil.copy(rows["train"], tmp_path / "moved.jsonl")
+    words = ["--model_name_or_path", base, "--train_file", train, "--logging_steps", 1, "--save_steps", 1]
+    words += ["--eval_steps", 2, "--run_name", "again", "--per_device_eval_batch_size", 3]
+    words += ["--trainer_args", '{"dataloader_pin_memory": false}']
+    assert resume(stopped, *words) == 0
+    a, b = (load_file(folder / "model.safetensors") for folder in (stopped, finished))
+    assert all(torch.equal(a[name], b[name]) for name in b)
+    assert (stopped / "checkpoint-4").is_dir()  # not in the directory that run.yaml names
+
+
+def test_a_finished_run_says_so_and_nothing_is_rewritten(finished, caplog):
+    before = contents(finished)
+    assert resume(finished) == 0
+    assert "is finished" in caplog.text
+    assert contents(finished) == before
+
+
+def test_changes_that_were_asked_for_apply_and_stand_in_run_yaml(stopped):
+    words = ["--learning_rate", 1e-2, "--per_device_train_batch_size", 8, "--lr_scheduler_type", "constant"]
+    assert resume(stopped, *words, "--resume_with_changes") == 0
+    said = yaml.safe_load((stopped / "run.yaml").read_text())
+    assert said["learning_rate"] == 1e-2
+    [change] = said["resumed_with_changes"]
+    assert change["step"] == 2
+    assert change["changes"]["learning_rate"] == [1e-3, 1e-2]
+    assert change["changes"]["per_device_train_batch_size"] == [4, 8]
+    state = torch.load(stopped / "checkpoint-4" / "optimizer.pt", weights_only=True)
+    assert {group["lr"] for group in state["param_groups"]} == {1e-2}
+    assert resume(stopped) == 0  # run.yaml is a configuration still, of a finished run
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_future", 2), ("optim", "sgd"), ("lora_rank", 2), ("max_steps", 1)]
+)
+def test_an_impossible_change_is_one_line_and_nothing_is_written(name, value, stopped, capsys):
+    before = contents(stopped)
+    assert resume(stopped, f"--{name}", value, "--resume_with_changes") == 2
+    error = capsys.readouterr().err
+    assert name in error.splitlines()[-1]
+    assert "cannot go on from" in error
+    assert contents(stopped) == before
+
+
+def test_a_checkpoint_without_the_record_is_refused_unless_changes_are_allowed(stopped, chain_base):
+    (stopped / "checkpoint-2" / MADE_WITH_FILE).unlink()
+    now = MadeWith({"seed": 0})
+    with pytest.raises(ValueError, match="--resume_with_changes"):
+        settle_resume(now, stopped / "checkpoint-2", str(stopped), resumes=True, with_changes=False)
+    decided = settle_resume(now, stopped / "checkpoint-2", str(stopped), resumes=True, with_changes=True)
+    assert decided.made_with.changes == [{"step": 2, "changes": "unknown"}]
+
+
+def test_a_checkpoint_of_the_model_alone_is_not_complete(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    mark_complete(tmp_path)
+    assert "save_only_model" in str(why_incomplete(tmp_path))
+
+
+def test_a_finished_model_without_a_checkpoint_is_not_trained_over(finished, tmp_path, capsys):
+    for name in ("run.yaml", "config.json", MADE_WITH_FILE):
+        shutil.copy(finished / name, tmp_path)
+    before = contents(tmp_path)
+    assert resume(tmp_path, "--learning_rate", 1e-2) == 2
+    assert "learning_rate: 0.001 -> 0.01" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_resume_with_changes_alone_is_a_mistake(finished, capsys):
+    config = str(finished / "run.yaml")
+    assert main(["train", "baseline", "--config", config, "--resume_with_changes"]) == 2
+    assert "--resume auto" in capsys.readouterr().err
+
+
+def test_the_record_is_among_the_files_that_the_marker_lists(finished):
+    assert MADE_WITH_FILE in json.loads((finished / "checkpoint-2" / "complete.json").read_text())
+
+
+def test_rows_are_told_by_content_and_not_by_where_they_lie_in_memory(finished):
+    dataset = load_inputs(RunConfig.load(finished)).train_dataset
+    same = dataset.select([*range(10)]).select([*range(10)])
+    assert fingerprint_rows(same) == fingerprint_rows(dataset.select(range(10)))
+    assert fingerprint_rows(same) != fingerprint_rows(dataset.select([1, 0, *range(2, 10)]))
