@@ -58,7 +58,7 @@ CHANGED = [
     ("max_steps", 8, "max_steps: 4 -> 8"),
     ("n_future", 2, "n_future: 1 -> 2"),
     ("optim", "sgd", "optim: adamw_torch_fused -> sgd"),
-    ("gamma", 0.5, "gamma: 1.0 -> 0.5"),
+    ("weight_decay", 0.1, "weight_decay: 0.0 -> 0.1"),
     ("seed", 4, "seed: 3 -> 4"),
     ("lora_rank", 2, "lora_rank: 0 -> 2"),
     ("trainer_args", '{"adam_beta1": 0.5}', "trainer_args.adam_beta1: None -> 0.5"),
