@@ -156,7 +156,7 @@ class RunConfig:
         known = {f.name for kind in cls.PARTS.values() for f in fields(kind)}
         whole = isinstance(flat, dict) and {"stage", "model_name_or_path", "train_file"} <= flat.keys()
         require(whole, f"{path} holds no settings of a run: give the output_dir of a `wmtp train` run")
-        strange = sorted(map(str, flat.keys() - known - {"stage", *_ABOUT_THE_RUN}))
+        strange = sorted(map(str, flat.keys() - known - {"stage", CHANGES_KEY}))
         if strange:
             logger.warning("%s has settings that this version does not know: %s", path, ", ".join(strange))
         flat = {"output_dir": str(run_dir)} | flat
@@ -200,7 +200,6 @@ class RunConfig:
 RUN_FILE = "run.yaml"
 CHANGES_KEY = "resumed_with_changes"
 """In `run.yaml`: at which step a run was resumed with which other settings, [old, new]. No setting."""
-_ABOUT_THE_RUN = (CHANGES_KEY,)
 _OF_TRAINING = {
     "trainer_args",
     "optim",
