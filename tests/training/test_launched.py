@@ -42,6 +42,5 @@ def test_a_model_that_is_not_sharded_is_refused_where_the_arguments_ask_for_fsdp
 
 @pytest.mark.parametrize("option", ["split_batches", "dispatch_batches"])
 def test_another_way_of_dealing_rows_is_refused(prepare, option):
-    run = prepare(trainer_args={"accelerator_config": {option: True}})
-    with pytest.raises(ConfigError, match=f"accelerator_config sets {option}"):
-        run.fit()
+    with pytest.raises(ConfigError, match=f"accelerator_config .*{option}"):
+        prepare(trainer_args={"accelerator_config": {option: True}})

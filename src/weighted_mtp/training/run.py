@@ -213,7 +213,7 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
             )
         if stopping and trainer.is_world_process_zero():
             logger.warning(stopping.outcome(trainer.args, trainer.state))
-        if trainer.eval_dataset is not None:
+        if trainer.eval_dataset is not None and not trainer.was_evaluated():
             trainer.evaluate()
         trainer.save_model(config.train.output_dir)
         status = "FINISHED"

@@ -221,6 +221,13 @@ class WeightedMTPTrainer(SavingTrainer):
         self._window_start += time.perf_counter() - started
         return metrics
 
+    def was_evaluated(self) -> bool:
+        """Whether the model at hand is that of the last evaluation: not if a better one was loaded since."""
+        state = self.state
+        loaded = self.args.load_best_model_at_end and state.best_model_checkpoint is not None
+        evaluated = [entry["step"] for entry in state.log_history if "eval_runtime" in entry]
+        return evaluated[-1:] == [state.best_global_step if loaded else state.global_step]
+
     def prediction_step(
         self,
         model: torch.nn.Module,
