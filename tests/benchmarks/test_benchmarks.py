@@ -3,24 +3,19 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import figures, headline
+from benchmarks import figures, gpu, headline, loss, scan
 from benchmarks.harness import growth_slope, ratio, read_results
 from benchmarks.page import page
 from benchmarks.turns import Turnstile
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-
-
-def run(*arguments: str) -> str:
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 # the page
@@ -98,9 +93,29 @@ def test_an_error_in_a_training_stops_the_benchmark():
 # they run
 
 
-@pytest.mark.parametrize("name", ["scan", "gpu"])
-def test_a_short_benchmark_runs(name):
-    assert run(f"benchmarks.{name}", "--quick")
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture
+def quick(monkeypatch, capsys):
+    """A function (main of a benchmark) -> what it prints when it is quick; it may switch gradients off."""
+
+    def run(main: Callable[[], None]) -> str:
+        monkeypatch.setattr(sys, "argv", ["benchmark", "--quick"])
+        with torch.enable_grad():
+            main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("benchmark", [scan, gpu])
+def test_a_short_benchmark_runs(quick, benchmark):
+    assert quick(benchmark.main)
 
 
 @pytest.mark.usefixtures("sandbox_works")
@@ -109,11 +124,12 @@ def test_the_benchmark_of_verifying_runs():
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_the_loss_runs():
-    assert "seq: time ~ n^" in run("benchmarks.loss", "--quick")
+def test_the_benchmark_of_the_loss_runs(quick):
+    assert "seq: time ~ n^" in quick(lambda: loss.main(sys.argv[1:]))
 
 
 @pytest.mark.slow
 def test_the_benchmark_of_training_steps_runs(smollm2):
+    """In a process of its own: it silences libraries for good."""
     printed = run("benchmarks.steps", "--quick", "--dtype", "float32")
     assert "stage 2, four heads over stage 0, four heads:" in printed
