@@ -1,12 +1,12 @@
 """`wmtp inspect --page` on real runs of every stage: its numbers are those of the models, and it serves only itself."""
 
+import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +51,7 @@ class Card(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def runs(chain_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(chain_base: Path, store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of every stage and kind of critic, three steps each, with one MLflow store."""
     root = tmp_path_factory.mktemp("runs")
     for name, (stage, settings) in RUNS.items():
@@ -59,7 +59,7 @@ def runs(chain_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "model_name_or_path": chain_base / "base",
             "train_file": chain_base / "train.jsonl",
             "output_dir": root / name,
-            "tracking_uri": f"sqlite:///{root / 'mlflow.db'}",
+            "tracking_uri": store,
             "max_steps": 3,
             "learning_rate": 3e-3,
             "logging_steps": 1,
@@ -298,18 +298,29 @@ def test_a_port_that_is_taken_is_one_error(port: int, tmp_path: Path):
         page_server(tmp_path / "page.html", port)
 
 
-def test_serve_prints_its_address_and_ends_with_ctrl_c(results_dir: Callable[[str], Path]):
-    words = [sys.executable, "-m", "weighted_mtp.cli", "inspect", str(results_dir("demo")), "--serve"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
-    status, body = ask(int(port), "GET", "/")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+def test_serve_prints_its_address_and_ends_with_ctrl_c(results_dir: Callable[[str], Path], capsys):
+    reading, writing = os.pipe()
+    answers: list[tuple[int, bytes]] = []
 
+    def ask_then_interrupt() -> None:
+        with open(reading) as printed:
+            ports = re.findall(r"http://127\.0\.0\.1:(\d+)/", printed.readline())
+            try:
+                answers.extend(ask(int(port), "GET", "/") for port in ports)
+            finally:
+                if ports:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=ask_then_interrupt)
+    asking.start()
+    with open(writing, "w") as out, contextlib.redirect_stdout(out):
+        ended = main(["inspect", str(results_dir("demo")), "--serve"])
+    asking.join()
+
+    ((status, body),) = answers
     assert status == 200
     assert b"Learning curves" in body
-    assert (process.returncode, err.strip().splitlines()) == (130, ["wmtp: stopped"])
+    assert (ended, capsys.readouterr().err.strip().splitlines()) == (130, ["wmtp: stopped"])
 
 
 def test_results_of_another_kind_are_refused(capsys, tmp_path: Path):
