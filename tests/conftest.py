@@ -26,7 +26,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with `base` (a tiny Llama and its tokenizer), train.jsonl (96 rows) and eval.jsonl (24 rows)."""
+    """A directory with `base` (a tiny Llama and its tokenizer), `critic` (the same with a value head), train.jsonl (96
+    rows) and eval.jsonl (24 rows)."""
     from weighted_mtp.data import EASY, chain_tokenizer, make_chains
     from weighted_mtp.experiments.chain_runs import tiny_llama
     from weighted_mtp.models import MTPModel
@@ -36,6 +37,11 @@ def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     MTPModel(tiny_llama(tokenizer)).save_pretrained(root / "base")
     tokenizer.save_pretrained(root / "base")
+    critic = MTPModel.from_pretrained(root / "base", value_head=True)
+    assert critic.value_head is not None
+    torch.nn.init.normal_(critic.value_head.weight, std=0.2)  # stands for one that has learned something
+    critic.save_pretrained(root / "critic")
+    tokenizer.save_pretrained(root / "critic")
     draw = make_chains(EASY, seed=0, n_train_traces=120, n_test_prompts=8)
     for name, rows in (("train", draw.train[:96]), ("eval", draw.train[96:])):
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -91,13 +97,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def make_config(chain_base: Path, store: str, tmp_path: Path) -> Callable[..., Any]:
-    """A function (stage, **flat settings) -> RunConfig of a few quick steps on the tiny model."""
+    """A function (stage, **flat settings) -> RunConfig of a few quick steps on the tiny model.
+
+    Stage verifiable starts from one with a value head.
+    """
     from weighted_mtp.training.config import RunConfig
 
     def make(stage: str = "baseline", **settings: Any) -> RunConfig:
+        own_head = stage == "verifiable" and settings.get("critic") is None
         flat = {
             "stage": stage,
-            "model_name_or_path": str(chain_base / "base"),
+            "model_name_or_path": str(chain_base / ("critic" if own_head else "base")),
             "train_file": str(chain_base / "train.jsonl"),
             "output_dir": str(tmp_path / "run"),
             "tracking_uri": store,

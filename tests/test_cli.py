@@ -144,7 +144,7 @@ def test_an_unknown_scheme_lists_the_choices(capsys, config_file):
 
 def test_an_unknown_scheme_option_names_the_accepted_ones(capsys, config_file):
     words = ("--scheme", "td", "--scheme_options", '{"betta": 1}')
-    status, err = run(capsys, "train", "verifiable", "--config", config_file, *words)
+    status, err = run(capsys, "train", "baseline", "--config", config_file, *words)
     assert status == 2
     assert_one_line(err, "betta", "beta")
 

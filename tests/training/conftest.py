@@ -59,15 +59,19 @@ def rows(chain_base: Path) -> dict[str, Path]:
 def prepare(
     chain_base: Path, rows: dict[str, Path], store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Prepared]:
-    """A function (stage, **flat settings) -> Prepared: four steps of eight rows, if not said otherwise."""
+    """A function (stage, **flat settings) -> Prepared: four steps of eight rows, if not said otherwise.
+
+    Stage verifiable starts from a model with a value head.
+    """
     from weighted_mtp.training.config import RunConfig
     from weighted_mtp.training.loading import load_inputs
     from weighted_mtp.training.run import make_trainer
 
     def make(stage: str = "baseline", *, callbacks: list[Any] | None = None, **settings: Any) -> Prepared:
+        own_head = stage == "verifiable" and settings.get("critic") is None
         flat = {
             "stage": stage,
-            "model_name_or_path": str(chain_base / "base"),
+            "model_name_or_path": str(chain_base / ("critic" if own_head else "base")),
             "train_file": str(rows["train"]),
             "output_dir": str(tmp_path_factory.mktemp(stage)),
             "tracking_uri": store,

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
+from weighted_mtp.cli import main
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
+from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.scoring import score
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stages import Rho1Stage
 from weighted_mtp.value_weighting import compute_lambda_returns, weigh
@@ -209,6 +214,66 @@ def test_a_critic_without_a_value_head_is_refused(prepare, chain_base):
         prepare("verifiable", critic=str(chain_base / "base"))
 
 
+def test_stage_2_without_a_trained_value_head_is_refused_before_anything_is_written(
+    chain_base, tmp_path, capsys
+):
+    files = ["--train_file", str(chain_base / "train.jsonl"), "--output_dir", str(tmp_path / "run")]
+    for start in (["--model_name_or_path", str(chain_base / "base")], untrained_words(chain_base, tmp_path)):
+        assert main(["train", "verifiable", *start, *files]) == 2
+        assert "wmtp train critic" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def untrained_words(chain_base, tmp_path) -> list[str]:
+    """A separate critic whose head is all 0."""
+    MTPModel.from_pretrained(chain_base / "base", value_head=True, value_hidden=4).save_pretrained(
+        tmp_path / "zero"
+    )
+    AutoTokenizer.from_pretrained(chain_base / "base").save_pretrained(tmp_path / "zero")
+    return ["--model_name_or_path", str(chain_base / "base"), "--critic", str(tmp_path / "zero")]
+
+
+@pytest.mark.parametrize("spec", [None, CriticSpec("generative")], ids=["value_head", "generative"])
+def test_a_critic_that_was_never_trained_scores_nothing(chain_base, tmp_path, spec):
+    MTPModel.from_pretrained(chain_base / "base", value_head=True, critic=spec).save_pretrained(
+        tmp_path / "zero"
+    )
+    config = ScoreConfig(str(tmp_path / "zero"), str(chain_base / "train.jsonl"), str(tmp_path / "scored"))
+    with pytest.raises(ConfigError, match=r"never trained.*wmtp train critic"):
+        score(config)
+
+
+def test_the_prior_of_a_generative_critic_is_no_value_head_to_start_from(prepare, train):
+    prior = train(
+        "critic", critic="generative", prior="head", max_steps=2, learning_rate=1e-2
+    ).args.output_dir
+    with (
+        pytest.warns(UserWarning, match="generative critic"),
+        pytest.raises(ConfigError, match="never trained"),
+    ):
+        prepare("verifiable", model_name_or_path=prior)
+
+
+@pytest.mark.parametrize("label", [True, False], ids=["right", "wrong"])
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        ("critic", {}),
+        ("critic", {"critic": "generative"}),
+        ("critic", {"critic": "implicit"}),
+        ("verifiable", {}),
+    ],
+)
+def test_rows_of_one_outcome_train_no_critic(prepare, tmp_path, rows, stage, settings, label):
+    table = [json.loads(line) | {"label": label} for line in rows["train"].read_text().splitlines()]
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    with pytest.raises(
+        ConfigError, match=rf"are {'right' if label else 'wrong'}.*needs right and wrong ones"
+    ):
+        prepare(stage, train_file=str(path), **settings)
+
+
 # Stage 3, rho1
 
 
@@ -250,9 +315,6 @@ def test_rho1_trains_on_the_kept_share_and_leaves_the_reference_alone(prepare, c
 
 
 def test_a_reference_with_another_tokenizer_is_refused(prepare, chain_base, tmp_path):
-    from transformers import AutoTokenizer
-
-    from weighted_mtp.models import MTPModel
 
     tokenizer = AutoTokenizer.from_pretrained(chain_base / "base")
     tokenizer.add_tokens(["%2"])

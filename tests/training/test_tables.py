@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from weighted_mtp.cli import main
 from weighted_mtp.data import SAMPLERS
@@ -40,6 +41,9 @@ def test_every_kind_of_critic_is_trained_saved_and_read(prepare, kind, tmp_path)
     spec = row.spec(run.config)
     assert run.inputs.model.critic == spec
     assert kind == ("value_head" if spec is None else spec.kind)
+    for new in (run.inputs.model.value_head, run.inputs.model.label_condition):
+        for parameter in [] if new is None else new.parameters():
+            torch.nn.init.normal_(parameter)  # of zeros a critic is refused, as one that was never trained
     run.inputs.model.save_pretrained(tmp_path)
     saved = MTPModel.from_pretrained(tmp_path)
     critic = row.read(saved, str(tmp_path), "auto", run.config.model.model_name_or_path)

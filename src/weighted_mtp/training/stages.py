@@ -40,7 +40,7 @@ def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> St
     }
     require_trained_with(settings.critic or config.model.model_name_or_path, config.weighting.gamma)
     if settings.critic is None:
-        return ValueStage(value_coef=settings.value_coef, **value)
+        return ValueStage(value_coef=settings.value_coef, reads_own_head=True, **value)
     require_same_tokenizer(settings.critic, tokenizer, "critic")
     critic = load_critic(settings.critic, config.model.dtype, config.reference.reference)
     return ValueStage(critic=critic, **value)

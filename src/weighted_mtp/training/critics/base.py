@@ -12,7 +12,7 @@ from torch import Tensor
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, require
 
 
 class Judgement(NamedTuple):
@@ -63,6 +63,23 @@ def prior_of(model: MTPModel) -> Float[Tensor, ""]:
     return model.value_head.bias[0]
 
 
+def require_outcomes(rows: Dataset, what: str) -> None:
+    """Raises ConfigError where all rows have one reward, from which P(success) cannot be learned.
+
+    Args:
+        rows: encoded rows.
+        what: what learns from them, for the message.
+    """
+    rewards = set(rows["reward"])
+    if len(rewards) == 1:
+        (reward,) = rewards
+        which = {0.0: "wrong", 1.0: "right"}.get(reward, f"rewarded {reward:g}")
+        raise ConfigError(
+            f"all {len(rows)} rows are {which}: {what} needs right and wrong ones, so give rows of both "
+            "(`keep: right` drops the wrong ones)"
+        )
+
+
 def start_prior(model: MTPModel, rows: Dataset) -> None:
     """Lets the fresh head of a critic that is a language model start from the share of right rows.
 
@@ -74,12 +91,12 @@ def start_prior(model: MTPModel, rows: Dataset) -> None:
     spec, head = model.critic, model.value_head
     assert spec is not None, "the model is a generative or an implicit critic"
     assert head is not None, "such a model is built with a value head"
+    require_outcomes(rows, f"a {spec.kind} critic")
     share = sum(reward > 0.5 for reward in rows["reward"]) / len(rows)
-    if share in (0.0, 1.0):
-        which = "right" if share else "wrong"
-        raise ConfigError(
-            f"all {len(rows)} rows are {which}: a {spec.kind} critic needs right and wrong ones"
-        )
+    require(
+        0 < share < 1,
+        f"no row, or every row, is rewarded more than .5: a {spec.kind} critic needs both kinds",
+    )
     if not (head.weight.any() or head.bias.any()):  # else it was learned before
         torch.nn.init.constant_(head.bias, math.log(share / (1 - share)))
     if spec.prior == "base_rate":

@@ -11,9 +11,11 @@ from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.losses import mtp_nll, value_bce
 from weighted_mtp.models import RIGHT, UNTOLD, WRONG, CriticSpec, MTPModel, load_tokenizer
+from weighted_mtp.models.label_condition import LabelEmbedding
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, at_last_prompt_token, start_prior
+from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import values_from_credit
 
@@ -143,5 +145,14 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left."""
+    """The critic that its training left.
+
+    Raises:
+        ConfigError: it was never trained; of tags, which add no parameter, that cannot be seen.
+    """
+    if isinstance(model.label_condition, LabelEmbedding) and not bool(model.label_condition.weight.any()):
+        raise ConfigError(
+            f"critic {path} was never trained (its embedding of the label is all 0): train it with "
+            "`wmtp train critic --critic generative`"
+        )
     return GenerativeCritic(model)

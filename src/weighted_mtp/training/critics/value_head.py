@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -12,7 +13,7 @@ from weighted_mtp.losses import pairwise_ranking, value_bce, value_mse
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.critics.base import Critic, Judgement
+from weighted_mtp.training.critics.base import Critic, Judgement, require_outcomes
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import Signals, compute_lambda_returns
@@ -37,11 +38,14 @@ class ValueStage(Stage):
         critic: separate frozen critic, of any kind; None reads the trained model's own value head.
         value_objective: mse, bce, pairwise or lambda.
         lam: lambda of the lambda-returns, in [0, 1].
+        reads_own_head: whether weights are made of the values of the trained model's own head, which must then have
+            learned something before.
     """
 
     critic: Critic | None = None
     value_objective: str = "mse"
     lam: float = 0.95
+    reads_own_head: bool = False
     supplies: tuple[str, ...] = ("rewards", "generator", "values")
 
     def __post_init__(self) -> None:
@@ -68,6 +72,19 @@ class ValueStage(Stage):
         if not objective(self.value_objective).discounts:
             return f"value_loss {self.value_objective} learns no scale that could be discounted"
         return None
+
+    def prepare(self, model: MTPModel, rows: Dataset) -> None:
+        """Refuses a head that would know nothing: never trained and read, or trained on one outcome."""
+        if self.critic is not None:
+            return
+        if self.reads_own_head and not _has_values(rows) and knows_nothing(model):
+            raise ConfigError(
+                "the value head of the model to train was never trained (it is missing or all 0), so every value is "
+                "the same and weights mean nothing: train one with `wmtp train critic` and start from its directory, "
+                "or name that as `critic`, or give rows a `values` column"
+            )
+        if self.value_coef > 0:
+            require_outcomes(rows, "a value head")
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
@@ -125,6 +142,17 @@ def _pairwise(
     return pairwise_ranking(logits, _rewards(batch), batch.prompt_ids, batch.mask, normalizer=normalizer)
 
 
+def knows_nothing(model: MTPModel) -> bool:
+    """Whether the value head gives one value to all that it reads: so it starts, and training moves it."""
+    head = model.value_head
+    return head is None or not bool(head.weight.any() | head.bias.any())
+
+
+def _has_values(rows: Dataset) -> bool:
+    """Whether every row brings its own values."""
+    return "values" in rows.column_names and not rows.data.column("values").null_count
+
+
 class Objective(NamedTuple):
     """What a value head minimises."""
 
@@ -173,5 +201,13 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left."""
+    """The critic that its training left.
+
+    Raises:
+        ConfigError: it was never trained.
+    """
+    if knows_nothing(model):
+        raise ConfigError(
+            f"critic {path} has a value head that was never trained (all 0): train it with `wmtp train critic`"
+        )
     return ValueHeadCritic(model)
