@@ -13,7 +13,7 @@ from weighted_mtp.data.detokenization import Detokenizer
 from weighted_mtp.data.encoding import RowEncoder
 from weighted_mtp.data.ends import end_tokens, padding_token
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
-from weighted_mtp.models import MTPModel
+from weighted_mtp.models import MTPModel, require_readable
 
 Prompt = str | list[dict[str, Any]]
 """Text, or messages for the tokenizer's chat template."""
@@ -112,8 +112,10 @@ def complete(
 
     Raises:
         DataError: a prompt without tokens, messages without a chat template, or messages that it refuses.
+        ValueError: tokens or positions that the model does not have.
     """
     read, pad = prompt_tokens(tokenizer, prompts, tools), padding_token(tokenizer) or 0
+    require_readable(model, tokenizer, read, lambda i: f"prompt {i}", further=max_new_tokens)
     ids, mask = _padded_left(read, pad)
     ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
     detokenizer = Detokenizer(tokenizer)

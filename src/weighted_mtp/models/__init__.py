@@ -5,6 +5,7 @@ from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.label_condition import RIGHT, UNTOLD, WRONG
 from weighted_mtp.models.mtp_model import MTPModel
 from weighted_mtp.models.sources import load_tokenizer
+from weighted_mtp.models.token_limits import require_readable
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 from weighted_mtp.models.warmup import head_warmup
 
@@ -19,4 +20,5 @@ __all__ = [
     "ValueLink",
     "head_warmup",
     "load_tokenizer",
+    "require_readable",
 ]

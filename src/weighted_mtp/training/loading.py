@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.data import load_rows, tokenize_rows
-from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.precision import loaded_dtype, settle_frozen_base
@@ -45,6 +45,10 @@ def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
     torch.manual_seed(config.train.seed)
     stage = load_stage(config, tokenizer)
     model = load_model(config, stage, trains=trains)
+    for reader in (model, *stage.frozen_models()):
+        require_rows_fit(reader, tokenizer, train_dataset, config.data.train_file)
+        if eval_dataset is not None and eval_file is not None:
+            require_rows_fit(reader, tokenizer, eval_dataset, eval_file)
     if trains:
         stage.prepare(model, train_dataset)
     return Inputs(model, tokenizer, train_dataset, eval_dataset, stage)
@@ -65,6 +69,11 @@ def load_dataset(
         "%s: %s", path, tokenized.summary(),
     )  # fmt: skip
     return dataset if keep == "all" else _only_right(dataset, path)
+
+
+def require_rows_fit(model: MTPModel, tokenizer: PreTrainedTokenizerBase, rows: Dataset, path: str) -> None:
+    """Raises ValueError where the model cannot read a row (see `require_readable`)."""
+    require_readable(model, tokenizer, rows["input_ids"], lambda i: f"{path}: row {rows[i]['row_id']}")
 
 
 def _only_right(dataset: Dataset, path: str) -> Dataset:

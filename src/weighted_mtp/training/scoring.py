@@ -33,6 +33,7 @@ from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.discount import require_discount_fits, require_trained_with
+from weighted_mtp.training.loading import require_rows_fit
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.score_folder import ScoreFolder, settings_of
 from weighted_mtp.training.settings import ConfigError
@@ -166,11 +167,14 @@ class _Scorer:
 
         Raises:
             DataError: a row that has no tokens, or whose per-token lists do not fit them.
+            ValueError: a row that the critic cannot read.
         """
         if not rows:
             return
         self.rows = rows
         self.encoded, self.report = tokenize_rows(rows, self.tokenizer, max_length=self.config.max_length)
+        for model in self.stage.frozen_models():
+            require_rows_fit(model, self.tokenizer, self.encoded, self.config.data)
         self.places = {row_id: i for i, row_id in enumerate(self.encoded["row_id"])}
 
     def write(self, mine: range, path: Path) -> None:

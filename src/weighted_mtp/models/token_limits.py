@@ -1,0 +1,96 @@
+"""What a model can read: token ids within its embedding, and rows within its positions. Asked before the first step."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch.nn as nn
+
+if TYPE_CHECKING:
+    from weighted_mtp.models.mtp_model import MTPModel
+
+logger = logging.getLogger(__name__)
+
+
+def require_readable(
+    model: "MTPModel",
+    tokenizer: Any,
+    rows: Iterable[Sequence[int]],
+    name_of: Callable[[int], str],
+    *,
+    further: int = 0,
+) -> None:
+    """Raises ValueError for the first token or row that the model cannot read; a device would only say "assert".
+
+    A learned table of positions ends, so a longer row is refused. Rotary positions go on for ever: beyond
+    `max_position_embeddings` the model was not trained, but training it there is how contexts are lengthened, so one
+    warning says it.
+
+    Args:
+        model: its embedding, unembedding and positions are what must suffice; the tags of a generative critic count.
+        tokenizer: where the ids come from; its PAD fills up batches, so it counts too.
+        rows: token ids.
+        name_of: what row i is called in the message.
+        further: tokens that each row will grow by.
+
+    Raises:
+        ValueError: with row, token, both sizes, and how to mend it.
+    """
+    limit = token_limit(model)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    special = {"the padding token": [pad] if pad is not None else []}
+    tags = (model.critic.tags if model.critic is not None else None) or {}
+    special |= {f"the label tag of {label} completions": ids for label, ids in tags.items()}
+    for what, ids in special.items():
+        _require_ids(model, tokenizer, ids, limit, what)
+    further += max(map(len, tags.values()), default=0)
+    longest, longest_row = 0, 0
+    for i, ids in enumerate(rows):
+        if len(ids) and max(ids) >= limit:
+            _require_ids(model, tokenizer, ids, limit, name_of(i))
+        if len(ids) > longest:
+            longest, longest_row = len(ids), i
+    _require_positions(model, longest + further, name_of(longest_row), further)
+
+
+def token_limit(model: "MTPModel") -> int:
+    """One more than the largest token id that embedding and unembedding both have."""
+    ends = (model.hf_model.get_input_embeddings(), model.hf_model.get_output_embeddings())
+    return min(end.weight.shape[0] for end in ends)
+
+
+def _require_ids(model: "MTPModel", tokenizer: Any, ids: Sequence[int], limit: int, what: str) -> None:
+    beyond = next((token for token in ids if token >= limit), None)
+    if beyond is not None:
+        raise ValueError(
+            f"{what}: token {beyond} ({tokenizer.convert_ids_to_tokens(beyond)!r}) is beyond the {limit} rows of the "
+            f"model's embedding, and the tokenizer has {len(tokenizer)} tokens: resize the model "
+            "(transformers: model.resize_token_embeddings(len(tokenizer))), or give the model's own tokenizer"
+        )
+
+
+def _require_positions(model: "MTPModel", length: int, what: str, further: int) -> None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is None or length <= limit:
+        return
+    grown = f" with {further} more" if further else ""
+    if _learns_positions(model, limit):
+        raise ValueError(
+            f"{what}: {length} tokens{grown} are more than the {limit} positions that the model has learned: cut rows "
+            f"with max_length: {max(0, limit - further)}, or take a model of more positions"
+        )
+    logger.warning(
+        "%s: %d tokens%s are more than the %d positions that the model was made for (max_position_embeddings); its "
+        "rotary positions go on, untrained. max_length: %d cuts rows there",
+        what, length, grown, limit, max(0, limit - further),
+    )  # fmt: skip
+
+
+def _learns_positions(model: "MTPModel", limit: int) -> bool:
+    """Whether positions are rows of a table (OPT's has two more than positions)."""
+    return any(
+        isinstance(module, nn.Embedding)
+        and "pos" in name.rsplit(".", 1)[-1]
+        and module.num_embeddings <= limit + 2
+        for name, module in model.hf_model.named_modules()
+    )
