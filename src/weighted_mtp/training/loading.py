@@ -11,10 +11,12 @@ from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
+from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
 from weighted_mtp.training.precision import loaded_dtype, settle_frozen_base
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.stage_table import stage_row
+from weighted_mtp.value_weighting import make_scheme
 
 logger = logging.getLogger(__name__)
 
@@ -112,5 +114,18 @@ def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPMo
 
 
 def load_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
-    """The stage with its frozen models."""
-    return stage_row(config.stage).load(config, tokenizer)
+    """The stage with its frozen models; a reference is one where the scheme asks for its loss."""
+    stage: Stage = stage_row(config.stage).load(config, tokenizer)
+    path = config.reference.reference
+    if path is not None and stage.reference is None and "reference_nll" in _requires(config):
+        require_same_tokenizer(path, tokenizer, "reference")
+        stage.reference = load_frozen(config, path, n_future=None)
+    return stage
+
+
+def _requires(config: RunConfig) -> tuple[str, ...]:
+    """What the scheme reads; a mistake in its name or options is told where it is made for training."""
+    try:
+        return make_scheme(config.scheme, **config.weighting.scheme_options).requires
+    except (ValueError, TypeError):
+        return ()

@@ -99,13 +99,13 @@ def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> Weightin
         scheme = make_scheme(config.scheme, **config.scheme_options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"scheme {config.scheme}: {error}") from None
-    supplied = {*stage.supplies, *(name for name in ("weights", "values", "credit") if name in columns)}
+    supplied = {*stage.all_supplies, *(name for name in ("weights", "values", "credit") if name in columns)}
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
     if missing:
         raise ConfigError(
             f"scheme {config.scheme} needs {', '.join(missing)}, but stage {config.stage} supplies only "
             f"{', '.join(sorted(supplied))}: use stage verifiable for values, with a generative or implicit critic for "
-            "credit, rho1 for reference_nll, or rows with a weights column for column"
+            "credit, a --reference for reference_nll, or rows with a weights column for column"
         )
     return scheme
 

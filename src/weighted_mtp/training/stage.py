@@ -16,9 +16,10 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
+from weighted_mtp.losses import mtp_nll
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
-from weighted_mtp.value_weighting import Signals
+from weighted_mtp.value_weighting import Signals, align_to_heads
 
 
 @dataclass
@@ -29,13 +30,18 @@ class Stage:
         lm_coef: weight of the language-model loss.
         value_coef: weight of the value loss.
         gamma: discount per token, in [0, 1].
+        supplies: names of the signals that a scheme may ask for.
+        reference: frozen model whose loss is `reference_nll`.
+        wanted: what the scheme requires; losses per prediction are computed only where they are named.
     """
 
     lm_coef: float = 1.0
     value_coef: float = 0.0
     gamma: float = 1.0
 
-    supplies: tuple[str, ...] = ("rewards", "generator")
+    supplies: tuple[str, ...] = ("rewards", "generator", "nll")
+    reference: MTPModel | None = None
+    wanted: tuple[str, ...] = ()
 
     @property
     def needs_value_head(self) -> bool:
@@ -70,7 +76,23 @@ class Stage:
             gamma=self.gamma,
             generator=generator,
             **self._known(batch, outputs, model),
+            **self._losses(batch, outputs, model),
         )
+
+    @property
+    def all_supplies(self) -> tuple[str, ...]:
+        """`supplies`, and the loss of the reference where there is one."""
+        return self.supplies if self.reference is None else (*self.supplies, "reference_nll")
+
+    @torch.no_grad()
+    def _losses(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
+        """The losses per prediction, in nats, that the scheme asks for."""
+        losses: dict[str, Tensor] = {}
+        if "nll" in self.wanted:
+            losses["nll"] = mtp_nll(outputs["hidden_states"], targets=batch.targets, **model.output_head())
+        if "reference_nll" in self.wanted and self.reference is not None:
+            losses["reference_nll"] = reference_nll(self.reference, batch)
+        return losses
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
@@ -80,7 +102,7 @@ class Stage:
 
     def frozen_models(self) -> list[MTPModel]:
         """Models that are read and never trained."""
-        return []
+        return [] if self.reference is None else [self.reference]
 
     def value_normalizer(self, counts: BatchCounts) -> Tensor:
         """The count that the value loss is divided by."""
@@ -89,3 +111,17 @@ class Stage:
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         """The stage's own signals; pre-scored values and credit of the data are passed on."""
         return {"values": batch.values, "credit": batch.credit}
+
+
+@torch.no_grad()
+def reference_nll(reference: MTPModel, batch: TokenBatch) -> Tensor:
+    """A reference's loss on every prediction, [batch, seq, n_future], in nats.
+
+    One with a single head gives every head k the next-token loss of the token that head k predicts: it then sees k
+    tokens more than the head, so the excess over it is an upper bound.
+    """
+    outputs = reference(batch.input_ids, batch.attention_mask)
+    heads = min(reference.n_future, batch.n_future)
+    hidden = outputs["hidden_states"][..., :heads, :]
+    nll = mtp_nll(hidden, targets=batch.targets[..., :heads], **reference.output_head())
+    return nll if heads == batch.n_future else align_to_heads(nll[..., 0], batch.n_future)

@@ -1,23 +1,16 @@
 """Stages as a configuration names them, with their frozen models; `stage_table` says which function loads which."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from weighted_mtp.losses import mtp_nll
-from weighted_mtp.models import MTPModel
-from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind, load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.discount import require_trained_with
 from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
 from weighted_mtp.training.stage import Stage
-from weighted_mtp.value_weighting import align_to_heads
 
 
 def load_baseline(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
@@ -58,32 +51,5 @@ def load_rho1(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 class Rho1Stage(Stage):
     """Stage 3: the excess of the model's loss over a frozen reference's, prediction by prediction.
 
-    A reference with a single head gives every head k the next-token loss of the token that head k predicts:
-    the reference then sees k tokens more than the head, so the excess is an upper bound.
+    Both are signals that any stage supplies; here the reference is a must.
     """
-
-    reference: MTPModel | None = None
-    supplies: tuple[str, ...] = ("rewards", "generator", "nll", "reference_nll")
-
-    def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
-        nll = mtp_nll(outputs["hidden_states"], targets=batch.targets, **model.output_head())
-        return super()._known(batch, outputs, model) | {
-            "nll": nll,
-            "reference_nll": self._reference_nll(batch),
-        }
-
-    @torch.no_grad()
-    def _reference_nll(self, batch: TokenBatch) -> Tensor:
-        reference = self.reference
-        assert reference is not None, "the stage is built with a reference"
-        outputs = reference(batch.input_ids, batch.attention_mask)
-        heads = min(reference.n_future, batch.n_future)
-        hidden = outputs["hidden_states"][..., :heads, :]
-        nll = mtp_nll(hidden, targets=batch.targets[..., :heads], **reference.output_head())
-        if heads == batch.n_future:
-            return nll
-        return align_to_heads(nll[..., 0], batch.n_future)
-
-    def frozen_models(self) -> list[MTPModel]:
-        """The reference."""
-        return [] if self.reference is None else [self.reference]

@@ -66,6 +66,7 @@ class WeightedMTPTrainer(SavingTrainer):
         self.model_accepts_loss_kwargs = True
         self.stage, self.sampler_name, self.head_warmup_steps = stage, sampler, head_warmup_steps
         self.loss_backend, self.new_learning_rate = loss_backend, new_learning_rate
+        stage.wanted = tuple(scheme.requires)
         device = self.args.device
         self.scheme = scheme.to(device)
         require_discount_fits(stage, scheme)

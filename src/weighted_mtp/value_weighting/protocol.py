@@ -197,10 +197,11 @@ def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq
         signals: what is known about the batch.
 
     Returns:
-        Weights without gradient, 0 where a prediction has no target.
+        float32 weights without gradient, 0 where a prediction has no target.
 
     Raises:
-        ValueError: a signal that the scheme requires is missing, or its weights have another shape.
+        ValueError: a signal that the scheme requires is missing, or its weights have another shape or are no
+            tensor of real numbers.
 
     Examples:
         >>> from weighted_mtp.value_weighting import make_scheme
@@ -216,6 +217,11 @@ def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq
                 f"needed is {HOW_TO_SUPPLY.get(name, 'a field of Signals')}"
             )
     weights = scheme(signals)
+    if not isinstance(weights, Tensor) or weights.is_complex():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(
+            f"scheme {type(scheme).__name__} returned {type(weights).__name__}; needed is a real tensor"
+        )
+    weights = weights.float()  # whatever the scheme reckons in: bool, integers, bfloat16, float64
     if tuple(weights.shape) == tuple(signals.mask.shape):
         weights = align_to_heads(weights, signals.n_future)
     elif tuple(weights.shape) != tuple(signals.valid.shape):

@@ -46,7 +46,7 @@ class ValueStage(Stage):
     value_objective: str = "mse"
     lam: float = 0.95
     reads_own_head: bool = False
-    supplies: tuple[str, ...] = ("rewards", "generator", "values")
+    supplies: tuple[str, ...] = ("rewards", "generator", "nll", "values")
 
     def __post_init__(self) -> None:
         if self.critic is not None and self.critic.gives_credit:
@@ -100,7 +100,7 @@ class ValueStage(Stage):
 
     def frozen_models(self) -> list[MTPModel]:
         """Those of the separate critic, if there is one."""
-        return [] if self.critic is None else self.critic.models()
+        return [*super().frozen_models(), *([] if self.critic is None else self.critic.models())]
 
 
 def _rewards(batch: TokenBatch) -> Tensor:
