@@ -275,7 +275,8 @@ def test_a_trained_critic_is_looked_at_as_it_was(prepare, critic_dirs, kind):
 
 def test_credit_scored_ahead_trains_like_the_critic(prepare, critic_dirs, kind, rows, tmp_path):
     score(ScoreConfig(str(critic_dirs[kind]), str(rows["train"]), str(tmp_path / "scored"), batch_size=7))
-    weighting = {"scheme": "log_odds", "scheme_options": {"whitening": "none"}}
+    # SGD: where a gradient is all but 0, Adam turns the rounding of another batch size into 3e-5 of a parameter
+    weighting = {"scheme": "log_odds", "scheme_options": {"whitening": "none"}, "optim": "sgd"}
     online = prepare("verifiable", critic=str(critic_dirs[kind]), **weighting)
     ahead = prepare("baseline", train_file=str(tmp_path / "scored"), **weighting)
     parameters = []
@@ -283,7 +284,7 @@ def test_credit_scored_ahead_trains_like_the_critic(prepare, critic_dirs, kind, 
         run.fit()
         parameters.append(run.parameters())
     for name, expected in parameters[0].items():
-        torch.testing.assert_close(parameters[1][name], expected, atol=1e-5, rtol=0, msg=name)
+        torch.testing.assert_close(parameters[1][name], expected, atol=1e-6, rtol=0, msg=name)
 
 
 def test_a_value_head_cannot_be_scored_for_log_odds(critic_dir, rows, tmp_path):
