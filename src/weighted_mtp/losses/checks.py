@@ -1,6 +1,7 @@
 """Errors that say what came and what is needed, and the denominator that losses share."""
 
 import math
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float, Shaped
@@ -39,9 +40,28 @@ def as_denominator(normalizer: Tensor | float, like: Tensor) -> Float[Tensor, ""
         if normalizer.numel() != 1:
             raise ValueError(f"normalizer has shape {list(normalizer.shape)}; one number is needed")
         return normalizer.detach().reshape(()).to(like.device, dtype)
-    if not isinstance(normalizer, (int, float)) or not 0 <= normalizer < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not _is_number(normalizer) or not 0 <= normalizer < math.inf:
         raise ValueError(f"normalizer is {normalizer!r}; a finite number that is not negative is needed")
     return torch.full((), float(normalizer), dtype=dtype, device=like.device)
+
+
+def require_denominator(normalizer: object, kept: int) -> None:
+    """Raise ValueError where a given 0 would divide something; tensors are not read: that would wait for a device."""
+    if _is_number(normalizer) and normalizer == 0 and kept:
+        raise ValueError(
+            f"normalizer is 0, but {kept} predictions are kept; their number, or the sum of their weights, is needed"
+        )
+
+
+def require_number(name: str, x: object, *, above: float = -math.inf) -> None:
+    """Raise ValueError unless x is a finite Python number above a bound."""
+    if not _is_number(x) or not above < x < math.inf:
+        bound = "" if above == -math.inf else f" above {above:g}"
+        raise ValueError(f"{name} is {x!r}; a finite number{bound} is needed")
+
+
+def _is_number(x: object) -> TypeGuard[float]:
+    return isinstance(x, (int, float)) and not isinstance(x, bool)
 
 
 def safe_divide(numerator: Shaped[Tensor, "*n"], denominator: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from weighted_mtp.losses.checks import accumulation_dtype, as_denominator, require_shape
+from weighted_mtp.losses.checks import accumulation_dtype, as_denominator, require_denominator, require_shape
 from weighted_mtp.losses.mtp import mtp_nll, weighted_mtp_loss
 from weighted_mtp.losses.targets import IGNORED
 from weighted_mtp.losses.value import Normalizer
@@ -81,7 +81,10 @@ def implicit_reward_loss(
     logit = prior.to(accumulation_dtype(hidden)) + beta * log_ratio
     outcome = rewards.to(logit.dtype)
     losses = binary_cross_entropy_with_logits(logit, outcome, reduction="none")
-    loss = torch.where(counted, losses, 0.0).sum() / as_denominator(denominator, losses)
+    if not isinstance(denominator, Tensor) and denominator == 0:
+        require_denominator(denominator, int(counted.sum()))
+    divisor = as_denominator(denominator, losses).masked_fill(~counted.any(), 1.0)
+    loss = torch.where(counted, losses, 0.0).sum() / divisor
     slope = (beta * (outcome - logit.sigmoid())).detach()[:, None, None].expand(targets.shape)
     surrogate = weighted_mtp_loss(hidden, lm_head_weight, targets, slope, normalizer=denominator, **head).loss
     return loss + (surrogate - surrogate.detach())

@@ -1,6 +1,5 @@
 """The weighted multi-token cross-entropy and the likelihoods it is made of."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +11,10 @@ from torch import Tensor
 from weighted_mtp.losses.checks import (
     accumulation_dtype,
     as_denominator,
+    require_denominator,
     require_floats,
     require_integers,
+    require_number,
     require_shape,
     safe_divide,
 )
@@ -133,6 +134,7 @@ def weighted_mtp_loss(
     # do not underflow, as they would under the whole denominator.
     mantissa, exponent = torch.frexp(denominator)
     rows = _kept_rows(row_weights, targets)
+    require_denominator(normalizer, rows.positions.numel())
     rows = rows._replace(weights=rows.weights / mantissa)
     total, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, compute)
     loss = total * torch.exp2(-exponent.to(total.dtype))
@@ -187,8 +189,8 @@ def mtp_nll(
 
 
 def _backend(name: str, chunk_size: int | None, device: torch.device) -> Backend:
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; at least 1 row, or None, is needed")
+    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
+        raise ValueError(f"chunk_size is {chunk_size!r}; at least 1 row, or None, is needed")
     if name == "torch":
         return partial(chunked, chunk_size=chunk_size)
     if name != "liger":
@@ -215,10 +217,9 @@ def _checked_unembedding(
     require_integers("targets", targets)
     if bias is not None:
         require_shape("bias", bias, (weight.shape[0],))
-    if not math.isfinite(logit_scale):
-        raise ValueError(f"logit_scale is {logit_scale}; a finite number is needed")
-    if softcap is not None and not softcap > 0:
-        raise ValueError(f"softcap is {softcap}; a number above 0, or None, is needed")
+    require_number("logit_scale", logit_scale)
+    if softcap is not None:
+        require_number("softcap", softcap, above=0.0)
     return Unembedding(weight, bias, logit_scale, softcap)
 
 
@@ -242,6 +243,8 @@ def _head_weights(head_weights: Sequence[float] | Tensor | None, hidden: Tensor)
     if isinstance(head_weights, Tensor):
         factors = head_weights.detach().to(hidden.device, dtype)
     else:  # filled on the device: copying a list from the host would wait for it
+        for weight in head_weights:
+            require_number("head_weights", weight)
         filled = [torch.full((), float(w), dtype=dtype, device=hidden.device) for w in head_weights]
         factors = torch.stack(filled) if filled else torch.zeros(0, dtype=dtype, device=hidden.device)
     require_shape("head_weights", factors, (n_future,))

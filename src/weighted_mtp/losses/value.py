@@ -11,7 +11,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from weighted_mtp.losses.checks import accumulation_dtype, as_denominator, require_floats, require_shape
+from weighted_mtp.losses.checks import (
+    accumulation_dtype,
+    as_denominator,
+    require_denominator,
+    require_floats,
+    require_shape,
+)
 
 Normalizer = float | Shaped[Tensor, ""] | None
 
@@ -226,4 +232,6 @@ def _masked_mean(losses: Tensor, mask: Tensor, normalizer: Normalizer) -> Float[
     """Sum over True positions / normalizer; 0 where nothing is True, whatever the normalizer."""
     total, count = torch.where(mask, losses, 0.0).sum(), mask.sum()
     denominator = count.to(total.dtype) if normalizer is None else as_denominator(normalizer, total)
+    if normalizer is not None and not isinstance(normalizer, Tensor) and normalizer == 0:
+        require_denominator(normalizer, int(count))
     return total / denominator.masked_fill(count == 0, 1.0)
