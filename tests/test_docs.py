@@ -28,8 +28,9 @@ COMMAND_CONFIGS = (ScoreConfig, EvaluationConfig, MutantsConfig, ReasoningGymCon
 COMMAND_CONFIGS += (DoctestsConfig, SplitConfig, RealCodeConfig)
 CONFIGS = (*RunConfig.PARTS.values(), *COMMAND_CONFIGS)
 SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
-OTHER_FLAGS = {"resume", "config", "help", "list", "input", "output"}
+OTHER_FLAGS = {"resume", "resume_with_changes", "config", "help", "list", "input", "output"}
 OTHER_FLAGS |= {"page", "serve", "judged_rows", "rows"}  # of wmtp inspect
+OTHER_FLAGS |= {"logdir"}  # of tensorboard
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
