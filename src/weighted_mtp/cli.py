@@ -23,7 +23,7 @@ from weighted_mtp.cli_real_code import real_code
 from weighted_mtp.evaluation.verifiers import available_cores
 from weighted_mtp.files import own_folder
 from weighted_mtp.training.config import STAGES, RunConfig
-from weighted_mtp.training.paths import expand_path
+from weighted_mtp.training.paths import expand_path, require_folder
 from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.stage_table import STAGE_TABLE
@@ -132,6 +132,9 @@ def _train(words: list[str]) -> int:
         raise UsageError(
             "--resume_with_changes goes with --resume: add --resume auto, or the path of a checkpoint"
         )
+    from weighted_mtp.training.early_checks import check_run
+
+    check_run(config, resume)
     quiet_libraries()
     from weighted_mtp.training.run import Interrupted, NonFiniteError, train
 
@@ -159,12 +162,12 @@ def _demo(words: list[str]) -> int:
     parsed = Namespace(**parser.parse(words))
     if parsed.seeds < 1:
         raise UsageError(f"--seeds is {parsed.seeds}: give at least 1 (intervals need 2)")
+    out = _out_folder(parsed.out)
     quiet_libraries()
     from weighted_mtp.experiments.demo import run_demo
     from weighted_mtp.training.run import Interrupted
 
     try:
-        out = Path(expand_path("--out", parsed.out))
         with own_folder(out):
             run_demo(out, parsed.seeds)
     except Interrupted:
@@ -173,11 +176,21 @@ def _demo(words: list[str]) -> int:
     return 0
 
 
+def _out_folder(given: str) -> Path:
+    """Where a command of many runs writes, known to be possible."""
+    out = expand_path("--out", given)
+    require_folder("--out", out)
+    return Path(out)
+
+
 def _score(words: list[str]) -> int:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(prog=f"{PROGRAM} score", description=COMMANDS["score"])
     parser.add_class_arguments(ScoreConfig)
     config = ScoreConfig(**parser.parse(words))
+    from weighted_mtp.training.early_checks import check_score
+
+    check_score(config)
     quiet_libraries()
     from weighted_mtp.training.scoring import score
 
@@ -215,13 +228,13 @@ def _study(words: list[str]) -> int:
     for name in ("draws", "jobs"):
         if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
             raise UsageError(f"--{name} is {getattr(parsed, name)}: give at least 1")
+    out = _out_folder(parsed.out)
     quiet_libraries()
     from weighted_mtp.experiments.study import run_study
     from weighted_mtp.training.run import Interrupted
 
     jobs = parsed.jobs or min(available_cores(), MOST_JOBS)
     try:
-        out = Path(expand_path("--out", parsed.out))
         with own_folder(out):
             run_study(parsed.preset, out, jobs, parsed.draws)
     except (Interrupted, KeyboardInterrupt):
@@ -250,8 +263,11 @@ def _generate(words: list[str]) -> int:
         raise UsageError(f"--max_new_tokens is {parsed.max_new_tokens}: give at least 1")
     if not 0 <= parsed.temperature < float("inf"):
         raise UsageError(f"--temperature is {parsed.temperature}: give 0 (greedy) or a number above it")
-    quiet_libraries()
     model = expand_path("model", parsed.model)
+    from weighted_mtp.models import sources
+
+    sources.require(model)
+    quiet_libraries()
     from weighted_mtp.experiments.generate import generate_text
 
     limits = parsed.max_new_tokens, parsed.temperature, parsed.label

@@ -8,13 +8,14 @@ from typing import TypeVar
 from jsonargparse import Namespace, set_parsing_settings
 
 from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, unknown
+from weighted_mtp.data.json_lines import require_objects
 from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
 from weighted_mtp.files import own_file, own_folder
 from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 from weighted_mtp.labelling.split_config import SplitConfig
-from weighted_mtp.training.paths import expand_path
+from weighted_mtp.training.paths import expand_path, require_file, require_folder
 
 DATA_COMMANDS = {
     "verify": "label completions with a verifier",
@@ -74,12 +75,14 @@ def _verify(words: list[str]) -> int:
         "--timeout", type=float | None, default=None, help="Seconds a row; none: 5, where there is a limit."
     )
     parsed = Namespace(**parser.parse(words))
+    source, out = (Path(expand_path(f"--{name}", getattr(parsed, name))) for name in ("input", "output"))
+    require_objects(source)
+    require_file("--output", out)
+    verifier = make_verifier(parsed.verifier, timeout=parsed.timeout)
     from rich.console import Console
 
     from weighted_mtp.labelling.verify import label_file, summary
 
-    verifier = make_verifier(parsed.verifier, timeout=parsed.timeout)
-    source, out = (Path(expand_path(f"--{name}", getattr(parsed, name))) for name in ("input", "output"))
     with own_file(out):
         print(summary(label_file(source, out, verifier, Console(stderr=True)), out))
     return 0
@@ -87,6 +90,7 @@ def _verify(words: list[str]) -> int:
 
 def _doctests(words: list[str]) -> int:
     config = _config("doctests", DoctestsConfig, words)
+    require_file("out", config.out)
     from rich.console import Console
 
     from weighted_mtp.labelling.doctests import build_doctests
@@ -100,6 +104,9 @@ def _doctests(words: list[str]) -> int:
 
 def _mutants(words: list[str]) -> int:
     config = _config("mutants", MutantsConfig, words)
+    if config.input is not None:
+        require_objects(config.input)
+    require_file("out", config.out)
     from rich.console import Console
 
     from weighted_mtp.labelling.mutants import build_mutants
@@ -113,6 +120,7 @@ def _mutants(words: list[str]) -> int:
 
 def _split(words: list[str]) -> int:
     config = _config("split", SplitConfig, words)
+    require_folder("out", config.out)
     from weighted_mtp.labelling.split import split_file
 
     with own_folder(config.out):
@@ -128,12 +136,18 @@ def _reasoning_gym(words: list[str]) -> int:
     parser.add_class_arguments(ReasoningGymConfig)
     parser.add_argument("--list", action="store_true", help="Print all tasks, and which scorers hold.")
     settings = parser.parse(words)
+    listed = settings.pop("list")
+    if not listed:
+        config = ReasoningGymConfig(**settings)
+        for name in ("out", "problems"):
+            if getattr(config, name) is not None:
+                require_file(name, getattr(config, name))
     from rich.console import Console
 
     from weighted_mtp.evaluation.reasoning_gym import ReasoningGym
     from weighted_mtp.labelling.reasoning_gym_rows import make_rows, print_tasks
 
-    if settings.pop("list"):
+    if listed:
         print_tasks(ReasoningGym(), Console())
         return 0
     config = ReasoningGymConfig(**settings)

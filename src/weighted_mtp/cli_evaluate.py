@@ -24,6 +24,9 @@ def evaluate(words: list[str]) -> int:
     parser.add_argument("model", type=str, help="A directory saved by wmtp train, or any model path.")
     parser.add_class_arguments(EvaluationConfig, skip={"model"})
     config = EvaluationConfig(**parser.parse(words))
+    from weighted_mtp.experiments.evaluation_problems import check_evaluation
+
+    check_evaluation(config)
     quiet_libraries()
     from rich.console import Console
 

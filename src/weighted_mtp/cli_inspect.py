@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError
-from weighted_mtp.training.paths import expand_path
+from weighted_mtp.training.paths import expand_path, require_file
 from weighted_mtp.training.quiet import quiet_libraries
 
 _IN_TERMINAL, _ON_PAGE = 4, 24
@@ -29,12 +29,19 @@ def inspect(words: list[str]) -> int:
         raise UsageError(f"runs come first: {PROGRAM} inspect RUN [RUN ...] {words[0]}")
     parsed = Namespace(**_parser().parse(words))
     _check(parsed)
+    dirs = [Path(expand_path("run", run)) for run in parsed.run]
+    moved = {name: expand_path(name, parsed[name]) for name in _MOVED if parsed[name]}
+    path = Path(expand_path("--page", parsed.page)) if parsed.page else dirs[0] / "page.html"
+    on_page = parsed.page is not None or parsed.serve
+    from weighted_mtp.experiments.run_dirs import check_dirs
+
+    check_dirs(dirs, moved, on_page)
+    if on_page:
+        require_file("--page", path)
     quiet_libraries()
     from rich.console import Console
 
-    dirs = [Path(expand_path("run", run)) for run in parsed.run]
-    moved = {name: expand_path(name, parsed[name]) for name in _MOVED if parsed[name]}
-    if parsed.page is None and not parsed.serve:
+    if not on_page:
         from weighted_mtp.experiments.inspect import inspect_run
 
         inspect_run(dirs[0], parsed.rows, parsed.count or _IN_TERMINAL, parsed.label, Console(), moved)
@@ -42,7 +49,6 @@ def inspect(words: list[str]) -> int:
     from weighted_mtp.experiments.run_page import Selection, inspect_on_page
 
     selection = Selection(parsed.rows, parsed.count or _ON_PAGE, parsed.label)
-    path = Path(expand_path("--page", parsed.page)) if parsed.page else dirs[0] / "page.html"
     write = partial(inspect_on_page, dirs, path, selection, parsed.judged_rows, Console(stderr=True), moved)
     if parsed.serve:
         _serve(path, parsed.port or 0, write)

@@ -26,6 +26,9 @@ def real_code(words: list[str]) -> int:
     parser = Parser(prog=f"{PROGRAM} real-code", description=HELP)
     parser.add_class_arguments(RealCodeConfig)
     config = RealCodeConfig(**parser.parse(words))
+    from weighted_mtp.experiments.real_code_plan import check_real_code
+
+    check_real_code(config)
     quiet_libraries()
     from rich.console import Console
 

@@ -18,11 +18,32 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file; a .jsonl file is needed, one JSON object a line")
+        raise _no_file(path)
     rows = list(_objects(path))
     if not rows:
-        raise DataError(f"{path}: no row in it; one JSON object a line is needed")
+        raise _no_line(path)
     return rows
+
+
+def require_objects(path: str | Path) -> None:
+    """Raises where `read_json_lines` would, as far as the first line tells, which it is told by at once.
+
+    Raises:
+        DataError: as `read_json_lines`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise _no_file(path)
+    if next(_objects(path), None) is None:
+        raise _no_line(path)
+
+
+def _no_file(path: Path) -> DataError:
+    return DataError(f"{path}: no such file; a .jsonl file is needed, one JSON object a line")
+
+
+def _no_line(path: Path) -> DataError:
+    return DataError(f"{path}: no row in it; one JSON object a line is needed")
 
 
 def parse_json(data: bytes) -> Any:

@@ -73,21 +73,69 @@ def load_rows(
     for where, raw in found:
         read += 1
         try:
-            row = raw() if callable(raw) else raw
-            if is_unjudged(row):
-                unjudged += 1
-            else:
-                rows.append(parse_row(row))
+            row = _parsed(raw)
         except DataError as error:
             bad.add(where, str(error))
+            continue
+        if row is None:
+            unjudged += 1
+        else:
+            rows.append(row)
     report = LoadReport(name, read, len(rows), bad, unjudged)
     if not read:
-        raise DataError(f"{name}: no row in it; {_WANTED}")
+        raise _no_row(name)
     if not rows and not bad.count:
         raise DataError(f"{name}: all {read} rows are dropped, {UNJUDGED}: check them again")
     if not rows:
         raise DataError(f"{name}: no usable row among {read}\n{bad.summary()}")
     return rows, report
+
+
+def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
+    """The first row of a file: what is wrong with the file, or with every row of it, is told before it is read.
+
+    Of a .json file, which can only be read whole, a large one is not read at all.
+
+    Args:
+        path: as `load_rows` takes it.
+        on_bad_row: of "skip" a malformed row is no error.
+
+    Returns:
+        None where the row would be left out, or was not read.
+
+    Raises:
+        DataError: as `load_rows`.
+
+    Examples:
+        >>> first_row("missing.jsonl")
+        Traceback (most recent call last):
+        ...
+        weighted_mtp.data.fields.DataError: missing.jsonl: no such file; a file of rows is needed, each row holds \
+prompt, completion and label
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
+        return None
+    for where, raw in _open(path):
+        try:
+            return _parsed(raw)
+        except DataError as error:
+            BadRows(on_bad_row).add(where, str(error))
+            return None
+    raise _no_row(path)
+
+
+_READ_AT_ONCE = 10_000_000  # bytes, a tenth of a second
+
+
+def _parsed(raw: Any) -> Row | None:
+    """The row in the one schema; None for one whose check could not be made."""
+    row = raw() if callable(raw) else raw
+    return None if is_unjudged(row) else parse_row(row)
+
+
+def _no_row(source: str | Path) -> DataError:
+    return DataError(f"{source}: no row in it; {_WANTED}")
 
 
 _WANTED = "each row holds prompt, completion and label"
@@ -144,10 +192,13 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _values(path: Path, file: Any) -> Iterator[dict[str, Any]]:
     try:
-        for batch in file.iter_batches():
+        for batch in file.iter_batches(batch_size=_BATCH):
             yield from batch.to_pylist()
     except (OSError, ValueError, OverflowError) as error:  # a damaged page; a date that Python has not
         raise DataError(f"{path}: holds what cannot be read ({error})") from None
+
+
+_BATCH = 1024  # rows decoded together: few, so that the first one is there at once
 
 
 def _numbered(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -114,16 +114,3 @@ def cut_at_stop(text: str, strings: Sequence[str]) -> str:
         '    return a + b\\n'
     """
     return text[: min((at for string in strings if (at := text.find(string)) >= 0), default=len(text))]
-
-
-def open_prompt(prompt: str) -> str:
-    """A prompt that a model goes on from with code: without the white space at its end, which the model writes itself.
-
-    Tokenizers join a line break with the indentation behind it. After a token of the line break alone, as a prompt of
-    HumanEval ends, a pretrained model is lost, and often goes on as if the code were complete.
-
-    Examples:
-        >>> open_prompt("def add(a, b):\\n")
-        'def add(a, b):'
-    """
-    return prompt.rstrip()

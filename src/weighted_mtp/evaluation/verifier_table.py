@@ -2,9 +2,9 @@
 
 import difflib
 import importlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from weighted_mtp.evaluation.verifiers import Verifier, VerifierError
+from weighted_mtp.evaluation.verifiers import Verifier, VerifierError, check_timeout
 
 
 class Entry(NamedTuple):
@@ -32,8 +32,17 @@ def make_verifier(name: str, *, timeout: float | None = None) -> Verifier:
         timeout: seconds a row; None: the verifier's own default.
 
     Raises:
-        VerifierError: an unknown name; a timeout that is not above 0, or for a verifier that takes none; what the
-            verifier needs is not installed.
+        VerifierError: as `verifier_class`; what the verifier needs is not installed.
+    """
+    verifier: Any = verifier_class(name, timeout=timeout)
+    return verifier() if timeout is None else verifier(timeout=timeout)
+
+
+def verifier_class(name: str, *, timeout: float | None = None) -> type[Verifier]:
+    """What `make_verifier` makes an instance of: it knows the columns, and nothing is started.
+
+    Raises:
+        VerifierError: an unknown name; a timeout that is not above 0, or for a verifier that takes none.
     """
     entry = VERIFIERS.get(name)
     if entry is None:
@@ -43,5 +52,6 @@ def make_verifier(name: str, *, timeout: float | None = None) -> Verifier:
         )
     if timeout is not None and not entry.timed:
         raise VerifierError(f"timeout is {timeout}, and the verifier {name} takes none: leave it out")
-    verifier = getattr(importlib.import_module(entry.module), entry.class_name)
-    return verifier() if timeout is None else verifier(timeout=timeout)
+    if timeout is not None:
+        check_timeout(timeout)
+    return getattr(importlib.import_module(entry.module), entry.class_name)

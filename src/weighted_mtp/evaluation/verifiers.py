@@ -33,9 +33,10 @@ class Verifier(ABC):
         """Verdicts in the order of the rows; lazy, and a verifier may work on several rows at once."""
         return map(self.check, rows)
 
-    def missing(self, row: Mapping[str, Any]) -> str | None:
+    @classmethod
+    def missing(cls, row: Mapping[str, Any]) -> str | None:
         """The first required column that a row lacks."""
-        return next((name for name in self.requires if row.get(name) is None), None)
+        return next((name for name in cls.requires if row.get(name) is None), None)
 
 
 def check_timeout(timeout: float) -> float:

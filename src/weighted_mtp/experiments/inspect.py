@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from weighted_mtp.experiments.run_dirs import check_finished
 from weighted_mtp.reports.terminal import print_tokens
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.inspection import view_tokens
@@ -25,29 +26,6 @@ class FinishedRun:
     """Its rows, and the model that it left."""
     trainer: WeightedMTPTrainer
     """With stage, scheme and the scheme's statistics; it trains no more."""
-
-
-def check_finished(run_dir: Path, moved: Mapping[str, str] | None = None) -> RunConfig:
-    """The configuration of a finished run, with what was moved since under its new path.
-
-    Raises:
-        ConfigError: there is no run, it has not ended, or what it read is not there any more.
-    """
-    saved = RunConfig.load(run_dir)
-    if not (run_dir / "config.json").exists():
-        raise ConfigError(
-            f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
-        )
-    saved = RunConfig.from_flat(saved.to_flat() | dict(moved or {}))
-    used = {"train_file": saved.data.train_file, "eval_file": saved.data.eval_file}
-    used |= {"critic": saved.separate_critic, "reference": saved.of_finished(run_dir).reference.reference}
-    for name, path in used.items():
-        if path and not path.startswith(("hub:", "package:")) and not Path(path).exists():
-            raise ConfigError(
-                f"{run_dir} was trained with {name} {path}, which is not there (from this directory): say where it is "
-                f"now with --{name}"
-            )
-    return saved
 
 
 def open_run(run_dir: Path, moved: Mapping[str, str] | None = None) -> FinishedRun:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from weighted_mtp.evaluation.decoding import complete
 from weighted_mtp.evaluation.python_tests import PythonTests
-from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS, open_prompt
+from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
+from weighted_mtp.experiments.evaluation_problems import open_prompt
 from weighted_mtp.experiments.real_code_rows import Row
 from weighted_mtp.models import MTPModel, load_tokenizer
 

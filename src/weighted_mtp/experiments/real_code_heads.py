@@ -3,22 +3,19 @@
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from weighted_mtp.experiments.real_code_plan import check_head
 from weighted_mtp.experiments.real_code_rows import sides
 from weighted_mtp.experiments.real_code_tokens import Completions, Numbers
 from weighted_mtp.losses import value_bce, value_mse
 from weighted_mtp.models.value_head import ValueHead
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.settings import TrainConfig, require
-
-NOT_READ = ("max_steps", "gradient_accumulation_steps", "warmup_steps", "new_learning_rate")
-"""Settings of `wmtp train` that would be passed over in silence."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +51,6 @@ def head_values(
     with torch.no_grad():
         test = _tokens(completions, states, held["test"])
         return head.values(head(test.states)).double().squeeze().numpy()
-
-
-def check_head(config: RunConfig) -> None:
-    """Refuses what a head on cached states does not follow.
-
-    Raises:
-        ConfigError: an objective other than mse and bce, no early stopping, or a setting that would not be read.
-    """
-    objective = config.critic.value_loss
-    require(
-        objective in ("mse", "bce"), f"value_loss is {objective!r}: a head on cached states takes mse or bce"
-    )
-    require(
-        config.train.early_stopping_patience > 0,
-        "early_stopping_patience is 0: a head on cached states needs 1 or more, since it keeps the best",
-    )
-    for setting in fields(TrainConfig):
-        given = getattr(config.train, setting.name)
-        require(
-            setting.name not in NOT_READ or given == setting.default,
-            f"{setting.name} is {given}, which a head on cached states does not follow: leave it out",
-        )
 
 
 def _train(

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import yaml
 
-from weighted_mtp.experiments.real_code_heads import check_head
+from weighted_mtp.data.sources import first_row
+from weighted_mtp.experiments.real_code_config import RealCodeConfig
+from weighted_mtp.experiments.real_code_rows import SUMMARY_FILE
+from weighted_mtp.models import sources
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.settings import ConfigError, require
+from weighted_mtp.training.paths import require_folder
+from weighted_mtp.training.settings import ConfigError, TrainConfig, require
+
+NOT_READ = ("max_steps", "gradient_accumulation_steps", "warmup_steps", "new_learning_rate")
+"""Settings of `wmtp train` that would be passed over in silence."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,43 @@ class Plan:
         """The critic that a student reads, if it reads one."""
         name = student.critic.critic
         return None if name is None else self.critics[Path(name).name]
+
+
+def check_head(config: RunConfig) -> None:
+    """Refuses what a head on cached states does not follow.
+
+    Raises:
+        ConfigError: an objective other than mse and bce, no early stopping, or a setting that would not be read.
+    """
+    objective = config.critic.value_loss
+    require(
+        objective in ("mse", "bce"), f"value_loss is {objective!r}: a head on cached states takes mse or bce"
+    )
+    require(
+        config.train.early_stopping_patience > 0,
+        "early_stopping_patience is 0: a head on cached states needs 1 or more, since it keeps the best",
+    )
+    for setting in fields(TrainConfig):
+        given = getattr(config.train, setting.name)
+        require(
+            setting.name not in NOT_READ or given == setting.default,
+            f"{setting.name} is {given}, which a head on cached states does not follow: leave it out",
+        )
+
+
+def check_real_code(config: RealCodeConfig) -> None:
+    """Raises for what `wmtp real-code` would stumble over.
+
+    Raises:
+        ConfigError: as `Plan.read`; a folder that cannot be written.
+        DataError: as `load_rows`, for the first row of each file that will be read.
+        ValueError: the model is not there.
+    """
+    require_folder("out", config.out)
+    sources.require(Plan.read(Path(config.configs)).model)
+    if not (Path(config.out) / SUMMARY_FILE).exists():
+        for file in config.data:
+            first_row(file)
 
 
 def _check_student(path: str, run: RunConfig, critics: dict[str, RunConfig]) -> None:

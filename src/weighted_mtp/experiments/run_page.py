@@ -1,7 +1,6 @@
 """`wmtp inspect --page`: finished runs, a study or a demo on one page."""
 
 import gc
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,18 +11,17 @@ from datasets import Dataset
 from rich.console import Console
 from rich.progress import Progress
 
-from weighted_mtp.experiments.inspect import FinishedRun, check_finished, choose_evenly, find_rows, open_run
+from weighted_mtp.experiments.inspect import FinishedRun, choose_evenly, find_rows, open_run
 from weighted_mtp.experiments.provenance import provenance
+from weighted_mtp.experiments.run_dirs import by_kind, run_names
 from weighted_mtp.experiments.run_record import Record, read_record
 from weighted_mtp.experiments.run_values import judged_positions, value_quality
 from weighted_mtp.reports.progress import progress_bar
 from weighted_mtp.reports.run_content import InspectedRun, RunPage, ValueQuality
 from weighted_mtp.reports.run_page import write_run_page
-from weighted_mtp.training.config import RUN_FILE, RunConfig
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.inspection import Judged, judge_rows, view_tokens
-from weighted_mtp.training.settings import ConfigError
 
-RESULTS_FILE = "results.json"
 _TITLE = 80  # characters
 _SHOWN_APART = (
     "stage", "scheme", "model_name_or_path", "n_future", "max_steps", "output_dir", "run_name", "tracking_uri"
@@ -73,7 +71,7 @@ def inspect_on_page(
     Raises:
         ConfigError: a directory is none of these, or its run has not ended; nothing is computed then.
     """
-    run_dirs, results = _by_kind(dirs, moved)
+    run_dirs, results = by_kind(dirs, moved)
     names = run_names(run_dirs)
     found: list[tuple[InspectedRun, list[dict[str, Any]]]] = []
     with progress_bar(console if console.is_terminal else None, transient=True) as progress:
@@ -94,59 +92,6 @@ def inspect_on_page(
         facts=provenance(),
     )
     return write_run_page(path, page)
-
-
-def _by_kind(
-    dirs: Sequence[Path], moved: Mapping[str, str] | None
-) -> tuple[list[Path], dict[str, Any] | None]:
-    """Run directories, and the results of the one that holds a study or a demo."""
-    runs: list[Path] = []
-    results: list[dict[str, Any]] = []
-    for folder in dirs:
-        if (folder / RUN_FILE).is_file():
-            check_finished(folder, moved)
-            runs.append(folder)
-        elif (folder / RESULTS_FILE).is_file():
-            results.append(_read_results(folder / RESULTS_FILE))
-        else:
-            raise ConfigError(
-                f"{folder} holds neither {RUN_FILE} nor {RESULTS_FILE}: give the output_dir of a finished `wmtp train`"
-                " (of a demo or study the folder of one arm), or the --out of a finished `wmtp study` or `wmtp demo`"
-            )
-    if len(results) > 1:
-        raise ConfigError(f"{len(results)} studies or demos were given: a page shows one of them, give one")
-    return runs, results[0] if results else None
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-    try:
-        results = json.loads(path.read_text())
-        known = isinstance(results["arms"], list) and "summary" in results["meta"]
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise ConfigError(
-            f"{path} is not what `wmtp study` or `wmtp demo` writes: give the --out of one of them"
-        )
-    return results
-
-
-def run_names(dirs: Sequence[Path]) -> list[str]:
-    """The last part of each directory, with as many parts before it as tell all of them apart.
-
-    >>> run_names([Path("a/td"), Path("b/td")]), run_names([Path("a/td"), Path("a/rho1")])
-    (['a/td', 'b/td'], ['td', 'rho1'])
-
-    Raises:
-        ConfigError: a directory was given twice.
-    """
-    parts = [folder.resolve().parts for folder in dirs]
-    if len({*parts}) < len(parts):
-        raise ConfigError(f"a run was given twice: {', '.join(map(str, dirs))}")
-    length = 1
-    while len({p[-length:] for p in parts}) < len(parts):
-        length += 1
-    return ["/".join(p[-length:]) for p in parts]
 
 
 def _look_at(

@@ -78,6 +78,7 @@ def split_file(config: SplitConfig) -> SplitReport:
     Raises:
         DataError: rows without a task or a prompt, too few tasks, or files that are there already.
     """
+    _require_new(config)
     given = read_json_lines(config.input)
     rows = [row for row in given if not is_unjudged(row)]
     if not rows:
@@ -183,18 +184,28 @@ def _content(given: Any) -> str:
     return given if isinstance(given, str) else ""
 
 
+def _require_new(config: SplitConfig) -> None:
+    """Before anything is read: comparing many tasks takes minutes."""
+    for fold in range(config.folds):
+        for name in ("test", "train"):
+            path = _file(Path(config.out), fold, name)
+            if path.exists():
+                raise DataError(f"{path} is there already: give another folder, or move this one away")
+
+
+def _file(out: Path, fold: int, name: str) -> Path:
+    return out / f"fold{fold}" / f"{name}.jsonl"
+
+
 def _write(parts: Sequence[Rows], out: Path) -> None:
     files = {
-        out / f"fold{fold}" / f"{name}.jsonl": held
+        _file(out, fold, name): held
         for fold in range(len(parts))
         for name, held in (
             ("test", parts[fold]),
             ("train", [row for other, part in enumerate(parts) if other != fold for row in part]),
         )
     }
-    for path in files:
-        if path.exists():
-            raise DataError(f"{path} is there already: give another folder, or move this one away")
     for path, held in files.items():
         with JsonLinesWriter(path) as writer:
             for row in held:

@@ -1,4 +1,7 @@
-"""Where models and tokenizers come from: directories, GGUF files, files inside packages, the hub by name."""
+"""Where models and tokenizers come from: directories, GGUF files, files inside packages, the hub by name.
+
+transformers is imported only to read a tokenizer, so that a path that leads nowhere is told at once.
+"""
 
 import importlib.util
 import os
@@ -6,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformers import AutoTokenizer
+from weighted_mtp.models.hub import only_cached
 
 
 class Source(NamedTuple):
@@ -20,9 +23,13 @@ class Source(NamedTuple):
         return self.location if self.gguf_file is None else os.path.join(self.location, self.gguf_file)
 
     def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of transformers' `from_pretrained` beside the location."""
+        """Keyword arguments of transformers' `from_pretrained` beside the location.
+
+        Raises:
+            ValueError: as `require`.
+        """
         gguf = {} if self.gguf_file is None else {"gguf_file": self.gguf_file}
-        return {"local_files_only": not self.from_hub, **gguf}
+        return {"local_files_only": not self.from_hub or only_cached(self.location), **gguf}
 
 
 def resolve(path: str | PathLike[str]) -> Source:
@@ -57,6 +64,15 @@ def resolve(path: str | PathLike[str]) -> Source:
     )
 
 
+def require(path: str | PathLike[str]) -> None:
+    """Raises where there is no model, without reading one; `path` as in `resolve`.
+
+    Raises:
+        ValueError: as `resolve`; the hub does not answer, and the cache of downloads does not hold the model.
+    """
+    resolve(path).keywords()
+
+
 def _inside_package(text: str) -> Path:
     package, _, inside = text.removeprefix("package:").partition("/")
     # find_spec reads where a top-level package lies without running it: a plugin would ask for its host.
@@ -79,8 +95,11 @@ def load_tokenizer(path: str | PathLike[str]) -> Any:
         ValueError: no model there, or a model without a tokenizer.
     """
     source = resolve(path)
+    keywords = source.keywords()
+    from transformers import AutoTokenizer
+
     try:
-        return AutoTokenizer.from_pretrained(source.location, **source.keywords())
+        return AutoTokenizer.from_pretrained(source.location, **keywords)
     except Exception as error:  # OSError, ValueError and parse errors of several libraries
         raise ValueError(f"no tokenizer can be read at {os.fspath(path)!r}: {first_line(error)}") from error
 

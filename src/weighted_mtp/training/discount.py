@@ -1,14 +1,20 @@
-"""Where a discount has a meaning: targets, TD errors and values share one, or a calibrated critic has TD errors."""
+"""Where a discount has a meaning: targets, TD errors and values share one, or a calibrated critic has TD errors.
+
+Nothing heavy is imported, so that a discount that does not fit is told at once.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weighted_mtp.training.config import RUN_FILE
 from weighted_mtp.training.settings import ConfigError, require
-from weighted_mtp.training.stage import Stage
-from weighted_mtp.value_weighting import WeightingScheme
+
+if TYPE_CHECKING:
+    from weighted_mtp.training.stage import Stage
+    from weighted_mtp.value_weighting import WeightingScheme
 
 
-def require_discount_fits(stage: Stage, scheme: WeightingScheme) -> None:
+def require_discount_fits(stage: "Stage", scheme: "WeightingScheme") -> None:
     """Refuses gamma below 1 where something cannot be discounted, or nothing is.
 
     Raises:

@@ -47,3 +47,48 @@ def expand_path(name: str, path: str) -> str:
             f"{name} is {path}, but there is no user {Path(expanded).parts[0][1:]}: write the path out"
         )
     return expanded
+
+
+def require_folder(name: str, path: str | Path) -> None:
+    """Raises unless the folder, which need not be there, can be written into; nothing is made.
+
+    Args:
+        name: the setting, for the message.
+        path: as expanded.
+
+    Raises:
+        ConfigError: it, or a folder above it, is a file or must not be written to.
+
+    Examples:
+        >>> require_folder("out", "/proc/version/rows")
+        Traceback (most recent call last):
+        ...
+        weighted_mtp.training.errors.ConfigError: out is /proc/version/rows, but /proc/version is no folder: give \
+another place
+    """
+    place = Path(path)
+    nearest = next(above for above in (place, *place.parents) if os.path.lexists(above))
+    if not nearest.is_dir():
+        raise ConfigError(f"{name} is {path}, but {nearest} is no folder: give another place")
+    _require_permission(name, path, nearest, os.W_OK | os.X_OK)
+
+
+def require_file(name: str, path: str | Path) -> None:
+    """Raises unless the file, which need not be there, can be written; nothing is made.
+
+    Raises:
+        ConfigError: it is a folder, or it or a folder above it must not be written to.
+    """
+    place = Path(path)
+    if place.is_dir():
+        raise ConfigError(f"{name} is {path}, which is a folder: give a file")
+    if place.exists():
+        _require_permission(name, path, place, os.W_OK)
+    else:
+        require_folder(name, place.parent)
+
+
+def _require_permission(name: str, path: str | Path, place: Path, mode: int) -> None:
+    if not os.access(place, mode):
+        where = "" if place == Path(path) else f"but {place} "
+        raise ConfigError(f"{name} is {path}, {where or 'which '}may not be written to: give another place")

@@ -1,0 +1,88 @@
+"""What can be known of a run without torch, told before torch is imported, which takes seconds.
+
+Files are there, of a known kind, and their first row can be read; what names a model leads to one; what is written can
+be written. The same functions check all of it again, and whole, when the run begins.
+"""
+
+from collections.abc import Collection, Iterator
+
+from weighted_mtp.data.schema import Row
+from weighted_mtp.data.sources import first_row
+from weighted_mtp.models import sources
+from weighted_mtp.training.checkpoints import resolve_resume
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.table import critic_kind
+from weighted_mtp.training.discount import require_trained_with
+from weighted_mtp.training.paths import require_folder
+from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.stage_table import stage_row
+from weighted_mtp.training.trainer_fields import check_trainer_args
+
+
+def check_run(config: RunConfig, resume: str | None) -> None:
+    """Raises for what `wmtp train` would stumble over.
+
+    Raises:
+        ConfigError: a setting, or rows, that do not fit.
+        CheckpointError: as `resolve_resume`.
+        DataError: as `load_rows`, for the first row.
+        ValueError: as `sources.require`.
+    """
+    check_trainer_args(config.train, config.model, config.data.eval_file is not None)
+    require_folder("output_dir", config.train.output_dir)
+    resolve_resume(resume, config.train.output_dir)
+    check_inputs(config)
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Raises where rows or models that a run reads are not there; of finished runs too, which are looked at."""
+    for file in filter(None, (config.data.train_file, config.data.eval_file)):
+        row = first_row(file, config.data.on_bad_row)
+        if row is not None and config.data.on_bad_row == "error":
+            require_weights(config, file, row)
+    for model in _models(config):
+        sources.require(model)
+    if config.stage == "verifiable":
+        require_trained_with(config.critic.critic or config.model.model_name_or_path, config.weighting.gamma)
+
+
+def _models(config: RunConfig) -> Iterator[str]:
+    model, stage = config.model, stage_row(config.stage)
+    yield model.tokenizer_name_or_path or model.model_name_or_path
+    yield model.model_name_or_path
+    if config.separate_critic is not None:
+        yield config.separate_critic
+    compares = config.stage in ("rho1", "verifiable")
+    if stage.trains_critic:
+        compares = critic_kind(config.critic.kind).needs_reference
+    if compares and config.reference.reference is not None:
+        yield config.reference.reference
+
+
+def require_weights(config: RunConfig, file: str, columns: Collection[str] | Row) -> None:
+    """Raises where scheme column has no column to read.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    if config.scheme == "column" and "weights" not in columns:
+        raise ConfigError(
+            f"scheme column needs weights, and {file} has no such column: `wmtp score` writes one, or give another "
+            "scheme"
+        )
+
+
+def check_score(config: ScoreConfig) -> None:
+    """Raises for what `wmtp score` would stumble over.
+
+    Raises:
+        ConfigError: a setting that does not fit.
+        DataError: as `load_rows`, for the first row.
+        ValueError: as `sources.require`.
+    """
+    first_row(config.data)
+    for model in filter(None, (config.critic, config.reference)):
+        sources.require(model)
+    require_trained_with(config.critic, config.gamma)
+    require_folder("out", config.out)
