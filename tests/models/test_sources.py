@@ -1,4 +1,6 @@
+import socket
 import sys
+import threading
 
 import pytest
 from tokenizers import Tokenizer
@@ -6,7 +8,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from weighted_mtp.models import MTPModel, load_tokenizer
-from weighted_mtp.models.sources import resolve
+from weighted_mtp.models.sources import require, resolve
 
 
 @pytest.fixture
@@ -40,8 +42,45 @@ def test_a_model_directory_inside_a_package_loads(package, make_lm):
     assert MTPModel.from_pretrained("package:carries_model/weights", n_future=2).n_future == 2
 
 
-def test_only_hub_names_may_download():
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub on this machine: a socket that listens, and says nothing until it is told to."""
+    from huggingface_hub import constants
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield server
+
+
+def test_only_hub_names_may_download_where_the_hub_answers_whatever_it_says(hub):
+    def answer():
+        connection, _ = hub.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    answering = threading.Thread(target=answer)
+    answering.start()
     assert resolve("hub:owner/name").keywords() == {"local_files_only": False}
+    answering.join()
+
+
+def test_a_hub_that_does_not_answer_is_told_within_the_time_that_the_user_sets(hub, monkeypatch):
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.1")
+    with pytest.raises(ValueError, match=r"'hub:owner/name': the hub at .* cannot be reached .* the cache"):
+        require("hub:owner/name")
+
+
+def test_a_downloaded_model_is_taken_from_the_cache_where_the_hub_does_not_answer(hub, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.1")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name, content in {"refs/main": "a1", "snapshots/a1/config.json": "{}"}.items():
+        path = tmp_path / "models--owner--name" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    assert resolve("hub:owner/name").keywords() == {"local_files_only": True}
 
 
 def test_a_name_that_is_no_path_is_one_error_that_says_what_is_accepted():

@@ -105,13 +105,6 @@ def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
 
     Raises:
         DataError: as `load_rows`.
-
-    Examples:
-        >>> first_row("missing.jsonl")
-        Traceback (most recent call last):
-        ...
-        weighted_mtp.data.fields.DataError: missing.jsonl: no such file; a file of rows is needed, each row holds \
-prompt, completion and label
     """
     path = Path(path)
     if path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:

@@ -58,13 +58,6 @@ def require_folder(name: str, path: str | Path) -> None:
 
     Raises:
         ConfigError: it, or a folder above it, is a file or must not be written to.
-
-    Examples:
-        >>> require_folder("out", "/proc/version/rows")
-        Traceback (most recent call last):
-        ...
-        weighted_mtp.training.errors.ConfigError: out is /proc/version/rows, but /proc/version is no folder: give \
-another place
     """
     place = Path(path)
     nearest = next(above for above in (place, *place.parents) if os.path.lexists(above))
