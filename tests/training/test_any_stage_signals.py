@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from weighted_mtp.cli import main
 from weighted_mtp.losses import mtp_nll
@@ -57,6 +58,65 @@ def test_any_stage_supplies_the_losses_that_a_scheme_requires(prepare, chain_bas
     torch.testing.assert_close(
         signals.reference_nll[..., 0], signals.nll[..., 0]
     )  # the same weights, at first
+
+
+class Sure(WeightingScheme):
+    """The surer a prediction, the more it counts."""
+
+    requires = ("entropy",)
+
+    def forward(self, signals):
+        return (-signals.entropy).exp()
+
+
+@pytest.mark.parametrize("stage", ["baseline", "critic", "verifiable", "rho1"])
+def test_any_stage_supplies_the_entropy_of_its_predictions(prepare, chain_base, monkeypatch, tmp_path, stage):
+    (tmp_path / "sure_scheme.py").write_text(f"from {__name__} import Sure")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = prepare(
+        stage,
+        scheme="sure_scheme:Sure",
+        reference=str(chain_base / "base"),
+        n_future=1 if stage == "critic" else 2,
+    )
+    inputs = run.trainer.data_collator([run.inputs.train_dataset[i] for i in range(4)])
+    model = run.inputs.model
+    batch = TokenBatch.from_inputs(inputs, model.n_future)
+    outputs = run.inputs.stage.forward(model, batch)
+    signals = run.inputs.stage.signals(batch, outputs, model, torch.Generator())
+    logits = model.full_forward(batch.input_ids, batch.attention_mask)["logits"].double()
+    expected = torch.distributions.Categorical(logits=logits).entropy()
+    valid = batch.targets != -100
+    torch.testing.assert_close(signals.entropy[valid].double(), expected[valid], rtol=1e-5, atol=1e-5)
+    assert signals.nll is not None  # made in the same pass
+    assert run.fit().state.global_step > 0
+
+
+class Products(TorchDispatchMode):
+    """Counts matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "mm" in func.overloadpacket.__name__
+        return func(*args, **(kwargs or {}))
+
+
+def test_beside_adapters_a_scheme_that_reads_losses_costs_no_pass_through_the_unembedding(
+    prepare, monkeypatch, tmp_path
+):
+    (tmp_path / "sure_scheme.py").write_text(f"from {__name__} import Sure")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    products = []
+    for scheme in ("uniform", "sure_scheme:Sure"):
+        run = prepare(scheme=scheme, lora_rank=2)
+        inputs = run.trainer.data_collator([run.inputs.train_dataset[i] for i in range(4)])
+        with Products() as counted:
+            run.trainer.compute_loss(run.inputs.model.train(), inputs).backward()
+        products.append(counted.count)
+    assert products[0] == products[1] > 0
 
 
 def test_losses_that_no_scheme_requires_are_not_made(prepare, chain_base):

@@ -79,7 +79,7 @@ STAGES = {
     "implicit": ("critic", {"n_future": 1, "critic": "implicit"}),
     "log_odds": ("verifiable", {"scheme": "log_odds"}),
 }
-ROW_INDEX = "nonzero in losses.mtp._kept_rows"
+ROW_INDEX = "nonzero in losses.likelihoods.kept_rows"
 LOSSES = {"rho1": 3, "implicit": 4, "log_odds": 2}
 """Losses a forward, where it is more than one: the model's and a reference's per token, and those minimised."""
 

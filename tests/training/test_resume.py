@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from weighted_mtp.cli import main
-from weighted_mtp.training.checkpoints import mark_complete, why_incomplete
+from weighted_mtp.training.checkpoints import mark_complete, why_incomplete, why_not_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
 from weighted_mtp.training.made_with import MADE_WITH_FILE, MadeWith, fingerprint_rows
@@ -169,10 +169,11 @@ def test_a_checkpoint_without_the_record_is_refused_unless_changes_are_allowed(s
     assert decided.made_with.changes == [{"step": 2, "changes": "unknown"}]
 
 
-def test_a_checkpoint_of_the_model_alone_is_not_complete(tmp_path):
+def test_a_checkpoint_of_the_model_alone_is_whole_and_not_resumed_from(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     mark_complete(tmp_path)
-    assert "save_only_model" in str(why_incomplete(tmp_path))
+    assert why_incomplete(tmp_path) is None
+    assert "save_only_model" in str(why_not_resumable(tmp_path))
 
 
 def test_a_finished_model_without_a_checkpoint_is_not_trained_over(finished, tmp_path, capsys):

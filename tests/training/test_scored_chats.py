@@ -39,7 +39,7 @@ def rows_of(form):
 
 @pytest.fixture(scope="module", params=list(FORMS))
 def place(request, tmp_path_factory):
-    """A folder with rows, a base and a critic that was never trained; and the tokenizer."""
+    """A folder with rows, a base and a critic whose head is not zero, as after training; and the tokenizer."""
     folder = tmp_path_factory.mktemp(request.param)
     tokenizer = FORMS[request.param]()
     tokenizer.pad_token = tokenizer.eos_token
@@ -47,7 +47,10 @@ def place(request, tmp_path_factory):
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, **shape))
     for name in ("base", "critic"):
-        MTPModel(model, value_head=name == "critic").save_pretrained(folder / name)
+        mtp = MTPModel(model, value_head=name == "critic")
+        if mtp.value_head is not None:
+            torch.nn.init.normal_(mtp.value_head.weight)
+        mtp.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(request.param)))
     return folder, tokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weighted_mtp.reports.run_content import Series
-from weighted_mtp.training.checkpoints import find_resumable
+from weighted_mtp.training.checkpoints import list_checkpoints, why_incomplete
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.tracking import metric_name, tracking_uri
 
@@ -64,11 +64,12 @@ def _series(history: Iterable[Any]) -> Series:
 
 
 def _from_checkpoint(run_dir: Path) -> Record:
-    checkpoint, _ = find_resumable(run_dir)
-    if checkpoint is None:
+    whole = [checkpoint for checkpoint in list_checkpoints(run_dir) if why_incomplete(checkpoint) is None]
+    if not whole:
         return {}
+    log = json.loads((whole[0] / "trainer_state.json").read_text())["log_history"]
     points: dict[str, dict[int, float]] = {}
-    for entry in json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]:
+    for entry in log:
         for key, value in entry.items():
             if key != "step" and isinstance(value, int | float):
                 points.setdefault(metric_name(key), {})[entry["step"]] = value

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from weighted_mtp.losses.checks import accumulation_dtype, as_denominator, require_denominator, require_shape
-from weighted_mtp.losses.mtp import mtp_nll, weighted_mtp_loss
+from weighted_mtp.losses.likelihoods import mtp_likelihoods
+from weighted_mtp.losses.mtp import weighted_mtp_loss
 from weighted_mtp.losses.targets import IGNORED
 from weighted_mtp.losses.value import Normalizer
 
@@ -75,9 +76,8 @@ def implicit_reward_loss(
     valid = targets != IGNORED
     counted = valid.any(1).squeeze(-1)
     denominator = counted.sum().clamp(min=1) if normalizer is None else normalizer
-    with torch.no_grad():
-        nll = mtp_nll(hidden, lm_head_weight, targets, **head)
-        log_ratio = torch.where(valid, reference_nll - nll, 0.0).sum((1, 2))
+    likelihoods = mtp_likelihoods(hidden, lm_head_weight, targets, **head)
+    log_ratio = torch.where(valid, reference_nll - likelihoods.nll, 0.0).sum((1, 2)).detach()
     logit = prior.to(accumulation_dtype(hidden)) + beta * log_ratio
     outcome = rewards.to(logit.dtype)
     losses = binary_cross_entropy_with_logits(logit, outcome, reduction="none")
@@ -86,5 +86,7 @@ def implicit_reward_loss(
     divisor = as_denominator(denominator, losses).masked_fill(~counted.any(), 1.0)
     loss = torch.where(counted, losses, 0.0).sum() / divisor
     slope = (beta * (outcome - logit.sigmoid())).detach()[:, None, None].expand(targets.shape)
-    surrogate = weighted_mtp_loss(hidden, lm_head_weight, targets, slope, normalizer=denominator, **head).loss
+    surrogate = weighted_mtp_loss(
+        hidden, lm_head_weight, targets, slope, normalizer=denominator, likelihoods=likelihoods, **head
+    ).loss
     return loss + (surrogate - surrogate.detach())

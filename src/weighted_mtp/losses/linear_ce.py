@@ -11,6 +11,7 @@ logits need not be stored, Wijmans et al. 2024, "Cut Your Losses in Large-Vocabu
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -105,8 +106,9 @@ def chunked(
     rows: Rows,
     wanted: tuple[bool, bool, bool],
     chunk_size: int | None,
+    entropy: Tensor | None = None,
 ) -> tuple[Tensor, Gradients]:
-    """The backend of this module, in chunks of about `chunk_size` rows; None chooses."""
+    """The backend of this module, in chunks of about `chunk_size` rows; None chooses. Fills `entropy`, [kept]."""
     kept, wide = rows.positions.numel(), rows.weights.dtype
     dtype = compute_dtype(hidden, unembedding.weight)
     nll = rows.weights.new_empty(kept)
@@ -121,7 +123,8 @@ def chunked(
             chunk = Rows(*(x[part] for x in rows))
             x = hidden.index_select(0, chunk.positions).to(dtype)
             logits = torch.mm(x, unembedding.weight.t(), out=scratch.logits[: len(x)])
-            _to_derivatives(logits, unembedding, chunk, nll[part], gradients.bias, scratch, any(wanted))
+            likelihoods = nll[part], None if entropy is None else entropy[part]
+            _to_derivatives(logits, unembedding, chunk, likelihoods, gradients.bias, scratch, any(wanted))
             _accumulate(gradients, logits, x, chunk.positions, unembedding.weight, scratch)
     return nll, gradients
 
@@ -157,22 +160,26 @@ def _to_derivatives(
     logits: Tensor,
     unembedding: Unembedding,
     rows: Rows,
-    nll: Tensor,
+    likelihoods: tuple[Tensor, Tensor | None],
     bias_gradient: Tensor | None,
     scratch: _Scratch,
     wanted: bool,
 ) -> None:
-    """Fill in nll; turn the logits of a chunk, tile by tile, into derivatives of weights * nll, if wanted."""
+    """Fill in nll and entropy; turn the logits of a chunk, tile by tile, into derivatives of weights * nll, if wanted."""
+    nll, entropy = likelihoods
     tile = rows_per_tile(logits.shape[0], logits.shape[1], logits.device)
     weights = rows.weights * unembedding.logit_scale
-    tiles = (torch.split(x, tile) for x in (logits, rows.targets[:, None], weights[:, None], nll[:, None]))
-    for z, targets, factors, nll_part in zip(*tiles, strict=True):
+    columns = (logits, rows.targets[:, None], weights[:, None], nll[:, None], entropy)
+    tiles = (repeat(None) if x is None else torch.split(x, tile) for x in columns)
+    for z, targets, factors, nll_part, entropy_part in zip(*tiles):
         wide = z if z.dtype == nll.dtype else scratch.wide[: len(z)].copy_(z)
         tanh = _finish_logits(wide, unembedding, scratch.tanh[: len(z)])
         p = torch.softmax(wide, 1, out=scratch.softmax[: len(z)])
         # the largest p is 1 / sum exp(z - max z): exact however large the logits are, where log p_t would underflow
         below_largest = wide.amax(1, keepdim=True) - _gather_targets(wide, targets)
         torch.sub(below_largest, p.amax(1, keepdim=True).log_(), out=nll_part)
+        if entropy_part is not None:
+            torch.sum(torch.special.entr(p, out=wide), 1, out=entropy_part)
         if not wanted:
             continue
         p.mul_(factors).scatter_add_(1, targets, -factors)

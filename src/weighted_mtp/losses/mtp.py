@@ -1,4 +1,4 @@
-"""The weighted multi-token cross-entropy and the likelihoods it is made of."""
+"""The weighted multi-token cross-entropy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,18 @@ from weighted_mtp.losses.checks import (
     accumulation_dtype,
     as_denominator,
     require_denominator,
-    require_floats,
-    require_integers,
     require_number,
     require_shape,
     safe_divide,
 )
-from weighted_mtp.losses.linear_ce import Backend, Rows, Unembedding, chunked, weighted_ce_sum
+from weighted_mtp.losses.likelihoods import (
+    MTPLikelihoods,
+    checked_unembedding,
+    from_likelihoods,
+    kept_rows,
+    scattered,
+)
+from weighted_mtp.losses.linear_ce import Backend, Rows, chunked, weighted_ce_sum
 from weighted_mtp.losses.targets import IGNORED
 
 
@@ -54,6 +59,7 @@ def weighted_mtp_loss(
     logit_scale: float = 1.0,
     softcap: float | None = None,
     backend: str = "torch",
+    likelihoods: MTPLikelihoods | None = None,
 ) -> MTPLossOutput:
     """Weighted cross-entropy of every prediction head, without ever holding their logits.
 
@@ -92,6 +98,8 @@ def weighted_mtp_loss(
         logit_scale: factor on the logits (Granite, Cohere); 1 leaves them.
         softcap: bound on the logits' size (Gemma 2); None leaves them.
         backend: "torch", or "liger" for Liger Kernel's Triton kernels on CUDA (see `losses.liger`).
+        likelihoods: what `mtp_likelihoods` gave for these very tensors; with a frozen unembedding, or without
+            gradient, the unembedding is then not gone through again.
 
     Returns:
         `MTPLossOutput`. The loss is float32 (float64 for float64 hidden states).
@@ -122,8 +130,11 @@ def weighted_mtp_loss(
         >>> torch.allclose(sum(parts), weighted_mtp_loss(hidden, unembedding, targets).loss)
         True
     """
-    unembedding = _checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
+    unembedding = checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
     compute = _backend(backend, chunk_size, hidden.device)
+    if likelihoods is not None:
+        require_shape("likelihoods.nll", likelihoods.nll, tuple(targets.shape))
+        compute = from_likelihoods(likelihoods, compute)
     valid = targets != IGNORED
     weights = _valid_weights(weights, valid, hidden)
     factors = _head_weights(head_weights, hidden)
@@ -133,59 +144,12 @@ def weighted_mtp_loss(
     # Only a power of two is left for after the sum: it rounds nothing, and float16 gradients of single rows
     # do not underflow, as they would under the whole denominator.
     mantissa, exponent = torch.frexp(denominator)
-    rows = _kept_rows(row_weights, targets)
+    rows = kept_rows(row_weights, targets)
     require_denominator(normalizer, rows.positions.numel())
     rows = rows._replace(weights=rows.weights / mantissa)
     total, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, compute)
     loss = total * torch.exp2(-exponent.to(total.dtype))
     return MTPLossOutput(loss, *_per_head(nll, rows, weights, valid))
-
-
-@torch.no_grad()
-def mtp_nll(
-    hidden: Shaped[Tensor, "batch seq n_future dim"],
-    lm_head_weight: Shaped[Tensor, "vocab dim"],
-    targets: Shaped[Tensor, "batch seq n_future"],
-    *,
-    bias: Shaped[Tensor, " vocab"] | None = None,
-    logit_scale: float = 1.0,
-    softcap: float | None = None,
-) -> Float[Tensor, "batch seq n_future"]:
-    """Negative log-likelihood of every target, without gradient and without holding the logits.
-
-        nll[b, t, k] = -log softmax(logits[b, t, k])[targets[b, t, k]],  0 where the target is -100
-
-    Logits as in `weighted_mtp_loss`. Rows with target -100 are not read. This is the surprisal that Rho-1
-    selects by, and the log-probability that generative critics compare.
-
-    Source: Lin et al. 2024, "Rho-1: Not All Tokens Are What You Need", arXiv 2404.07965 (its
-    reference and training losses per token).
-
-    Args:
-        hidden: states after the final norm; index k of the third axis belongs to head k.
-        lm_head_weight: unembedding, shared by all heads.
-        targets: token ids, -100 where there is nothing to predict.
-        bias: of the unembedding.
-        logit_scale: factor on the logits.
-        softcap: bound on the logits' size; None leaves them.
-
-    Returns:
-        nats, float32 (float64 for float64 hidden states).
-
-    Raises:
-        ValueError: a shape, dtype or option does not fit, or (on the CPU) a target is no token id.
-
-    Examples:
-        >>> import torch
-        >>> hidden, unembedding = torch.zeros(1, 2, 1, 2), torch.zeros(3, 2)
-        >>> mtp_nll(hidden, unembedding, torch.tensor([[[0], [-100]]])).squeeze(-1)  # ln 3, nothing
-        tensor([[1.0986, 0.0000]])
-    """
-    unembedding = _checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
-    rows = _kept_rows((targets != IGNORED).to(accumulation_dtype(hidden)), targets)
-    compute = partial(chunked, chunk_size=None)
-    _, nll = weighted_ce_sum(hidden.reshape(-1, hidden.shape[-1]), unembedding, rows, compute)
-    return _scattered(nll, rows, targets.shape)
 
 
 def _backend(name: str, chunk_size: int | None, device: torch.device) -> Backend:
@@ -199,28 +163,6 @@ def _backend(name: str, chunk_size: int | None, device: torch.device) -> Backend
 
     require_liger(device)
     return by_liger
-
-
-def _checked_unembedding(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    logit_scale: float,
-    softcap: float | None,
-) -> Unembedding:
-    require_shape("hidden", hidden, (None, None, None, None))
-    require_floats("hidden", hidden)
-    require_shape("lm_head_weight", weight, (None, hidden.shape[-1]))
-    require_floats("lm_head_weight", weight)
-    require_shape("targets", targets, tuple(hidden.shape[:3]))
-    require_integers("targets", targets)
-    if bias is not None:
-        require_shape("bias", bias, (weight.shape[0],))
-    require_number("logit_scale", logit_scale)
-    if softcap is not None:
-        require_number("softcap", softcap, above=0.0)
-    return Unembedding(weight, bias, logit_scale, softcap)
 
 
 def _valid_weights(weights: Tensor | None, valid: Tensor, hidden: Tensor) -> Tensor:
@@ -264,23 +206,10 @@ def _denominator(normalizer: str | float | Tensor, valid: Tensor, weights: Tenso
     raise ValueError(f'normalizer is {normalizer!r}; "tokens", "weights", "sum" or a number is needed')
 
 
-def _kept_rows(row_weights: Tensor, targets: Tensor) -> Rows:
-    """Rows with a weight (NaN included), in order."""
-    flat = row_weights.flatten()
-    positions = flat.nonzero().squeeze(1)  # the one host synchronisation
-    kept_targets = targets.flatten().index_select(0, positions).long()
-    return Rows(positions, kept_targets, flat.index_select(0, positions))
-
-
-def _scattered(kept: Tensor, rows: Rows, shape: torch.Size) -> Tensor:
-    """Values of the kept rows in their places, 0 elsewhere."""
-    return kept.new_zeros(shape.numel()).index_copy_(0, rows.positions, kept).view(shape)
-
-
 def _per_head(nll: Tensor, rows: Rows, weights: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
     """The per-head entries of `MTPLossOutput`."""
-    nll_by_head = _scattered(nll, rows, valid.shape)
-    computed = _scattered(torch.ones_like(nll), rows, valid.shape)
+    nll_by_head = scattered(nll, rows, valid.shape)
+    computed = scattered(torch.ones_like(nll), rows, valid.shape)
     weight_sum = weights.sum((0, 1))
     metrics = (
         safe_divide(nll_by_head.sum((0, 1)), computed.sum((0, 1))),

@@ -43,8 +43,6 @@ def why_incomplete(checkpoint: str | Path) -> str | None:
         sizes: dict[str, int] = json.loads(marker.read_text())
     except json.JSONDecodeError:
         return f"{MARKER} is not readable"
-    if not any(name.startswith(OPTIMIZER_FILES) for name in sizes):
-        return "it holds the model without its optimizer (trainer_args save_only_model), from which nothing resumes"
     for name, size in sizes.items():
         path = folder / name
         if not path.is_file():
@@ -52,6 +50,16 @@ def why_incomplete(checkpoint: str | Path) -> str | None:
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes, {size} were written"
     return None
+
+
+def why_not_resumable(checkpoint: str | Path) -> str | None:
+    """None for a checkpoint that training can go on from, else the first thing that is in the way."""
+    reason = why_incomplete(checkpoint)
+    if reason is None and not any(
+        path.name.startswith(OPTIMIZER_FILES) for path in Path(checkpoint).iterdir()
+    ):
+        return "it holds the model without its optimizer (trainer_args save_only_model), from which nothing resumes"
+    return reason
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
@@ -68,7 +76,7 @@ def find_resumable(output_dir: str | Path) -> tuple[Path | None, list[str]]:
     """The newest complete checkpoint, and a sentence for each newer one that was passed over."""
     passed_over: list[str] = []
     for checkpoint in list_checkpoints(output_dir):
-        reason = why_incomplete(checkpoint)
+        reason = why_not_resumable(checkpoint)
         if reason is None:
             return checkpoint, passed_over
         passed_over.append(f"{checkpoint} is passed over: {reason}")
@@ -84,7 +92,7 @@ def resolve_resume(resume: str | None, output_dir: str | Path) -> tuple[Path | N
     if resume == "auto":
         return find_resumable(output_dir)
     if resume is not None:
-        reason = why_incomplete(resume)
+        reason = why_not_resumable(resume)
         if reason is not None:
             raise CheckpointError(
                 f"cannot resume from {resume}: {reason}. Give a complete checkpoint, or --resume auto "

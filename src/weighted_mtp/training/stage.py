@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from weighted_mtp.losses import mtp_nll
+from weighted_mtp.losses import MTPLikelihoods, mtp_likelihoods, mtp_nll
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.value_weighting import Signals, align_to_heads
@@ -32,14 +32,14 @@ class Stage:
         gamma: discount per token, in [0, 1].
         supplies: names of the signals that a scheme may ask for.
         reference: frozen model whose loss is `reference_nll`.
-        wanted: what the scheme requires; losses per prediction are computed only where they are named.
+        wanted: what the scheme requires; likelihoods per prediction are computed only where they are named.
     """
 
     lm_coef: float = 1.0
     value_coef: float = 0.0
     gamma: float = 1.0
 
-    supplies: tuple[str, ...] = ("rewards", "generator", "nll")
+    supplies: tuple[str, ...] = ("rewards", "generator", "nll", "entropy")
     reference: MTPModel | None = None
     wanted: tuple[str, ...] = ()
 
@@ -64,10 +64,30 @@ class Stage:
         """The trained model's outputs, through whatever wraps it."""
         return model(batch.input_ids, batch.attention_mask)
 
+    def likelihoods(
+        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
+    ) -> MTPLikelihoods | None:
+        """What the model thinks of every prediction, where the scheme reads it; the loss is then made of it too."""
+        if not {"nll", "entropy"} & set(self.wanted):
+            return None
+        return mtp_likelihoods(
+            outputs["hidden_states"],
+            targets=batch.targets,
+            entropy="entropy" in self.wanted,
+            **model.output_head(),
+        )
+
     def signals(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel, generator: torch.Generator
+        self,
+        batch: TokenBatch,
+        outputs: Mapping[str, Tensor],
+        model: MTPModel,
+        generator: torch.Generator,
+        likelihoods: MTPLikelihoods | None = None,
     ) -> Signals:
-        """Everything that a weighting scheme may read about this batch, detached."""
+        """Everything that a weighting scheme may read about this batch, detached; likelihoods are made unless given."""
+        if likelihoods is None:
+            likelihoods = self.likelihoods(batch, outputs, model)
         return Signals(
             mask=batch.mask,
             valid=batch.valid,
@@ -76,7 +96,9 @@ class Stage:
             gamma=self.gamma,
             generator=generator,
             **self._known(batch, outputs, model),
-            **self._losses(batch, outputs, model),
+            nll=None if likelihoods is None else likelihoods.nll,
+            entropy=None if likelihoods is None else likelihoods.entropy,
+            reference_nll=self._reference_nll(batch),
         )
 
     @property
@@ -84,15 +106,10 @@ class Stage:
         """`supplies`, and the loss of the reference where there is one."""
         return self.supplies if self.reference is None else (*self.supplies, "reference_nll")
 
-    @torch.no_grad()
-    def _losses(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
-        """The losses per prediction, in nats, that the scheme asks for."""
-        losses: dict[str, Tensor] = {}
-        if "nll" in self.wanted:
-            losses["nll"] = mtp_nll(outputs["hidden_states"], targets=batch.targets, **model.output_head())
-        if "reference_nll" in self.wanted and self.reference is not None:
-            losses["reference_nll"] = reference_nll(self.reference, batch)
-        return losses
+    def _reference_nll(self, batch: TokenBatch) -> Tensor | None:
+        if "reference_nll" not in self.wanted or self.reference is None:
+            return None
+        return reference_nll(self.reference, batch)
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel

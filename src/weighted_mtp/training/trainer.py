@@ -99,7 +99,8 @@ class WeightedMTPTrainer(SavingTrainer):
         # Accelerate's own autocast ends with the model's forward: without this one, unembedding and frozen models
         # would run in float32 beside a bfloat16 model.
         with self.accelerator.autocast():
-            signals = self.stage.signals(batch, outputs, self.model, self.seeded_generator())
+            likelihoods = self.stage.likelihoods(batch, outputs, self.model)
+            signals = self.stage.signals(batch, outputs, self.model, self.seeded_generator(), likelihoods)
             weights = weigh(self.scheme.train(model.training), signals)
             lm = weighted_mtp_loss(
                 outputs["hidden_states"],
@@ -108,6 +109,7 @@ class WeightedMTPTrainer(SavingTrainer):
                 head_weights=self._head_weights(),
                 normalizer=counts.predictions,
                 backend=self.loss_backend,
+                likelihoods=likelihoods,
                 **self.model.output_head(),
             )
             value_loss = self.stage.value_loss(batch, outputs, counts, self.model)

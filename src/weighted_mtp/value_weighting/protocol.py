@@ -18,7 +18,8 @@ HOW_TO_SUPPLY = {
     "`wmtp train critic --critic generative`, or a `credit` column in the data",
     "rewards": "1 or 0 per row, [batch], or rewards per position, [batch, seq]: the `label` of the data",
     "nll": "the model's own loss per prediction, [batch, seq, n_future]: `mtp_nll` of this batch",
-    "reference_nll": "the same by a frozen reference model, [batch, seq, n_future]: name one",
+    "entropy": "of the model's own predictions, [batch, seq, n_future]: `mtp_likelihoods(..., entropy=True)`",
+    "reference_nll": "nll by a frozen reference model, [batch, seq, n_future]: name one",
     "weights": "weights per position, [batch, seq]: a `weights` column in the data, as `wmtp score` writes",
     "segment_ids": "episode of each position, [batch, seq]: pack the rows",
     "generator": "a torch.Generator: the only source of randomness, so that a run can be repeated",
@@ -57,6 +58,8 @@ class Signals:
     """Negative log-likelihood of each prediction, in nats."""
     reference_nll: Shaped[Tensor, "batch seq n_future"] | None = None
     """The same by a frozen reference model."""
+    entropy: Shaped[Tensor, "batch seq n_future"] | None = None
+    """Entropy of the model's distribution over the vocabulary at each prediction, in nats, in [0, ln vocab]."""
     weights: Shaped[Tensor, "batch seq"] | None = None
     """Weights that came with the data."""
     gamma: float = 1.0
@@ -75,7 +78,7 @@ class Signals:
         for name in ("values", "credit", "segment_ids", "weights"):
             if (signal := getattr(self, name)) is not None:
                 check_shape(name, signal, (batch, seq), "[batch, seq]")
-        for name in ("nll", "reference_nll"):
+        for name in ("nll", "reference_nll", "entropy"):
             if (signal := getattr(self, name)) is not None:
                 check_shape(name, signal, (batch, seq, heads), "[batch, seq, n_future]")
 

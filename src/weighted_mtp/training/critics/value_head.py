@@ -46,7 +46,7 @@ class ValueStage(Stage):
     value_objective: str = "mse"
     lam: float = 0.95
     reads_own_head: bool = False
-    supplies: tuple[str, ...] = ("rewards", "generator", "nll", "values")
+    supplies: tuple[str, ...] = (*Stage.supplies, "values")
 
     def __post_init__(self) -> None:
         if self.critic is not None and self.critic.gives_credit:
