@@ -45,7 +45,8 @@ def test_they_are_those_of_the_plain_formula(options, bias):
     nll, entropy = by_hand(hidden, head, targets, **options)
     torch.testing.assert_close(known.nll, nll.detach())
     torch.testing.assert_close(known.entropy, entropy.detach())
-    assert not known.nll.requires_grad and not known.entropy.requires_grad
+    assert not known.nll.requires_grad
+    assert not known.entropy.requires_grad
     assert torch.equal(mtp_nll(hidden, targets=targets, **head, **options), known.nll)
 
 
@@ -144,7 +145,8 @@ def test_what_has_no_weight_is_not_read():
     known = mtp_likelihoods(hidden, targets=targets, **head)
     assert known.nll[0, 0, 0].isnan()
     loss, (gradient,) = loss_and_gradients(hidden, head, targets, weights, known)
-    assert loss.isfinite() and gradient.isfinite().all()
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
 
 
 def test_the_same_likelihoods_serve_several_losses():
@@ -152,7 +154,8 @@ def test_the_same_likelihoods_serve_several_losses():
     known = mtp_likelihoods(hidden, targets=targets, **head)
     once = loss_and_gradients(hidden, head, targets, weights, known)
     again = loss_and_gradients(hidden, head, targets, weights, known)
-    assert torch.equal(once[0], again[0]) and torch.equal(once[1][0], again[1][0])
+    assert torch.equal(once[0], again[0])
+    assert torch.equal(once[1][0], again[1][0])
 
 
 def test_likelihoods_of_other_predictions_are_refused():

@@ -249,8 +249,9 @@ def test_clip_range_must_be_positive(clip_range: float):
         value_clipped_mse(values, values, returns, mask, clip_range)
 
 
-def test_a_zero_normalizer_is_an_error_where_something_counts():
+@pytest.mark.parametrize("zero", [0, 0.0, torch.tensor(0), torch.tensor([0.0])])
+def test_a_zero_normalizer_is_an_error_where_something_counts(zero):
     values, returns, mask = torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([[True, False]])
-    with pytest.raises(ValueError, match="normalizer is 0, but 1 predictions are kept"):
-        value_mse(values, returns, mask, normalizer=0.0)
-    assert value_mse(values, returns, mask & False, normalizer=0.0) == 0
+    with pytest.raises(ValueError, match="normalizer is 0; the number of predictions"):
+        value_mse(values, returns, mask, normalizer=zero)
+    assert value_mse(values, returns, mask & False, normalizer=zero) == 0

@@ -81,8 +81,7 @@ def implicit_reward_loss(
     logit = prior.to(accumulation_dtype(hidden)) + beta * log_ratio
     outcome = rewards.to(logit.dtype)
     losses = binary_cross_entropy_with_logits(logit, outcome, reduction="none")
-    if not isinstance(denominator, Tensor) and denominator == 0:
-        require_denominator(denominator, int(counted.sum()))
+    require_denominator(denominator, counted.sum())
     divisor = as_denominator(denominator, losses).masked_fill(~counted.any(), 1.0)
     loss = torch.where(counted, losses, 0.0).sum() / divisor
     slope = (beta * (outcome - logit.sigmoid())).detach()[:, None, None].expand(targets.shape)

@@ -1,7 +1,6 @@
 """What a model thinks of every prediction: its nll and its entropy, from one pass through the unembedding."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float, Shaped
@@ -43,7 +42,8 @@ def mtp_likelihoods(
 ) -> MTPLikelihoods:
     """The nll of every target and the entropy of every prediction, without ever holding the logits.
 
-        nll[b, t, k] = -log p[targets[b, t, k]];  entropy[b, t, k] = -sum over v of p[v] log p[v];  p = softmax(logits[b, t, k])
+        nll[b, t, k] = -log p[targets[b, t, k]];  entropy[b, t, k] = -sum over v of p[v] log p[v]
+        p = softmax(logits[b, t, k])
 
     Logits as in `weighted_mtp_loss`. Rows with target -100 are not read. No gradient flows to the result. Weights that
     are made of it can be used in a loss over the same tensors: `weighted_mtp_loss(..., likelihoods=...)` then takes the

@@ -165,13 +165,13 @@ def _to_derivatives(
     scratch: _Scratch,
     wanted: bool,
 ) -> None:
-    """Fill in nll and entropy; turn the logits of a chunk, tile by tile, into derivatives of weights * nll, if wanted."""
+    """Fill in nll and entropy; turn a chunk's logits, tile by tile, into derivatives of weights * nll, if wanted."""
     nll, entropy = likelihoods
     tile = rows_per_tile(logits.shape[0], logits.shape[1], logits.device)
     weights = rows.weights * unembedding.logit_scale
     columns = (logits, rows.targets[:, None], weights[:, None], nll[:, None], entropy)
     tiles = (repeat(None) if x is None else torch.split(x, tile) for x in columns)
-    for z, targets, factors, nll_part, entropy_part in zip(*tiles):
+    for z, targets, factors, nll_part, entropy_part in zip(*tiles, strict=False):  # repeat(None) never ends
         wide = z if z.dtype == nll.dtype else scratch.wide[: len(z)].copy_(z)
         tanh = _finish_logits(wide, unembedding, scratch.tanh[: len(z)])
         p = torch.softmax(wide, 1, out=scratch.softmax[: len(z)])

@@ -232,6 +232,5 @@ def _masked_mean(losses: Tensor, mask: Tensor, normalizer: Normalizer) -> Float[
     """Sum over True positions / normalizer; 0 where nothing is True, whatever the normalizer."""
     total, count = torch.where(mask, losses, 0.0).sum(), mask.sum()
     denominator = count.to(total.dtype) if normalizer is None else as_denominator(normalizer, total)
-    if normalizer is not None and not isinstance(normalizer, Tensor) and normalizer == 0:
-        require_denominator(normalizer, int(count))
+    require_denominator(normalizer, count)
     return total / denominator.masked_fill(count == 0, 1.0)
