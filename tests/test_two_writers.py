@@ -8,9 +8,11 @@ import pytest
 
 from weighted_mtp.cli import main
 from weighted_mtp.files import own_file, own_folder
+from weighted_mtp.training.score_folder import shard_marker
 
-ROWS = '{"prompt": "1 + 1 =", "completion": " 2", "answer": "2"}\n' * 3
-MODEL = ["--model_name_or_path", "none"]
+ROWS = '{"prompt": "1 + 1 =", "completion": " 2", "answer": "2", "label": true}\n' * 3
+MODEL = ["--model_name_or_path", "model"]  # a folder with config.json alone: what is told without loading it
+CONFIGS = str(Path(__file__).parents[1] / "configs" / "real-code")
 COMMANDS = {
     "train": (own_folder, ["train", "baseline", *MODEL, "--train_file", "rows.jsonl", "--output_dir", "out"]),
     "verify": (
@@ -22,18 +24,26 @@ COMMANDS = {
     "split": (own_folder, ["data", "split", "--input", "rows.jsonl", "--out", "out"]),
     "evaluate": (
         own_folder,
-        ["evaluate", "none", "--verifier", "numeric", "--problems", "rows.jsonl", "--out", "out"],
+        ["evaluate", "model", "--verifier", "numeric", "--problems", "rows.jsonl", "--out", "out"],
     ),
     "demo": (own_folder, ["demo", "--out", "out"]),
     "study": (own_folder, ["study", "--out", "out"]),
-    "real-code": (own_folder, ["real-code", "--out", "out"]),
+    "real-code": (own_folder, ["real-code", "--out", "out", "--configs", CONFIGS, "--data", '["rows.jsonl"]']),
+    "score": (
+        lambda out: own_file(out / shard_marker(1, 1)),
+        ["score", "--critic", "model", "--data", "rows.jsonl", "--out", "out"],
+    ),
+    "reasoning-gym": (own_file, ["data", "reasoning-gym", "--tasks", '["leg_counting"]', "--out", "out"]),
 }
+GIVEN = {"rows.jsonl", "config.json"}
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text(ROWS)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
     return tmp_path
 
 
@@ -58,11 +68,11 @@ def test_the_second_writer_ends_at_once_with_the_first_ones_name(owner, words, h
     (line,) = capsys.readouterr().err.splitlines()
     assert "is being written by `" in line
     assert f"(pid {owner} on " in line
-    assert {path.name for path in here.rglob("*") if path.is_file()} <= {"rows.jsonl", ".lock", ".out.lock"}
+    assert {path.name for path in here.rglob("*") if path.is_file() and not path.name.endswith(".lock")} == GIVEN
 
 
 def test_an_output_that_was_refused_is_free_afterwards(here, capsys):
     words = COMMANDS["verify"][1]
     assert main(["none.jsonl" if word == "rows.jsonl" else word for word in words]) == 2
     assert main(words) == 0
-    assert sorted(path.name for path in here.iterdir()) == ["out", "rows.jsonl"]
+    assert sorted(path.name for path in here.iterdir()) == ["model", "out", "rows.jsonl"]
