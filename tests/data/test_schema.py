@@ -99,6 +99,8 @@ def test_a_null_field_counts_as_absent():
         ({"weights": [-0.1]}, "`weights` holds -0.1: a weight must not be negative"),
         ({"weights": [True]}, "`weights` holds True: finite numbers"),
         ({"weights": [10**400]}, "finite numbers are needed"),
+        ({"values": [1e39]}, "`values` holds 1e\\+39: finite numbers"),
+        ({"credit": [-1e39]}, "`credit` holds -1e\\+39: finite numbers"),
         ({"values": ["a"]}, "`values` holds 'a': finite"),
         ({"td_errors": [None]}, "`td_errors` holds None: finite"),
         ({"token_error": [2]}, "`token_error` is 2: true, false"),

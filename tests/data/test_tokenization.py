@@ -40,6 +40,15 @@ def test_a_completion_without_any_token_is_refused():
         one(ROW | {"completion": "  "})
 
 
+def test_a_text_that_the_tokenizer_cannot_read_is_a_row_and_a_reason():
+    unread = ROW | {"completion": "banana 3"}
+    with pytest.raises(DataError, match=r"row 1 .*the tokenizer cannot read this text: .*\[UNK\]"):
+        tokenize_rows([ROW, unread], chain_tokenizer())
+    data, report = tokenize_rows([ROW, unread, ROW | {"prompt": "banana"}], chain_tokenizer(), on_bad_row="skip")
+    assert len(data) == 1
+    assert report.bad.count == 2
+
+
 def test_a_tokenizer_that_closes_every_text_with_eos_leaves_the_prompt_open(tokenizer):
     import copy
 

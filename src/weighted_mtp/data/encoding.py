@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,17 @@ IGNORED = -100
 
 CHANGED = "the learned tokens decode to other text than the completion: this tokenizer changes text or lacks characters"
 PROMPT_CHANGED = "the prompt's tokens decode to other text: this tokenizer changes text or lacks characters"
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What a tokenizer raises at text that it cannot read, as `DataError`; it has no class of its own."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise DataError(f"the tokenizer cannot read this text: {error}") from None
 
 
 @dataclass
@@ -48,10 +60,11 @@ class RowEncoder:
                 written[i] = self._written(row)
             except DataError as error:
                 results[i] = error
-        whole = self._tokens(list(written.values()), [isinstance(rows[i]["prompt"], list) for i in written])
+        chats = [isinstance(rows[i]["prompt"], list) for i in written]
+        whole = self._tokens_or_reasons(list(written.values()), chats)
         for (i, text), tokens in zip(written.items(), whole, strict=True):
             try:
-                results[i] = self._columns(rows[i], text, *tokens)
+                results[i] = tokens if isinstance(tokens, DataError) else self._columns(rows[i], text, *tokens)
             except DataError as error:
                 results[i] = error
         return [results[i] for i in range(len(rows))]
@@ -70,7 +83,8 @@ class RowEncoder:
             prompt if isinstance(prompt, str) else opened_chat(self.tokenizer, prompt, its_tools)
             for prompt, its_tools in zip(prompts, given, strict=True)
         ]
-        found = [ids for ids, _ in self._prompt_tokens(texts, chats)]
+        with _refusing():
+            found = [ids for ids, _ in self._prompt_tokens(texts, chats)]
         if not all(found):
             raise DataError(_NO_PROMPT_TOKEN)
         return found
@@ -92,6 +106,19 @@ class RowEncoder:
         )
         note = f"the completion's text ends with {eos!r} already: it is learned once"
         return Written(row["prompt"], completion, False, (note,) if ended else ())
+
+    def _tokens_or_reasons(
+        self, written: Sequence[Written], chats: Sequence[bool]
+    ) -> Sequence[tuple[list[int], Continuation, list[str]] | DataError]:
+        """`_tokens`, or why the tokenizer refuses a row: all at once, and one by one where it refuses one of them."""
+        try:
+            with _refusing():
+                return self._tokens(written, chats)
+        except DataError as error:
+            if len(written) == 1:
+                return [error]
+            pairs = zip(written, chats, strict=True)
+            return [self._tokens_or_reasons([row], [chat])[0] for row, chat in pairs]
 
     def _tokens(
         self, written: Sequence[Written], chats: Sequence[bool]

@@ -1,6 +1,5 @@
 """Single fields of a row: what type they must have, and what is said where they have another."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,14 +76,17 @@ def bools_of(name: str, value: Any) -> list[bool]:
     return [bool_of(name, entry) for entry in list_of(name, value)]
 
 
+FLOAT32_MAX = 3.4028234663852886e38
+
+
 def numbers_of(name: str, value: Any) -> list[float]:
-    """A list of finite numbers; those of `weights` are not negative."""
+    """A list of numbers that are finite in float32, which training reads them in; those of `weights` not negative."""
     entries = [plain_value(entry) for entry in list_of(name, value)]
     for entry in entries:
         # a JSON integer may be too large for a float, and then isfinite raises
         number = isinstance(entry, float) or (type(entry) is int and abs(entry) < 2**64)
-        if not number or not math.isfinite(entry):
-            raise DataError(f"`{name}` holds {short(entry)}: finite numbers are needed")
+        if not number or not abs(entry) <= FLOAT32_MAX:
+            raise DataError(f"`{name}` holds {short(entry)}: finite numbers are needed (in float32)")
         if name == "weights" and entry < 0:
             raise DataError(f"`weights` holds {entry}: a weight must not be negative")
     return [float(entry) for entry in entries]
