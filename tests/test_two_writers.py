@@ -28,7 +28,10 @@ COMMANDS = {
     ),
     "demo": (own_folder, ["demo", "--out", "out"]),
     "study": (own_folder, ["study", "--out", "out"]),
-    "real-code": (own_folder, ["real-code", "--out", "out", "--configs", CONFIGS, "--data", '["rows.jsonl"]']),
+    "real-code": (
+        own_folder,
+        ["real-code", "--out", "out", "--configs", CONFIGS, "--data", '["rows.jsonl"]'],
+    ),
     "score": (
         lambda out: own_file(out / shard_marker(1, 1)),
         ["score", "--critic", "model", "--data", "rows.jsonl", "--out", "out"],
@@ -68,7 +71,9 @@ def test_the_second_writer_ends_at_once_with_the_first_ones_name(owner, words, h
     (line,) = capsys.readouterr().err.splitlines()
     assert "is being written by `" in line
     assert f"(pid {owner} on " in line
-    assert {path.name for path in here.rglob("*") if path.is_file() and not path.name.endswith(".lock")} == GIVEN
+    assert {
+        path.name for path in here.rglob("*") if path.is_file() and not path.name.endswith(".lock")
+    } == GIVEN
 
 
 def test_an_output_that_was_refused_is_free_afterwards(here, capsys):

@@ -210,7 +210,7 @@ def _print_quality(config: ScoreConfig) -> None:
 
     if unfinished_shards(Path(config.out)):
         return
-    quality, known = quality_of_scores(config.out, config.critic)
+    quality, known = quality_of_scores(config.out, config.critic, config.gamma)
     print_critic_quality(Console(), quality.as_dict(), errors_known=known)
 
 

@@ -44,7 +44,9 @@ def test_a_text_that_the_tokenizer_cannot_read_is_a_row_and_a_reason():
     unread = ROW | {"completion": "banana 3"}
     with pytest.raises(DataError, match=r"row 1 .*the tokenizer cannot read this text: .*\[UNK\]"):
         tokenize_rows([ROW, unread], chain_tokenizer())
-    data, report = tokenize_rows([ROW, unread, ROW | {"prompt": "banana"}], chain_tokenizer(), on_bad_row="skip")
+    data, report = tokenize_rows(
+        [ROW, unread, ROW | {"prompt": "banana"}], chain_tokenizer(), on_bad_row="skip"
+    )
     assert len(data) == 1
     assert report.bad.count == 2
 

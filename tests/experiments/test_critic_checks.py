@@ -8,7 +8,12 @@ from rich.console import Console
 from weighted_mtp.cli import main
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.experiments import critic_checks
-from weighted_mtp.experiments.critic_checks import measure_critic, quality_of, quality_of_scores
+from weighted_mtp.experiments.critic_checks import (
+    discounted_outcomes,
+    measure_critic,
+    quality_of,
+    quality_of_scores,
+)
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.reports.critic_quality import print_critic_quality
 from weighted_mtp.training.critics.table import load_critic
@@ -34,6 +39,18 @@ def test_eos_is_left_out_and_rows_may_differ_in_length():
     assert quality.localisation.auc == 1.0
     assert quality.localisation.top1 == 1.0
     assert quality.auc_by_position == [0.5, None]
+
+
+def test_discounted_values_are_judged_by_the_discounted_outcome():
+    rewards, lengths = [1.0, 0.0], [4, 3]
+    values = discounted_outcomes(rewards, lengths, 0.5)
+    assert values == [[0.125, 0.25, 0.5, 1.0], [0.0, 0.0, 0.0]]
+    nothing = [[0.0] * n for n in lengths]
+    quality = quality_of(values, nothing, nothing, rewards, gamma=0.5)
+    assert quality.ece == quality.final_ece == quality.brier == 0.0
+    assert quality.explained_variance == 1.0
+    assert quality.outcome_auc == 1.0
+    assert quality_of(values, nothing, nothing, rewards).ece > 0.3
 
 
 def test_scores_judge_a_critic_as_its_forward_passes_do(critic_dir, chain_base, tmp_path):

@@ -64,7 +64,9 @@ class RowEncoder:
         whole = self._tokens_or_reasons(list(written.values()), chats)
         for (i, text), tokens in zip(written.items(), whole, strict=True):
             try:
-                results[i] = tokens if isinstance(tokens, DataError) else self._columns(rows[i], text, *tokens)
+                results[i] = (
+                    tokens if isinstance(tokens, DataError) else self._columns(rows[i], text, *tokens)
+                )
             except DataError as error:
                 results[i] = error
         return [results[i] for i in range(len(rows))]

@@ -57,7 +57,12 @@ class CriticQuality:
 
 
 def critic_quality(
-    values: ArrayLike, credit: ArrayLike, outcomes: ArrayLike, token_error: ArrayLike, mask: ArrayLike
+    values: ArrayLike,
+    credit: ArrayLike,
+    outcomes: ArrayLike,
+    token_error: ArrayLike,
+    mask: ArrayLike,
+    targets: ArrayLike | None = None,
 ) -> CriticQuality:
     """Localisation, calibration and discrimination of one critic, with the shortcuts beside them.
 
@@ -68,6 +73,8 @@ def critic_quality(
         outcomes: [N], True (or 1) where the completion is right.
         token_error: [N, T], True where a response token is wrong.
         mask: [N, T], True where a response token exists; what lies outside is never read.
+        targets: [N, T], what the values estimate, in [0, 1], where that is not the outcome itself but, say, a
+            discounted one: calibration, explained variance and Brier score are of these; None: the outcome.
 
     Raises:
         ValueError: shapes that differ, no response token, or a NaN under the mask.
@@ -92,6 +99,8 @@ def critic_quality(
             f"values, credit, errors, mask are {shapes}, outcomes {outcome.shape}: [N, T] and [N]"
         )
     pooled, right = v[valid], np.broadcast_to(outcome[:, None], valid.shape)[valid]
+    target = np.broadcast_to(outcome[:, None], valid.shape) if targets is None else np.asarray(targets)
+    due = target[valid]
     last = valid & (valid[:, ::-1].cumsum(1)[:, ::-1] == 1)
     by_position, by_length = position_only(credit, valid), length_only(credit, valid)
     rates_by_length = np.broadcast_to(length_only_values(valid.sum(1), outcome)[:, None], valid.shape)
@@ -99,11 +108,11 @@ def critic_quality(
         localisation=locate_errors(credit, token_error, valid),
         position_only_auc=locate_errors(by_position, token_error, valid, position_groups(valid)).auc,
         length_only_auc=locate_errors(by_length, token_error, valid, length_groups(valid)).auc,
-        ece=expected_calibration_error(pooled, right),
-        final_ece=expected_calibration_error(v[last], outcome[last.any(1)]),
-        reliability=reliability(pooled, right),
-        explained_variance=explained_variance(pooled, right),
-        brier=brier(pooled, right),
+        ece=expected_calibration_error(pooled, due),
+        final_ece=expected_calibration_error(v[last], target[last]),
+        reliability=reliability(pooled, due),
+        explained_variance=explained_variance(pooled, due),
+        brier=brier(pooled, due),
         outcome_auc=auc(pooled, right),
         length_only_outcome_auc=auc(rates_by_length[valid], right, length_groups(valid)[valid]),
         auc_by_position=auc_by_position(v, outcome, valid),

@@ -18,8 +18,20 @@ from weighted_mtp.value_weighting import compute_td_errors
 Ragged = Sequence[Sequence[float]]
 
 
+def discounted_outcomes(rewards: Sequence[float], lengths: Sequence[int], gamma: float) -> list[list[float]]:
+    """What a value estimates before each of a completion's labelled tokens: gamma^k R, k tokens before the last.
+
+    >>> discounted_outcomes([1.0], [3], 0.5)
+    [[0.25, 0.5, 1.0]]
+    """
+    return [
+        [float(reward > 0.5) * gamma**k for k in range(length - 1, -1, -1)]
+        for reward, length in zip(rewards, lengths, strict=True)
+    ]
+
+
 def quality_of(
-    values: Ragged, credit: Ragged, token_error: Ragged, rewards: Sequence[float]
+    values: Ragged, credit: Ragged, token_error: Ragged, rewards: Sequence[float], gamma: float = 1.0
 ) -> CriticQuality:
     """`critic_quality` of completions of any length, the last labelled token (EOS) left out.
 
@@ -30,7 +42,9 @@ def quality_of(
         credit: of each labelled token.
         token_error: 1 where a labelled token is wrong.
         rewards: one per completion.
+        gamma: discount per labelled token that the values were trained with.
     """
+    targets = discounted_outcomes(rewards, [len(row) for row in values], gamma)
     lengths = np.array([len(row) - 1 for row in values])
     mask = np.arange(max(lengths.max(initial=0), 1)) < lengths[:, None]
 
@@ -45,6 +59,7 @@ def quality_of(
         outcomes=np.asarray(rewards) > 0.5,
         token_error=padded(token_error) > 0.5,
         mask=mask,
+        targets=padded(targets),
     )
 
 
@@ -75,7 +90,7 @@ JUDGED_ROWS = 2_000
 """Enough for a calibration error of a hundredth; all rows of a large data set, padded, would not fit into memory."""
 
 
-def quality_of_scores(folder: str | Path, critic_dir: str) -> tuple[CriticQuality, bool]:
+def quality_of_scores(folder: str | Path, critic_dir: str, gamma: float = 1.0) -> tuple[CriticQuality, bool]:
     """The quality of the critic whose scores `wmtp score` wrote, and whether the wrong tokens were known.
 
     Of more than `JUDGED_ROWS` rows at most that many are judged, evenly spaced.
@@ -83,6 +98,7 @@ def quality_of_scores(folder: str | Path, critic_dir: str) -> tuple[CriticQualit
     Args:
         folder: of the scored rows, all shards.
         critic_dir: where the critic's tokenizer is.
+        gamma: discount of the scores.
     """
     rows, _ = load_rows(folder)
     rows = rows[:: -(-len(rows) // JUDGED_ROWS)]
@@ -92,4 +108,4 @@ def quality_of_scores(folder: str | Path, critic_dir: str) -> tuple[CriticQualit
     known = all(row is not None for row in errors)
     if not known:
         errors = [[0.0] * len(row) for row in dataset["values"]]
-    return quality_of(dataset["values"], dataset[credit], errors, dataset["reward"]), known
+    return quality_of(dataset["values"], dataset[credit], errors, dataset["reward"], gamma), known

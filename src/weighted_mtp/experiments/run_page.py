@@ -140,7 +140,8 @@ def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQ
         judged.values.extend(more.values)
         judged.credit.extend(more.credit)
     kind = "evaluation rows" if evaluated else "training rows"
-    return value_quality(judged, rows, f"{kind} of {Path(str(path)).name}")
+    source = f"{kind} of {Path(str(path)).name}"
+    return value_quality(judged, rows, source, run.config.weighting.gamma)
 
 
 def _batches(dataset: Dataset, run: FinishedRun, progress: Progress, words: str) -> Iterator[Dataset]:

@@ -6,7 +6,7 @@ import numpy as np
 from datasets import Dataset
 
 from weighted_mtp.evaluation.calibration import expected_calibration_error, reliability
-from weighted_mtp.experiments.critic_checks import quality_of
+from weighted_mtp.experiments.critic_checks import discounted_outcomes, quality_of
 from weighted_mtp.reports.run_content import Reliability, ValueQuality
 from weighted_mtp.reports.study_numbers import Bin
 from weighted_mtp.training.inspection import Judged
@@ -23,7 +23,7 @@ def judged_positions(rows: int, most: int) -> range:
     return range(0, rows, -(-rows // most))
 
 
-def value_quality(judged: Judged, rows: Dataset, source: str) -> ValueQuality:
+def value_quality(judged: Judged, rows: Dataset, source: str, gamma: float = 1.0) -> ValueQuality:
     """What the values of completions are worth; the value before the last labelled token (EOS) is left out.
 
     The numbers of all prefixes are those of `critic_quality`, which `wmtp score` prints too.
@@ -32,15 +32,18 @@ def value_quality(judged: Judged, rows: Dataset, source: str) -> ValueQuality:
         judged: values and credit of the rows.
         rows: the rows, with `reward` and perhaps `token_error`.
         source: which rows they are, in words.
+        gamma: discount per labelled token that the values were trained with.
     """
     errors: Any = rows["token_error"][:] if "token_error" in rows.column_names else [None]
     known = all(row is not None for row in errors)
     if not known:
         errors = [[0.0] * len(row) for row in judged.values]
-    quality = quality_of(judged.values, judged.credit, errors, rows["reward"][:])
+    rewards = rows["reward"][:]
+    quality = quality_of(judged.values, judged.credit, errors, rewards, gamma)
     values = np.concatenate([np.asarray(row[:-1], dtype=float) for row in judged.values])
     lengths = [len(row) - 1 for row in judged.values]
-    outcomes = np.repeat(np.asarray(rows["reward"][:]) > 0.5, lengths)
+    due = discounted_outcomes(rewards, [len(row) for row in judged.values], gamma)
+    outcomes = np.concatenate([np.asarray(row[:-1]) for row in due])
     third = np.concatenate([3 * np.arange(n) // max(n, 1) for n in lengths])
     parts = [Reliability("all prefixes", quality.ece, [_bin(b) for b in quality.reliability])]
     if max(lengths) >= 3:
