@@ -176,8 +176,28 @@ def test_a_checkpoint_of_the_model_alone_is_whole_and_not_resumed_from(tmp_path)
     assert "save_only_model" in str(why_not_resumable(tmp_path))
 
 
+@pytest.fixture
+def ended(finished, tmp_path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path / "ended"))
+
+
+def test_a_finished_run_is_saved_anew_in_another_precision(ended):
+    assert resume(ended, "--save_dtype", "bfloat16") == 0
+    assert {x.dtype for x in load_file(ended / "model.safetensors").values()} == {torch.bfloat16}
+    assert MadeWith.read(ended).changes == []
+
+
+def test_a_finished_run_that_lost_its_model_is_ended_again(ended, finished):
+    (ended / "model.safetensors").unlink()
+    shutil.rmtree(ended / "checkpoint-4")
+    assert resume(ended) == 0
+    again, before = (load_file(folder / "model.safetensors") for folder in (ended, finished))
+    assert all(torch.equal(again[name], before[name]) for name in before)
+
+
 def test_a_finished_model_without_a_checkpoint_is_not_trained_over(finished, tmp_path, capsys):
-    for name in ("run.yaml", "config.json", MADE_WITH_FILE):
+    for name in ("run.yaml", "config.json", "model.safetensors", MADE_WITH_FILE):
         shutil.copy(finished / name, tmp_path)
     before = contents(tmp_path)
     assert resume(tmp_path, "--learning_rate", 1e-2) == 2

@@ -27,12 +27,13 @@ FREE = (
     "logging_steps",
     "save_steps",
     "save_total_limit",
-    "save_dtype",
     "tracking_uri",
     "experiment_name",
     "run_name",
     "on_bad_row",  # the rows that came of it are compared
 )
+FREE_WHILE_TRAINING = ("save_dtype",)
+"""These change what a finished run leaves, and nothing in a checkpoint."""
 FREE_UNLESS_STOPPING_EARLY = ("eval_steps", "per_device_eval_batch_size", "best_metric")
 FREE_TRAINER_ARGS = (
     "logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_num_workers", "dataloader_pin_memory",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from weighted_mtp.training.checkpoints import CheckpointError
-from weighted_mtp.training.made_with import MadeWith
+from weighted_mtp.training.made_with import FREE_WHILE_TRAINING, MadeWith
 from weighted_mtp.training.saving import SavingTrainer
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def settle_resume(
     Raises:
         CheckpointError: settings, rows or models differ and `with_changes` was not given, or are not known.
     """
-    end = MadeWith.read(output_dir) if resumes else None
+    end = MadeWith.read(output_dir) if resumes and holds_model(output_dir) else None
     if end is not None and not end.differences(now):
         return Resumption(replace(now, changes=end.changes), finished=True)
     if checkpoint is None:
@@ -67,7 +67,7 @@ def settle_resume(
     old = MadeWith.read(checkpoint)
     if old is None:
         return _of_unknown(now, checkpoint, with_changes)
-    different = old.differences(now)
+    different = {name: pair for name, pair in old.differences(now).items() if name not in FREE_WHILE_TRAINING}
     if not different:
         return Resumption(replace(now, changes=old.changes), checkpoint)
     if not with_changes:
@@ -77,6 +77,11 @@ def settle_resume(
         )
     changes = [*old.changes, {"step": step_of(checkpoint), "changes": different}]
     return Resumption(replace(now, changes=changes), checkpoint, changed=different)
+
+
+def holds_model(output_dir: str) -> bool:
+    """Whether the weights of a finished run are there."""
+    return any(Path(output_dir).glob("model*.safetensors"))
 
 
 def _of_unknown(now: MadeWith, checkpoint: Path, with_changes: bool) -> Resumption:
