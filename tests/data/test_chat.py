@@ -122,6 +122,104 @@ def test_what_a_template_leaves_out_of_the_turn_is_told(chats):
     }
 
 
+PARTS_ONLY = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for p in m.content if p.type == 'text' %}{{ p.text }}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SYSTEM = {"role": "system", "content": "Answer in French."}
+
+
+def as_parts(message):
+    return message | {"content": [{"type": "text", "text": message["content"]}]}
+
+
+@pytest.mark.parametrize("name", ["qwen3", PARTS_ONLY])
+@pytest.mark.parametrize("form", [as_parts, dict])
+def test_content_is_given_in_the_form_that_the_template_shows(chats, name, form):
+    answer, whole, report = learned(chats(name), row([form(USER), form(ANSWER)]))
+    assert USER["content"] in whole
+    assert answer.endswith(f"{ANSWER['content']}<|im_end|>")
+    assert report.notes == {}
+
+
+def test_the_end_of_a_turn_is_found_where_only_parts_are_read(chats):
+    assert turn_end(chats(PARTS_ONLY)) == "<|im_end|>"
+    assert turn_end(chats("{% for m in messages %}<|im_start|>{% endfor %}")) == ""
+
+
+CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+
+
+@pytest.mark.parametrize(
+    ("name", "messages", "gone"),
+    [
+        (NO_SYSTEM, [SYSTEM, USER, ANSWER], {"the content of a system message"}),
+        ("chatml", [USER, CALLING, RESULT, ANSWER], {"tool_calls of an earlier assistant message"}),
+        (
+            "qwen3",
+            [USER, ANSWER | {"reasoning_content": "one"}, USER, ANSWER],
+            {"reasoning_content of an earlier assistant message"},
+        ),
+        (
+            "{% for m in messages %}{{ m.role }}: {{ m.content if m.role == 'user' else 'im' }}\n{% endfor %}"
+            "{% if add_generation_prompt %}assistant: {% endif %}",
+            [USER, ANSWER | {"content": "im"}],
+            {"a part of the assistant's content"},
+        ),
+        (
+            "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}</call>"
+            "{% endfor %}\n{% endfor %}",
+            [USER, CALLING],
+            {"the arguments of tool_calls"},
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_template_leaves_out_anywhere_is_told(chats, name, messages, gone):
+    notes = learned(chats(name), row(messages))[2].notes
+    assert {note.removeprefix("the chat template leaves out ") for note in notes} == gone
+
+
+def test_what_is_left_out_of_a_chat_that_is_asked_is_told(chats, caplog):
+    encoder = RowEncoder(chats(NO_SYSTEM), append_eos=False, columns=(), use_spans=False)
+    encoder.prompts([[SYSTEM, USER], [USER]])
+    assert caplog.messages == ["the chat template leaves out the content of a system message (1 of 2 chats)"]
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3", "gemma", "qwen3"])
+def test_a_prompt_that_ends_with_the_assistant_is_gone_on_with(chats, name):
+    begun = {"role": "assistant", "content": "I think"}
+    tokenizer = chats(name)
+    answer, whole, report = learned(
+        tokenizer, parse_row({"prompt": [USER, begun], "completion": " 4", "label": 1})
+    )
+    assert answer == f" 4{templates.ENDS[name]}"
+    assert whole.count("I think 4") == 1
+    assert whole.removesuffix(answer) == opened_chat(tokenizer, [USER, begun])
+    assert report.notes == {}
+
+
+def test_an_end_of_turn_in_the_middle_is_told_whatever_eos_is(chats):
+    tokenizer = chats("chatml")
+    tokenizer.eos_token = "</s>"
+    notes = learned(tokenizer, row([USER, ANSWER | {"content": "a <|im_end|> b"}]))[2].notes
+    assert notes == {"'<|im_end|>' stands in the middle of what is learned, as a special token": (1, 0)}
+
+
+def test_ends_that_the_completion_has_already_are_learned_once(chats):
+    answer, _, _ = learned(chats("chatml"), row([USER, ANSWER | {"content": "3<|im_end|><|im_end|>\n"}]))
+    assert answer == "3<|im_end|>"
+
+
+def test_a_template_that_writes_todays_date_is_told(chats):
+    dated = "{{ strftime_now('%d %b %Y') }}\n" + templates.CHATML
+    (note,) = learned(chats(dated), row([USER, ANSWER]))[2].notes
+    assert "today's date" in note
+
+
 def test_a_turn_that_the_template_does_not_show_at_all_is_refused(chats):
     given = row([USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}])
     with pytest.raises(DataError, match=r"shows nothing of the assistant's turn \(tool_calls\)"):

@@ -1,14 +1,13 @@
 """A chat as the tokenizer's template writes it: what is read, what is learned, and what the template leaves out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+from .chat_marks import MARK, OWN_CONTENT, Message, left_out
 from .schema import DataError, Row
 
-Message = dict[str, Any]
-
 _WEIGHTS = ("weight", "loss_weight", "train")
-_MARK = "\ue000"  # a character of the private use area, which no template knows
 
 
 class Written(NamedTuple):
@@ -27,10 +26,25 @@ class Written(NamedTuple):
 def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> str:
     """Messages through the chat template, with the assistant's turn opened: what a model is asked with.
 
+    An assistant's message at the end is the beginning of the turn that is asked for.
+
     Raises:
         DataError: the tokenizer has no chat template, or the template refuses the messages.
     """
+    before, begun = _begun(messages)
+    if begun:
+        return _header(tokenizer, _readable(tokenizer, before, tools), tools, begun)
     return _render(tokenizer, _readable(tokenizer, messages, tools), tools, opened=True)
+
+
+def not_shown(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[str]:
+    """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked."""
+    try:
+        return left_out(
+            partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools
+        )
+    except DataError:
+        return []
 
 
 def turn_end(tokenizer: Any) -> str:
@@ -38,11 +52,15 @@ def turn_end(tokenizer: Any) -> str:
 
     Empty where the template writes none, or cannot be asked.
     """
-    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
-    try:
-        return _render(tokenizer, chat, None, opened=False).rpartition(_MARK)[2].strip()
-    except DataError:
-        return ""
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": MARK}]
+    for form in _forms(chat):
+        try:
+            _, mark, end = _render(tokenizer, form, None, opened=False).rpartition(MARK)
+        except DataError:
+            continue
+        if mark:
+            return end.strip()
+    return ""
 
 
 def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
@@ -50,7 +68,7 @@ def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
 
     The whole conversation is rendered once, and cut where the rendered prompt with an opened turn ends. A template
     that opens the turn with more than it writes in a whole conversation (`<think>`) is cut where it writes the
-    content of an assistant.
+    content of an assistant. A prompt that ends with an assistant's message begins the turn that is learned from there.
 
     Args:
         tokenizer: with a chat template.
@@ -62,16 +80,23 @@ def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
     """
     tools = row.get("tools")
     answer, ended_twice = _without_end(answer_of(row), end)
-    messages = _readable(tokenizer, [*row["prompt"], answer], tools)
+    prompt, begun = _begun(row["prompt"])
+    turn = answer | {"content": begun["content"] + plain_content(answer)} if begun else answer
+    messages = _readable(tokenizer, [*prompt, turn], tools)
     whole = _render(tokenizer, messages, tools, opened=False)
-    start = _start(tokenizer, messages[:-1], tools, whole)
+    start = _start(tokenizer, messages[:-1], tools, whole, begun)
     learned = whole[start:]
     ends_itself = bool(end) and learned.rstrip().endswith(end)
     if ends_itself:
         learned = learned.rstrip()  # white space behind the end of a turn is the template's, not the model's
     if learned.strip() in ("", end):
         raise DataError(f"the chat template shows nothing of the assistant's turn ({_parts(answer)})")
-    notes = [f"the chat template leaves out {part}" for part in _left_out(answer, tools, whole, learned)]
+    gone = not_shown(tokenizer, messages, tools)
+    if _squeezed(plain_content(answer)) not in _squeezed(learned) and OWN_CONTENT not in gone:
+        gone = [*gone, OWN_CONTENT]  # it depends on what the content says
+    notes = [f"the chat template leaves out {part}" for part in gone]
+    if "strftime_now" in str(tokenizer.chat_template):
+        notes.append("the chat template writes today's date, so that the same rows read otherwise tomorrow")
     notes += [
         f"`{name}` of a message is not read: all of the turn is learned alike"
         for name in _WEIGHTS
@@ -96,9 +121,10 @@ def without_end(text: str, end: str) -> tuple[str, bool]:
         >>> without_end("It is 3.</s>", "</s>"), without_end("It is 3.", "</s>")
         (('It is 3.', True), ('It is 3.', False))
     """
-    if not end or not text.rstrip().endswith(end):
-        return text, False
-    return text.rstrip().removesuffix(end), True
+    ended = False
+    while end and text.rstrip().endswith(end):
+        text, ended = text.rstrip().removesuffix(end), True
+    return text, ended
 
 
 def _without_end(message: Message, end: str) -> tuple[Message, bool]:
@@ -125,24 +151,51 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
 
 
 def _readable(tokenizer: Any, messages: Sequence[Message], tools: Any) -> list[Message]:
-    """The messages as they are, or with plain text as content where the template can read nothing else.
+    """The messages as they are, or with another form of content where the template shows more of that.
 
-    Templates differ in whether they take content that is null or a list of parts; one that does not raises, or
-    prints it as Python does.
+    Templates differ in whether they take content that is text, null or a list of parts; one that does not raises,
+    shows nothing, or prints it as Python does.
     """
+    found: dict[int, list[Message]] = {}
+    for form in _forms(messages):
+        try:
+            text, gone = _looked_at(tokenizer, form, tools)
+        except DataError:
+            continue
+        faults = sum(what == OWN_CONTENT or what.startswith("the content") for what in gone)
+        if any(message.get("content") is None for message in messages):
+            faults += text.count("None")
+        if faults == 0:
+            return form
+        found.setdefault(faults, form)
+    return found[min(found)] if found else list(messages)
+
+
+def _looked_at(tokenizer: Any, messages: Sequence[Message], tools: Any) -> tuple[str, list[str]]:
+    """The text of marked messages, and what it does not show."""
+    texts: list[str] = []
+
+    def render(marked: Sequence[Message], described: Any) -> str:
+        texts.append(_render(tokenizer, marked, described, opened=False))
+        return texts[-1]
+
+    gone = left_out(render, messages, tools)
+    return texts[-1], gone
+
+
+def _forms(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """The messages as they are, with content as text, and with content as a list of parts."""
+    yield list(messages)
     plain = [message | {"content": plain_content(message)} for message in messages]
-    if all(old.get("content") == new["content"] for old, new in zip(messages, plain, strict=True)):
-        return list(messages)
-    try:
-        text = _render(tokenizer, messages, tools, opened=False)
-    except DataError:
-        return plain
-    printed = [repr(message["content"]) for message in messages if isinstance(message.get("content"), list)]
-    if any(shown in text for shown in printed):
-        return plain
-    if text.count("None") > _render(tokenizer, plain, tools, opened=False).count("None"):
-        return plain
-    return list(messages)
+    if any(old.get("content") != new["content"] for old, new in zip(messages, plain, strict=True)):
+        yield plain
+    parts = [
+        message | {"content": [{"type": "text", "text": message["content"]}]}
+        if message["content"]
+        else message
+        for message in plain
+    ]
+    yield parts
 
 
 def plain_content(message: Mapping[str, Any]) -> str:
@@ -158,39 +211,39 @@ def plain_content(message: Mapping[str, Any]) -> str:
     return content or ""
 
 
-def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str) -> int:
-    """Where the assistant's turn begins in the whole conversation."""
-    opened = _render(tokenizer, prompt, tools, opened=True)
-    if whole.startswith(opened):
+def _begun(prompt: Sequence[Message]) -> tuple[Sequence[Message], Message | None]:
+    """The prompt without the turn that its last message begins, and that message; None where that begins none."""
+    last = prompt[-1] if prompt else {}
+    if last.get("role") != "assistant" or last.get("tool_calls"):
+        return prompt, None
+    return prompt[:-1], last | {"content": plain_content(last)}
+
+
+def _header(tokenizer: Any, prompt: Sequence[Message], tools: Any, begun: Message | None) -> str:
+    """What stands before the assistant's content, or before what follows on the beginning of it; empty if not known."""
+    begun = begun or {"role": "assistant", "content": ""}
+    for form in _forms([begun | {"content": begun["content"] + MARK}]):
+        try:
+            head, mark, _ = _render(tokenizer, [*prompt, *form], tools, opened=False).rpartition(MARK)
+        except DataError:
+            continue
+        if mark:
+            return head
+    return ""
+
+
+def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, begun: Message | None) -> int:
+    """Where what is learned begins in the whole conversation."""
+    opened = "" if begun else _render(tokenizer, prompt, tools, opened=True)
+    if opened and whole.startswith(opened):
         return len(opened)
-    marked = _render(tokenizer, [*prompt, {"role": "assistant", "content": _MARK}], tools, opened=False)
-    header = marked.rpartition(_MARK)[0]
+    header = _header(tokenizer, prompt, tools, begun)
     if header and whole.startswith(header):
         return len(header)
     raise DataError(
         "the chat template writes the prompt differently when the assistant's turn follows it, so where that turn "
         "begins cannot be told: write the row as prompt and completion"
     )
-
-
-def _left_out(answer: Message, tools: Any, whole: str, learned: str) -> list[str]:
-    """Names of what the template does not show; white space apart."""
-    seen, text = _squeezed(learned), _squeezed(whole)
-    gone = []
-    if _squeezed(plain_content(answer)) not in seen:
-        gone.append("a part of the assistant's content")
-    if _squeezed(str(answer.get("reasoning_content") or "")) not in seen:
-        gone.append("reasoning_content")
-    if any(name not in seen for name in _function_names(answer.get("tool_calls"))):
-        gone.append("tool_calls")
-    if any(name not in text for name in _function_names(tools)):
-        gone.append("tools")
-    return gone
-
-
-def _function_names(calls: Any) -> list[str]:
-    functions = [call.get("function", call) for call in calls or () if isinstance(call, Mapping)]
-    return [_squeezed(str(f.get("name", ""))) for f in functions if isinstance(f, Mapping)]
 
 
 def _squeezed(text: str) -> str:

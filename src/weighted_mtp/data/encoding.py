@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,13 +11,17 @@ from functools import cached_property
 from typing import Any
 
 from .borders import Border, Continuation
-from .chat import Written, opened_chat, turn_end, without_end, written_chat
+from .chat import Written, not_shown, opened_chat, turn_end, without_end, written_chat
+from .ends import end_tokens
 from .schema import DataError, Row
+
+logger = logging.getLogger(__name__)
 
 IGNORED = -100
 """The label of a token that is read but not learned."""
 
 CHANGED = "the learned tokens decode to other text than the completion: this tokenizer changes text or lacks characters"
+PROMPT_SPACED = "the prompt's tokens decode to other white space: this tokenizer changes it"
 PROMPT_CHANGED = "the prompt's tokens decode to other text: this tokenizer changes text or lacks characters"
 
 
@@ -81,6 +87,9 @@ class RowEncoder:
         """
         chats = [isinstance(prompt, list) for prompt in prompts]
         given = tools or [None] * len(prompts)
+        self._tell_what_is_not_read(
+            [(p, t) for p, t in zip(prompts, given, strict=True) if isinstance(p, list)]
+        )
         texts = [
             prompt if isinstance(prompt, str) else opened_chat(self.tokenizer, prompt, its_tools)
             for prompt, its_tools in zip(prompts, given, strict=True)
@@ -90,6 +99,16 @@ class RowEncoder:
         if not all(found):
             raise DataError(_NO_PROMPT_TOKEN)
         return found
+
+    def _tell_what_is_not_read(self, chats: Sequence[tuple[list[dict[str, Any]], Any]]) -> None:
+        parts = Counter(part for chat, tools in chats for part in not_shown(self.tokenizer, chat, tools))
+        for part, count in parts.items():
+            logger.warning("the chat template leaves out %s (%d of %d chats)", part, count, len(chats))
+
+    @cached_property
+    def _stops(self) -> dict[int, str]:
+        """Tokens that end a text, for whoever generates."""
+        return {i: self.tokenizer.convert_ids_to_tokens(i) for i in end_tokens(self.tokenizer)}
 
     @cached_property
     def _turn_end(self) -> str:
@@ -135,13 +154,18 @@ class RowEncoder:
             [ids + (c.ids if c else []) for (ids, _), c in zip(prompts, learned, strict=True)]
         )
         rows = []
-        for w, (ids, notes), found, head, text in zip(written, prompts, learned, heads, texts, strict=True):
+        parts = zip(written, prompts, learned, heads, texts, chats, strict=True)
+        for w, (ids, notes), found, head, text, is_chat in parts:
             told = [*w.notes, *notes]
             if found is None or not self.border.says(text, head, w.learned):
                 found, holds = self._another(ids, head, w.learned)
                 told += [] if holds else [CHANGED]
             if "".join(w.prompt.split()) not in "".join(head.split()):
                 told.append(PROMPT_CHANGED)
+            elif (
+                not is_chat and w.prompt.strip() not in head
+            ):  # special tokens of a chat may be decoded with spaces
+                told.append(PROMPT_SPACED)
             rows.append((ids, found, told))
         return rows
 
@@ -192,11 +216,11 @@ class RowEncoder:
             raise DataError("the completion has no token")
         appended = self.append_eos and not written.ends_itself
         learned = found.ids + [self.tokenizer.eos_token_id] * appended
-        if self.tokenizer.eos_token_id in found.ids[:-1]:
-            notes = [
-                *notes,
-                f"{self.tokenizer.eos_token!r} stands in the middle of what is learned, as a special token",
-            ]
+        notes = notes + [
+            f"{stop!r} stands in the middle of what is learned, as a special token"
+            for token, stop in self._stops.items()
+            if token in found.ids[:-1]
+        ]
         columns: dict[str, Any] = {
             "input_ids": prompt + learned,
             "labels": [IGNORED] * len(prompt) + learned,

@@ -1,0 +1,94 @@
+"""What of a chat a template shows, found out by asking it: every part is replaced by a mark, and marks are looked for.
+
+Looking for the parts themselves would take a `d` in `<|end|>` for an answer that is shown.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Message = dict[str, Any]
+OWN_CONTENT = "a part of the assistant's content"
+Render = Callable[[Sequence[Message], Any], str]
+"""A chat template: messages and tools to text."""
+
+MARK, END = "\ue000", "\ue001"  # characters of the private use area, which no template knows
+
+
+class Marks:
+    """Marks, and what each stands for."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        """Of what is shown as it stands."""
+        self.data: dict[str, str] = {}
+        """Of what may be shown as JSON."""
+
+    def _new(self, what: str, kind: dict[str, str]) -> str:
+        mark = f"{MARK}{len(self.texts) + len(self.data)}{END}"
+        kind[mark] = what
+        return mark
+
+    def message(self, message: Message, whose: str) -> Message:
+        """The message with a mark for each part of its text; what holds no text stays."""
+        marked = dict(message)
+        content = message.get("content")
+        what = f"the content{whose}" if whose else OWN_CONTENT
+        if isinstance(content, list):
+            marked["content"] = [
+                part | {"text": self._new(what, self.texts)} if part["text"] else part for part in content
+            ]
+        elif content:
+            marked["content"] = self._new(what, self.texts)
+        if message.get("reasoning_content"):
+            marked["reasoning_content"] = self._new(f"reasoning_content{whose}", self.texts)
+        if message.get("tool_calls"):
+            marked["tool_calls"] = [
+                self.function(call, f"tool_calls{whose}") for call in message["tool_calls"]
+            ]
+        return marked
+
+    def function(self, call: Any, what: str) -> Any:
+        """A tool, or a call of one, with a mark for its name and for each value of its arguments."""
+        if not isinstance(call, Mapping):
+            return call
+        if isinstance(call.get("function"), Mapping):
+            return {**call, "function": self.function(call["function"], what)}
+        marked = dict(call)
+        if call.get("name"):
+            marked["name"] = self._new(what, self.data)
+        if call.get("arguments"):
+            marked["arguments"] = self._value(call["arguments"], f"the arguments of {what}")
+        return marked
+
+    def _value(self, value: Any, what: str) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self._value(entry, what) for name, entry in value.items()}
+        if isinstance(value, list):
+            return [self._value(entry, what) for entry in value]
+        return value if value in ("", None) else self._new(what, self.data)
+
+    def missing(self, text: str) -> list[str]:
+        """What a text does not show, each once. A list that Python prints shows its marks as escapes, so not at all."""
+        from_json = text.replace(json.dumps(MARK)[1:-1], MARK).replace(json.dumps(END)[1:-1], END)
+        gone = [what for mark, what in self.texts.items() if mark not in text]
+        gone += [what for mark, what in self.data.items() if mark not in from_json]
+        known = {f"the arguments of {what}" for what in gone}  # a call that is not shown has none either
+        return [what for what in dict.fromkeys(gone) if what not in known]
+
+
+def left_out(render: Render, messages: Sequence[Message], tools: Any) -> list[str]:
+    """Names of the parts that a template does not show, each once; of the last message, if it is the assistant's, bare.
+
+    What the template raises passes through.
+    """
+    marks = Marks()
+    marked = [marks.message(message, _whose(messages, i)) for i, message in enumerate(messages)]
+    return marks.missing(render(marked, tools and [marks.function(tool, "tools") for tool in tools]))
+
+
+def _whose(messages: Sequence[Message], i: int) -> str:
+    role = messages[i]["role"]
+    if role != "assistant":
+        return f" of a {role} message"
+    return "" if i == len(messages) - 1 else " of an earlier assistant message"
