@@ -52,6 +52,14 @@ def test_a_field_that_would_do_nothing_is_refused_unless_it_says_what_is_done_an
         ({"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}}}, "--gradient_accumulation_steps"),
         ({"activation_checkpointing_kwargs": {"use_reentrant": False}}, "give --gradient_checkpointing true too"),
         ({"eval_strategy": "epoch"}, "give --eval_file"),
+        ({"eval_on_start": True}, "give --eval_file"),
+        ({"eval_delay": 1}, "give --eval_file"),
+        ({"lr_scheduler_kwargs": {"zz": 2}}, "lr_scheduler_type .* does not work with lr_scheduler_kwargs .*zz"),
+        ({"optim_args": "betas=0.1"}, "optim_args betas=0.1, which changes nothing of optim adamw_torch_fused"),
+        ({"optim_target_modules": "all-linear"}, "which optim adamw_torch_fused does not read"),
+        ({"project": "p"}, "of report_to: trackio"),
+        ({"fsdp_config": {"x": 1}}, "fsdp_config, which is of fsdp"),
+        ({"do_train": False}, "wmtp train trains"),
         ({"debug": "tpu_metrics_debug"}, "TPUs are not supported"),
         ({"trackio_space_id": "a/b"}, "of report_to: trackio"),
         ({"adam_beta2": "much"}, "trainer_args sets adam_beta2 to 'much': give a number"),
@@ -71,6 +79,25 @@ def test_a_field_that_would_do_nothing_is_refused_unless_it_says_what_is_done_an
 def test_a_value_that_would_not_be_honoured_is_refused(make_config, given, said):
     with pytest.raises(ConfigError, match=said):
         training_arguments(make_config(trainer_args=given), evaluates=False)
+
+
+def test_a_schedule_that_wants_options_says_so(make_config):
+    with pytest.raises(ConfigError, match=r"warmup_stable_decay does not work .*num_decay_steps"):
+        training_arguments(make_config(lr_scheduler_type="warmup_stable_decay"), evaluates=False)
+    options = {"lr_scheduler_kwargs": {"num_decay_steps": 1}}
+    training_arguments(
+        make_config(lr_scheduler_type="warmup_stable_decay", trainer_args=options), evaluates=False
+    )
+
+
+def test_options_of_an_optimizer_that_reads_them_are_passed_on(make_config):
+    config = make_config(optim="rmsprop", trainer_args={"optim_args": "momentum=0.5"})
+    assert training_arguments(config, evaluates=False).optim_args == "momentum=0.5"
+
+
+@pytest.mark.parametrize("name", ["logging_strategy", "save_strategy", "eval_strategy"])
+def test_a_no_that_was_read_as_false_is_no(make_config, name):
+    assert getattr(training_arguments(make_config(trainer_args={name: False}), evaluates=False), name) == "no"
 
 
 @pytest.mark.parametrize("name", [name.value for name in OptimizerNames])

@@ -169,7 +169,7 @@ def test_the_best_model_and_not_the_last_is_kept_where_that_is_asked_for(prepare
         lr_scheduler_type="constant",
         max_steps=4,
         save_total_limit=5,
-        trainer_args={"load_best_model_at_end": True},
+        early_stopping_patience=9,  # more than there are evaluations
     )
     trainer = run.fit()
     losses = {entry["step"]: entry["eval_loss"] for entry in evaluations(trainer)[:-1] if entry["step"]}

@@ -2,13 +2,14 @@
 
 import logging
 import os
+from copy import copy
 from dataclasses import fields
 from numbers import Real
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments, get_scheduler
 
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, ConfigError, TrainConfig
@@ -36,13 +37,18 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
     check_trainer_args(config.train, config.model, evaluates)
     for name, value in config.train.trainer_args.items():
         _check_kind(name, value)
-    settings = (
-        _our_settings(config, evaluates, quiet) | _early_stopping(config.train) | config.train.trainer_args
-    )
+    given = {
+        # YAML reads a bare `no` as false
+        name: "no" if name.endswith("_strategy") and value is False else value
+        for name, value in config.train.trainer_args.items()
+    }
+    settings = _our_settings(config, evaluates, quiet) | _early_stopping(config.train) | given
     try:
         args = RunArguments(**settings)
     except Exception as error:  # of several libraries and kinds; whatever it is, the settings are the reason
         raise ConfigError(f"transformers refuses the settings: {_first_line(error)}") from None
+    _check_scheduler(args)
+    _check_optimizer(args)
     args.settings = {name: value for name, value in config.to_flat().items() if name != "trainer_args"}
     if "wandb" in reporters(config.train.trainer_args):
         os.environ.setdefault("WANDB_PROJECT", config.tracking.experiment_name)
@@ -92,6 +98,50 @@ def _early_stopping(train: TrainConfig) -> dict[str, Any]:
         "metric_for_best_model": train.best_metric,
         "greater_is_better": train.best_metric in HIGHER_IS_BETTER,
     }
+
+
+def _check_scheduler(args: TrainingArguments) -> None:
+    """Raises where the schedule does not take its options: it is made, for a parameter that trains nothing."""
+    kind, options = args.lr_scheduler_type, dict(args.lr_scheduler_kwargs or {})  # pyright: ignore[reportArgumentType, reportCallIssue]
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    try:
+        get_scheduler(
+            kind, optimizer, num_warmup_steps=1, num_training_steps=10, scheduler_specific_kwargs=options
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"lr_scheduler_type {getattr(kind, 'value', kind)} does not work with lr_scheduler_kwargs {options} of "
+            f"trainer_args: {_first_line(error)}"
+        ) from None
+
+
+def _check_optimizer(args: TrainingArguments) -> None:
+    """Raises for options that the optimizer does not read: transformers drops them."""
+    optim = getattr(args.optim, "value", args.optim)
+    if args.optim_target_modules and not optim.startswith(("galore", "apollo")):
+        raise ConfigError(
+            f"trainer_args sets optim_target_modules, which optim {optim} does not read: give a galore or apollo "
+            "optimizer, or remove it"
+        )
+    for option in filter(None, (args.optim_args or "").replace(" ", "").split(",")):
+        if _optimizer_options(args, option) == _optimizer_options(args, None):
+            raise ConfigError(
+                f"trainer_args sets optim_args {option}, which changes nothing of optim {optim}"
+            )
+
+
+def _optimizer_options(args: TrainingArguments, options: str | None) -> str:
+    changed = copy(args)
+    changed.optim_args = options
+    try:
+        return str(Trainer.get_optimizer_cls_and_kwargs(changed)[1])
+    except (
+        ImportError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:  # a model is needed, or an option is malformed
+        return str(error)
 
 
 _KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

@@ -17,6 +17,8 @@ OURS = {f.name: f.name for part in (TrainConfig, TrackingConfig) for f in fields
     "gradient_checkpointing": "gradient_checkpointing",
     "activation_checkpointing": "gradient_checkpointing",
     "resume_from_checkpoint": "resume",
+    "load_best_model_at_end": "early_stopping_patience",
+    "metric_for_best_model": "best_metric",
 }
 """Fields that are settings of our own, and the setting's name."""
 
@@ -31,8 +33,7 @@ PASSED_ON = (
     # when is logged, evaluated and saved
     "logging_strategy", "logging_first_step", "log_on_each_node", "log_level", "log_level_replica", "disable_tqdm",
     "include_num_input_tokens_seen", "skip_memory_metrics", "eval_strategy", "eval_delay", "eval_on_start",
-    "save_strategy", "save_only_model", "save_on_each_node", "load_best_model_at_end", "metric_for_best_model",
-    "greater_is_better",
+    "save_strategy", "save_only_model", "save_on_each_node",
     # where it is reported
     "report_to", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
     # several processes
@@ -104,7 +105,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "the unembedding works outside the forward pass, and would count as unused",
     ),
     "ddp_static_graph": (None, "heads that warm up join the graph later"),
-    "do_train": (False, "wmtp train trains"),
+    "do_train": (True, "wmtp train trains"),
+    "greater_is_better": (None, "it follows from best_metric"),
     "do_eval": (False, "give eval_file: it is evaluated every eval_steps and at the end"),
     "do_predict": (False, "use wmtp evaluate or wmtp score"),
     "local_rank": (-1, _LAUNCHER),
@@ -164,14 +166,17 @@ def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool)
         raise ConfigError(
             "trainer_args sets activation_checkpointing_kwargs: give --gradient_checkpointing true too"
         )
-    if given.get("eval_strategy", "no") not in ("no", False) and not evaluates:
-        raise ConfigError(
-            f"eval_strategy is {given['eval_strategy']!r}, but there are no held-out rows: give --eval_file"
-        )
+    for name in ("eval_strategy", "eval_on_start", "eval_delay"):
+        if given.get(name, "no") not in ("no", False, 0) and not evaluates:
+            raise ConfigError(
+                f"trainer_args sets {name} to {given[name]!r}, but there are no held-out rows: give --eval_file"
+            )
     if "tpu_metrics_debug" in str(given.get("debug", "")):
         raise ConfigError("debug is tpu_metrics_debug: TPUs are not supported; give underflow_overflow")
+    if given.get("fsdp_config") and not given.get("fsdp"):
+        raise ConfigError("trainer_args sets fsdp_config, which is of fsdp: add that or remove it")
     for name in given:
-        if name.startswith("trackio_") and "trackio" not in reporters(given):
+        if name.startswith(("trackio_", "project")) and "trackio" not in reporters(given):
             raise ConfigError(
                 f"trainer_args sets {name}, which is of report_to: trackio; add that or remove it"
             )
