@@ -90,3 +90,9 @@ def test_a_wrong_shape_is_named(parts, name, shape):
     parts[name] = torch.zeros(shape)
     with pytest.raises(ValueError, match=name):
         implicit_reward_loss(**parts)
+
+
+@pytest.mark.parametrize("beta", [True, float("nan"), -1.0, 0.0, "1", None])
+def test_a_beta_that_is_no_temperature_is_refused(parts, beta):
+    with pytest.raises(ValueError, match=r"beta is .*; a finite number above 0 is needed"):
+        implicit_reward_loss(**parts, beta=beta)

@@ -229,6 +229,7 @@ def test_gradient_checkpointing_changes_nothing(around: str, use_reentrant: bool
         ({"normalizer": 0.0}, r"normalizer is 0; the number of predictions"),
         ({"normalizer": torch.tensor(0)}, r"normalizer is 0; the number of predictions"),
         ({"normalizer": torch.tensor([0.0])}, r"normalizer is 0; the number of predictions"),
+        ({"normalizer": torch.tensor(True)}, r"normalizer has dtype torch.bool; a number"),
         ({"normalizer": torch.tensor(-1.0)}, r"normalizer is -1; a finite number"),
         ({"normalizer": torch.tensor(NAN)}, r"normalizer is nan; a finite number"),
         ({"normalizer": torch.tensor(math.inf)}, r"normalizer is inf; a finite number"),

@@ -2,6 +2,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -255,3 +256,9 @@ def test_a_zero_normalizer_is_an_error_where_something_counts(zero):
     with pytest.raises(ValueError, match="normalizer is 0; the number of predictions"):
         value_mse(values, returns, mask, normalizer=zero)
     assert value_mse(values, returns, mask & False, normalizer=zero) == 0
+
+
+@pytest.mark.parametrize("four", [4, 4.0, np.float32(4), np.int64(4), torch.tensor(4), torch.tensor([4.0])])
+def test_a_normalizer_is_any_real_number(four):
+    values, mask = torch.zeros(1, 2), torch.ones(1, 2)
+    assert value_mse(values, values + 1, mask, normalizer=four).item() == 0.5

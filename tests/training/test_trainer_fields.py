@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_callback import ProgressCallback
@@ -60,6 +61,12 @@ def test_a_field_that_would_do_nothing_is_refused_unless_it_says_what_is_done_an
         ({"project": "p"}, "of report_to: trackio"),
         ({"fsdp_config": {"x": 1}}, "fsdp_config, which is of fsdp"),
         ({"do_train": False}, "wmtp train trains"),
+        ({"log_level": "loud"}, "log_level to 'loud': give passive"),
+        ({"data_seed": -5}, "a whole number from 0 on"),
+        ({"ddp_backend": "nonsense"}, "give nccl, gloo"),
+        ({"optim_args": "nonsense"}, "give name=value"),
+        ({"report_to": ""}, "report_to to '': give one or several"),
+        ({"adam_beta1": None}, "adam_beta1 to None: give a number"),
         ({"debug": "tpu_metrics_debug"}, "TPUs are not supported"),
         ({"trackio_space_id": "a/b"}, "of report_to: trackio"),
         ({"adam_beta2": "much"}, "trainer_args sets adam_beta2 to 'much': give a number"),
@@ -93,6 +100,12 @@ def test_a_schedule_that_wants_options_says_so(make_config):
 def test_options_of_an_optimizer_that_reads_them_are_passed_on(make_config):
     config = make_config(optim="rmsprop", trainer_args={"optim_args": "momentum=0.5"})
     assert training_arguments(config, evaluates=False).optim_args == "momentum=0.5"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in float16")
+def test_float16_on_a_cpu_is_refused_since_it_would_be_float32(make_config):
+    with pytest.raises(ConfigError, match=r"fp16 .*a CPU does not compute in"):
+        training_arguments(make_config(trainer_args={"fp16": True}), evaluates=False)
 
 
 @pytest.mark.parametrize("name", ["logging_strategy", "save_strategy", "eval_strategy"])

@@ -1,6 +1,7 @@
 """Errors that say what came and what is needed, and the denominator that losses share."""
 
 import math
+from numbers import Real
 from typing import TypeGuard
 
 import torch
@@ -45,6 +46,8 @@ def as_denominator(normalizer: Tensor | float, like: Tensor) -> Float[Tensor, ""
     if isinstance(normalizer, Tensor):
         if normalizer.numel() != 1:
             raise ValueError(f"normalizer has shape {list(normalizer.shape)}; one number is needed")
+        if normalizer.dtype == torch.bool or normalizer.is_complex():
+            raise ValueError(f"normalizer has dtype {normalizer.dtype}; a number is needed")
         denominator = normalizer.detach().reshape(()).to(dtype)
         usable = (denominator >= 0) & (denominator < math.inf)
         _require_on_host(usable, denominator, "a finite number that is not negative is needed")
@@ -83,7 +86,7 @@ def require_number(name: str, x: object, *, above: float = -math.inf) -> None:
 
 
 def _is_number(x: object) -> TypeGuard[float]:
-    return isinstance(x, (int, float)) and not isinstance(x, bool)
+    return isinstance(x, Real) and not isinstance(x, bool)  # Real covers numpy's
 
 
 def safe_divide(numerator: Shaped[Tensor, "*n"], denominator: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:

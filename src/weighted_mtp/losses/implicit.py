@@ -7,7 +7,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from weighted_mtp.losses.checks import accumulation_dtype, as_denominator, require_denominator, require_shape
+from weighted_mtp.losses.checks import (
+    accumulation_dtype,
+    as_denominator,
+    require_denominator,
+    require_number,
+    require_shape,
+)
 from weighted_mtp.losses.likelihoods import mtp_likelihoods
 from weighted_mtp.losses.mtp import weighted_mtp_loss
 from weighted_mtp.losses.targets import IGNORED
@@ -72,6 +78,7 @@ def implicit_reward_loss(
     """
     require_shape("reference_nll", reference_nll, tuple(targets.shape))
     require_shape("rewards", rewards, (len(targets),))
+    require_number("beta", beta, above=0.0)
     head: dict[str, Any] = {"bias": bias, "logit_scale": logit_scale, "softcap": softcap}
     valid = targets != IGNORED
     counted = valid.any(1).squeeze(-1)

@@ -54,6 +54,10 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
         os.environ.setdefault("WANDB_PROJECT", config.tracking.experiment_name)
         os.environ.setdefault("WANDB_DIR", config.train.output_dir)
     # One process drives one device: several GPUs in one process (DataParallel) cannot split our batches.
+    if args.fp16 and not torch.cuda.is_available():
+        raise ConfigError(
+            "trainer_args sets fp16 to True, which a CPU does not compute in: give --bf16 true, or neither"
+        )
     if args.n_gpu > 1:
         logger.warning(
             "%d GPUs are visible and one is used; start one process per GPU with torchrun", args.n_gpu
@@ -152,7 +156,9 @@ def _check_kind(name: str, value: Any) -> None:
     hint = get_type_hints(TrainingArguments)[name]
     union = get_origin(hint) in (Union, UnionType)
     kinds = [kind for kind in (get_args(hint) if union else (hint,)) if kind is not type(None)]
-    if value is None or not all(kind in _KINDS for kind in kinds):
+    if not all(kind in _KINDS for kind in kinds) or (
+        value is None and union and type(None) in get_args(hint)
+    ):
         return
     if not any(_is(value, kind) for kind in kinds):
         wanted = " or ".join(_KINDS[kind] for kind in kinds)

@@ -5,7 +5,8 @@ of a newer transformers, is refused as unknown. No transformers is imported, so 
 """
 
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -113,6 +114,23 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 """Fields that would do nothing, or harm: the one value that says what we do anyway, and why no other."""
 
+_LOG_LEVELS = ("passive", "detail", "debug", "info", "warning", "error", "critical")
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "log_level": (_LOG_LEVELS.__contains__, ", ".join(_LOG_LEVELS)),
+    "log_level_replica": (_LOG_LEVELS.__contains__, ", ".join(_LOG_LEVELS)),
+    "data_seed": (lambda x: x is None or (type(x) is int and x >= 0), "a whole number from 0 on"),
+    "ddp_backend": (
+        lambda x: os.environ.get("WORLD_SIZE", "1") != "1" and x in ("nccl", "gloo", "mpi", "ccl", "hccl"),
+        "nccl, gloo, mpi, ccl or hccl, in processes that torchrun or accelerate launch started",
+    ),
+    "optim_args": (
+        lambda x: x is None or all(pair.count("=") == 1 for pair in str(x).split(",")),
+        "name=value,name=value",
+    ),
+    "report_to": (lambda x: x not in ("", []), "one or several names, or none"),
+}
+"""Fields of which transformers takes any value, and fails later or in other words; and what is needed."""
+
 _LOADER_OF_ACCELERATE = ("non_blocking", "gradient_accumulation_kwargs")
 
 
@@ -151,6 +169,9 @@ def _check_name(name: str, value: Any) -> None:
 
 def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool) -> None:
     """What depends on the value, or on another setting."""
+    for name, (fits, needed) in _VALUES.items():
+        if name in given and not fits(given[name]):
+            raise ConfigError(f"trainer_args sets {name} to {given[name]!r}: give {needed}")
     config = given.get("accelerator_config")
     unknown = sorted(set(config) - set(_LOADER_OF_ACCELERATE)) if isinstance(config, Mapping) else [config]
     if config is not None and unknown:
