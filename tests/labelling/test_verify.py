@@ -33,6 +33,9 @@ class Even(Verifier):
 class Stopped(Even):
     """One that is interrupted after three rows."""
 
+    def __str__(self) -> str:
+        return "Even"  # which it is, but for Ctrl-C
+
     def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
         for count, row in enumerate(rows):
             if count == 3:
@@ -54,7 +57,8 @@ def test_every_row_comes_back_in_order_with_label_and_verdict(source: Path, tmp_
     rows, labelled = read_json_lines(source), read_json_lines(tmp_path / "out.jsonl")
     for row, found in zip(rows, labelled, strict=True):
         right = row["number"] % 2 == 0
-        assert found == row | {"label": right, "verdict": "pass" if right else "fail"}
+        verdict = {"verdict": "pass" if right else "fail", "verified_by": "Even"}
+        assert found == row | verdict | {"label": right}
     assert len(load_rows(tmp_path / "out.jsonl")[0]) == 8  # as training reads them
 
 
@@ -93,6 +97,18 @@ def test_an_output_of_other_rows_is_left_alone(source: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"out.jsonl:3: is not row 3 of .*give another output"):
         label_file(source, out, Even())
     assert out.read_bytes() == before
+
+
+def test_an_output_of_another_verifier_is_left_alone(source: Path, tmp_path: Path):
+    """What was judged by one is not gone on with by another, nor under another limit of time."""
+    source.write_text('{"prompt": "p", "completion": "2", "answer": "2.0"}\n' * 2)
+    out = tmp_path / "out.jsonl"
+    words = ["data", "verify", "--input", str(source), "--output", str(out), "--verifier"]
+    assert main([*words, "exact"]) == 0
+    before = out.read_bytes()
+    assert main([*words, "numeric"]) == 2
+    assert out.read_bytes() == before
+    assert str(PythonTests(timeout=2.0)) != str(PythonTests(timeout=3.0))
 
 
 def test_an_output_longer_than_the_input_is_left_alone(source: Path, tmp_path: Path):

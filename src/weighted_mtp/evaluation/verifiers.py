@@ -33,6 +33,11 @@ class Verifier(ABC):
         """Verdicts in the order of the rows; lazy, and a verifier may work on several rows at once."""
         return map(self.check, rows)
 
+    def __str__(self) -> str:
+        """What gives the verdicts, with the limit that they depend on."""
+        timeout = getattr(self, "timeout", None)
+        return type(self).__name__ if timeout is None else f"{type(self).__name__} ({timeout:g} s)"
+
     @classmethod
     def missing(cls, row: Mapping[str, Any]) -> str | None:
         """The first required column that a row lacks."""

@@ -13,14 +13,16 @@ from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.verifiers import VERDICTS, Verifier
 from weighted_mtp.reports.progress import progress_bar
 
-ADDED = ("label", "verdict")
+ADDED = ("label", "verdict", "verified_by")
 
 
 def label_file(source: Path, out: Path, verifier: Verifier, console: Console | None = None) -> Counter[str]:
-    """Writes every row of `source` to `out` with `label` (the verdict is `pass`) and `verdict`; a second call goes on.
+    """Writes every row of `source` to `out` with `label`, `verdict` and `verified_by`; a second call goes on.
 
-    The label is None where the check could not be made (verdict `error`): such a row is neither right nor wrong, and
-    all that read rows drop it.
+    The label is true where the verdict is `pass`; `verified_by` names the verifier and its limit of time.
+
+    It is None where the check could not be made (verdict `error`): such a row is neither right nor wrong, and all that
+    read rows drop it.
 
     A label is test-verified: it says what the verifier found, which is as good as the row's tests. A label or verdict
     that a row came with is replaced.
@@ -36,20 +38,21 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
 
     Raises:
         DataError: a source that cannot be read, lacks a column in every row, or is not what the rows of `out` were
-            made from.
+            made from; or those were verified by something else.
     """
     if out.exists() and out.samefile(source):
         raise DataError(f"{out} is the input too: name another output")
     rows = read_json_lines(source)
     _check_columns(rows, verifier, source)
     writer = JsonLinesWriter(out)
-    _check_same(rows, writer.done, source, out)
+    _check_same(rows, writer.done, source, out, str(verifier))
     counts = Counter(row["verdict"] for row in writer.done)
     waiting = rows[len(writer.done) :]
     with writer, progress_bar(console) as progress:
         task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
         for row, verdict in zip(waiting, verifier.check_all(waiting), strict=True):
-            writer.write(_given(row) | {"label": label_of(verdict), "verdict": verdict})
+            found = {"label": label_of(verdict), "verdict": verdict, "verified_by": str(verifier)}
+            writer.write(_given(row) | found)
             counts[verdict] += 1
             progress.advance(task)
     return counts
@@ -69,7 +72,8 @@ def summary(counts: Mapping[str, int], out: Path) -> str:
     lines = [f"{out}: {sum(counts.values())} rows, test-verified: {found}"]
     if counts.get("error"):
         lines.append(
-            f"{counts['error']} rows have label null (verdict error: the check could not be made); training drops them"
+            f"{counts['error']} rows have label null (verdict error: the check could not be made); training drops them, "
+            "and they are tried again in another output only"
         )
     return "\n".join(lines)
 
@@ -90,11 +94,18 @@ def _check_columns(rows: list[dict[str, Any]], verifier: Verifier, source: Path)
             raise DataError(f"{source}: no row has `{name}`; this verifier needs {wanted}")
 
 
-def _check_same(rows: list[dict[str, Any]], done: list[dict[str, Any]], source: Path, out: Path) -> None:
+def _check_same(
+    rows: list[dict[str, Any]], done: list[dict[str, Any]], source: Path, out: Path, verifier: str
+) -> None:
     for number, made in enumerate(done):
         same = number < len(rows) and _text(made) == _text(rows[number])
         if not same or made.get("verdict") not in VERDICTS:
             raise DataError(
                 f"{out}:{number + 1}: is not row {number + 1} of {source} with a verdict: give another output, or"
                 " move this one away"
+            )
+        if made.get("verified_by") != verifier:
+            raise DataError(
+                f"{out}:{number + 1}: was verified by {made.get('verified_by')}, and this is {verifier}: give another "
+                "output, or move this one away"
             )
