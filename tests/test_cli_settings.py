@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from weighted_mtp.cli import main
-from weighted_mtp.cli_grammar import parse_config, train_parser
+from weighted_mtp.cli_grammar import UsageError, parse_config, train_parser
 from weighted_mtp.cli_yaml import read_settings
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
 from weighted_mtp.experiments.real_code_config import RealCodeConfig
@@ -94,6 +94,25 @@ def test_numbers_in_a_file_are_read_as_people_write_them(parsed, text, value):
 @pytest.mark.parametrize("text", ["2026-01-02", "'12'", "안녕 😀", "'null and void'", "a: b".join("''")])
 def test_text_in_a_file_stays_text(parsed, text):
     assert parsed(f"{NEEDED}run_name: {text}\n")["run_name"] == text.strip("'")
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "max_steps"])
+@pytest.mark.parametrize("text", ["1:30", "0b10", "0x10"])
+def test_what_only_yaml_takes_for_a_number_is_none(parsed, name, text):
+    with pytest.raises(UsageError, match=f"--{name} {text}: give a"):
+        parsed(NEEDED, (f"--{name}", text))
+    with pytest.raises(UsageError, match=f"--{name} {text}: give a"):
+        parsed(f"{NEEDED}{name}: {text}\n")
+
+
+@pytest.mark.parametrize("text", ["no", "'no'", '"no"', "off"])
+def test_a_bare_no_is_text(parsed, text):
+    said = text.strip("'\"")
+    assert parsed(f"{NEEDED}trainer_args: {{save_strategy: {text}}}\n")["trainer_args"] == {
+        "save_strategy": said
+    }
+    flag = f"--trainer_args={{save_strategy: {text}}}"
+    assert parsed(NEEDED, (flag,))["trainer_args"] == {"save_strategy": said}
 
 
 def test_a_setting_that_may_be_empty_may_stand_empty_in_the_file(parsed):

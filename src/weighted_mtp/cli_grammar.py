@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from weighted_mtp.cli_yaml import read_settings
+from weighted_mtp.cli_yaml import read_flags_alike, read_settings
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.stage_table import STAGE_TABLE
@@ -24,6 +24,10 @@ class UsageError(Exception):
 
 class Parser(ArgumentParser):
     """A parser that gives one line for a mistake, with the nearest key, and exits with 2."""
+
+    def __init__(self, **options: Any) -> None:
+        read_flags_alike()
+        super().__init__(**options)
 
     def parse(self, words: list[str]) -> dict[str, Any]:
         """The settings that these words give, under their names.

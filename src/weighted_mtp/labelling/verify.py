@@ -72,8 +72,8 @@ def summary(counts: Mapping[str, int], out: Path) -> str:
     lines = [f"{out}: {sum(counts.values())} rows, test-verified: {found}"]
     if counts.get("error"):
         lines.append(
-            f"{counts['error']} rows have label null (verdict error: the check could not be made); training drops them, "
-            "and they are tried again in another output only"
+            f"{counts['error']} rows have label null (verdict error: the check could not be made); training drops "
+            "them, and they are tried again in another output only"
         )
     return "\n".join(lines)
 
