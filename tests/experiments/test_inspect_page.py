@@ -374,6 +374,19 @@ def test_settings_of_another_version_are_passed_over_in_one_line(caplog, runs: P
     ]
 
 
+@pytest.mark.parametrize(("name", "value"), [("max_length", "1024"), ("output_dir", 5), ("gamma", True)])
+def test_a_setting_of_another_kind_is_one_error(capsys, runs: Path, tmp_path: Path, name: str, value: Any):
+    folder = moved_run(runs, tmp_path, "td", **{name: value})
+    assert f"run.yaml: {name} is {value!r}" in one_error(capsys, "inspect", folder)
+
+
+def test_a_model_that_is_older_than_its_run_yaml_is_told(caplog, runs: Path, tmp_path: Path):
+    folder = moved_run(runs, tmp_path, "td", learning_rate=1.0)
+    assert main(["inspect", str(folder), "--count", "1"]) == 0
+    rate = yaml.safe_load((runs / "td" / "run.yaml").read_text())["learning_rate"]
+    assert f"made with other settings than its run.yaml says: learning_rate {rate}, not 1.0" in caplog.text
+
+
 @pytest.mark.parametrize(
     "text", ["", "- a", "a: [", "max_steps: 3", "stage: baseline\nmodel_name_or_path: x"]
 )

@@ -5,6 +5,8 @@ import torch
 
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.critics.value_head import ValueStage
+from weighted_mtp.training.discount import require_trained_with
+from weighted_mtp.training.run import train
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
 from weighted_mtp.training.settings import ConfigError
@@ -88,3 +90,18 @@ def test_values_of_another_discount_are_refused(prepare, critic_dir, rows, tmp_p
             prepare("verifiable", gamma=0.9, **settings)
     with pytest.raises(ConfigError, match=message):
         score(ScoreConfig(str(critic_dir), str(rows["eval"]), str(tmp_path), gamma=0.9))
+
+
+def test_a_checkpoint_says_its_discount_without_a_run_yaml(make_config, rows):
+    config = make_config("critic", gamma=0.9, save_steps=1, max_steps=1, train_file=str(rows["train"]))
+    checkpoint = train(config, quiet=True) / "checkpoint-1"
+    require_trained_with(str(checkpoint), 0.9)
+    with pytest.raises(ConfigError, match=r"trained with gamma 0\.9.*give --gamma 0\.9"):
+        require_trained_with(str(checkpoint), 1.0)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "[1]", "gamma: null", "gamma: x", "gamma: true", "\udcff"])
+def test_a_broken_run_yaml_beside_a_critic_is_named(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text, errors="surrogateescape")
+    with pytest.raises(ConfigError, match=r"run\.yaml does not say with which gamma"):
+        require_trained_with(str(tmp_path), 1.0)

@@ -10,10 +10,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from weighted_mtp.cli import main
-from weighted_mtp.training.checkpoints import mark_complete, why_incomplete, why_not_resumable
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, mark_complete, why_incomplete, why_not_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.made_with import MADE_WITH_FILE, MadeWith, fingerprint_rows
+from weighted_mtp.training.made_with import MadeWith, fingerprint_rows
 from weighted_mtp.training.resume import settle_resume
 
 

@@ -12,6 +12,8 @@ import yaml
 from mlflow import MlflowClient
 
 from weighted_mtp.training.checkpoints import find_resumable
+from weighted_mtp.training.early_checks import check_run
+from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.tracking import metric_name, tracking_uri
 
 NAMES = [
@@ -171,6 +173,15 @@ def test_the_setting_goes_before_the_environment_and_that_before_the_embedded_fi
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
     assert tracking_uri(config) == "http://server"
     assert tracking_uri(make_config(tracking_uri="sqlite:///other.db")) == "sqlite:///other.db"
+
+
+@pytest.mark.parametrize("name", ["a?b", "3%41"])
+def test_a_folder_that_no_address_can_name_is_refused(make_config, monkeypatch, tmp_path, name):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = make_config(tracking_uri=None, output_dir=str(tmp_path / name))
+    with pytest.raises(ConfigError, match="which the address of MLflow's database cannot"):
+        check_run(config, None)
+    check_run(make_config(tracking_uri="none", output_dir=str(tmp_path / name)), None)
 
 
 @pytest.mark.parametrize(

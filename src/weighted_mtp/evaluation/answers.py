@@ -1,5 +1,6 @@
 """Verifiers of answers: the same text, or the same number."""
 
+import json
 import math
 import re
 import unicodedata
@@ -23,7 +24,8 @@ class ExactMatch(Verifier):
     White space around both is dropped and both are in Unicode's composed form (NFC), so that "é" is "é" however it
     was typed. Nothing else is done: case, inner white space, punctuation and "4" against "4.0" all count.
 
-    A row whose `completion` or `answer` is no text, or whose answer is empty, is an `error`.
+    An answer that is a JSON number is the text that JSON writes it as. A row whose `completion` is no text, or whose
+    answer is neither or empty, is an `error`.
     """
 
     requires = ("completion", "answer")
@@ -31,6 +33,8 @@ class ExactMatch(Verifier):
     def check(self, row: Mapping[str, Any]) -> Verdict:
         """`pass`, `fail` or `error`."""
         completion, answer = row.get("completion"), row.get("answer")
+        if isinstance(answer, int | float) and not isinstance(answer, bool):
+            answer = json.dumps(answer)
         if not isinstance(completion, str) or not isinstance(answer, str) or not answer.strip():
             return "error"
         return "pass" if _composed(completion) == _composed(answer) else "fail"

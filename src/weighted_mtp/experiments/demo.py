@@ -24,6 +24,7 @@ from weighted_mtp.experiments.provenance import provenance
 from weighted_mtp.files import write_text
 from weighted_mtp.reports.page import PageContent, write_page
 from weighted_mtp.reports.terminal import print_summary
+from weighted_mtp.training.paths import mlflow_store
 
 SHOWN_ARM = "td_beta0.3"
 
@@ -49,7 +50,7 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     """
     console, budget = console or Console(), budget or Budget()
     out.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{(out / 'mlflow.db').resolve()}"
+    uri = mlflow_store(out)
     draws = [easy_draw(seed, out, uri, budget) for seed in range(seeds)]
     plan = [(draw, arm) for draw in draws for arm in (CRITIC, *NEXT_TOKEN)]
     plan += [(draws[0], arm) for arm in FOUR_HEADS]

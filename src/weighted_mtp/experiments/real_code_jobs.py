@@ -15,6 +15,7 @@ from weighted_mtp.experiments.real_code_decoding import solved_tasks
 from weighted_mtp.experiments.real_code_signals import SIGNALS_FILE, write_signals
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.paths import mlflow_store
 from weighted_mtp.training.run import train
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
@@ -64,7 +65,7 @@ class Job:
     @property
     def store(self) -> str:
         """The experiment's MLflow store."""
-        return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
+        return mlflow_store(self.root)
 
     def data(self, side: str) -> Path:
         """A file of the fold's rows: train, valid or test."""

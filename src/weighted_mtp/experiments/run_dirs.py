@@ -4,13 +4,17 @@ Nothing heavy is imported, so that a directory that is none of these is told at 
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.early_checks import check_inputs
 from weighted_mtp.training.settings import ConfigError
+
+logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "results.json"
 
@@ -40,6 +44,7 @@ def check_finished(run_dir: Path, moved: Mapping[str, str] | None = None) -> Run
         raise ConfigError(
             f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
         )
+    _tell_what_else_it_was_made_with(run_dir, saved)
     saved = RunConfig.from_flat(saved.to_flat() | dict(moved or {}))
     used = {"train_file": saved.data.train_file, "eval_file": saved.data.eval_file}
     used |= {"critic": saved.separate_critic, "reference": saved.of_finished(run_dir).reference.reference}
@@ -50,6 +55,24 @@ def check_finished(run_dir: Path, moved: Mapping[str, str] | None = None) -> Run
                 f"now with --{name}"
             )
     return saved
+
+
+def _tell_what_else_it_was_made_with(run_dir: Path, saved: RunConfig) -> None:
+    """A warning where run.yaml is that of a resume with changes which was killed, and the model older."""
+    try:
+        facts = json.loads((run_dir / MADE_WITH_FILE).read_text())["facts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    said = json.loads(json.dumps(saved.to_flat(), default=str))
+    other = [
+        f"{name} {facts[name]}, not {said[name]}"
+        for name in said
+        if facts.get(name, said[name]) != said[name]
+    ]
+    if other:
+        logger.warning(
+            "%s: the model was made with other settings than its run.yaml says: %s", run_dir, "; ".join(other)
+        )
 
 
 def by_kind(

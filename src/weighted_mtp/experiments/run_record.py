@@ -10,6 +10,7 @@ from typing import Any
 from weighted_mtp.reports.run_content import Series
 from weighted_mtp.training.checkpoints import list_checkpoints, why_incomplete
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.paths import mlflow_store
 from weighted_mtp.training.tracking import metric_name, tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def read_record(run_dir: Path, config: RunConfig) -> Record:
 def _from_mlflow(run_dir: Path, config: RunConfig) -> Record:
     run_file = run_dir / "mlflow_run_id.txt"
     beside = run_dir.resolve() / "mlflow.db"  # of a run directory that was moved
-    uri = f"sqlite:///{beside}" if beside.is_file() else tracking_uri(config)
+    uri = mlflow_store(run_dir) if beside.is_file() else tracking_uri(config)
     if uri is None or not run_file.is_file() or _no_such_file(uri):
         return {}
     # A dead server should cost seconds, not the client's default of minutes.

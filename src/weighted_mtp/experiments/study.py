@@ -26,6 +26,7 @@ from weighted_mtp.reports.study_markdown import study_markdown
 from weighted_mtp.reports.study_page import write_study_page
 from weighted_mtp.reports.study_pictures import write_pictures
 from weighted_mtp.reports.terminal import print_summary
+from weighted_mtp.training.paths import mlflow_store
 
 BUDGET = Budget(steps=150, critic_steps=300, curve_points=2)
 """Chosen on a draw outside the study, as what suits right_only, the strongest arm without a critic."""
@@ -62,13 +63,15 @@ def run_study(
         f"[bold]weighted-mtp study[/], preset {preset}: {len(cells)} short trainings on made data with known errors, "
         f"{draws or preset_draws} draws, {jobs} at a time; finished ones are kept in {out}"
     )
-    MlflowClient(_store(out)).search_experiments()  # two workers that make the tables at once fail
+    MlflowClient(mlflow_store(out)).search_experiments()  # two workers that make the tables at once fail
     finished = _run_all(cells, jobs, console)
     results = study_results(preset, settings, finished, budget)
     write_text(out / "results.json", json.dumps(results, indent=1))
     report(results, out)
     print_summary(console, results["meta"]["summary"]["low_success"])
-    console.print(f"Look at [bold]{out / 'report.html'}[/], or: mlflow ui --backend-store-uri {_store(out)}")
+    console.print(
+        f"Look at [bold]{out / 'report.html'}[/], or: mlflow ui --backend-store-uri {mlflow_store(out)}"
+    )
     return results
 
 
@@ -81,17 +84,13 @@ def report(results: dict[str, Any], out: Path) -> None:
 
 def study_cells(settings: Sequence[Setting], draws: int, out: Path, budget: Budget) -> list[Cell]:
     """Every arm of every setting and draw, and what they need; the arms of a draw are neighbours."""
-    uri = _store(out)
+    uri = mlflow_store(out)
     return [
         Cell(setting.name, seed, out / "cells" / f"{setting.name}-draw{seed}", uri, budget, arm)
         for setting in settings
         for seed in range(draws)
         for arm in with_needs(setting.arms)
     ]
-
-
-def _store(out: Path) -> str:
-    return f"sqlite:///{(out / 'mlflow.db').resolve()}"
 
 
 def _run_all(cells: Sequence[Cell], jobs: int, console: Console) -> list[tuple[Cell, dict[str, Any]]]:

@@ -4,14 +4,13 @@ import logging
 import os
 from copy import copy
 from dataclasses import fields
-from numbers import Real
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from transformers import Trainer, TrainingArguments, get_scheduler
 
-from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.config import RunConfig, fits
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, ConfigError, TrainConfig
 from weighted_mtp.training.trainer_fields import check_trainer_args, reporters
 
@@ -160,15 +159,9 @@ def _check_kind(name: str, value: Any) -> None:
         value is None and union and type(None) in get_args(hint)
     ):
         return
-    if not any(_is(value, kind) for kind in kinds):
+    if not fits(value, hint):
         wanted = " or ".join(_KINDS[kind] for kind in kinds)
         raise ConfigError(f"trainer_args sets {name} to {value!r}: give {wanted}")
-
-
-def _is(value: Any, kind: type) -> bool:
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    return isinstance(value, Real if kind is float else kind)
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from weighted_mtp.files import write_text
 
 MARKER = "complete.json"
+MADE_WITH_FILE = "made_with.json"
+"""Of a checkpoint or a finished run: its settings and digests of its rows and models (`made_with.MadeWith`)."""
 OPTIMIZER_FILES = ("optimizer", "global_step")
 """How the names of an optimizer's files begin, those of FSDP and of DeepSpeed included."""
 

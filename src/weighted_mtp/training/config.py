@@ -6,8 +6,10 @@ Nothing heavy is imported, so that `wmtp --help` answers at once.
 import copy
 import logging
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from weighted_mtp.files import write_text
 from weighted_mtp.training.critics.table import critic_kind
@@ -160,6 +162,10 @@ class RunConfig:
         if strange:
             logger.warning("%s has settings that this version does not know: %s", path, ", ".join(strange))
         flat = {"output_dir": str(run_dir)} | flat
+        hints = {name: hint for kind in cls.PARTS.values() for name, hint in get_type_hints(kind).items()}
+        for name, value in flat.items():
+            if name in hints and name not in _OF_TRAINING and not fits(value, hints[name]):
+                raise ConfigError(f"{path}: {name} is {value!r}, which no run has: mend the line")
         try:
             return cls.from_flat(flat)
         except (
@@ -195,6 +201,24 @@ class RunConfig:
             flat[CHANGES_KEY] = copy.deepcopy(changes)
         write_text(path, yaml.safe_dump(flat, sort_keys=False))
         return path
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the kind that a setting is annotated with; a whole number is a number, true is none.
+
+    >>> fits(1, float), fits(True, int), fits(None, str | None), fits([1], list[str]), fits("a", dict[str, int])
+    (True, False, True, True, False)
+    """
+    if get_origin(hint) in (Union, UnionType):
+        return any(fits(value, kind) for kind in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    kind = get_origin(hint) or hint
+    if kind is Any:
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, Real if kind is float else kind)
 
 
 RUN_FILE = "run.yaml"

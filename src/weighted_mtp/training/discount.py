@@ -6,6 +6,7 @@ Nothing heavy is imported, so that a discount that does not fit is told at once.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE
 from weighted_mtp.training.config import RUN_FILE
 from weighted_mtp.training.settings import ConfigError, require
 
@@ -40,16 +41,32 @@ def require_trained_with(path: str, gamma: float) -> None:
     """Refuses to read the values of a run that was trained with another discount.
 
     Raises:
-        ConfigError: the run.yaml beside them names another gamma.
+        ConfigError: what lies beside them names another gamma, or cannot be read.
     """
-    import yaml
-
-    run_file = Path(path) / RUN_FILE
-    if not run_file.is_file():
-        return
-    trained = float((yaml.safe_load(run_file.read_text()) or {}).get("gamma", 1.0))
-    if trained != gamma:
+    trained = _trained_gamma(Path(path))
+    if trained not in (None, gamma):
         raise ConfigError(
             f"gamma is {gamma}, but the values of {path} were trained with gamma {trained}, so that even right ones "
             f"would have TD errors: give --gamma {trained}, or train the critic with gamma {gamma}"
         )
+
+
+def _trained_gamma(folder: Path) -> float | None:
+    """The discount that a run, or a checkpoint of one, was made with; None where nothing says so."""
+    import yaml
+
+    for name, facts in ((MADE_WITH_FILE, "facts"), (RUN_FILE, None)):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            said = yaml.safe_load(file.read_text())
+            gamma = (said[facts] if facts else said).get("gamma", 1.0)
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+            gamma = None
+        if isinstance(gamma, bool) or not isinstance(gamma, int | float):
+            raise ConfigError(
+                f"{file} does not say with which gamma the values of {folder} were trained: mend the file"
+            )
+        return float(gamma)
+    return None

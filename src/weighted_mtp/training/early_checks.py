@@ -4,6 +4,7 @@ Files are there, of a known kind, and their first row can be read; what names a 
 be written. The same functions check all of it again, and whole, when the run begins.
 """
 
+import os
 from collections.abc import Collection, Iterator
 
 from weighted_mtp.data.schema import Row
@@ -13,7 +14,7 @@ from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.discount import require_trained_with
-from weighted_mtp.training.paths import require_folder
+from weighted_mtp.training.paths import mlflow_store, require_folder
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage_table import stage_row
@@ -31,6 +32,8 @@ def check_run(config: RunConfig, resume: str | None) -> None:
     """
     check_trainer_args(config.train, config.model, config.data.eval_file is not None)
     require_folder("output_dir", config.train.output_dir)
+    if not (config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
+        mlflow_store(config.train.output_dir)
     resolve_resume(resume, config.train.output_dir)
     check_inputs(config)
 

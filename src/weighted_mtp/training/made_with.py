@@ -16,11 +16,11 @@ import torch
 from datasets import Dataset
 
 from weighted_mtp.models import MTPModel
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs
 from weighted_mtp.training.stage_table import stage_row
 
-MADE_WITH_FILE = "made_with.json"
 COMPARED_BY_CONTENT = ("model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "reference")
 FREE = (
     "output_dir",

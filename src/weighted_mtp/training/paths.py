@@ -49,6 +49,21 @@ def expand_path(name: str, path: str) -> str:
     return expanded
 
 
+def mlflow_store(folder: str | Path) -> str:
+    """The address of the MLflow database in a folder.
+
+    Raises:
+        ConfigError: the folder's name holds what an address reads as something else.
+    """
+    path = str(Path(folder).resolve() / "mlflow.db")
+    if set(path) & set("%?"):
+        raise ConfigError(
+            f"{folder} has a % or ? in its path, which the address of MLflow's database cannot: name it otherwise, or "
+            "give --tracking_uri"
+        )
+    return _STORE + path
+
+
 def require_folder(name: str, path: str | Path) -> None:
     """Raises unless the folder, which need not be there, can be written into; nothing is made.
 

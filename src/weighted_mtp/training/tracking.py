@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RUN_FILE, RunConfig
+from weighted_mtp.training.paths import mlflow_store
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,8 @@ _MAX_PARAM_LENGTH = 500
 
 def tracking_uri(config: RunConfig) -> str | None:
     """The setting, else MLFLOW_TRACKING_URI, else mlflow.db in the run's directory; None where either says none."""
-    default = f"sqlite:///{Path(config.train.output_dir).resolve() / 'mlflow.db'}"
-    uri = config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+    uri = config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = uri or mlflow_store(config.train.output_dir)
     return None if uri.strip().lower() == "none" else uri
 
 
