@@ -1,6 +1,9 @@
 """The demo, cut short: every file is there, in its form, and a second call goes on where the first one stopped."""
 
+import contextlib
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
@@ -14,12 +17,20 @@ from weighted_mtp.experiments.chain_runs import Budget
 SHORT = Budget(steps=4, critic_steps=4, batch_size=16, test_prompts=32)
 
 
+@contextlib.contextmanager
+def few_rows() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "EASY", replace(demo.EASY, n_traces=1_000))
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished demo of one draw, a few steps an arm, and what it printed."""
+    """A finished demo of one draw of 1,000 rows, a few steps an arm, and what it printed."""
     out = tmp_path_factory.mktemp("demo")
     console = Console(record=True, width=100)
-    demo.run_demo(out, seeds=1, budget=SHORT, console=console)
+    with few_rows():
+        demo.run_demo(out, seeds=1, budget=SHORT, console=console)
     return out, console.export_text()
 
 
@@ -70,7 +81,8 @@ def test_training_and_test_prompts_of_a_draw_are_disjoint(finished):
 def test_a_second_call_trains_nothing_again(finished):
     run_files = sorted((finished[0] / "draw0").glob("*/result.json"))
     before = [path.stat().st_mtime_ns for path in run_files]
-    demo.run_demo(finished[0], seeds=1, budget=SHORT, console=Console(quiet=True))
+    with few_rows():
+        demo.run_demo(finished[0], seeds=1, budget=SHORT, console=Console(quiet=True))
     assert [path.stat().st_mtime_ns for path in run_files] == before
 
 

@@ -1,12 +1,11 @@
 """`wmtp real-code` as a user runs it, on made tasks and a tiny model: real files, real processes, really stopped."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import yaml
 from scipy.special import expit, logit
 
 from tests.experiments.made_code import made_rows, save_tiny_model, write_rows
+from tests.forked import start
 from weighted_mtp.cli import main
 from weighted_mtp.data import load_rows
 from weighted_mtp.data.json_lines import read_json_lines
@@ -86,24 +86,23 @@ def findings(out: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+def finished(made_once):
+    """The folder of a whole run by two workers, and its configurations; nothing changes them."""
+
+    def make(root: Path) -> None:
+        configs, rows = write_configs(root / "configs", save_tiny_model(root / "tiny")), made_rows()
+        data = [write_rows(root / "one.jsonl", rows[:50]), write_rows(root / "two.jsonl", rows[50:])]
+        assert main(words(root / "out", configs, "--jobs", 2, "--data", json.dumps(data))) == 0
+
+    root = made_once("real-code", make)
+    return root / "out", str(root / "configs")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    rows = made_rows()
-    return [write_rows(folder / "one.jsonl", rows[:50]), write_rows(folder / "two.jsonl", rows[50:])]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, model, data):
-    """The folder of a whole run by two workers, and its configurations."""
-    root = tmp_path_factory.mktemp("whole")
-    configs = write_configs(root / "configs", model)
-    assert main(words(root / "out", configs, "--jobs", 2, "--data", json.dumps(data))) == 0
-    return root / "out", configs
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the folder, and the configurations."""
+    shutil.copytree(finished[0], tmp_path / "out")
+    return tmp_path / "out", finished[1]
 
 
 # A whole run
@@ -185,73 +184,61 @@ def test_no_checkpoint_is_left(finished):
 
 
 @pytest.mark.slow
-def test_a_second_call_trains_nothing_and_says_the_same(finished, capsys):
-    out, configs = finished
-    before, said = files(out), findings(out)
-    assert main(words(out, configs)) == 0
-    assert files(out) == before
-    assert findings(out) == said
-    assert "log-odds" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_lost_fold_alone_is_made_again_to_the_same_results(finished):
-    out, configs = finished
+def test_a_second_call_makes_the_lost_fold_alone_and_says_the_same(copied, capsys):
+    out, configs = copied
     before, said = files(out), findings(out)
     shutil.rmtree(out / "students" / "uniform" / "fold3")
     assert main(words(out, configs, "--only", "[uniform]", "--jobs", 1)) == 0
     lost = {name for name in before if name.startswith("students/uniform/fold3/")}
-    assert {name for name, time in files(out).items() if time != before[name]} == lost
+    after = files(out)
+    assert {name for name, time in after.items() if time != before.get(name)} == lost
+    assert after.keys() == before.keys()
     assert findings(out) == said
+    assert "log-odds" in capsys.readouterr().out
 
 
 # A stopped run
 
 
-def launch(arguments: list[str]) -> subprocess.Popen:
+def run_as_leader(arguments: list[str]) -> None:
     """The command in a process group of its own, as a shell starts it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "weighted_mtp.cli", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    os.setsid()
+    sys.exit(main(arguments))
 
 
-def wait_for(process: subprocess.Popen, folder: Path, pattern: str) -> None:
+def wait_for(process: BaseProcess, folder: Path, pattern: str, said: Path) -> None:
     """Until there is such a file."""
     while not any(folder.glob(pattern)):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.02)
-            pytest.fail(f"ended before {pattern}: {process.communicate()[1]}")
+        process.join(timeout=0.02)
+        assert process.exitcode is None, f"ended before {pattern}: {said.read_text()}"
 
 
 @pytest.fixture
-def begun(finished, tmp_path):
-    """A run that has come to the second fold of its first critic."""
-    out, configs = finished
-    shutil.copytree(out, tmp_path / "out")
-    for fold in range(1, FOLDS):
-        shutil.rmtree(tmp_path / "out" / "critics" / "generative" / f"fold{fold}")
-    shutil.rmtree(tmp_path / "out" / "students")
-    return tmp_path / "out", configs
+def begun(copied):
+    """A run that has still to make folds 1 and 2 of its first critic, and the students that read it."""
+    out, configs = copied
+    for fold in (1, 2):
+        shutil.rmtree(out / "critics" / "generative" / f"fold{fold}")
+        shutil.rmtree(out / "students" / "log-odds" / f"fold{fold}")
+    return out, configs
 
 
 def stop(out: Path, configs: Path, by: str) -> Path:
-    """Stops a run in the second fold of its first critic; gives that critic's folder."""
-    critic = out / "critics" / "generative"
-    process = launch(words(out, configs, "--jobs", 1))
-    wait_for(process, critic, "fold1/model/checkpoint-50/*")
+    """Stops a run in the first fold that it has to make; gives that critic's folder."""
+    critic, said = out / "critics" / "generative", out.parent / "said"
+    process = start(run_as_leader, words(out, configs, "--jobs", 1), said=said)
+    assert process.pid is not None
+    wait_for(process, critic, "fold1/model/checkpoint-50/*", said)
     if by == "Ctrl-C":
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.terminate()
-    _, said = process.communicate(timeout=60)  # until the last worker has let go of the pipe
-    assert process.returncode == 130, said
-    assert said.splitlines() == ["wmtp: stopped; the same command goes on where it stopped"]
-    assert {path.name for path in critic.iterdir()} == {"fold0", "fold1"}  # nothing more has begun
+    process.join(60)
+    assert process.exitcode == 130, said.read_text()
+    assert said.read_text().splitlines() == ["wmtp: stopped; the same command goes on where it stopped"]
+    with pytest.raises(ProcessLookupError):  # no worker is left
+        os.killpg(process.pid, 0)
+    assert {path.name for path in critic.iterdir()} == {"fold0", "fold1", "fold3", "fold4"}  # none begins
     assert not (critic / "fold1" / "result.json").exists()
     return critic
 
@@ -266,13 +253,12 @@ def test_a_run_that_sigterm_stopped_goes_on_to_the_same_results(finished, begun)
     out, configs = begun
     critic = stop(out, configs, "SIGTERM")
     before, spent = files(out), json.loads((critic / "fold1" / "spent.json").read_text())
-    assert main(words(out, configs, "--jobs", 2)) == 0
+    assert main(words(out, configs, "--jobs", 1)) == 0
     result = json.loads((critic / "fold1" / "result.json").read_text())
     assert result["train_cpu_seconds"] > spent["train_cpu_seconds"] > 0  # of both attempts
     changed = {name for name, time in files(out).items() if time != before.get(name)}
-    assert not [
-        name for name in changed if name.startswith(("critics/generative/fold0", "critics/value-lora"))
-    ]
+    made = [f"{job}/fold{fold}/" for job in ("critics/generative", "students/log-odds") for fold in (1, 2)]
+    assert {name for name in changed if not name.startswith(tuple(made))} == set()
     assert findings(out) == findings(finished[0])
 
 

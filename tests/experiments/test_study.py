@@ -1,7 +1,13 @@
 """The study, cut short: every file is there, in its form, and a second call goes on where the first one stopped."""
 
+import contextlib
+import io
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from rich.console import Console
@@ -18,15 +24,58 @@ from weighted_mtp.experiments.study_arms import ALL_ARMS, FULL, LOG_ODDS, PRESET
 
 TINY = Budget(steps=2, critic_steps=2, batch_size=16, test_prompts=24, curve_points=1)
 QUICK_ARMS = {"uniform", "right_only", "td_whitened", "log_odds", "oracle", "shuffled_across"}
+LOST = "log_odds"
+
+
+@contextlib.contextmanager
+def small_preset() -> Iterator[None]:
+    """While inside, preset quick has 400 rows and two steps an arm."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "PRESETS", {"quick": ((replace(QUICK[0], n_traces=400),), 2)})
+        patch.setattr(study, "POOL", 2_000)
+        patch.setattr(study, "BUDGET", TINY)
+        yield
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The quick preset of one draw, two steps an arm, by two workers."""
-    out = tmp_path_factory.mktemp("study")
-    console = Console(record=True, width=100)
-    results = run_study("quick", out, jobs=2, draws=1, budget=TINY, console=console)
-    return out, results, console.export_text()
+def finished(made_once):
+    """The quick preset of one draw, by two workers: its folder, its results, and what it printed."""
+
+    def make(out: Path) -> None:
+        console = Console(record=True, width=100)
+        with small_preset():
+            results = run_study("quick", out, jobs=2, draws=1, console=console)
+        assert results == json.loads((out / "results.json").read_text())
+        (out / "printed.txt").write_text(console.export_text())
+
+    out = made_once("study", make)
+    return out, json.loads((out / "results.json").read_text()), (out / "printed.txt").read_text()
+
+
+class Again(NamedTuple):
+    """A second call: its folder, when each result was written before it, what it printed."""
+
+    out: Path
+    before: dict[str, int]
+    printed: str
+
+
+def written(out: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("cells/*/*/result.json")}
+
+
+@pytest.fixture(scope="module")
+def again(finished, tmp_path_factory):
+    """`wmtp study` once more on a copy of the finished study that has lost a cell."""
+    out = tmp_path_factory.mktemp("again") / "out"
+    shutil.copytree(finished[0], out)
+    before = written(out)
+    shutil.rmtree(out / "cells" / "low_success-draw0" / LOST)
+    (out / "results.json").unlink()
+    words = ["study", "--preset", "quick", "--out", str(out), "--draws", "1", "--jobs", "1"]
+    with small_preset(), contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(words) == 0
+    return Again(out, before, printed.getvalue())
 
 
 def test_results_are_in_the_form_of_the_contract(finished):
@@ -59,23 +108,22 @@ def test_the_terminal_shows_a_row_an_arm(finished):
     assert all(name in finished[2] for name in QUICK_ARMS)
 
 
-def test_a_second_call_trains_nothing_again(finished):
-    files = sorted((finished[0] / "cells").glob("*/*/result.json"))
-    before = [path.stat().st_mtime_ns for path in files]
-    run_study("quick", finished[0], jobs=1, draws=1, budget=TINY, console=Console(quiet=True))
-    assert len(files) == 8
-    assert [path.stat().st_mtime_ns for path in files] == before
+def test_a_second_call_trains_the_lost_cell_alone(again):
+    after = written(again.out)
+    assert len(again.before) == 8
+    assert {arm for arm, time in after.items() if time != again.before[arm]} == {LOST}
+    assert after.keys() == again.before.keys()
 
 
-def test_a_lost_cell_alone_is_trained_again(finished):
-    root = finished[0] / "cells" / "low_success-draw0"
-    kept = (root / "uniform" / "result.json").stat().st_mtime_ns
-    shutil.rmtree(root / "log_odds")
-    again = run_study("quick", finished[0], jobs=1, draws=1, budget=TINY, console=Console(quiet=True))
-    assert (root / "log_odds" / "result.json").exists()
-    assert (root / "uniform" / "result.json").stat().st_mtime_ns == kept
-    accuracy = {a["arm"]: a["accuracy"] for a in finished[1]["arms"]}
-    assert {a["arm"]: a["accuracy"] for a in again["arms"]} == accuracy
+def test_a_cell_that_is_trained_again_comes_out_the_same(finished, again):
+    results = json.loads((again.out / "results.json").read_text())
+    assert [(a["arm"], a["accuracy"]) for a in results["arms"]] == [
+        (a["arm"], a["accuracy"]) for a in finished[1]["arms"]
+    ]
+
+
+def test_the_command_line_shows_the_table_of_all_arms(again):
+    assert all(name in again.printed for name in QUICK_ARMS)
 
 
 def test_every_cell_of_the_presets_finds_what_it_needs_before_it(tmp_path):
@@ -150,10 +198,3 @@ def test_a_failed_training_is_told_and_not_swallowed(tmp_path):
 def test_a_mistake_on_the_command_line_is_one_line(words, capsys):
     assert main(["study", *words]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-
-
-def test_the_command_line_goes_on_with_a_finished_study(finished, monkeypatch, capsys):
-    monkeypatch.setattr(study, "BUDGET", TINY)
-    words = ["study", "--preset", "quick", "--out", str(finished[0]), "--draws", "1", "--jobs", "1"]
-    assert main(words) == 0
-    assert "log_odds" in capsys.readouterr().out
