@@ -44,6 +44,10 @@ MISTAKES = {
     f"train verifiable {TRAIN} --critic nowhere": NO_MODEL,
     f"train verifiable {TRAIN} --critic run --gamma .9": "the values of run were trained with gamma 1.0",
     f"train verifiable {TRAIN} --critic run --reference nowhere": NO_MODEL,
+    f"train verifiable {TRAIN} --critic run --train_file valued.jsonl": "leave critic out to train by the column",
+    f"train verifiable {TRAIN} --train_file valued.jsonl --eval_file rows.jsonl": (
+        "valued.jsonl has a column `values` and rows.jsonl has none"
+    ),
     f"train rho1 {TRAIN} --reference nowhere": NO_MODEL,
     f"train critic {TRAIN} --critic implicit --reference nowhere": NO_MODEL,
     f"train baseline {TRAIN} --output_dir rows.jsonl": "output_dir is rows.jsonl, but rows.jsonl is no folder",
@@ -129,6 +133,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in {
         "rows.jsonl": json.dumps(ROW),
         "weighted.jsonl": json.dumps(weighted),
+        "valued.jsonl": json.dumps(ROW | {"values": [0.5, 0.5]}),
         "rows.csv": "prompt,completion,label",
         "empty.jsonl": "",
         "blank.jsonl": "\n\n",

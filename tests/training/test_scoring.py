@@ -251,10 +251,11 @@ def implicit(config, chain_base, tmp_path):
     """An implicit critic, and a reference other than its own."""
     base, other = str(chain_base / "base"), str(tmp_path / "other")
     tokenizer = load_tokenizer(base)
-    for path, spec in ((str(tmp_path / "implicit"), CriticSpec("implicit", reference=base)), (other, None)):
+    made = ((str(tmp_path / "implicit"), CriticSpec("implicit", reference=base), 0.5), (other, None, 0.25))
+    for path, spec, scale in made:
         model = MTPModel.from_pretrained(base, n_future=1, value_head=spec is not None, critic=spec)
         with torch.no_grad():
-            next(model.parameters()).mul_(0.5)
+            next(model.parameters()).mul_(scale)
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
     return dataclasses.replace(config, critic=str(tmp_path / "implicit")), base, other

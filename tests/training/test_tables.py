@@ -44,6 +44,8 @@ def test_every_kind_of_critic_is_trained_saved_and_read(prepare, kind, tmp_path)
     for new in (run.inputs.model.value_head, run.inputs.model.label_condition):
         for parameter in [] if new is None else new.parameters():
             torch.nn.init.normal_(parameter)  # of zeros a critic is refused, as one that was never trained
+    with torch.no_grad():  # and so is one that is still its reference
+        next(run.inputs.model.hf_model.parameters()).mul_(0.5)
     run.inputs.model.save_pretrained(tmp_path)
     saved = MTPModel.from_pretrained(tmp_path)
     critic = row.read(saved, str(tmp_path), "auto", run.config.model.model_name_or_path)

@@ -5,18 +5,17 @@ be written. The same functions check all of it again, and whole, when the run be
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-from weighted_mtp.data.schema import Row
 from weighted_mtp.data.sources import first_row
 from weighted_mtp.models import sources
 from weighted_mtp.training.checkpoints import resolve_resume
+from weighted_mtp.training.columns import require_columns
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.discount import require_trained_with
 from weighted_mtp.training.paths import mlflow_store, require_folder
 from weighted_mtp.training.score_config import ScoreConfig
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage_table import stage_row
 from weighted_mtp.training.trainer_fields import check_trainer_args
 
@@ -35,15 +34,16 @@ def check_run(config: RunConfig, resume: str | None) -> None:
     if not (config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
         mlflow_store(config.train.output_dir)
     resolve_resume(resume, config.train.output_dir)
-    check_inputs(config)
+    check_inputs(config, trains=True)
 
 
-def check_inputs(config: RunConfig) -> None:
+def check_inputs(config: RunConfig, *, trains: bool = False) -> None:
     """Raises where rows or models that a run reads are not there; of finished runs too, which are looked at."""
-    for file in filter(None, (config.data.train_file, config.data.eval_file)):
-        row = first_row(file, config.data.on_bad_row)
-        if row is not None and config.data.on_bad_row == "error":
-            require_weights(config, file, row)
+    files = [file for file in (config.data.train_file, config.data.eval_file) if file is not None]
+    first = {file: first_row(file, config.data.on_bad_row) for file in files}
+    if config.data.on_bad_row == "error":
+        columns = {file: row for file, row in first.items() if row is not None}
+        require_columns(config, columns, ["weights"] if config.scheme == "column" else [], trains=trains)
     for model in _models(config):
         sources.require(model)
     if config.stage == "verifiable":
@@ -61,19 +61,6 @@ def _models(config: RunConfig) -> Iterator[str]:
         compares = critic_kind(config.critic.kind).needs_reference
     if compares and config.reference.reference is not None:
         yield config.reference.reference
-
-
-def require_weights(config: RunConfig, file: str, columns: Collection[str] | Row) -> None:
-    """Raises where scheme column has no column to read.
-
-    Raises:
-        ConfigError: names the file.
-    """
-    if config.scheme == "column" and "weights" not in columns:
-        raise ConfigError(
-            f"scheme column needs weights, and {file} has no such column: `wmtp score` writes one, or give another "
-            "scheme"
-        )
 
 
 def check_score(config: ScoreConfig) -> None:

@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
+from weighted_mtp.training.columns import require_columns
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
-from weighted_mtp.training.early_checks import require_weights
 from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
 from weighted_mtp.training.precision import loaded_dtype, settle_frozen_base
 from weighted_mtp.training.settings import ConfigError
@@ -44,12 +44,13 @@ def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
     train_dataset = load_dataset(config, config.data.train_file, tokenizer, keep=config.data.keep)
     eval_file = config.data.eval_file
     eval_dataset = load_dataset(config, eval_file, tokenizer) if eval_file else None
-    for file, dataset in ((config.data.train_file, train_dataset), (eval_file, eval_dataset)):
-        if file is not None and dataset is not None:
-            require_weights(config, file, dataset.column_names)
     # Initialisation of heads follows the seed; the Trainer seeds only what comes after it.
     torch.manual_seed(config.train.seed)
     stage = load_stage(config, tokenizer)
+    columns = {config.data.train_file: train_dataset.column_names}
+    if eval_dataset is not None and eval_file is not None:
+        columns[eval_file] = eval_dataset.column_names
+    require_columns(config, columns, set(_requires(config)) - set(stage.all_supplies), trains=trains)
     model = load_model(config, stage, trains=trains)
     for reader in (model, *stage.frozen_models()):
         require_rows_fit(reader, tokenizer, train_dataset, config.data.train_file)

@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import warnings
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.pairs import count_without_pairs
+from weighted_mtp.training.critics.spread import require_spread
+from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteError
@@ -78,10 +82,13 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
             )
             return Path(output_dir)
         require_possible(trainer, decided)
+        require_informed(trainer, config)
         trainer.made_with, trainer.resumes_with_changes = decided.made_with, decided.changed is not None
         config.save(decided.made_with.changes)
-        if not quiet and trainer.is_world_process_zero():
-            print(weights_line(trainer, config))
+        if trainer.is_world_process_zero():
+            warn_of_missing_pairs(trainer)
+            if not quiet:
+                print(weights_line(trainer, config))
         fit(trainer, config, decided.checkpoint)
     finally:
         # A process that exits with its group's threads running aborts now and then ("terminate called"). The wrapped
@@ -108,6 +115,37 @@ def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> Weightin
             "credit, a --reference for reference_nll, or rows with a weights column for column"
         )
     return scheme
+
+
+def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
+    """Refuses to weigh rows by a critic, separate or the model's own head, that says the same of every token.
+
+    Raises:
+        ConfigError: see `require_spread`.
+    """
+    rows: Any = trainer.train_dataset
+    critic = trainer.stage.judged_by(trainer.model, rows)
+    if critic is not None:
+        name = config.critic.critic or config.model.model_name_or_path
+        require_spread(critic, rows, trainer.data_collator, name)
+
+
+LOOKED_AT_BATCHES = 1000
+
+
+def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
+    """Says of how many of the first batches a ranking of completions within a prompt learns nothing."""
+    stage, rows = trainer.stage, trainer.train_dataset
+    if not isinstance(stage, ValueStage) or not stage.ranks_pairs or trainer.sampler_name == "pairs":
+        return
+    batches: Any = trainer.train_batches().batch_sampler
+    without, count = count_without_pairs(islice(batches, LOOKED_AT_BATCHES), rows)  # pyright: ignore[reportArgumentType]
+    if without:
+        logger.warning(
+            "value_loss pairwise learns nothing from %d of the first %d batches, which hold no right and wrong "
+            "completion of one prompt: use sampler pairs",
+            without, count,
+        )  # fmt: skip
 
 
 def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:

@@ -30,6 +30,7 @@ from weighted_mtp.files import own_file, replacing
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics.base import Critic
+from weighted_mtp.training.critics.spread import require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.discount import require_discount_fits, require_trained_with
@@ -69,7 +70,8 @@ def score(config: ScoreConfig) -> Scored:
     """Scores one shard of the rows; parts that are there already are kept.
 
     Raises:
-        ConfigError: the critic, the scheme or the shard does not fit, or the folder holds other scores.
+        ConfigError: the critic, the scheme or the shard does not fit, the critic says the same of every token, or the
+            folder holds other scores.
         DataError: a malformed row.
         Occupied: another process scores this shard.
     """
@@ -151,7 +153,8 @@ class _Scorer:
         config: ScoreConfig,
         columns: ExactColumns,
     ) -> None:
-        self.model, self.tokenizer, self.scheme, self.config = critic.model, tokenizer, scheme, config
+        self.critic, self.model, self.tokenizer = critic, critic.model, tokenizer
+        self.scheme, self.config = scheme, config
         for model in critic.models():
             model.eval().requires_grad_(False)
             model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
@@ -166,6 +169,7 @@ class _Scorer:
         """Takes the rows of a shard, all of them tokenized before the first is scored.
 
         Raises:
+            ConfigError: the critic says the same of every token.
             DataError: a row that has no tokens, or whose per-token lists do not fit them.
             ValueError: a row that the critic cannot read.
         """
@@ -175,6 +179,7 @@ class _Scorer:
         self.encoded, self.report = tokenize_rows(rows, self.tokenizer, max_length=self.config.max_length)
         for model in self.stage.frozen_models():
             require_rows_fit(model, self.tokenizer, self.encoded, self.config.data)
+        require_spread(self.critic, self.encoded, self.collate, self.config.critic)
         self.places = {row_id: i for i, row_id in enumerate(self.encoded["row_id"])}
 
     def write(self, mine: range, path: Path) -> None:

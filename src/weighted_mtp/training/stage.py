@@ -19,6 +19,7 @@ from torch import Tensor
 from weighted_mtp.losses import MTPLikelihoods, mtp_likelihoods, mtp_nll
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.value_weighting import Signals, align_to_heads
 
 
@@ -59,6 +60,10 @@ class Stage:
         Raises:
             ConfigError: they cannot be trained on.
         """
+
+    def judged_by(self, model: MTPModel, rows: Dataset) -> Critic | None:
+        """The critic by whose word these rows are weighed, which must then know something; None where there is none."""
+        return None
 
     def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
         """The trained model's outputs, through whatever wraps it."""

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.losses import mtp_nll, value_bce
 from weighted_mtp.models import RIGHT, UNTOLD, WRONG, CriticSpec, MTPModel, load_tokenizer
-from weighted_mtp.models.label_condition import LabelEmbedding
+from weighted_mtp.models.label_condition import LabelEmbedding, LabelTags
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, at_last_prompt_token, start_prior
@@ -122,15 +122,38 @@ class GenerativeStage(Stage):
 
 
 def spec(config: RunConfig) -> CriticSpec:
-    """A learned embedding of the label, or the tokens of two tags."""
+    """A learned embedding of the label, or the tokens of two tags.
+
+    Raises:
+        ConfigError: to the tokenizer the tags are the same, or one is nothing that it knows.
+    """
     settings = config.critic
     if settings.label_tags is None:
         return CriticSpec("generative", settings.prior)
     tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
-    right, wrong = tokenizer(settings.label_tags, add_special_tokens=False)["input_ids"]
+    right, wrong = _tag_ids(tokenizer, settings.label_tags)
     opening = tokenizer(settings.label_tags[0])["input_ids"][:1]
     bos = tokenizer.bos_token_id if opening == [tokenizer.bos_token_id] else None
     return CriticSpec("generative", settings.prior, {"right": right, "wrong": wrong}, bos)
+
+
+def _tag_ids(tokenizer: PreTrainedTokenizerBase, tags: list[str]) -> list[list[int]]:
+    try:
+        found: Any = tokenizer(tags, add_special_tokens=False)["input_ids"]
+    except Exception as error:  # a bare one, where the tokenizer has no token for what it does not know
+        raise ConfigError(
+            f"label_tags is {tags}, which the tokenizer cannot read ({error}): give texts that it knows"
+        ) from None
+    for tag, ids in zip(tags, found, strict=True):
+        if not ids or tokenizer.unk_token_id in ids:
+            what = "a part that the tokenizer does not know" if ids else "no token"
+            raise ConfigError(f"label_tags is {tags}, and {tag!r} has {what}: give texts that it knows")
+    if found[0] == found[1]:
+        raise ConfigError(
+            f"label_tags is {tags}, and both are the same tokens ({found[0]}), so that right and wrong could not be "
+            "told apart: give texts that the tokenizer reads differently"
+        )
+    return found
 
 
 def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
@@ -148,11 +171,29 @@ def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Criti
     """The critic that its training left.
 
     Raises:
-        ConfigError: it was never trained; of tags, which add no parameter, that cannot be seen.
+        ConfigError: it was never trained; of tags, which add no parameter, that can be seen in what they say alone.
     """
-    if isinstance(model.label_condition, LabelEmbedding) and not bool(model.label_condition.weight.any()):
+    why = _same_under_both_labels(model)
+    if why is not None:
         raise ConfigError(
-            f"critic {path} was never trained (its embedding of the label is all 0): train it with "
+            f"critic {path} was never trained to tell right from wrong ({why}): train it with "
             "`wmtp train critic --critic generative`"
         )
     return GenerativeCritic(model)
+
+
+def _same_under_both_labels(model: MTPModel) -> str | None:
+    """Why the model reads the same whichever label it is told; None where it does not."""
+    condition = model.label_condition
+    if isinstance(condition, LabelTags):
+        return (
+            "both of its tags are the same tokens"
+            if bool((condition.tags[0] == condition.tags[1]).all())
+            else None
+        )
+    assert isinstance(condition, LabelEmbedding), "a generative critic is told the label in one of two ways"
+    embeddings: Tensor = model.hf_model.get_input_embeddings().weight
+    right, wrong = condition.weight.detach()
+    # float32 loses what is added to a number 10 million times as large
+    seen = (right - wrong).abs().max() > 1e-7 * embeddings[:1000].detach().float().abs().mean()
+    return None if bool(seen) else "its embeddings of the two labels are the same, or all 0"

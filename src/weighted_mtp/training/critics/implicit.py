@@ -128,7 +128,7 @@ def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Criti
     """The critic that its training left, with the reference that it names.
 
     Raises:
-        ConfigError: the reference cannot be read.
+        ConfigError: the reference cannot be read, or the critic is still what the reference is.
     """
     assert model.critic is not None, "its config.json says that it is an implicit critic"
     where = reference or model.critic.reference
@@ -141,7 +141,22 @@ def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Criti
             f"critic {path} compares with the reference {where}, which cannot be read ({error}): give its "
             "directory as `reference`"
         ) from None
+    if _same_weights(model, frozen):
+        raise ConfigError(
+            f"critic {path} was never trained (its weights are those of its reference {where}, so that its credit is 0 "
+            "everywhere): train it with `wmtp train critic --critic implicit`, or give the `reference` that it was "
+            "trained against"
+        )
     return ImplicitCritic(model, frozen, model.critic.reward_beta)
+
+
+def _same_weights(model: MTPModel, reference: MTPModel) -> bool:
+    """Whether no weight of the two decoders differs; in another precision of one, the credit would be rounding."""
+    own, other = (dict(decoder.hf_model.named_parameters()) for decoder in (model, reference))
+    return own.keys() == other.keys() and all(
+        p.shape == other[name].shape and torch.allclose(p.float(), other[name].float(), rtol=0, atol=1e-12)
+        for name, p in own.items()
+    )
 
 
 def _reference_path(config: RunConfig) -> str:

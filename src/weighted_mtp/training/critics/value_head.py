@@ -14,6 +14,7 @@ from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, require_outcomes
+from weighted_mtp.training.critics.pairs import require_pairs
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import Signals, compute_lambda_returns
@@ -32,7 +33,7 @@ class ValueHeadCritic(Critic):
 
 @dataclass
 class ValueStage(Stage):
-    """Stages 1 and 2: values from the model's own head (detached), from a frozen critic, or from the data.
+    """Stages 1 and 2: values from the model's own head (detached), from a frozen critic, or, in stage 2, from the data.
 
     Args:
         critic: separate frozen critic, of any kind; None reads the trained model's own value head.
@@ -53,11 +54,13 @@ class ValueStage(Stage):
             self.supplies = (*self.supplies, "credit")
 
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
-        if batch.values is not None:
+        weighs = self.critic is not None or self.reads_own_head
+        if weighs and batch.values is not None:
             return super()._known(batch, outputs, model)
         if self.critic is not None:
             return self.critic.judge(batch)._asdict()
-        return {"values": outputs["values"].detach().squeeze(-1)}
+        # what stage 1 trains is what its metrics are about, whatever values the rows bring
+        return {"values": outputs["values"].detach().squeeze(-1), "credit": batch.credit}
 
     @property
     def needs_value_head(self) -> bool:
@@ -77,14 +80,28 @@ class ValueStage(Stage):
         """Refuses a head that would know nothing: never trained and read, or trained on one outcome."""
         if self.critic is not None:
             return
-        if self.reads_own_head and not _has_values(rows) and knows_nothing(model):
+        if self.judged_by(model, rows) is not None and knows_nothing(model):
             raise ConfigError(
-                "the value head of the model to train was never trained (it is missing or all 0), so every value is "
-                "the same and weights mean nothing: train one with `wmtp train critic` and start from its directory, "
-                "or name that as `critic`, or give rows a `values` column"
+                "the value head of the model to train was never trained (it is missing, or its weight is all 0), so "
+                "every value is the same and weights mean nothing: train one with `wmtp train critic` and start from "
+                "its directory, or name that as `critic`, or give rows a `values` column"
             )
         if self.value_coef > 0:
-            require_outcomes(rows, "a value head")
+            for require in objective(self.value_objective).requires:
+                require(rows, "a value head")
+
+    def judged_by(self, model: MTPModel, rows: Dataset) -> Critic | None:
+        """The separate critic, or the model's own head, unless rows bring their values."""
+        if self.critic is not None:
+            return self.critic
+        return ValueHeadCritic(model) if self.reads_own_head and "values" not in rows.column_names else None
+
+    @property
+    def ranks_pairs(self) -> bool:
+        """Whether it learns from right and wrong completions of one prompt that meet in a batch."""
+        return (
+            self.critic is None and self.value_coef > 0 and objective(self.value_objective).counted == "pairs"
+        )
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
@@ -143,14 +160,17 @@ def _pairwise(
 
 
 def knows_nothing(model: MTPModel) -> bool:
-    """Whether the value head gives one value to all that it reads: so it starts, and training moves it."""
+    """Whether the value head gives one value to all that it reads: so it starts, and training moves it.
+
+    Its bias alone, and hidden units that read nothing or that nothing reads, do not depend on the state.
+    """
     head = model.value_head
-    return head is None or not bool(head.weight.any() | head.bias.any())
-
-
-def _has_values(rows: Dataset) -> bool:
-    """Whether every row brings its own values."""
-    return "values" in rows.column_names and not rows.data.column("values").null_count
+    if head is None:
+        return True
+    read = head.weight[0] != 0
+    if head.hidden is not None:
+        read = read & (head.hidden.weight != 0).any(1)
+    return not bool(read.any())
 
 
 class Objective(NamedTuple):
@@ -162,12 +182,14 @@ class Objective(NamedTuple):
     """Which of `BatchCounts` it is divided by."""
     discounts: bool = True
     """Whether its targets can be discounted."""
+    requires: tuple[Callable[[Dataset, str], None], ...] = (require_outcomes,)
+    """What rows must pass, each (rows, what learns from them); raises ConfigError."""
 
 
 OBJECTIVES: dict[str, Objective] = {
     "mse": Objective(_mse, "positions"),
     "bce": Objective(_bce, "positions"),
-    "pairwise": Objective(_pairwise, "pairs", discounts=False),
+    "pairwise": Objective(_pairwise, "pairs", discounts=False, requires=(require_outcomes, require_pairs)),
     "lambda": Objective(_lambda, "positions"),
 }
 
@@ -208,6 +230,7 @@ def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Criti
     """
     if knows_nothing(model):
         raise ConfigError(
-            f"critic {path} has a value head that was never trained (all 0): train it with `wmtp train critic`"
+            f"critic {path} has a value head that was never trained (its weight is all 0): train it with "
+            "`wmtp train critic`"
         )
     return ValueHeadCritic(model)
