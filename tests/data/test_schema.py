@@ -53,6 +53,21 @@ def test_label_and_is_correct_that_disagree_are_malformed():
         parse_row(GOOD | {"is_correct": 0})
 
 
+@pytest.mark.parametrize(
+    ("label", "verdict"), [(True, "fail"), (True, "timeout"), (False, "pass"), (0, "PASS")]
+)
+def test_a_label_against_its_verdict_is_refused(label, verdict):
+    with pytest.raises(DataError, match=f"`label` is {label} but `verdict` is '{verdict}'"):
+        parse_row(GOOD | {"label": label, "verdict": verdict})
+
+
+@pytest.mark.parametrize(
+    ("label", "verdict"), [(True, "pass"), (False, "timeout"), (True, "mine"), (False, None)]
+)
+def test_a_label_that_its_verdict_does_not_deny_is_taken(label, verdict):
+    assert parse_row(GOOD | {"label": label, "verdict": verdict})["label"] is label
+
+
 def test_an_alpaca_row_becomes_the_published_prompt():
     row = parse_row({"instruction": "Add.", "input": "1 2", "output": "3", "is_correct": True})
     assert row["prompt"].endswith("### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:\n")

@@ -40,6 +40,17 @@ def test_a_completion_without_any_token_is_refused():
         one(ROW | {"completion": "  "})
 
 
+def test_ends_and_beginnings_in_a_completion_are_told(tokenizer):
+    def notes(completion):
+        return list(
+            tokenize_rows([{"prompt": "a", "completion": completion, "label": True}], tokenizer)[1].notes
+        )
+
+    assert one({"prompt": "a", "completion": "c</s></s>", "label": True}, tokenizer)["labels"].count(1) == 1
+    assert "learned once" in notes("c</s></s>")[0]
+    assert notes("<s>c") == ["'<s>' stands in what is learned, as a special token"]
+
+
 def test_a_text_that_the_tokenizer_cannot_read_is_a_row_and_a_reason():
     unread = ROW | {"completion": "banana 3"}
     with pytest.raises(DataError, match=r"row 1 .*the tokenizer cannot read this text: .*\[UNK\]"):

@@ -81,8 +81,10 @@ def test_a_row_longer_than_learned_positions_is_refused_and_one_longer_than_rota
     require_readable(learned, tokenizer, [[1] * 8], str)
     with pytest.raises(ValueError, match=r"row 1: 9 tokens are more than the 8 positions .* max_length: 8"):
         require_readable(learned, tokenizer, [[1] * 3, [1] * 9], lambda i: f"row {i}")
-    with pytest.raises(ValueError, match="with 4 more"):
+    with pytest.raises(ValueError, match=r"6 tokens and 4 new ones .* max_new_tokens of at most 2"):
         require_readable(learned, tokenizer, [[1] * 6], str, further=4)
+    with pytest.raises(ValueError, match=r"9 tokens and 4 new ones .*: shorten the prompt"):
+        require_readable(learned, tokenizer, [[1] * 9], str, further=4)
     with caplog.at_level(logging.WARNING):
         require_readable(MTPModel.from_pretrained(chain_base / "base"), tokenizer, [[1] * 65], str)
     assert "max_length: 64" in caplog.text

@@ -92,7 +92,7 @@ def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
     if learned.strip() in ("", end):
         raise DataError(f"the chat template shows nothing of the assistant's turn ({_parts(answer)})")
     gone = not_shown(tokenizer, messages, tools)
-    if _squeezed(plain_content(answer)) not in _squeezed(learned) and OWN_CONTENT not in gone:
+    if not _is_shown(plain_content(answer), whole[:start], learned) and OWN_CONTENT not in gone:
         gone = [*gone, OWN_CONTENT]  # it depends on what the content says
     notes = [f"the chat template leaves out {part}" for part in gone]
     if "strftime_now" in str(tokenizer.chat_template):
@@ -244,6 +244,12 @@ def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, be
         "the chat template writes the prompt differently when the assistant's turn follows it, so where that turn "
         "begins cannot be told: write the row as prompt and completion"
     )
+
+
+def _is_shown(content: str, before: str, learned: str) -> bool:
+    """Whether the answer's content is learned, white space apart, or begins in what opens its turn (`<think>`)."""
+    content, before = _squeezed(content), _squeezed(before)
+    return content in before[len(before) - len(content) :] + _squeezed(learned)
 
 
 def _squeezed(text: str) -> str:

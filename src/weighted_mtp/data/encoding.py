@@ -221,6 +221,8 @@ class RowEncoder:
             for token, stop in self._stops.items()
             if token in found.ids[:-1]
         ]
+        if self.tokenizer.bos_token_id in set(found.ids) - self._stops.keys():
+            notes.append(f"{self.tokenizer.bos_token!r} stands in what is learned, as a special token")
         columns: dict[str, Any] = {
             "input_ids": prompt + learned,
             "labels": [IGNORED] * len(prompt) + learned,

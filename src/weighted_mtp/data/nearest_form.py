@@ -29,6 +29,8 @@ def without(name: str, raw: Mapping[str, Any]) -> str:
     Examples:
         >>> print(without("completion", {"prompt": "p", "response": "r", "label": 1}))
         no `completion` among prompt, response, label: rename `response` to `completion`
+        >>> print(without("prompt", {"Prompt": "p", "completion": "c"}))
+        no `prompt` among Prompt, completion: rename `Prompt` to `prompt`
         >>> print(without("label", {"prompt": "p", "completion": "c"}))  # doctest: +ELLIPSIS
         no `label` among prompt, completion: a row needs prompt, completion and label ...
     """
@@ -40,6 +42,11 @@ def without(name: str, raw: Mapping[str, Any]) -> str:
 
 
 def _remedy(name: str, there: list[str]) -> str:
+    spelled = next((other for other in there if other.strip().lower() == name), None)
+    if spelled is not None:
+        return f"rename `{spelled}` to `{name}`"
+    if name == "label" and "verdict" in there:
+        return "`wmtp data verify` writes it beside `verdict`: true for pass, null for error, else false"
     if name != "label":
         for form, remedy in _OTHER_FORMS.items():
             if form in there:

@@ -82,13 +82,18 @@ def is_unjudged(raw: Any) -> bool:
     """
     if not isinstance(raw, Mapping):
         return False
-    if raw.get("verdict") == "error":
+    if _verdict(raw) == "error":
         return True
     named = [name for name in _LABELS if name in raw]
     return bool(named) and all(raw[name] is None for name in named)
 
 
 _LABELS = ("label", "is_correct")
+_WRONG = ("fail", "timeout")
+
+
+def _verdict(raw: Mapping[str, Any]) -> str:
+    return str(raw.get("verdict")).strip().lower()
 
 
 def parse_row(raw: Any) -> Row:
@@ -197,4 +202,8 @@ def _label(raw: Mapping[str, Any]) -> bool:
         raise DataError(without("label", raw))
     if len(set(labels.values())) == 2:
         raise DataError(f"`label` is {raw['label']!r} but `is_correct` is {raw['is_correct']!r}")
-    return next(iter(labels.values()))
+    label, verdict = next(iter(labels.values())), _verdict(raw)
+    if (verdict == "pass" and not label) or (verdict in _WRONG and label):
+        name = next(iter(labels))
+        raise DataError(f"`{name}` is {raw[name]!r} but `verdict` is {raw['verdict']!r}: drop one of them")
+    return label

@@ -31,7 +31,7 @@ def require_readable(
         tokenizer: where the ids come from; its PAD fills up batches, so it counts too.
         rows: token ids.
         name_of: what row i is called in the message.
-        further: tokens that each row will grow by.
+        further: tokens that will be generated behind each row.
 
     Raises:
         ValueError: with row, token, both sizes, and how to mend it.
@@ -43,14 +43,14 @@ def require_readable(
     special |= {f"the label tag of {label} completions": ids for label, ids in tags.items()}
     for what, ids in special.items():
         _require_ids(model, tokenizer, ids, limit, what)
-    further += max(map(len, tags.values()), default=0)
+    tagged = max(map(len, tags.values()), default=0)
     longest, longest_row = 0, 0
     for i, ids in enumerate(rows):
         if len(ids) and max(ids) >= limit:
             _require_ids(model, tokenizer, ids, limit, name_of(i))
         if len(ids) > longest:
             longest, longest_row = len(ids), i
-    _require_positions(model, longest + further, name_of(longest_row), further)
+    _require_positions(model, longest + tagged, name_of(longest_row), tagged, further)
 
 
 def token_limit(model: "MTPModel") -> int:
@@ -69,20 +69,26 @@ def _require_ids(model: "MTPModel", tokenizer: Any, ids: Sequence[int], limit: i
         )
 
 
-def _require_positions(model: "MTPModel", length: int, what: str, further: int) -> None:
+def _require_positions(model: "MTPModel", length: int, what: str, tagged: int, further: int) -> None:
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit is None or length <= limit:
+    if limit is None or length + further <= limit:
         return
-    grown = f" with {further} more" if further else ""
+    tokens = f"{length} tokens{' with its label tag' if tagged else ''}"
+    if further:
+        tokens += f" and {further} new ones"
+        room = limit - length
+        remedy = f"give max_new_tokens of at most {room}" if room > 0 else "shorten the prompt"
+    else:
+        remedy = f"cut rows with max_length: {limit - tagged}"
     if _learns_positions(model, limit):
         raise ValueError(
-            f"{what}: {length} tokens{grown} are more than the {limit} positions that the model has learned: cut rows "
-            f"with max_length: {max(0, limit - further)}, or take a model of more positions"
+            f"{what}: {tokens} are more than the {limit} positions that the model has learned: {remedy}, or take a "
+            "model of more positions"
         )
     logger.warning(
-        "%s: %d tokens%s are more than the %d positions that the model was made for (max_position_embeddings); its "
-        "rotary positions go on, untrained. max_length: %d cuts rows there",
-        what, length, grown, limit, max(0, limit - further),
+        "%s: %s are more than the %d positions that the model was made for (max_position_embeddings); its rotary "
+        "positions go on, untrained. To stay within them %s",
+        what, tokens, limit, remedy,
     )  # fmt: skip
 
 
