@@ -172,12 +172,15 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line(capsys, tmp_path, name):
     assert len(err.splitlines()) == 1
 
 
+THERE = ("--model_name_or_path", "m", "--train_file", "t", "--output_dir", "o")
 WRONG_WORDS: list[tuple[tuple[str, ...], str]] = [
     (("train", "baseline", "--config", "."), "--config . is a directory: give a YAML file"),
     (("train", "baseline", "--config", "a.yaml", "--config=b.yaml"), "--config is given 2 times"),
     (("train", "baseline", "--config"), "--config needs a value"),
     (("train", "baseline", "--config="), "there is no such file"),
     (("train", "baseline", "--"), "-- is no flag"),
+    (("train", "baseline", *THERE, "--seed", "9" * 23), "seed is 99999999999999999999999: give a whole number"),
+    (("train", "baseline", *THERE, "--resume", ""), "resume is empty: give auto"),
     (("train", "baseline", "--bf16"), "--bf16 needs a value"),
     (("train", "baseline", "--learning_rate", "-1e-4"), "write a negative one as --learning_rate=-1"),
     (("train", "baseline", "--trainer_args", "[" * 3000), "give a mapping"),

@@ -357,8 +357,9 @@ def moved_run(runs: Path, tmp_path: Path, name: str, **changed: Any) -> Path:
             "tracking_uri": "http://127.0.0.1:9",
         },
         {"gamma": ..., "output_dir": ...},
+        {"dtype": "float16"},
     ],
-    ids=["other machines", "other packages", "other versions", "gone starts", "missing settings"],
+    ids=["other machines", "other packages", "other versions", "gone starts", "missing settings", "half"],
 )
 def test_a_run_made_elsewhere_is_looked_at(capsys, runs: Path, tmp_path: Path, changed: dict[str, Any]):
     folder = moved_run(runs, tmp_path, "td", **changed)

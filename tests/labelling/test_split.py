@@ -200,6 +200,25 @@ def test_rows_whose_check_could_not_be_made_are_left_out_and_counted(tmp_path: P
         split_file(SplitConfig(str(path), str(tmp_path / "none")))
 
 
+@pytest.mark.parametrize("form", ["messages", "alpaca"])
+def test_rows_in_other_forms_that_training_reads_are_split_as_they_came(tmp_path: Path, form: str):
+    def row(n: int) -> dict[str, Any]:
+        if form == "alpaca":
+            return {"instruction": f"Add {n} and {n * 7}.", "output": str(n * 8), "is_correct": True}
+        said = [
+            {"role": "user", "content": f"Add {n} and {n * 7}."},
+            {"role": "assistant", "content": str(n * 8)},
+        ]
+        return {"messages": said, "label": True}
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row(n)) + "\n" for n in range(10)))
+    split_file(SplitConfig(str(path), str(tmp_path / "out"), folds=2, task="prompt", threshold=1.0))
+    tests = [read_json_lines(tmp_path / "out" / f"fold{k}" / "test.jsonl") for k in range(2)]
+    assert [len(rows) for rows in tests] == [5, 5]
+    assert sorted(map(str, [*tests[0], *tests[1]])) == sorted(str(row(n)) for n in range(10))
+
+
 def test_files_that_are_there_are_left_alone(source: Path, tmp_path: Path):
     config = SplitConfig(str(source), str(tmp_path / "out"), folds=4)
     split_file(config)

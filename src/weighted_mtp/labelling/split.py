@@ -83,7 +83,8 @@ def split_file(config: SplitConfig) -> SplitReport:
     rows = [row for row in given if not is_unjudged(row)]
     if not rows:
         raise DataError(f"{config.input}: all {len(given)} rows are dropped, {UNJUDGED}: check them again")
-    by_task = _by_task(rows, config)
+    read = [_with_prompt(row) for row in rows]
+    by_task = _by_task(read, config)
     names, overlaps = list(by_task), _overlaps(list(by_task.values()))
     together = {(names[a], names[b]): share for (a, b), share in _near(overlaps, config.threshold).items()}
     try:
@@ -91,8 +92,8 @@ def split_file(config: SplitConfig) -> SplitReport:
     except ValueError as error:
         raise DataError(f"{config.input}: {error}") from None
     parts: list[Rows] = [[] for _ in range(config.folds)]
-    for row in rows:
-        parts[fold_of[str(row[config.task])]].append(row)
+    for row, known in zip(rows, read, strict=True):
+        parts[fold_of[str(known[config.task])]].append(row)
     _write(parts, Path(config.out))
     folds = [fold_of[name] for name in names]
     return SplitReport(
@@ -107,13 +108,26 @@ def split_file(config: SplitConfig) -> SplitReport:
     )
 
 
+def _with_prompt(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with a prompt and a completion, if it comes in another form that training reads."""
+    messages = row.get("messages")
+    if row.get("prompt") is not None or not (messages or row.get("instruction")):
+        return row
+    if isinstance(messages, list):
+        *prompt, last = messages
+        return row | {"prompt": prompt, "completion": _text([last])}
+    given = "\n".join(str(row[name]) for name in ("instruction", "input") if row.get(name))
+    return row | {"prompt": given, "completion": row.get("output")}
+
+
 def _by_task(rows: Rows, config: SplitConfig) -> dict[str, Rows]:
     tasks: dict[str, Rows] = {}
     for number, row in enumerate(rows, start=1):
         for column in (config.task, "prompt"):
             if row.get(column) is None:
                 raise DataError(
-                    f"{config.input}: row {number} has no `{column}`; --task names the column of tasks"
+                    f"{config.input}: row {number} has no `{column}`; --task names the column of tasks (prompt: each "
+                    "prompt is one)"
                 )
         tasks.setdefault(str(row[config.task]), []).append(row)
     return tasks

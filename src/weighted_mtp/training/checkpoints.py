@@ -91,6 +91,8 @@ def resolve_resume(resume: str | None, output_dir: str | Path) -> tuple[Path | N
     Raises:
         CheckpointError: the named checkpoint is not complete, or a run is there already and resuming was not asked.
     """
+    if resume == "":
+        raise CheckpointError("resume is empty: give auto, or the path of a checkpoint")
     if resume == "auto":
         return find_resumable(output_dir)
     if resume is not None:

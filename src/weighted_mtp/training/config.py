@@ -171,7 +171,8 @@ class RunConfig:
         except (
             ConfigError
         ):  # perhaps about something that this version does not take any more, and only training reads
-            return cls.from_flat({name: value for name, value in flat.items() if name not in _OF_TRAINING})
+            unread = (*_OF_TRAINING, "dtype")
+            return cls.from_flat({name: value for name, value in flat.items() if name not in unread})
 
     def of_finished(self, run_dir: str | Path) -> "RunConfig":
         """The same run with the model that it left in its directory, to be looked at."""

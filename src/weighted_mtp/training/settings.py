@@ -261,6 +261,7 @@ class TrainConfig:
             self.max_steps > 0 or self.num_train_epochs > 0,
             f"max_steps is {self.max_steps} and num_train_epochs {self.num_train_epochs}: one must be above 0",
         )
+        require(0 <= self.seed < 2**32, f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
         require_positive(
             self,
             "per_device_train_batch_size",
