@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import figures, gpu, headline, loss, scan
+from benchmarks import figures, gpu, headline, loss, scan, steps
 from benchmarks.harness import growth_slope, ratio, read_results
 from benchmarks.page import page
 from benchmarks.turns import Turnstile
+from tests.forked import start
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -128,8 +129,16 @@ def test_the_benchmark_of_the_loss_runs(quick):
     assert "seq: time ~ n^" in quick(lambda: loss.main(sys.argv[1:]))
 
 
+def quick_steps() -> None:
+    sys.stdout, sys.argv = sys.stderr, ["steps", "--quick", "--dtype", "float32"]
+    steps.main()
+
+
 @pytest.mark.slow
-def test_the_benchmark_of_training_steps_runs(smollm2):
+def test_the_benchmark_of_training_steps_runs(smollm2, tmp_path):
     """In a process of its own: it silences libraries for good."""
-    printed = run("benchmarks.steps", "--quick", "--dtype", "float32")
-    assert "stage 2, four heads over stage 0, four heads:" in printed
+    said = tmp_path / "said"
+    process = start(quick_steps, said=said)
+    process.join()
+    assert process.exitcode == 0, said.read_text()[-2000:]
+    assert "stage 2, four heads over stage 0, four heads:" in said.read_text()

@@ -1,49 +1,42 @@
-"""One of several gloo processes that train one run after another. Not a test; `start_ranks` starts it.
-
-usage: RANK=0 WORLD_SIZE=2 ... python ranks.py JOBS.json     a list of {"settings": flat, "resume": checkpoint or null}
-"""
+"""Several gloo processes that train one run after another. Not a test; tests call `start_ranks`."""
 
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+import torch
+
+from tests.forked import start
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.loading import load_inputs
+from weighted_mtp.training.quiet import quiet_libraries
+from weighted_mtp.training.run import fit, make_trainer
 
 
 def start_ranks(jobs: list[dict[str, Any]], folder: Path, world: int = 2) -> None:
     """Runs the jobs on that many processes; each leaves model.safetensors and history.json in its output_dir."""
-    path = folder / "jobs.json"
-    path.write_text(json.dumps(jobs))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     group = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    said = [folder / f"rank{rank}.stderr" for rank in range(world)]
     processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(path)],
-            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
+        start(_rank, jobs, said=file, environment=group | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank, file in enumerate(said)
     ]
-    errors = [process.communicate(timeout=240)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * world, "\n".join(errors)[-4000:]
+    for process, patience in zip(processes, [240] + [20] * (world - 1), strict=True):
+        process.join(timeout=patience)
+        process.kill()
+    errors = "\n".join(file.read_text() for file in said)
+    assert [process.exitcode for process in processes] == [0] * world, errors[-4000:]
 
 
-def main(path: str) -> None:
-    import torch
-
-    from weighted_mtp.training.config import RunConfig
-    from weighted_mtp.training.loading import load_inputs
-    from weighted_mtp.training.quiet import quiet_libraries
-    from weighted_mtp.training.run import fit, make_trainer
-
+def _rank(jobs: list[dict[str, Any]]) -> None:
     torch.set_num_threads(1)
     quiet_libraries()
-    for job in json.loads(Path(path).read_text()):
+    for job in jobs:
         config = RunConfig.from_flat(job["settings"])
         trainer = make_trainer(config, load_inputs(config), quiet=True)
         assert trainer.args.world_size == int(os.environ["WORLD_SIZE"])
@@ -52,7 +45,3 @@ def main(path: str) -> None:
             history = Path(config.train.output_dir) / "history.json"
             history.write_text(json.dumps(trainer.state.log_history))
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
