@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from weighted_mtp.cli import main
+from weighted_mtp.cli_grammar import parse_config, train_parser
 from weighted_mtp.data import SAMPLERS
 from weighted_mtp.evaluation.reasoning_gym_tasks import UNSOUND
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
@@ -20,6 +21,7 @@ from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 from weighted_mtp.labelling.split_config import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.unread import require_all_read
 from weighted_mtp.value_weighting import SCHEMES
 
 ROOT = Path(__file__).parents[1]
@@ -113,6 +115,16 @@ def test_training_commands_parse(page, monkeypatch, capsys):
             with pytest.raises(SystemExit) as stop:
                 main([*words, "--print_config"])
             assert stop.value.code in (0, None), capsys.readouterr().err
+
+
+@each_page
+def test_training_commands_hold_no_setting_that_is_not_read(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MODEL", "m")
+    for command, *words in wmtp_commands(page):
+        if command == "train":
+            parsed = parse_config(train_parser(words[0]), words[1:])
+            require_all_read(RunConfig.from_flat({"stage": words[0]} | parsed))
 
 
 @each_page

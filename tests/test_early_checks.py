@@ -55,6 +55,10 @@ MISTAKES = {
     f"train baseline {TRAIN} --output_dir run": "run already holds a run",
     f"train baseline {TRAIN} --resume none": "cannot resume from none",
     f"train baseline {TRAIN} --trainer_args.dataloader_num_worker 2": "did you mean dataloader_num_workers?",
+    f"train baseline {TRAIN} --max_steps 0": "max_steps is 0: give 1 or more, or -1",
+    f"train baseline {TRAIN} --lm_coef 0": "lm_coef is 0.0, which nothing reads in stage baseline",
+    f"train verifiable {TRAIN} --critic run --value_coef 3": "which nothing reads in stage verifiable with a separate",
+    f"train critic {TRAIN} --lm_coef 0 --value_coef 0": "lm_coef and value_coef are 0, so that nothing is learned",
     f"train baseline {TRAIN} --config none.yaml": "none.yaml: there is no such file",
     f"{SCORE} --data none.jsonl": NO_FILE,
     f"{SCORE} --data unlabelled.jsonl": "unlabelled.jsonl:1: no `label`",
@@ -99,6 +103,7 @@ MISTAKES = {
     "demo --out rows.jsonl/new": f"--out {BELOW_FILE}",
     "real-code --out rows.jsonl/new": f"out {BELOW_FILE}",
     "real-code --configs folder": "folder/critics holds no .yaml",
+    "real-code --configs unread": "unread/critics/value.yaml: prior is 'head', which nothing reads in stage critic",
     "real-code --configs plan --data [none.jsonl]": NO_FILE,
 }
 
@@ -150,6 +155,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "unfinished/run.yaml": _run("rows.jsonl"),
         "split/fold1/train.jsonl": "",
         "plan/critics/value.yaml": _run("rows.jsonl", stage="critic"),
+        "unread/critics/value.yaml": _run("rows.jsonl", stage="critic") + "prior: head\n",
         "plan/students/plain.yaml": _run("rows.jsonl"),
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

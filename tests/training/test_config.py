@@ -106,9 +106,19 @@ def test_a_value_out_of_range_is_refused_with_what_is_needed(make_config, name):
         make_config(**{name: value})
 
 
-def test_training_for_no_time_is_refused(make_config):
-    with pytest.raises(ConfigError, match="one must be above 0"):
-        make_config(max_steps=-1, num_train_epochs=0)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_steps": 0}, "max_steps is 0: give 1 or more, or -1 to train num_train_epochs"),
+        ({"max_steps": 0, "num_train_epochs": 3.0}, "max_steps is 0"),
+        ({"max_steps": -2}, "max_steps is -2"),
+        ({"max_steps": -1, "num_train_epochs": 0.0}, "num_train_epochs is 0.0: give a finite number above 0"),
+        ({"num_train_epochs": float("inf")}, "num_train_epochs is inf"),
+    ],
+)
+def test_training_for_no_time_or_for_ever_is_refused(make_config, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config(**settings)
 
 
 def test_rho1_without_a_reference_is_refused(make_config):

@@ -36,7 +36,7 @@ def still(prepare, rows, critic_dir):
                 optim="sgd",
                 max_steps=6,
                 logging_steps=1,
-                value_coef=0.0,
+                **({"value_coef": 0.0} if stage == "verifiable" else {}),
             )
             runs[case].fit()
         return runs[case].trainer

@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from weighted_mtp.training.settings import ConfigError
+
 RATE = 0.03
 
 
@@ -63,9 +65,9 @@ def test_new_parts_alone_get_their_own_rate(prepare, settings, new):
     assert held[1e-3]
 
 
-def test_a_model_without_new_parts_has_one_rate(prepare):
-    run = prepare("baseline", new_learning_rate=RATE, n_future=2)
-    assert names_by_rate(run) == {1e-3: trainable(run)}
+def test_a_rate_for_new_parts_is_refused_where_there_are_none(prepare):
+    with pytest.raises(ConfigError, match=r"new_learning_rate is .*, which nothing reads in stage baseline"):
+        prepare("baseline", new_learning_rate=RATE, n_future=2)
 
 
 @pytest.mark.parametrize("settings", [{"value_hidden": 8}, {"critic": "generative", "prior": "head"}])

@@ -118,7 +118,7 @@ class Draw:
             critic=CriticConfig(
                 critic=critic or None,
                 value_loss=arm.value_loss,  # type: ignore[arg-type]
-                value_coef=4.0 if arm.stage == "critic" else 0.5,
+                value_coef=4.0 if arm.stage == "critic" and arm.critic != "generative" else 0.5,
             ),
             reference=ReferenceConfig(str(self.root / arm.reference) if arm.reference else None),
             tracking=TrackingConfig(self.tracking_uri, self.setting, f"{arm.name}-{self.seed}"),

@@ -13,6 +13,7 @@ from weighted_mtp.models import sources
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.paths import require_folder
 from weighted_mtp.training.settings import ConfigError, TrainConfig, require
+from weighted_mtp.training.unread import require_all_read
 
 NOT_READ = ("max_steps", "gradient_accumulation_steps", "warmup_steps", "new_learning_rate")
 """Settings of `wmtp train` that would be passed over in silence."""
@@ -135,8 +136,10 @@ def _read_config(path: Path) -> RunConfig:
                 f"{path}: unknown setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
             )
     try:
-        return RunConfig.from_flat(
+        config = RunConfig.from_flat(
             {**dict.fromkeys(("train_file", "eval_file", "output_dir"), "of the fold"), **flat}
         )
+        require_all_read(config)
+        return config
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -171,7 +171,7 @@ class RunConfig:
         except (
             ConfigError
         ):  # perhaps about something that this version does not take any more, and only training reads
-            unread = (*_OF_TRAINING, "dtype")
+            unread = (*_OF_TRAINING, "dtype", "max_steps", "num_train_epochs")
             return cls.from_flat({name: value for name, value in flat.items() if name not in unread})
 
     def of_finished(self, run_dir: str | Path) -> "RunConfig":

@@ -12,12 +12,11 @@ from weighted_mtp.models import sources
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.columns import require_columns
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.discount import require_trained_with
 from weighted_mtp.training.paths import mlflow_store, require_folder
 from weighted_mtp.training.score_config import ScoreConfig
-from weighted_mtp.training.stage_table import stage_row
 from weighted_mtp.training.trainer_fields import check_trainer_args
+from weighted_mtp.training.unread import require_all_read
 
 
 def check_run(config: RunConfig, resume: str | None) -> None:
@@ -29,6 +28,7 @@ def check_run(config: RunConfig, resume: str | None) -> None:
         DataError: as `load_rows`, for the first row.
         ValueError: as `sources.require`.
     """
+    require_all_read(config)
     check_trainer_args(config.train, config.model, config.data.eval_file is not None)
     require_folder("output_dir", config.train.output_dir)
     if not (config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
@@ -51,15 +51,12 @@ def check_inputs(config: RunConfig, *, trains: bool = False) -> None:
 
 
 def _models(config: RunConfig) -> Iterator[str]:
-    model, stage = config.model, stage_row(config.stage)
+    model = config.model
     yield model.tokenizer_name_or_path or model.model_name_or_path
     yield model.model_name_or_path
     if config.separate_critic is not None:
         yield config.separate_critic
-    compares = config.stage in ("rho1", "verifiable")
-    if stage.trains_critic:
-        compares = critic_kind(config.critic.kind).needs_reference
-    if compares and config.reference.reference is not None:
+    if config.reference.reference is not None:
         yield config.reference.reference
 
 

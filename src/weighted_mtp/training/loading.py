@@ -17,6 +17,7 @@ from weighted_mtp.training.precision import loaded_dtype, settle_frozen_base
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.stage_table import stage_row
+from weighted_mtp.training.unread import require_all_read, require_reference_read
 from weighted_mtp.value_weighting import make_scheme
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,11 @@ def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
 
     Args:
         config: names them.
-        trains: False for a finished run that is only looked at: its model is read as it is stored.
+        trains: False for a finished run that is only looked at: its model is read as it is stored, and settings that
+            it never read, of another version's, do no harm.
     """
+    if trains:
+        require_all_read(config)
     tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
     train_dataset = load_dataset(config, config.data.train_file, tokenizer, keep=config.data.keep)
     eval_file = config.data.eval_file
@@ -47,10 +51,13 @@ def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
     # Initialisation of heads follows the seed; the Trainer seeds only what comes after it.
     torch.manual_seed(config.train.seed)
     stage = load_stage(config, tokenizer)
+    required = _requires(config)
+    if trains and required is not None:
+        require_reference_read(config, stage.reads_reference)
     columns = {config.data.train_file: train_dataset.column_names}
     if eval_dataset is not None and eval_file is not None:
         columns[eval_file] = eval_dataset.column_names
-    require_columns(config, columns, set(_requires(config)) - set(stage.all_supplies), trains=trains)
+    require_columns(config, columns, set(required or ()) - set(stage.all_supplies), trains=trains)
     model = load_model(config, stage, trains=trains)
     for reader in (model, *stage.frozen_models()):
         require_rows_fit(reader, tokenizer, train_dataset, config.data.train_file)
@@ -100,7 +107,7 @@ def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPMo
         settings.model_name_or_path,
         n_future=settings.n_future,
         value_head=stage.needs_value_head,
-        value_link=settings.value_link,
+        value_link=settings.value_link if stage.needs_value_head else None,
         value_hidden=settings.value_hidden or None,
         critic=(critic_kind(config.critic.kind).spec(config) if trains_critic else None) or False,
         dtype=loaded_dtype(settings, frozen) if trains else "auto",
@@ -122,15 +129,15 @@ def load_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
     """The stage with its frozen models; a reference is one where the scheme asks for its loss."""
     stage: Stage = stage_row(config.stage).load(config, tokenizer)
     path = config.reference.reference
-    if path is not None and stage.reference is None and "reference_nll" in _requires(config):
+    if path is not None and stage.reference is None and "reference_nll" in (_requires(config) or ()):
         require_same_tokenizer(path, tokenizer, "reference")
         stage.reference = load_frozen(config, path, n_future=None)
     return stage
 
 
-def _requires(config: RunConfig) -> tuple[str, ...]:
-    """What the scheme reads; a mistake in its name or options is told where it is made for training."""
+def _requires(config: RunConfig) -> tuple[str, ...] | None:
+    """What the scheme reads; None: its name or options are mistaken, which is told where it is made for training."""
     try:
         return make_scheme(config.scheme, **config.weighting.scheme_options).requires
     except (ValueError, TypeError):
-        return ()
+        return None

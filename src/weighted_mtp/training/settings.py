@@ -208,7 +208,7 @@ class TrainConfig:
     """Precision of the final model in output_dir: auto is the one that was trained. Checkpoints always keep that, so
     that a resumed run is exact."""
     max_steps: int = -1
-    """Optimizer steps; above 0 it overrides num_train_epochs."""
+    """Optimizer steps; 1 or more overrides num_train_epochs, -1 leaves the end to that."""
     num_train_epochs: float = 1.0
     """Passes over the training rows."""
     per_device_train_batch_size: int = 8
@@ -258,12 +258,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         settle(self, "output_dir")
         require(
-            self.max_steps > 0 or self.num_train_epochs > 0,
-            f"max_steps is {self.max_steps} and num_train_epochs {self.num_train_epochs}: one must be above 0",
+            self.max_steps == -1 or self.max_steps > 0,
+            f"max_steps is {self.max_steps}: give 1 or more, or -1 to train num_train_epochs",
         )
         require(0 <= self.seed < 2**32, f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
         require_positive(
             self,
+            "num_train_epochs",
             "per_device_train_batch_size",
             "per_device_eval_batch_size",
             "gradient_accumulation_steps",

@@ -50,6 +50,11 @@ class Stage:
         return False
 
     @property
+    def reads_reference(self) -> bool:
+        """Whether it, or its critic, is compared with the run's reference."""
+        return self.reference is not None
+
+    @property
     def undiscounted(self) -> str | None:
         """Why gamma must be 1, if it must."""
         return None

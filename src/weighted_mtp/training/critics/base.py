@@ -36,6 +36,8 @@ class Critic:
 
     gives_credit: ClassVar[bool] = False
     """Whether it has a credit beyond the TD error of its values."""
+    reads_reference: ClassVar[bool] = False
+    """Whether it is compared with a reference."""
 
     def judge(self, batch: TokenBatch) -> Judgement:
         """Values and credit of a batch."""

@@ -33,6 +33,7 @@ class ImplicitCritic(Critic):
     reference: MTPModel
     beta: float
     gives_credit: ClassVar[bool] = True
+    reads_reference: ClassVar[bool] = True
 
     @torch.no_grad()
     def judge(self, batch: TokenBatch) -> Judgement:

@@ -11,7 +11,8 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weighted_mtp.training.settings import ConfigError, require
+from weighted_mtp.training.reads import LEARNED_PRIOR, NEW_PARTS, TRAINED_TRUNK, VALUE_HEAD, Reads, reads
+from weighted_mtp.training.settings import ConfigError
 
 if TYPE_CHECKING:
     from weighted_mtp.training.config import RunConfig
@@ -25,8 +26,8 @@ class CriticKind(NamedTuple):
     """What is trained, in one line."""
     module: str
     """File with `spec`, `stage` and `read`."""
-    check: Callable[["RunConfig"], None]
-    """Raises ConfigError where settings of its training do not fit."""
+    reads: Reads
+    """Settings that its training reads, of those that not every stage reads."""
     needs_reference: bool = False
     """Whether it is read beside a frozen reference."""
 
@@ -57,41 +58,23 @@ def critic_kind(name: str) -> CriticKind:
     return CRITICS[name]
 
 
-def _check_value_head(config: "RunConfig") -> None:
-    """All settings fit a value head."""
-
-
-def _check_language_model(config: "RunConfig") -> None:
-    kind = config.critic.kind
-    require(
-        not config.critic.freeze_trunk,
-        f"a {kind} critic is a language model: freeze_trunk would leave nothing to train",
-    )
-    require(
-        config.model.value_link == "sigmoid",
-        f"a {kind} critic reckons in log-odds: leave value_link at sigmoid",
-    )
-    require(
-        config.model.value_hidden == 0,
-        f"the head of a {kind} critic is its prior, which is linear: leave value_hidden at 0",
-    )
-
-
 CRITICS: dict[str, CriticKind] = {
     "value_head": CriticKind(
         "a head on the hidden state, by value_loss",
         "weighted_mtp.training.critics.value_head",
-        _check_value_head,
+        reads=reads(*VALUE_HEAD, "freeze_trunk") | reads("lm_coef", when=TRAINED_TRUNK),
     ),
     "generative": CriticKind(
         "one language model of all completions, told the label of each",
         "weighted_mtp.training.critics.generative",
-        _check_language_model,
+        reads=reads("lm_coef", "label_tags", "prior")
+        | reads("value_coef", when=LEARNED_PRIOR)
+        | reads("new_learning_rate", when=NEW_PARTS),
     ),
     "implicit": CriticKind(
         "a model whose log-ratio to a frozen reference tells the label",
         "weighted_mtp.training.critics.implicit",
-        _check_language_model,
+        reads=reads("value_coef", "reward_beta", "reference", "new_learning_rate"),
         needs_reference=True,
     ),
 }

@@ -68,6 +68,11 @@ class ValueStage(Stage):
         return self.critic is None
 
     @property
+    def reads_reference(self) -> bool:
+        """Whether it, or its critic, is compared with the run's reference."""
+        return super().reads_reference or (self.critic is not None and self.critic.reads_reference)
+
+    @property
     def undiscounted(self) -> str | None:
         """A ranking, or a critic that reckons in log-odds."""
         if self.critic is not None:
