@@ -73,7 +73,8 @@ def _require_on_host(usable: Tensor, normalizer: Tensor, what_is_needed: str) ->
     if usable.device.type != "cpu":
         return
     try:
-        torch._assert_async(usable.all())  # an operator, so that compiled code holds the check too
+        # an operator, so that compiled code holds the check too
+        torch._assert_async(usable.all())  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
     except RuntimeError:
         raise ValueError(f"normalizer is {normalizer.item():g}; {what_is_needed}") from None
 
@@ -86,7 +87,7 @@ def require_number(name: str, x: object, *, above: float = -math.inf) -> None:
 
 
 def _is_number(x: object) -> TypeGuard[float]:
-    return isinstance(x, Real) and not isinstance(x, bool)  # Real covers numpy's
+    return not isinstance(x, bool) and isinstance(x, Real)  # Real covers numpy's
 
 
 def safe_divide(numerator: Shaped[Tensor, "*n"], denominator: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:

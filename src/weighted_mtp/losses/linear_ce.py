@@ -179,7 +179,7 @@ def _to_derivatives(
         below_largest = wide.amax(1, keepdim=True) - _gather_targets(wide, targets)
         torch.sub(below_largest, p.amax(1, keepdim=True).log_(), out=nll_part)
         if entropy_part is not None:
-            torch.sum(torch.special.entr(p, out=wide), 1, out=entropy_part)
+            torch.sum(torch.xlogy(p, p, out=wide), 1, out=entropy_part).neg_()
         if not wanted:
             continue
         p.mul_(factors).scatter_add_(1, targets, -factors)

@@ -36,7 +36,7 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
     check_trainer_args(config.train, config.model, evaluates)
     for name, value in config.train.trainer_args.items():
         _check_kind(name, value)
-    given = {
+    given: dict[str, Any] = {
         # YAML reads a bare `no` as false
         name: "no" if name.endswith("_strategy") and value is False else value
         for name, value in config.train.trainer_args.items()
