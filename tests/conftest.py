@@ -1,6 +1,7 @@
 """What several test folders share: a tiny real model and real rows, made once a session."""
 
 import fcntl
+import gc
 import importlib.util
 import json
 import os
@@ -14,6 +15,14 @@ import torch
 
 torch.set_num_threads(1)  # two workers share two cores; more threads than cores make everything slower
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_collection_finish() -> None:
+    """Every training begins with a search for garbage; what has been imported is none, and half a second to search."""
+    import hypothesis  # noqa: F401  its plugins ask who refers to them, and what is frozen does not answer
+
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,6 +3,7 @@
 Imports take longer than a tiny training, and to fork a process that has computed may hang.
 """
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ def start(
 def _run(
     function: Callable[..., Any], arguments: tuple[Any, ...], said: Path, environment: dict[str, str]
 ) -> None:
+    gc.freeze()  # every training begins with a search for garbage, and what was imported is none
     with said.open("w") as file:
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
