@@ -6,17 +6,21 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from tests.forked import start
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
 from weighted_mtp.training.quiet import quiet_libraries
-from weighted_mtp.training.run import fit, make_trainer
+from weighted_mtp.training.run import NonFiniteError, fit, make_trainer
 
 
 def start_ranks(jobs: list[dict[str, Any]], folder: Path, world: int = 2) -> None:
-    """Runs the jobs on that many processes; each leaves model.safetensors and history.json in its output_dir."""
+    """Runs the jobs on that many processes; each leaves model.safetensors and history.json in its output_dir.
+
+    A job that `breaks` leaves why_broken.txt instead, of every process its own.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -40,6 +44,11 @@ def _rank(jobs: list[dict[str, Any]]) -> None:
         config = RunConfig.from_flat(job["settings"])
         trainer = make_trainer(config, load_inputs(config), quiet=True)
         assert trainer.args.world_size == int(os.environ["WORLD_SIZE"])
+        if job.get("breaks"):
+            with pytest.raises(NonFiniteError) as broken:
+                fit(trainer, config)
+            (Path(config.train.output_dir) / f"why_broken{os.environ['RANK']}.txt").write_text(str(broken.value))
+            continue
         fit(trainer, config, Path(job["resume"]) if job["resume"] else None)
         if trainer.is_world_process_zero():
             history = Path(config.train.output_dir) / "history.json"

@@ -92,6 +92,8 @@ def two_ranks(settings_of, tmp_path_factory) -> Path:
     jobs.append({"settings": whole, "resume": None})
     resumed = whole | {"output_dir": str(folder / "resumed")}
     jobs.append({"settings": resumed, "resume": str(folder / "whole" / "checkpoint-7")})
+    broken = settings_of("uniform", 2, folder / "broken") | {"learning_rate": 3e38, "save_steps": 1}
+    jobs.append({"settings": broken, "resume": None, "breaks": True})
     start_ranks(jobs, folder)
     return folder
 
@@ -116,6 +118,14 @@ def test_two_ranks_equal_one_process(two_ranks, settings_of, prepare, tmp_path, 
 def test_two_ranks_resumed_within_their_second_epoch_are_bitwise_the_uninterrupted_ones(two_ranks):
     whole, resumed = (load_file(two_ranks / name / "model.safetensors") for name in ("whole", "resumed"))
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+@pytest.mark.slow
+def test_an_update_that_breaks_the_parameters_ends_both_ranks_and_completes_no_checkpoint(two_ranks):
+    reasons = [(two_ranks / "broken" / f"why_broken{rank}.txt").read_text() for rank in range(2)]
+    assert "not finite at optimizer step" in reasons[0]
+    assert reasons[1] == reasons[0]
+    assert not list((two_ranks / "broken").rglob("complete.json"))
 
 
 def history(run_dir: Path) -> list[dict[str, float]]:
