@@ -27,8 +27,8 @@ from weighted_mtp.reports.real_code_numbers import (
     signals,
     students,
 )
-from weighted_mtp.reports.study_critics import draw_reliability
-from weighted_mtp.reports.study_numbers import Bin
+from weighted_mtp.reports.run_content import Bin
+from weighted_mtp.reports.run_figures import draw_reliability
 from weighted_mtp.reports.svg import COLORS, WIDE, new_figure, page_style, panel
 
 _LEFT, _TOP, _BOTTOM, _BETWEEN, _RIGHT, _ROW = 124, 26, 30, 28, 14, 24

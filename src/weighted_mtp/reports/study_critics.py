@@ -1,7 +1,6 @@
 """What the critics know, as figures: where they see the error, how calibrated they are, and from when on."""
 
 from collections.abc import Sequence
-from math import sqrt
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,8 +9,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from weighted_mtp.reports.dots import label_rows, mean_marker
 from weighted_mtp.reports.grid import balanced, panel_grid, title
 from weighted_mtp.reports.labels import label_ends
+from weighted_mtp.reports.run_figures import draw_reliability
 from weighted_mtp.reports.study_numbers import (
-    Bin,
     Results,
     auc_by_position,
     critic_draws,
@@ -99,24 +98,6 @@ def reliability_figure(results: Results, *, wide: bool) -> Figure:
             title(axes, name, "" if error is None else f"ECE {error:.3f}")
             draw_reliability(axes, bins)
     return figure
-
-
-def draw_reliability(axes: Axes, bins: Sequence[Bin]) -> None:
-    """Rate of success by the chance given; the area of a dot is its share of the prefixes."""
-    axes.grid(axis="y")
-    axes.plot([0, 1], [0, 1], color=COLORS["baseline"], lw=1, ls=(0, (3, 3)))
-    means, rates = [entry.mean for entry in bins], [entry.rate for entry in bins]
-    axes.plot(means, rates, color=COLORS["arm"], lw=1.4, clip_on=False)
-    total = sum(entry.count for entry in bins)
-    for entry in bins:
-        size = 3 + 15 * sqrt(entry.count / total)
-        axes.plot(
-            [entry.mean], [entry.rate], "o", ms=size, mew=0, color=COLORS["arm"], alpha=0.8, clip_on=False
-        )
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75], ["0", "25", "50", "75"])
-    axes.set_yticks([0, 0.5, 1], ["0", "50", "100"])
 
 
 def positions_figure(results: Results, *, wide: bool) -> Figure:

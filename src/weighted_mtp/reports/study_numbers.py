@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from weighted_mtp.reports.content import Accuracy, SummaryRow
+from weighted_mtp.reports.run_content import Bin
 
 Results = Mapping[str, Any]
 Verdict = Literal["wins", "ties", "loses", "single draw"]
@@ -48,15 +49,6 @@ class Comparison:
     def verdict(self) -> Verdict:
         """What the interval says of `first`."""
         return verdict(self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Prefixes that a critic gave about the same chance: the mean chance, the rate of success, how many."""
-
-    mean: float
-    rate: float
-    count: int
 
 
 def verdict(low: float | None, high: float | None) -> Verdict:

@@ -74,12 +74,12 @@ def render_study_page(results: Results) -> str:
     return document(
         title="Which tokens should teach? The study",
         lead=lead(results),
-        sections=(_headline(results), *study_sections(results)),
+        sections=(_headline(results), *_study_sections(results)),
         facts=facts(results),
     )
 
 
-def study_sections(results: Results) -> tuple[str, ...]:
+def _study_sections(results: Results) -> tuple[str, ...]:
     """Everything below the headline, as HTML; empty where something did not run."""
     pictures = study_pictures(results)
     return (
