@@ -1,16 +1,19 @@
-# Two commands do everything on a fresh machine: `make demo` runs the main job, `make test` passes the tests.
-# Both create the environment if it is missing; they need nothing but Python 3.11-3.13 and make.
+# Two commands do everything on a fresh machine: `make demo` runs the main job, `make test` passes the tests of the
+# package (`make test-research` those of the experiments outside it). All create the environment if it is missing; they need nothing but Python 3.11-3.13 and make.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types check bench env clean
+.PHONY: demo test test-research lint types check bench env clean
 
 demo: $(VENV)/.installed
 	$(BIN)/wmtp demo --out demo
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+test-research: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal research $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -19,7 +22,7 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
-check: test lint types
+check: test test-research lint types
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

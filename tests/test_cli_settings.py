@@ -3,16 +3,15 @@
 import dataclasses
 import getpass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 
+from tests.settings_contract import assert_expanded, assert_never_empty, made, names_of_places
 from weighted_mtp.cli import main
 from weighted_mtp.cli_grammar import UsageError, parse_config, train_parser
 from weighted_mtp.cli_yaml import read_settings
 from weighted_mtp.experiments.evaluation_config import EvaluationConfig
-from weighted_mtp.experiments.real_code_config import RealCodeConfig
-from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 from weighted_mtp.labelling.split_config import SplitConfig
@@ -29,28 +28,25 @@ GROUPS: dict[type, dict[str, Any]] = {
     },
     ScoreConfig: {"critic": "c", "data": "d", "out": "o"},
     EvaluationConfig: {"model": "m", "problems": "p", "verifier": "exact", "out": "o"},
-    RealCodeConfig: {},
     SplitConfig: {"input": "i", "out": "o"},
     MutantsConfig: {"out": "o", "source": "humaneval"},
-    DoctestsConfig: {"out": "o", "packages": ["heapq"]},
     ReasoningGymConfig: {"out": "o", "tasks": ["leg_counting"]},
 }
 PATHS = {
     "model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "critic", "reference", "output_dir",
-    "tracking_uri", "data", "out", "model", "problems", "configs", "input", "paths",
+    "tracking_uri", "data", "out", "model", "problems", "input",
 }  # fmt: skip
-
-
-def make(group: type, **settings: Any) -> Any:
-    names = {f.name for f in dataclasses.fields(group)}
-    given = GROUPS[group] | settings
-    if group is MutantsConfig and "input" in settings:
-        given["source"] = None
-    return group(**{name: value for name, value in given.items() if name in names})
 
 
 def settings_of() -> list[tuple[type, str]]:
     return [(group, f.name) for group in GROUPS for f in dataclasses.fields(group)]
+
+
+def make(group: type, **settings: Any) -> Any:
+    given = GROUPS[group] | settings
+    if group is MutantsConfig and "input" in settings:
+        given["source"] = None
+    return made(group, given)
 
 
 @pytest.fixture
@@ -191,12 +187,9 @@ WRONG_WORDS: list[tuple[tuple[str, ...], str]] = [
     (("inspect", "a", "--row", "[1]"), "did you mean rows?"),
     (("generate", "m", "--temp", "1"), "unknown setting 'temp'"),
     (("demo", "--sedes", "1"), "did you mean seeds?"),
-    (("study", "--drwas", "1"), "did you mean draws?"),
-    (("real-code", "--job", "1"), "did you mean jobs?"),
     (("data", "verify", "--inputs", "x"), "did you mean input?"),
     (("data", "split", "--fold", "2"), "did you mean folds?"),
     (("data", "mutants", "--per_tasks", "2"), "did you mean per_task?"),
-    (("data", "doctests", "--package", "[a]"), "did you mean packages?"),
     (("data", "reasoning-gym", "--task", "[a]"), "did you mean tasks?"),
 ]  # fmt: skip
 
@@ -213,46 +206,19 @@ def test_what_is_wrong_with_the_words_is_told_in_one_line(capsys, words, said):
 
 @pytest.mark.parametrize(("group", "name"), settings_of(), ids=lambda v: getattr(v, "__name__", v))
 def test_a_setting_that_needs_a_value_is_never_empty(group, name):
-    if type(None) in get_args(get_type_hints(group)[name]):
-        default = next(f.default for f in dataclasses.fields(group) if f.name == name)
-        assert default is None, "null in a file means the default"
-    else:
-        with pytest.raises(ConfigError, match=f"{name} is empty: give a value"):
-            make(group, **{name: None})
+    assert_never_empty(make, group, name)
 
 
 @pytest.mark.parametrize(
     ("group", "name"), [s for s in settings_of() if s[1] in PATHS], ids=lambda v: getattr(v, "__name__", v)
 )
 def test_home_and_environment_are_expanded_in_every_path(group, name, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("RUNS", "/data/runs")
-    many = "list" in str(get_type_hints(group)[name])
-    for given, wanted in (
-        ("~/x", f"{tmp_path}/x"),
-        ("$RUNS/x", "/data/runs/x"),
-        ("${RUNS}/x", "/data/runs/x"),
-    ):
-        value = getattr(make(group, **{name: [given] if many else given}), name)
-        assert value == ([wanted] if many else wanted)
+    assert_expanded(make, group, name, monkeypatch, tmp_path)
 
 
 def test_every_setting_that_names_a_place_is_among_the_paths():
-    words = ("irectory", "ile of ", ".jsonl", "older", "hugging face")
-    texts = {
-        "experiment_name",
-        "save_total_limit",
-        "early_stopping_patience",
-        "best_metric",
-        "solve",
-        "packages",
-    }
-    for group in GROUPS:
-        source = Path(__import__(group.__module__, fromlist=["x"]).__file__).read_text()
-        for f in dataclasses.fields(group):
-            after = source.partition(f"    {f.name}: ")[2].partition('"""')[2].partition('"""')[0]
-            if any(word in after for word in words) and f.name not in texts:
-                assert f.name in PATHS, (group.__name__, f.name, after)
+    texts = {"experiment_name", "save_total_limit", "early_stopping_patience", "best_metric"}
+    assert names_of_places(GROUPS) - texts <= PATHS
 
 
 @pytest.mark.parametrize(

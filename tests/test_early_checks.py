@@ -80,7 +80,9 @@ MISTAKES = {
     "inspect unfinished": "unfinished holds no finished model",
     "inspect moved": "say where it is now with --train_file",
     "inspect run --train_file unlabelled.jsonl": "unlabelled.jsonl:1: no `label`",
-    "inspect nowhere --page": "nowhere holds neither run.yaml nor results.json",
+    "inspect nowhere --page": "nowhere/run.yaml is not there",
+    "inspect study --page": "study holds results (results.json) and no run: look at study/report.html",
+    "inspect evaluated": "call what wrote them again with this --out (wmtp evaluate, ",
     "inspect run run --page": "a run was given twice",
     "inspect run --page folder.html": "--page is folder.html, which is a folder",
     "generate nowhere --prompt p": NO_MODEL,
@@ -93,18 +95,15 @@ MISTAKES = {
     "data mutants --input none.jsonl --out new.jsonl": NO_FILE,
     "data mutants --input rows.jsonl --out folder": "out is folder, which is a folder",
     "data mutants --input rows.jsonl --out new.jsonl": "no `canonical_solution`",
-    "data doctests --packages [heapq] --out folder": "out is folder, which is a folder",
+    "data doctests --packages [heapq] --out new": "`wmtp data doctests` is `python -m research.doctests` now",
     "data reasoning-gym --tasks [leg_counting] --out rows.jsonl/new": "out is rows.jsonl, but",
     "data split --input none.jsonl --out new": NO_FILE,
     "data split --input rows.jsonl --out new": "rows.jsonl: row 1 has no `task_id`",
     "data split --input rows.jsonl --out split": "split/fold1/train.jsonl is there already",
     "data split --input rows.jsonl --out rows.jsonl/new": f"out {BELOW_FILE}",
-    "study --out rows.jsonl/new": f"--out {BELOW_FILE}",
+    "study --out new": "`wmtp study` is `python -m research.chains.study` now",
     "demo --out rows.jsonl/new": f"--out {BELOW_FILE}",
-    "real-code --out rows.jsonl/new": f"out {BELOW_FILE}",
-    "real-code --configs folder": "folder/critics holds no .yaml",
-    "real-code --configs unread": "unread/critics/value.yaml: prior is 'head', which nothing reads in stage critic",
-    "real-code --configs plan --data [none.jsonl]": NO_FILE,
+    "real-code --out new": "`wmtp real-code` is `python -m research.real_code` now",
 }
 
 
@@ -154,9 +153,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "moved/run.yaml": _run("gone.jsonl"),
         "unfinished/run.yaml": _run("rows.jsonl"),
         "split/fold1/train.jsonl": "",
-        "plan/critics/value.yaml": _run("rows.jsonl", stage="critic"),
-        "unread/critics/value.yaml": _run("rows.jsonl", stage="critic") + "prior: head\n",
-        "plan/students/plain.yaml": _run("rows.jsonl"),
+        "study/results.json": "{}",
+        "study/report.html": "",
+        "evaluated/results.json": "{}",
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
@@ -166,9 +165,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _run(train_file: str, stage: str = "baseline") -> str:
+def _run(train_file: str) -> str:
     names = {"model_name_or_path": "model", "train_file": train_file, "output_dir": "run"}
-    return yaml.safe_dump({"stage": stage, **names})
+    return yaml.safe_dump({"stage": "baseline", **names})
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,6 @@ FLOORS = {
     "cli_data": 5,
     "cli_evaluate": 5,
     "cli_inspect": 5,
-    "cli_real_code": 5,
     "cli_grammar": 4,
     "cli_yaml": 3,
 }
@@ -53,6 +53,16 @@ def imported_folders(path: Path) -> set[str]:
     return found
 
 
+def imported_names(path: Path) -> set[str]:
+    """The first part of everything that a module imports by its whole name."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    ]
+    return {name.split(".")[0] for name in names}
+
+
 def test_every_folder_has_a_floor():
     assert {folder_of(path) for path in modules()} == set(FLOORS)
 
@@ -62,6 +72,22 @@ def test_a_module_imports_only_from_lower_floors_or_its_own_folder(path: Path):
     own = folder_of(path)
     allowed = {folder for folder, floor in FLOORS.items() if floor < FLOORS[own]} | {own}
     assert imported_folders(path) <= allowed
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_package_imports_nothing_that_stands_outside_it(path: Path):
+    assert not imported_names(path) & {"research", "tests", "benchmarks", "examples"}
+
+
+def test_the_tests_of_the_package_import_no_experiment():
+    paths = sorted((ROOT.parents[1] / "tests").rglob("*.py"))
+    assert [path.name for path in paths if "research" in imported_names(path)] == []
+
+
+def test_the_wheel_holds_the_package_alone():
+    settings = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert settings["packages"]["find"] == {"where": ["src"]}
+    assert {path.parent.name for path in (ROOT.parents[1] / "src").glob("*/*.py")} == {"weighted_mtp"}
 
 
 @pytest.mark.parametrize("folder", ["files", "value_weighting", "losses"])

@@ -12,14 +12,12 @@ from weighted_mtp.training.score_folder import shard_marker
 
 ROWS = '{"prompt": "1 + 1 =", "completion": " 2", "answer": "2", "label": true}\n' * 3
 MODEL = ["--model_name_or_path", "model"]  # a folder with config.json alone: what is told without loading it
-CONFIGS = str(Path(__file__).parents[1] / "configs" / "real-code")
 COMMANDS = {
     "train": (own_folder, ["train", "baseline", *MODEL, "--train_file", "rows.jsonl", "--output_dir", "out"]),
     "verify": (
         own_file,
         ["data", "verify", "--verifier", "numeric", "--input", "rows.jsonl", "--output", "out"],
     ),
-    "doctests": (own_file, ["data", "doctests", "--out", "out", "--packages", '["toolz"]']),
     "mutants": (own_file, ["data", "mutants", "--input", "rows.jsonl", "--out", "out"]),
     "split": (own_folder, ["data", "split", "--input", "rows.jsonl", "--out", "out"]),
     "evaluate": (
@@ -27,11 +25,6 @@ COMMANDS = {
         ["evaluate", "model", "--verifier", "numeric", "--problems", "rows.jsonl", "--out", "out"],
     ),
     "demo": (own_folder, ["demo", "--out", "out"]),
-    "study": (own_folder, ["study", "--out", "out"]),
-    "real-code": (
-        own_folder,
-        ["real-code", "--out", "out", "--configs", CONFIGS, "--data", '["rows.jsonl"]'],
-    ),
     "score": (
         lambda out: own_file(out / shard_marker(1, 1)),
         ["score", "--critic", "model", "--data", "rows.jsonl", "--out", "out"],

@@ -13,14 +13,14 @@ from weighted_mtp.cli_grammar import (
     PROGRAM,
     Parser,
     UsageError,
+    answer,
+    fail,
+    moved,
     parse_config,
-    shorten,
     train_parser,
     unknown,
 )
 from weighted_mtp.cli_inspect import inspect
-from weighted_mtp.cli_real_code import real_code
-from weighted_mtp.evaluation.verifiers import available_cores
 from weighted_mtp.files import own_folder
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.paths import expand_path, require_folder
@@ -34,40 +34,16 @@ COMMANDS = {
     "score": "values, TD errors and weights of a data set by a critic, once and ahead",
     "data": "rows whose labels a program has verified, problems with tests, and splits by task",
     "evaluate": "exact match and pass@k of a model on problems with a verifier",
-    "study": "which credit finds the wrong tokens, and what it is worth: many arms, draws and settings",
-    "real-code": "real code with known bugs: which critic finds the wrong token, and does its credit teach?",
     "inspect": "completions of a run, every token coloured by its weight; with --page runs side by side",
     "generate": "completions of a prompt by a trained model",
 }
-MOST_JOBS = 8
-"""A worker takes almost a gigabyte, and a machine may have more cores than memory for them."""
+MOVED = {"study": "python -m research.chains.study", "real-code": "python -m research.real_code"}
 NOT_IN_CONFIG = ("config", "resume", "resume_with_changes")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `wmtp`; returns the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _dispatch(words)
-    except UsageError as error:
-        return _fail(str(error))
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if os.environ.get("WMTP_DEBUG") or not _is_user_mistake(error):
-            raise
-        return _fail(shorten(str(error)))
-
-
-def _is_user_mistake(error: Exception) -> bool:
-    """Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError."""
-    return isinstance(error, ValueError | OSError)
-
-
-def _fail(message: str, status: int = 2) -> int:
-    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
-    return status
+    return answer(_dispatch, arguments)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -86,11 +62,11 @@ def _dispatch(words: list[str]) -> int:
         "train": _train,
         "score": _score,
         "evaluate": evaluate,
-        "study": _study,
-        "real-code": real_code,
         "inspect": inspect,
         "generate": _generate,
     }
+    if command in MOVED:
+        raise UsageError(moved(command, MOVED[command]))
     run = commands.get(command)
     if run is None:
         raise UsageError(unknown("command", command, COMMANDS))
@@ -144,13 +120,13 @@ def _train(words: list[str]) -> int:
         print(f"{PROGRAM}: {stop}", file=sys.stderr)
         return 130
     except NonFiniteError as error:
-        return _fail(str(error), status=1)
+        return fail(str(error), status=1)
     if os.environ.get("RANK", "0") == "0":
         print(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
     return 0
 
 
-# wmtp demo, score, study, inspect, generate
+# wmtp demo, score, generate
 
 
 def _demo(words: list[str]) -> int:
@@ -212,35 +188,6 @@ def _print_quality(config: ScoreConfig) -> None:
         return
     quality, known = quality_of_scores(config.out, config.critic, config.gamma)
     print_critic_quality(Console(), quality.as_dict(), errors_known=known)
-
-
-def _study(words: list[str]) -> int:
-    parser = Parser(prog=f"{PROGRAM} study", description=COMMANDS["study"])
-    parser.add_argument("--preset", choices=["full", "quick"], default="full", help="quick takes minutes.")
-    parser.add_argument(
-        "--out", type=str, default="study", help="Output directory; finished cells there are kept."
-    )
-    parser.add_argument("--draws", type=int | None, default=None, help="Draws; none: the preset's.")
-    parser.add_argument(
-        "--jobs", type=int | None, default=None, help="Trainings at a time; none: a core each, at most 8."
-    )
-    parsed = Namespace(**parser.parse(words))
-    for name in ("draws", "jobs"):
-        if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
-            raise UsageError(f"--{name} is {getattr(parsed, name)}: give at least 1")
-    out = _out_folder(parsed.out)
-    quiet_libraries()
-    from weighted_mtp.experiments.study import run_study
-    from weighted_mtp.training.run import Interrupted
-
-    jobs = parsed.jobs or min(available_cores(), MOST_JOBS)
-    try:
-        with own_folder(out):
-            run_study(parsed.preset, out, jobs, parsed.draws)
-    except (Interrupted, KeyboardInterrupt):
-        print(f"{PROGRAM}: stopped; the same command goes on with the unfinished cells", file=sys.stderr)
-        return 130
-    return 0
 
 
 def _generate(words: list[str]) -> int:

@@ -7,11 +7,10 @@ from typing import TypeVar
 
 from jsonargparse import Namespace, set_parsing_settings
 
-from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, unknown
+from weighted_mtp.cli_grammar import PROGRAM, Parser, UsageError, moved, unknown
 from weighted_mtp.data.json_lines import require_objects
 from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
 from weighted_mtp.files import own_file, own_folder
-from weighted_mtp.labelling.doctests_config import DoctestsConfig
 from weighted_mtp.labelling.mutants_config import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
 from weighted_mtp.labelling.split_config import SplitConfig
@@ -19,11 +18,11 @@ from weighted_mtp.training.paths import expand_path, require_file, require_folde
 
 DATA_COMMANDS = {
     "verify": "label completions with a verifier",
-    "doctests": "problems with tests, from functions with doctests in installed packages",
     "mutants": "right and wrong completions, by mutating reference solutions that have tests",
     "reasoning-gym": "prompts of procedural tasks, with verified completions",
     "split": "training and test files by task, near-duplicates on one side",
 }
+MOVED = {"doctests": "python -m research.doctests"}
 _Settings = TypeVar("_Settings")
 
 
@@ -38,11 +37,12 @@ def data(words: list[str]) -> int:
     command, *rest = words
     commands = {
         "verify": _verify,
-        "doctests": _doctests,
         "mutants": _mutants,
         "reasoning-gym": _reasoning_gym,
         "split": _split,
     }
+    if command in MOVED:
+        raise UsageError(moved(f"data {command}", MOVED[command]))
     if command not in commands:
         raise UsageError(unknown("data command", command, DATA_COMMANDS))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -85,20 +85,6 @@ def _verify(words: list[str]) -> int:
 
     with own_file(out):
         print(summary(label_file(source, out, verifier, Console(stderr=True)), out))
-    return 0
-
-
-def _doctests(words: list[str]) -> int:
-    config = _config("doctests", DoctestsConfig, words)
-    require_file("out", config.out)
-    from rich.console import Console
-
-    from weighted_mtp.labelling.doctests import build_doctests
-
-    with own_file(config.out):
-        report = build_doctests(config, Console(stderr=True))
-    Console().print(report.table())
-    print(f"{config.out}: {report.summary()}")
     return 0
 
 

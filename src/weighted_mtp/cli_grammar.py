@@ -2,8 +2,11 @@
 
 import difflib
 import json
+import os
 import re
+import sys
 from argparse import SUPPRESS
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
@@ -20,6 +23,39 @@ PROGRAM = "wmtp"
 
 class UsageError(Exception):
     """A mistake on the command line."""
+
+
+def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program: str = PROGRAM) -> int:
+    """Runs a command on its words; returns the exit status: of a user's mistake 2, after one line.
+
+    Args:
+        run: the command; returns its exit status.
+        arguments: its words; None: those that this process was called with.
+        program: what its lines begin with.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return run(words)
+    except UsageError as error:
+        return fail(str(error), program=program)
+    except KeyboardInterrupt:
+        print(f"{program}: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("WMTP_DEBUG") or not _is_user_mistake(error):
+            raise
+        return fail(shorten(str(error)), program=program)
+
+
+def _is_user_mistake(error: Exception) -> bool:
+    """Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError."""
+    return isinstance(error, ValueError | OSError)
+
+
+def fail(message: str, status: int = 2, program: str = PROGRAM) -> int:
+    """Says what is wrong, and gives the exit status."""
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return status
 
 
 class Parser(ArgumentParser):
@@ -94,6 +130,11 @@ def _about_words(message: str, words: list[str]) -> str | None:
         return None
     minus = any(re.match(r"-[\d.]", word) for word in words)
     return f"{flag[1]} needs a value" + (f"; write a negative one as {flag[1]}=-1" if minus else "")
+
+
+def moved(command: str, now: str) -> str:
+    """Where a command went that is not in the package any more."""
+    return f"`{PROGRAM} {command}` is `{now}` now, in a clone of the repository"
 
 
 def unknown(kind: str, given: str, known: Any) -> str:

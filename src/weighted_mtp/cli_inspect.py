@@ -35,7 +35,7 @@ def inspect(words: list[str]) -> int:
     on_page = parsed.page is not None or parsed.serve
     from weighted_mtp.experiments.run_dirs import check_dirs
 
-    check_dirs(dirs, moved, on_page)
+    check_dirs(dirs, moved)
     if on_page:
         require_file("--page", path)
     quiet_libraries()
@@ -63,7 +63,7 @@ def _parser() -> Parser:
         "run",
         type=str,
         nargs="+",
-        help="output_dir of a finished wmtp train; with --page several, and the --out of wmtp study or wmtp demo.",
+        help="output_dir of a finished wmtp train; with --page several.",
     )
     parser.add_argument(
         "--page", type=str, nargs="?", const="", default=None, metavar="FILE.html",

@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,19 +79,6 @@ def page(runs: Path) -> str:
     path = runs / "all.html"
     assert main(["inspect", *(str(runs / name) for name in RUNS), "--page", str(path), "--count", "6"]) == 0
     return path.read_text()
-
-
-@pytest.fixture
-def results_dir(tmp_path: Path) -> Callable[[str], Path]:
-    """A function from study or demo to a directory that holds its results.json."""
-
-    def copy(name: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        shutil.copy(Path(__file__).parents[2] / "docs" / "results" / f"{name}.json", folder / "results.json")
-        return folder
-
-    return copy
 
 
 def cards(page: str, run: str) -> list[Card]:
@@ -218,32 +205,23 @@ def test_without_mlflow_the_record_is_that_of_the_newest_whole_checkpoint(runs: 
     assert record["eval/loss"] == ([2], [3.0])
 
 
-def test_runs_and_a_study_come_onto_one_page(runs: Path, results_dir: Callable[[str], Path], tmp_path: Path):
-    path = tmp_path / "mixed.html"
-    words = ["inspect", runs / "td", results_dir("study"), "--page", path, "--label", "wrong", "--count", "2"]
+def test_only_rows_of_the_wanted_label_are_shown(runs: Path, tmp_path: Path):
+    path = tmp_path / "wrong.html"
 
-    assert main([str(word) for word in words]) == 0
-    page = path.read_text()
-    assert re.findall(r'data-label="(\w+)"', page) == ["wrong"] * 2
-    assert 'id="lines"' in page
-
-
-def test_a_demo_shows_its_curves(results_dir: Callable[[str], Path]):
-    folder = results_dir("demo")
-
-    assert main(["inspect", str(folder), "--page"]) == 0
-    assert "Learning curves" in (folder / "page.html").read_text()
+    assert main(["inspect", str(runs / "td"), "--page", str(path), "--label", "wrong", "--count", "2"]) == 0
+    assert re.findall(r'data-label="(\w+)"', path.read_text()) == ["wrong"] * 2
 
 
 def test_what_cannot_be_inspected_is_told_before_anything_is_computed(capsys, runs: Path, tmp_path: Path):
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     shutil.copy(runs / "td" / "run.yaml", unfinished)
-    (tmp_path / "results.json").write_text('{"rows": 3}')
+    (tmp_path / "results.json").write_text('{"arms": []}')
+    (tmp_path / "report.html").touch()
 
     assert "holds no finished model" in one_error(capsys, "inspect", runs / "td", unfinished, "--page")
-    assert "finished `wmtp train`" in one_error(capsys, "inspect", runs, "--page")
-    assert "`wmtp study` or `wmtp demo`" in one_error(capsys, "inspect", tmp_path, "--page")
+    assert "of a `wmtp train` run" in one_error(capsys, "inspect", runs, "--page")
+    assert f"look at {tmp_path}/report.html" in one_error(capsys, "inspect", runs / "td", tmp_path, "--page")
     assert "given twice" in one_error(capsys, "inspect", runs / "td", runs / "td", "--page")
     assert not (runs / "td" / "page.html").exists()
 
@@ -298,7 +276,7 @@ def test_a_port_that_is_taken_is_one_error(port: int, tmp_path: Path):
         page_server(tmp_path / "page.html", port)
 
 
-def test_serve_prints_its_address_and_ends_with_ctrl_c(results_dir: Callable[[str], Path], capsys):
+def test_serve_prints_its_address_and_ends_with_ctrl_c(runs: Path, tmp_path: Path, capsys):
     reading, writing = os.pipe()
     answers: list[tuple[int, bytes]] = []
 
@@ -314,19 +292,14 @@ def test_serve_prints_its_address_and_ends_with_ctrl_c(results_dir: Callable[[st
     asking = threading.Thread(target=ask_then_interrupt)
     asking.start()
     with open(writing, "w") as out, contextlib.redirect_stdout(out):
-        ended = main(["inspect", str(results_dir("demo")), "--serve"])
+        words = ["inspect", str(runs / "td"), "--count", "1", "--page", str(tmp_path / "td.html"), "--serve"]
+        ended = main(words)
     asking.join()
 
     ((status, body),) = answers
     assert status == 200
-    assert b"Learning curves" in body
+    assert b"Token by token" in body
     assert (ended, capsys.readouterr().err.strip().splitlines()) == (130, ["wmtp: stopped"])
-
-
-def test_results_of_another_kind_are_refused(capsys, tmp_path: Path):
-    (tmp_path / "results.json").write_text(json.dumps({"arms": [], "meta": {}}))
-
-    assert "is not what `wmtp study`" in one_error(capsys, "inspect", tmp_path, "--page")
 
 
 def moved_run(runs: Path, tmp_path: Path, name: str, **changed: Any) -> Path:

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from tests.reports.made_runs import three_runs
-from tests.reports.made_study import full_study, small_study
 from weighted_mtp.reports import Accuracy, Curve, Histogram, PageContent, SummaryRow, TokenView
 from weighted_mtp.reports.run_content import RunPage
 
@@ -181,24 +179,6 @@ def _curves(arm: str, values: list[float], rng: np.random.Generator) -> list[Cur
         curves.append(Curve(arm=arm, seed=seed, metric="accuracy", steps=steps, values=accuracy.tolist()))
         curves.append(Curve(arm=arm, seed=seed, metric="loss", steps=steps, values=loss.tolist()))
     return curves
-
-
-@pytest.fixture(scope="session")
-def study() -> dict[str, Any]:
-    """The results of a whole study: seven settings, five draws."""
-    return full_study()
-
-
-@pytest.fixture(scope="session")
-def quick_study() -> dict[str, Any]:
-    """The results of the quick preset: two draws."""
-    return small_study(draws=2, seed=2)
-
-
-@pytest.fixture(scope="session")
-def single_draw_study() -> dict[str, Any]:
-    """The quick preset with a single draw: nothing has an interval."""
-    return small_study(draws=1, seed=3)
 
 
 @pytest.fixture(scope="session")

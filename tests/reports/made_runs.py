@@ -3,8 +3,7 @@
 import numpy as np
 
 from weighted_mtp.reports import TokenView
-from weighted_mtp.reports.run_content import InspectedRun, Reliability, RunPage, Series, ValueQuality
-from weighted_mtp.reports.study_numbers import Bin
+from weighted_mtp.reports.run_content import Bin, InspectedRun, Reliability, RunPage, Series, ValueQuality
 
 WRONG_AT = 2
 

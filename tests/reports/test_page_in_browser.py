@@ -3,7 +3,6 @@
 import base64
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
@@ -13,7 +12,6 @@ from selenium.webdriver.support.ui import Select
 
 from tests.reports.browsing import choose, contrasts, keep_screenshot, open_page, requests
 from weighted_mtp.reports import PageContent, TokenView, write_page
-from weighted_mtp.reports.study_page import write_study_page
 
 LAYOUTS = [(width, scheme) for width in (1280, 400) for scheme in ("light", "dark")]
 
@@ -33,11 +31,6 @@ def code_page(report: PageContent, code_example: TokenView, tmp_path_factory: py
         tmp_path_factory.mktemp("page") / "code.html",
         replace(report, title="<b>코드</b> $title", examples=[code_example, hostile]),
     )
-
-
-@pytest.fixture(scope="module")
-def study_page(study: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_study_page(tmp_path_factory.mktemp("page") / "study.html", study)
 
 
 def tokens(browser: Chrome) -> list[WebElement]:
@@ -72,31 +65,6 @@ def test_code_and_hostile_text_are_shown_as_text(
     rows = {token.rect["y"] for token in tokens(browser) if token.text.strip("↵ ")}
     assert len(rows) >= 3  # for, return, return: line breaks in tokens are real
     keep_screenshot(browser, artifacts / f"code-{width}-{scheme}.png")
-
-
-@pytest.mark.parametrize(("width", "scheme"), LAYOUTS)
-def test_page_of_a_study_is_silent_and_fits(
-    browser: Chrome, study_page: Path, artifacts: Path, width: int, scheme: str
-) -> None:
-    open_page(browser, study_page, width, scheme)
-    browser.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-
-    assert browser.get_log("browser") == []
-    assert requests(browser, study_page) == []
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    keep_screenshot(browser, artifacts / f"study-{width}-{scheme}.png")
-
-
-@pytest.mark.parametrize("width", [1280, 400, 320])
-def test_words_in_the_figures_of_a_study_neither_overlap_nor_leave_the_page(
-    browser: Chrome, study_page: Path, width: int
-) -> None:
-    open_page(browser, study_page, width, "light")
-    browser.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    words, overlaps, outside = browser.execute_script(PLACED_WORDS)
-
-    assert words > 150
-    assert overlaps == outside == []
 
 
 @pytest.mark.parametrize("width", [320, 760])
@@ -166,23 +134,3 @@ def test_completions_are_filtered_by_label_and_arm(browser: Chrome, page: Path) 
     assert {card.get_attribute("data-label") for card in cards} == {"wrong"}
     assert {card.get_attribute("data-arm") for card in cards} == {"td_beta0.3"}
     assert browser.find_element(By.CSS_SELECTOR, ".shown").text == "3 of 18 completions"
-
-
-PLACED_WORDS = """
-const overlaps = [], outside = [];
-let words = 0;
-for (const svg of document.querySelectorAll("figure svg")) {
-  if (!svg.getBoundingClientRect().width) continue;
-  const placed = [...svg.querySelectorAll("text")].map((word) => [word.textContent, word.getBoundingClientRect()]);
-  words += placed.length;
-  placed.forEach(([text, box], index) => {
-    if (box.left < 0 || box.right > document.documentElement.clientWidth) outside.push(text);
-    for (const [other, its] of placed.slice(index + 1)) {
-      const across = Math.min(box.right, its.right) - Math.max(box.left, its.left);
-      const down = Math.min(box.bottom, its.bottom) - Math.max(box.top, its.top);
-      if (across > 0 && down > box.height / 4) overlaps.push(`${text} / ${other}`);  // a line box has some air
-    }
-  });
-}
-return [words, overlaps, outside];
-"""

@@ -155,16 +155,6 @@ def test_two_runs_of_one_name_are_refused(run_page: RunPage) -> None:
         replace(run_page, runs=[run_page.runs[0]] * 2)
 
 
-def test_a_study_adds_its_sections(run_page: RunPage, quick_study: dict[str, Any]) -> None:
-    page = render_run_page(replace(run_page, results=quick_study))
-
-    Outline(page)
-    assert sections(page)[:4] == ["runs", "run-curves", "run-reliability", "tokens"]
-    assert {"study", "accuracy", "critics"} <= {*sections(page)}
-    ids = re.findall(r'\sid="([^"]+)"', page)
-    assert len(ids) == len(set(ids))
-
-
 def test_completions_of_two_hundred_tokens_and_three_runs_stay_below_three_megabytes(
     run_page: RunPage,
 ) -> None:

@@ -9,7 +9,6 @@ import yaml
 from weighted_mtp.data.chains import Chains
 from weighted_mtp.experiments.arms import FOUR_HEADS, NEXT_TOKEN
 from weighted_mtp.experiments.chain_runs import Budget, Draw
-from weighted_mtp.experiments.study_arms import ALL_ARMS
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import CRITICS, critic_kind, load_critic
@@ -230,9 +229,9 @@ def test_our_configurations_hold_nothing_that_is_not_read(path):
     require_all_read(RunConfig.from_flat(filled))
 
 
-def test_the_arms_of_study_and_demo_are_runs_that_wmtp_train_takes(tmp_path):
+def test_the_arms_of_the_demo_are_runs_that_wmtp_train_takes(tmp_path):
     draw = Draw("easy", Chains([], [], []), 0, tmp_path, "none", Budget())
-    for arm in (*ALL_ARMS.values(), *NEXT_TOKEN, *FOUR_HEADS):
+    for arm in (*NEXT_TOKEN, *FOUR_HEADS):
         require_all_read(draw.config(arm))
 
 

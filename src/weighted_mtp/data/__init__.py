@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .encoding import IGNORED, prompt_id, prompt_text
     from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
     from .rank_batches import NO_ROW, RankBatches, WithNoRow
-    from .resampling import resample_right
     from .sampler_base import SeededSampler
     from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
     from .schema import TOKEN_COLUMNS, BadRows, DataError, Row, parse_row
@@ -45,7 +44,6 @@ _HOMES = {
     "encoding": ("IGNORED", "prompt_id", "prompt_text"),
     "paired_samplers": ("BalancedSampler", "LengthBalancedSampler", "PairSampler"),
     "rank_batches": ("NO_ROW", "RankBatches", "WithNoRow"),
-    "resampling": ("resample_right",),
     "sampler_base": ("SeededSampler",),
     "samplers": ("SAMPLERS", "CurriculumSampler", "ShuffledSampler", "make_sampler"),
     "schema": ("TOKEN_COLUMNS", "BadRows", "DataError", "Row", "parse_row"),
@@ -86,7 +84,6 @@ __all__ = [
     "parse_row",
     "prompt_id",
     "prompt_text",
-    "resample_right",
     "share_right",
     "share_right_with_error",
     "tokenize_rows",

@@ -1,13 +1,12 @@
-"""What `wmtp inspect` is given: directories of finished runs, of a study or of a demo.
+"""What `wmtp inspect` is given: directories of finished runs.
 
-Nothing heavy is imported, so that a directory that is none of these is told at once.
+Nothing heavy is imported, so that a directory that is none is told at once.
 """
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE
 from weighted_mtp.training.config import RUN_FILE, RunConfig
@@ -16,20 +15,21 @@ from weighted_mtp.training.settings import ConfigError
 
 logger = logging.getLogger(__name__)
 
-RESULTS_FILE = "results.json"
+RESULTS_FILE, PAGE_FILE = "results.json", "report.html"
 
 
-def check_dirs(dirs: Sequence[Path], moved: Mapping[str, str], on_page: bool) -> None:
-    """Raises for what `wmtp inspect` would stumble over; studies and demos belong on a page.
+def check_dirs(dirs: Sequence[Path], moved: Mapping[str, str]) -> None:
+    """Raises for what `wmtp inspect` would stumble over.
 
     Raises:
-        ConfigError: as `check_finished`, `by_kind` and `run_names`.
+        ConfigError: a directory holds results and no run; or as `check_finished` and `run_names`.
         DataError: the rows that a run was trained on are not as they were.
         ValueError: nor is a model that it reads.
     """
-    runs = by_kind(dirs, moved)[0] if on_page else dirs
-    run_names(runs)
-    for run in runs:
+    for run in dirs:
+        _refuse_results(run)
+    run_names(dirs)
+    for run in dirs:
         check_inputs(check_finished(run, moved).of_finished(run))
 
 
@@ -75,43 +75,16 @@ def _tell_what_else_it_was_made_with(run_dir: Path, saved: RunConfig) -> None:
         )
 
 
-def by_kind(
-    dirs: Sequence[Path], moved: Mapping[str, str] | None
-) -> tuple[list[Path], dict[str, Any] | None]:
-    """Run directories, and the results of the one that holds a study or a demo.
-
-    Raises:
-        ConfigError: a directory is none of these, or as `check_finished`.
-    """
-    runs: list[Path] = []
-    results: list[dict[str, Any]] = []
-    for folder in dirs:
-        if (folder / RUN_FILE).is_file():
-            check_finished(folder, moved)
-            runs.append(folder)
-        elif (folder / RESULTS_FILE).is_file():
-            results.append(_read_results(folder / RESULTS_FILE))
-        else:
-            raise ConfigError(
-                f"{folder} holds neither {RUN_FILE} nor {RESULTS_FILE}: give the output_dir of a finished `wmtp train`"
-                " (of a demo or study the folder of one arm), or the --out of a finished `wmtp study` or `wmtp demo`"
-            )
-    if len(results) > 1:
-        raise ConfigError(f"{len(results)} studies or demos were given: a page shows one of them, give one")
-    return runs, results[0] if results else None
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-    try:
-        results = json.loads(path.read_text())
-        known = isinstance(results["arms"], list) and "summary" in results["meta"]
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise ConfigError(
-            f"{path} is not what `wmtp study` or `wmtp demo` writes: give the --out of one of them"
-        )
-    return results
+def _refuse_results(folder: Path) -> None:
+    """Raises for the --out of a command that makes many runs, or none: its results are shown elsewhere."""
+    if (folder / RUN_FILE).is_file() or not (folder / RESULTS_FILE).is_file():
+        return
+    shown = (
+        f"look at {folder / PAGE_FILE}, or name the folder of one run in it"
+        if (folder / PAGE_FILE).is_file()
+        else "call what wrote them again with this --out (wmtp evaluate, python -m research.real_code)"
+    )
+    raise ConfigError(f"{folder} holds results ({RESULTS_FILE}) and no run: {shown}")
 
 
 def run_names(dirs: Sequence[Path]) -> list[str]:

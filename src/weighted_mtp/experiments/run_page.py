@@ -1,4 +1,4 @@
-"""`wmtp inspect --page`: finished runs, a study or a demo on one page."""
+"""`wmtp inspect --page`: finished runs on one page."""
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from weighted_mtp.experiments.inspect import FinishedRun, choose_evenly, find_rows, open_run
 from weighted_mtp.experiments.provenance import provenance
-from weighted_mtp.experiments.run_dirs import by_kind, run_names
+from weighted_mtp.experiments.run_dirs import run_names
 from weighted_mtp.experiments.run_record import Record, read_record
 from weighted_mtp.experiments.run_values import judged_positions, value_quality
 from weighted_mtp.reports.progress import progress_bar
@@ -54,10 +54,10 @@ def inspect_on_page(
     console: Console,
     moved: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes finished runs, and the results of a study or a demo, as one HTML file.
+    """Writes finished runs as one HTML file.
 
     Args:
-        dirs: output directories of finished `wmtp train`, and of at most one `wmtp study` or `wmtp demo`.
+        dirs: output directories of finished `wmtp train`, as `check_dirs` leaves them.
         path: the file to write.
         selection: which completions are shown.
         judged_rows: how many rows, evenly spaced, the reliability of values is taken from; of the evaluation file
@@ -69,14 +69,13 @@ def inspect_on_page(
         The path of the file.
 
     Raises:
-        ConfigError: a directory is none of these, or its run has not ended; nothing is computed then.
+        ConfigError: as `open_run`.
     """
-    run_dirs, results = by_kind(dirs, moved)
-    names = run_names(run_dirs)
+    names = run_names(dirs)
     found: list[tuple[InspectedRun, list[dict[str, Any]]]] = []
     with progress_bar(console if console.is_terminal else None, transient=True) as progress:
-        task = progress.add_task("runs", total=len(run_dirs))
-        for run_dir, name in zip(run_dirs, names, strict=True):
+        task = progress.add_task("runs", total=len(dirs))
+        for run_dir, name in zip(dirs, names, strict=True):
             found.append(_look_at(run_dir, name, selection, judged_rows, progress, moved))
             progress.advance(task)
             gc.collect()  # cycles hold a trainer, and with it its models
@@ -85,10 +84,9 @@ def inspect_on_page(
     )  # of runs on the same rows, views of a row are neighbours
     page = RunPage(
         title=_title(dirs),
-        lead=_lead(len(run_dirs), results, selection),
+        lead=_lead(len(dirs), selection),
         runs=[run for run, _ in found],
         examples=[view for views in by_row for view in views if view is not None],  # pyright: ignore[reportArgumentType]
-        results=results,
         facts=provenance(),
     )
     return write_run_page(path, page)
@@ -170,11 +168,7 @@ def _title(dirs: Sequence[Path]) -> str:
     return together if len(together) <= _TITLE else f"{names[0]} and {len(names) - 1} more"
 
 
-def _lead(runs: int, results: dict[str, Any] | None, selection: Selection) -> str:
-    kind = "" if results is None else "a study" if "preset" in results["meta"] else "a demo"
-    if not runs:
-        return f"The results of {kind} of {results['meta'].get('date', 'unknown date')}." if results else ""
+def _lead(runs: int, selection: Selection) -> str:
     which = "" if selection.label == "any" else f"{selection.label} "
     rows = "the named rows" if selection.rows is not None else f"up to {selection.count} {which}rows"
-    more = f"; below them the results of {kind}" if kind else ""
-    return f"What {'a run' if runs == 1 else f'{runs} runs'} logged, and made of {rows} of the training file{more}."
+    return f"What {'a run' if runs == 1 else f'{runs} runs'} logged, and made of {rows} of the training file."

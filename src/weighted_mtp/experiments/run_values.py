@@ -7,8 +7,7 @@ from datasets import Dataset
 
 from weighted_mtp.evaluation.calibration import expected_calibration_error, reliability
 from weighted_mtp.experiments.critic_checks import discounted_outcomes, quality_of
-from weighted_mtp.reports.run_content import Reliability, ValueQuality
-from weighted_mtp.reports.study_numbers import Bin
+from weighted_mtp.reports.run_content import Bin, Reliability, ValueQuality
 from weighted_mtp.training.inspection import Judged
 
 _THIRDS = ("first third", "middle third", "last third")

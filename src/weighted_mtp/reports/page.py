@@ -1,12 +1,11 @@
 """The report page: one self-contained HTML file that asks nothing of any network."""
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from weighted_mtp.reports.accuracy import accuracy_table
 from weighted_mtp.reports.arms import Role, group_rows, role_of
-from weighted_mtp.reports.content import PageContent, TokenView
+from weighted_mtp.reports.content import PageContent
 from weighted_mtp.reports.figures import accuracy_figure
 from weighted_mtp.reports.headline import baseline_row, best_control, caveats, headline, leading_row
 from weighted_mtp.reports.layout import (
@@ -20,7 +19,7 @@ from weighted_mtp.reports.layout import (
 )
 from weighted_mtp.reports.numbers import percent
 from weighted_mtp.reports.small_multiples import curves_figure, histograms_figure
-from weighted_mtp.reports.token_view import token_view
+from weighted_mtp.reports.token_view import tokens_section
 
 _CURVE_CAPTIONS = {
     "accuracy": "Accuracy on test prompts by optimizer step.",
@@ -46,11 +45,11 @@ def write_page(path: str | Path, content: PageContent) -> Path:
 
 def render_page(content: PageContent) -> str:
     """The page as text; see `write_page`."""
-    sections = (_headline(content), *result_sections(content), _tokens(content))
+    sections = (_headline(content), *_result_sections(content), _tokens(content))
     return document(title=content.title, lead=content.lead, sections=sections, facts=content.facts)
 
 
-def result_sections(content: PageContent) -> tuple[str, ...]:
+def _result_sections(content: PageContent) -> tuple[str, ...]:
     """What arms reached, with curves and weights, as HTML; empty where there is no data."""
     names = [row["arm"] for row in content.summary]
     names += [entry["arm"] for entry in (*content.accuracies, *content.curves, *content.histograms)]
@@ -130,15 +129,3 @@ def _tokens(content: PageContent) -> str:
     if not content.examples:
         return ""
     return tokens_section(content.examples)
-
-
-def tokens_section(views: Sequence[TokenView], noun: str = "arm", more: str = "") -> str:
-    """The token view under its heading.
-
-    Args:
-        views: the completions, at least one.
-        noun: what the views' `arm` is to the reader.
-        more: a sentence on what is shown; escaped.
-    """
-    lead = f"<p>Hover or focus a token, or tap it, for its numbers. {escape(more)}</p>"
-    return section("tokens", "Token by token", lead + token_view(views, noun))

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from weighted_mtp.reports.content import TokenView, check_token_view
-from weighted_mtp.reports.study_numbers import Bin
 
 
 class Series(NamedTuple):
@@ -19,6 +18,15 @@ class Series(NamedTuple):
         """From step -> value, in the order of steps."""
         steps = sorted(points)
         return cls(steps, [points[step] for step in steps])
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Prefixes that a critic gave about the same chance: the mean chance, the rate of success, how many."""
+
+    mean: float
+    rate: float
+    count: int
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,6 @@ class RunPage:
         lead: one paragraph: what is on the page, and which rows were looked at.
         runs: in the order in which they appear, under different names.
         examples: completions with what each run knows of their tokens; `arm` is the run's name.
-        results: of a study, or of a demo: the content of its `results.json`.
         facts: provenance, as (name, value).
 
     Raises:
@@ -99,7 +106,6 @@ class RunPage:
     lead: str
     runs: Sequence[InspectedRun] = ()
     examples: Sequence[TokenView] = ()
-    results: Mapping[str, Any] | None = None
     facts: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from math import sqrt
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,9 +11,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from weighted_mtp.reports.grid import panel_grid, title
 from weighted_mtp.reports.numbers import MINUS
-from weighted_mtp.reports.run_content import InspectedRun, Series, ValueQuality
+from weighted_mtp.reports.run_content import Bin, InspectedRun, Series, ValueQuality
 from weighted_mtp.reports.run_table import cross_entropies
-from weighted_mtp.reports.study_critics import draw_reliability
 from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel, shorten
 
 LOOKS = (  # colour, marker, the same as a character for the key
@@ -110,3 +110,21 @@ def reliability_figure(judged: Sequence[tuple[str, ValueQuality]], *, wide: bool
             title(axes, shorten(name, 20), f"{one.prefixes}, ECE {one.ece:.3f}")
             draw_reliability(axes, one.bins)
     return figure
+
+
+def draw_reliability(axes: Axes, bins: Sequence[Bin]) -> None:
+    """Rate of success by the chance given; the area of a dot is its share of the prefixes."""
+    axes.grid(axis="y")
+    axes.plot([0, 1], [0, 1], color=COLORS["baseline"], lw=1, ls=(0, (3, 3)))
+    means, rates = [entry.mean for entry in bins], [entry.rate for entry in bins]
+    axes.plot(means, rates, color=COLORS["arm"], lw=1.4, clip_on=False)
+    total = sum(entry.count for entry in bins)
+    for entry in bins:
+        size = 3 + 15 * sqrt(entry.count / total)
+        axes.plot(
+            [entry.mean], [entry.rate], "o", ms=size, mew=0, color=COLORS["arm"], alpha=0.8, clip_on=False
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75], ["0", "25", "50", "75"])
+    axes.set_yticks([0, 0.5, 1], ["0", "50", "100"])

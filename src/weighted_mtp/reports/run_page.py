@@ -1,18 +1,14 @@
 """The page of runs: side by side, their curves, how reliable their values are, and what they make of tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from weighted_mtp.reports.content import Accuracy, Curve, PageContent
 from weighted_mtp.reports.layout import document, picture, save, section, text_table
-from weighted_mtp.reports.page import result_sections, tokens_section
 from weighted_mtp.reports.run_content import InspectedRun, RunPage
 from weighted_mtp.reports.run_figures import LOOKS, curves_figure, metrics_shown, reliability_figure
 from weighted_mtp.reports.run_table import differing_settings, final_rows, identity_rows, number
-from weighted_mtp.reports.study_page import study_sections
-from weighted_mtp.reports.study_words import lead
+from weighted_mtp.reports.token_view import tokens_section
 
 _ALIGNED = (
     "They are about the token itself: the value is the chance of success before it is read; a loss, in nats, is what a"
@@ -42,7 +38,6 @@ def render_run_page(page: RunPage) -> str:
         _curves(page.runs),
         _reliability(page.runs),
         tokens_section(page.examples, "run", _ALIGNED) if page.examples else "",
-        *_of_results(page.results),
     )
     return document(title=page.title, lead=page.lead, sections=sections, facts=page.facts)
 
@@ -108,40 +103,4 @@ def _reliability(runs: Sequence[InspectedRun]) -> str:
     caption = "The values as predictions of the outcome, and the credit as a finder of the first wrong token."
     return section(
         "run-reliability", "Are the values probabilities?", shown + text_table(headings, rows, caption)
-    )
-
-
-def _of_results(results: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The sections of a study, or of a demo."""
-    if results is None:
-        return ()
-    arms, meta = results["arms"], results["meta"]
-    if "preset" in meta:
-        return section("study", "The study", _paragraph(lead(results))), *study_sections(results)
-    words = (
-        f"{len({arm['arm'] for arm in arms})} arms on made data, {len({arm['seed'] for arm in arms})} draws."
-    )
-    return section("demo", "The demo", _paragraph(words)), *result_sections(_demo(arms, meta["summary"]))
-
-
-def _paragraph(words: str) -> str:
-    return f'<p class="text">{escape(words)}</p>'
-
-
-def _demo(arms: Sequence[Mapping[str, Any]], summary: Any) -> PageContent:
-    return PageContent(
-        title="",
-        lead="",
-        summary=summary,
-        accuracies=[Accuracy(arm=a["arm"], seed=a["seed"], accuracy=a["accuracy"]) for a in arms],
-        curves=[
-            Curve(
-                arm=a["arm"],
-                seed=a["seed"],
-                metric="accuracy",
-                steps=a["curve"]["steps"],
-                values=a["curve"]["accuracy"],
-            )
-            for a in arms
-        ],
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from weighted_mtp.reports.content import TokenView, shown_piece
+from weighted_mtp.reports.layout import section
 from weighted_mtp.reports.numbers import NOTHING, signed
 from weighted_mtp.reports.scale import (
     CREDIT_TICKS,
@@ -26,6 +27,18 @@ _SCALES = {  # shade: its name on the button, the words of its legend, its ticks
     "credit": ("Credit", "Credit, in log-odds: speaks against, neither (0), for success", CREDIT_TICKS, -LEVELS),
     "loss": ("Loss", "Loss of the next-token head, in nats: expected to surprising", LOSS_TICKS, 0),
 }  # fmt: skip
+
+
+def tokens_section(views: Sequence[TokenView], noun: str = "arm", more: str = "") -> str:
+    """The token view under its heading.
+
+    Args:
+        views: the completions, at least one.
+        noun: what the views' `arm` is to the reader.
+        more: a sentence on what is shown; escaped.
+    """
+    lead = f"<p>Hover or focus a token, or tap it, for its numbers. {escape(more)}</p>"
+    return section("tokens", "Token by token", lead + token_view(views, noun))
 
 
 def token_view(views: Sequence[TokenView], noun: str = "arm") -> str:

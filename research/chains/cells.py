@@ -1,0 +1,60 @@
+"""The trainings of the study: each arm of each draw, in a worker process, after the arms that it needs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from research.jobs import run_jobs
+from weighted_mtp.experiments.arms import Arm
+from weighted_mtp.experiments.chain_files import read_chains
+from weighted_mtp.experiments.chain_runs import Budget, Draw
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm in one draw of one setting; all that a worker needs to know."""
+
+    setting: str
+    seed: int
+    root: Path
+    tracking_uri: str
+    budget: Budget
+    arm: Arm
+
+    def needs(self, other: "Cell") -> bool:
+        """Whether the other cell must be there first."""
+        return other.root == self.root and other.arm.name in self.arm.needs
+
+
+def run_cells(
+    cells: Sequence[Cell], jobs: int, prepare: Callable[[Cell], None]
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Trains the cells, at most `jobs` at a time, and gives each with its result when it is there.
+
+    Args:
+        cells: in any order; a cell waits for those it needs.
+        jobs: worker processes; each computes on one thread.
+        prepare: called here before the first cell of a draw is handed out; writes the draw's rows.
+
+    Raises:
+        Exception: what a training raised; cells that others are at work on are finished first.
+    """
+    prepared: set[Path] = set()
+
+    def prepare_draw(cell: Cell) -> None:
+        if cell.root not in prepared:
+            prepare(cell)
+            prepared.add(cell.root)
+
+    return run_jobs(cells, jobs, _run, prepare_draw)
+
+
+@lru_cache(maxsize=2)
+def _draw(setting: str, seed: int, root: Path, tracking_uri: str, budget: Budget) -> Draw:
+    return Draw(setting, read_chains(root), seed, root, tracking_uri, budget)
+
+
+def _run(cell: Cell) -> dict[str, Any]:
+    return _draw(cell.setting, cell.seed, cell.root, cell.tracking_uri, cell.budget).run(cell.arm)

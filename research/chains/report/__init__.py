@@ -1,0 +1,1 @@
+"""What the study found: numbers, tables, words, figures, and its page."""

@@ -1,0 +1,140 @@
+"""From finished cells to results.json: accuracies, paired comparisons, and how good each critic is."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from research.chains.arms import CRITICS, Setting, study_notes
+from research.chains.cells import Cell
+from weighted_mtp.data import share_right, share_right_with_error
+from weighted_mtp.evaluation.intervals import paired_t_interval
+from weighted_mtp.evaluation.summary import summarise
+from weighted_mtp.experiments.chain_files import read_chains
+from weighted_mtp.experiments.chain_runs import Budget
+from weighted_mtp.experiments.provenance import provenance
+
+Finished = Sequence[tuple[Cell, dict[str, Any]]]
+
+PAIRS = (
+    ("log_odds", "right_only"),
+    ("log_odds", "oracle"),
+    ("log_odds", "label_conditioned"),
+    ("log_odds", "td_whitened"),
+    ("log_odds", "implicit"),
+    ("log_odds", "rho1"),
+    ("log_odds", "return_weighted"),
+    ("td_whitened", "right_only"),
+    ("td_whitened", "shuffled_across"),
+    ("mtp_log_odds", "mtp_right_only"),
+    ("mtp_log_odds", "mtp_log_odds_position"),
+    ("mtp_log_odds", "log_odds"),
+)
+"""What is compared draw by draw, beside each arm with uniform."""
+LOCATED = ("auc", "auc_within_wrong", "top1")
+
+
+def study_results(
+    preset: str, settings: Sequence[Setting], finished: Finished, budget: Budget
+) -> dict[str, Any]:
+    """The content of results.json.
+
+    Args:
+        preset: its name.
+        settings: those that ran.
+        finished: every cell with its result.
+        budget: what each had to spend.
+    """
+    shares = {setting.name: setting for setting in settings}
+    arms = [_arm(result, shares[cell.setting]) for cell, result in finished if cell.arm.is_policy]
+    critics = [_critic(result) for cell, result in finished if result["quality"]]
+    by_setting = {s.name: [a for a in arms if a["setting"] == s.name] for s in settings}
+    summary = {name: summarise(some, _baselines(some)) for name, some in by_setting.items()}
+    return {
+        "arms": arms,
+        "meta": {
+            "preset": preset,
+            "draws": len({cell.seed for cell, _ in finished}),
+            "localisation": _localisation([c for c in critics if c["setting"] == "low_success"]),
+            "settings": {s.name: _setting(s, finished) for s in settings},
+            "summary": summary,
+            "comparisons": [c for name, some in by_setting.items() for c in _comparisons(name, some)],
+            "critics": critics,
+            "budget": asdict(budget),
+            "notes": study_notes(budget),
+            "minutes": round(sum(result["seconds"] for _, result in finished) / 60, 1),
+            **dict(provenance()),
+        },
+    }
+
+
+def _arm(result: dict[str, Any], setting: Setting) -> dict[str, Any]:
+    kept = ("setting", "arm", "seed", "accuracy", "steps", "train_rows", "cpu_seconds", "curve")
+    return {name: result[name] for name in kept} | {
+        "share_right": setting.share_right,
+        "n_traces": setting.n_traces,
+    }
+
+
+def _critic(result: dict[str, Any]) -> dict[str, Any]:
+    """One critic of one draw, flat."""
+    quality = dict(result["quality"])
+    located = quality.pop("localisation")
+    bins = [
+        {"low": b["low"], "high": b["high"], "mean": b["mean_value"], "rate": b["observed_rate"], "count": b["count"]}
+        for b in quality.pop("reliability")
+    ]  # fmt: skip
+    return {
+        "setting": result["setting"],
+        "seed": result["seed"],
+        "critic": CRITICS.get(result["arm"], result["arm"]),
+        **{name: located[name] for name in LOCATED},
+        **quality,
+        "reliability": bins,
+        "cpu_seconds": result["cpu_seconds"],
+    }
+
+
+def _localisation(critics: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means over the draws, a critic each."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for critic in critics:
+        by_name.setdefault(critic["critic"], []).append(critic)
+    return {
+        name: {key: statistics.fmean(critic[key] for critic in some) for key in LOCATED}
+        for name, some in by_name.items()
+    }
+
+
+def _setting(setting: Setting, finished: Finished) -> dict[str, float]:
+    """Share and number as they were, and how many of the right completions hold an error: means over the draws."""
+    roots = dict.fromkeys(cell.root for cell, _ in finished if cell.setting == setting.name)
+    rows = [read_chains(root).train for root in roots]
+    return {
+        "share_right": statistics.fmean(share_right(some) for some in rows),
+        "n_traces": setting.n_traces,
+        "right_with_error": statistics.fmean(share_right_with_error(some) for some in rows),
+    }
+
+
+def _baselines(arms: Iterable[dict[str, Any]]) -> dict[str, str]:
+    return {a["arm"]: "mtp_uniform" if a["arm"].startswith("mtp_") else "uniform" for a in arms}
+
+
+def _comparisons(setting: str, arms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Paired intervals of the pairs whose arms both ran."""
+    by_arm: dict[str, dict[int, float]] = {}
+    for arm in arms:
+        by_arm.setdefault(arm["arm"], {})[arm["seed"]] = arm["accuracy"]
+    compared: list[dict[str, Any]] = []
+    for first, second in PAIRS:
+        seeds = sorted(by_arm.get(first, {}).keys() & by_arm.get(second, {}).keys())
+        if seeds:
+            interval = paired_t_interval(
+                [by_arm[first][s] for s in seeds], [by_arm[second][s] for s in seeds]
+            )
+            compared.append(
+                {"setting": setting, "first": first, "second": second, "n": len(seeds)}
+                | {"diff": interval.mean, "low": interval.low, "high": interval.high}
+            )
+    return compared

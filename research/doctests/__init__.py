@@ -1,0 +1,1 @@
+"""Problems with tests, from functions with doctests in installed packages."""

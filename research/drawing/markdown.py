@@ -1,0 +1,30 @@
+"""What Markdown documents are made of: sections, lists, tables and pictures."""
+
+from collections.abc import Sequence
+
+from research.drawing.tables import Table
+
+
+def section(heading: str, *parts: str | None) -> list[str]:
+    """The parts that are not empty, under a heading; nothing where every part is empty."""
+    filled = [part for part in parts if part]
+    return [f"## {heading}", *filled] if filled else []
+
+
+def picture(description: str, address: str, caption: str) -> str:
+    """A picture with its caption below."""
+    return f"![{description}]({address})\n\n{caption}"
+
+
+def items(sentences: Sequence[str]) -> str:
+    """A list; empty where there are no sentences."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def table_text(table: Table) -> str:
+    """The table below its caption; empty where it has no rows."""
+    if not table.rows:
+        return ""
+    rule = ["---", *["---:"] * (len(table.headings) - 1)]
+    lines = [f"| {' | '.join(cells)} |".replace("\n", " ") for cells in (table.headings, rule, *table.rows)]
+    return "\n".join([table.caption, "", *lines])

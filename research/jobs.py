@@ -1,0 +1,132 @@
+"""Many short trainings on several cores: each a job in a worker process, after the jobs that it needs."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, Protocol, Self, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from weighted_mtp.evaluation.verifiers import available_cores
+
+MOST_WORKERS = 8
+"""A worker takes up to some gigabytes, and a machine may have more cores than memory for them."""
+
+
+def workers(asked: int | None) -> int:
+    """How many processes work at a time: as many as were asked for, else one a core, at most `MOST_WORKERS`."""
+    return asked or min(available_cores(), MOST_WORKERS)
+
+
+class PoolJob(Protocol):
+    """What a worker is handed."""
+
+    def needs(self, other: Self) -> bool:
+        """Whether the other job must be finished first."""
+        ...
+
+
+J = TypeVar("J", bound=PoolJob)
+R = TypeVar("R")
+
+
+def run_jobs(
+    jobs: Sequence[J], workers: int, work: Callable[[J], R], prepare: Callable[[J], None] | None = None
+) -> Iterator[tuple[J, R]]:
+    """Runs the jobs, and gives each with its result when it is there.
+
+    When one fails or all are stopped, none begins any more: no more are handed out than are at work, for what a pool
+    has queued cannot be called back.
+
+    Args:
+        jobs: in the order in which they should begin; a job waits for those it needs.
+        workers: processes; each computes on one thread.
+        work: what a worker does with a job; a function of a module.
+        prepare: called here before a job is handed out.
+
+    Raises:
+        Exception: what a job raised; those that others are at work on are finished first.
+        KeyboardInterrupt: SIGTERM, which is passed on to the workers; Ctrl-C reaches them by itself.
+    """
+    waiting, running = list(jobs), dict[Future[R], J]()
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
+    with (
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool,
+        _without_bars(),
+        _stopping_workers(),
+    ):
+        while waiting or running:
+            for job in _ready(waiting, list(running.values()))[: workers - len(running)]:
+                if prepare is not None:
+                    prepare(job)
+                waiting.remove(job)
+                running[pool.submit(work, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+
+
+def job_progress(console: Console) -> Progress:
+    """The one bar of all jobs: what finished last, how many, for how long."""
+    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+def _ready(waiting: Sequence[J], running: Sequence[J]) -> list[J]:
+    unfinished = [*waiting, *running]
+    return [job for job in waiting if not any(job.needs(other) for other in unfinished)]
+
+
+def _start_worker() -> None:
+    """Begins a worker process: one thread, no chatter of libraries, and no life after its parent."""
+    import torch
+
+    from weighted_mtp.training.quiet import quiet_libraries
+
+    torch.set_num_threads(1)
+    quiet_libraries()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process as a kill would when its parent is gone: nobody is left to read what it makes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "workers are started by a parent"
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """While inside, workers that start draw no bars, which would write over each other."""
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["TQDM_DISABLE"]
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before
+
+
+@contextmanager
+def _stopping_workers() -> Iterator[None]:
+    """While inside, SIGTERM stops the workers, which save where they are."""
+
+    def stop(number: int, frame: Any) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,1 @@
+"""What the experiment on real code found: numbers, tables, words and figures."""

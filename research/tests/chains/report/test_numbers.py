@@ -1,0 +1,165 @@
+"""What the report of the study reads out of its results."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research.chains.report.aim import aims
+from research.chains.report.numbers import (
+    Bin,
+    auc_by_position,
+    comparison,
+    critic_mean,
+    line,
+    pairs_along,
+    reliability,
+    settings_along,
+    verdict,
+)
+from research.chains.report.tables import accuracy_by_setting, comparison_table, setting_names
+from research.drawing.labels import spread
+
+Study = dict[str, Any]
+
+
+def few(*critics: dict[str, Any], comparisons: Sequence[dict[str, Any]] = ()) -> Study:
+    """Results of one setting with nothing but what is given."""
+    arms = [("log_odds", 0.9), ("right_only", 0.7), ("oracle", 0.95)]
+    return {
+        "arms": [{"setting": "low_success", "arm": arm, "seed": 0, "accuracy": a} for arm, a in arms],
+        "meta": {
+            "draws": 2,
+            "settings": {"low_success": {"share_right": 0.24, "n_traces": 8000}},
+            "comparisons": [{"setting": "low_success", "n": 2, **entry} for entry in comparisons],
+            "critics": [{"setting": "low_success", "seed": 0, "critic": "c", **row} for row in critics],
+        },
+    }
+
+
+def against(second: str, diff: float, half: float | None) -> dict[str, Any]:
+    low, high = (None, None) if half is None else (diff - half, diff + half)
+    return {"first": "log_odds", "second": second, "diff": diff, "low": low, "high": high}
+
+
+def missed(over: tuple[float, float | None], behind: tuple[float, float | None] | None) -> tuple[str, ...]:
+    pairs = [against("right_only", *over)] + ([against("oracle", *behind)] if behind else [])
+    (aim,) = aims(few(comparisons=pairs))
+    return aim.missed
+
+
+def test_settings_stand_in_the_order_of_what_they_change(study: Study) -> None:
+    assert settings_along(study, "share_right") == [
+        "share_05", "share_15", "low_success", "share_50", "share_70",
+    ]  # fmt: skip
+    assert settings_along(study, "n_traces") == ["n_1000", "low_success", "n_16000"]
+    assert list(setting_names(study, "n_traces").values()) == ["1,000", "8,000", "16,000"]
+
+
+def test_a_setting_that_did_not_run_is_not_on_the_line(study: Study) -> None:
+    cut = {**study, "arms": [entry for entry in study["arms"] if entry["setting"] != "share_50"]}
+
+    assert "share_50" not in settings_along(cut, "share_right")
+
+
+def test_a_line_has_mean_lowest_and_highest_draw(study: Study) -> None:
+    draws = [e["accuracy"] for e in study["arms"] if (e["setting"], e["arm"]) == ("share_05", "td_whitened")]
+    point = line(study, "share_right", "td_whitened")[0]
+
+    assert (point.x, point.low, point.high, point.n) == (0.05, min(draws), max(draws), 5)
+    assert point.mean == pytest.approx(sum(draws) / 5)
+
+
+def test_arms_of_the_main_setting_alone_make_no_line(study: Study) -> None:
+    rows = [row[0] for row in accuracy_by_setting(study, "share_right").rows]
+
+    assert "implicit" in rows
+    assert "td_beta0.9" not in rows
+    assert not any(row.startswith("mtp_") for row in rows)
+
+
+def test_an_interval_that_contains_zero_is_a_tie() -> None:
+    assert [verdict(0.1, 0.2), verdict(-0.2, -0.1), verdict(0.0, 0.2), verdict(-0.1, 0.1)] == [
+        "wins", "loses", "ties", "ties",
+    ]  # fmt: skip
+    assert verdict(None, None) == "single draw"
+
+
+def test_a_pair_that_was_not_compared_is_missing_and_no_error(quick_study: Study) -> None:
+    assert comparison(quick_study, "low_success", "log_odds", "label_conditioned") is None
+    assert ("log_odds", "label_conditioned") not in pairs_along(quick_study, "share_right")
+
+
+def test_a_comparison_that_was_not_made_in_a_setting_is_a_dash(study: Study) -> None:
+    kept = [entry for entry in study["meta"]["comparisons"] if entry["setting"] != "n_1000"]
+    cut = {**study, "meta": {**study["meta"], "comparisons": kept}}
+    row = comparison_table(cut, "n_traces").rows[0]
+
+    assert row[:2] == ("log_odds − right_only", "–")
+    assert "–" not in row[2:]
+
+
+def test_a_pair_of_the_main_setting_alone_is_no_row_of_a_line(study: Study) -> None:
+    pairs = [row[0] for row in comparison_table(study, "n_traces").rows]
+
+    assert "log_odds − oracle" in pairs
+    assert "log_odds − rho1" not in pairs
+
+
+def test_the_aim_is_met_far_over_right_only_and_close_to_the_oracle() -> None:
+    assert missed((0.2, 0.05), (-0.05, 0.01)) == ()
+    assert missed((0.15, 0.05), (0.0, 0.0)) == ()
+
+
+def test_the_aim_says_everything_it_misses() -> None:
+    assert missed((0.1, 0.02), (-0.06, 0.01)) == (
+        "+10.0 points over right_only, which reaches 70.0\N{NO-BREAK SPACE}%",
+        "−6.0 points to the oracle",
+    )
+    assert missed((0.2, 0.3), (0.0, 0.1)) == ("the interval includes 0",)
+    assert missed((0.2, None), (0.0, None)) == ("a single draw gives no interval",)
+    assert missed((0.2, 0.1), None) == ("oracle did not run",)
+
+
+def test_the_aim_asks_only_where_few_are_right(study: Study) -> None:
+    assert [aim.asked for aim in aims(study)] == [True, True, True, False, False]
+
+
+def test_reliability_pools_draws_by_count() -> None:
+    one = {"low": 0.2, "high": 0.3, "mean": 0.22, "rate": 0.5, "count": 30}
+    other = {"low": 0.2, "high": 0.3, "mean": 0.26, "rate": 0.1, "count": 10}
+    empty = {"low": 0.3, "high": 0.4, "mean": None, "rate": None, "count": 0}
+    (pooled,) = reliability(few({"reliability": [one, empty]}, {"reliability": [other]}), "c")
+
+    assert pooled == Bin(pytest.approx(0.23), pytest.approx(0.4), 40)
+
+
+def test_a_position_without_auc_in_one_draw_takes_that_of_the_others() -> None:
+    results = few({"auc_by_position": [None, None, 0.6]}, {"auc_by_position": [None, 0.5, 0.8]})
+
+    assert auc_by_position(results, "c") == [None, 0.5, pytest.approx(0.7)]
+
+
+def test_a_measure_that_no_draw_has_is_none() -> None:
+    assert critic_mean(few({"ece": None}), "c", "ece") is None
+    assert critic_mean(few({"ece": float("nan")}, {"ece": 0.2}), "c", "ece") == 0.2
+
+
+def test_labels_that_fit_stay_where_they_are() -> None:
+    assert spread([10, 40, 90], 14, 0, 100) == [10, 40, 90]
+
+
+def test_labels_at_one_point_spread_around_it() -> None:
+    assert spread([50, 50, 50], 10, 0, 100) == [40, 50, 60]
+    assert spread([100, 100], 10, 0, 100) == [90, 100]  # no higher than the axes
+
+
+@given(st.lists(st.floats(0, 300), max_size=12).map(sorted), st.floats(1, 20))
+def test_labels_never_overlap_and_stay_within_the_axes(wanted: list[float], gap: float) -> None:
+    placed = spread(wanted, gap, 0, 300)
+
+    assert all(high - low > gap - 1e-6 for low, high in pairwise(placed))
+    assert all(-1e-6 <= position <= 300 + 1e-6 for position in placed)

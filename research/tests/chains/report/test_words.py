@@ -1,0 +1,121 @@
+"""The study's sentences say what its numbers say, whichever way they came out."""
+
+from typing import Any
+
+import pytest
+
+from research.chains.report.words import (
+    aim_sentences,
+    ceiling_sentences,
+    claim,
+    control_sentences,
+    findings,
+    lead,
+    notes,
+)
+
+Study = dict[str, Any]
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def compared(study: Study, setting: str, second: str, diff: float, half: float | None) -> Study:
+    """The study with another outcome of log_odds against `second` in one setting."""
+    low, high = (None, None) if half is None else (diff - half, diff + half)
+    changed = [
+        {**entry, "diff": diff, "low": low, "high": high}
+        if (entry["setting"], entry["first"], entry["second"]) == (setting, "log_odds", second)
+        else entry
+        for entry in study["meta"]["comparisons"]
+    ]
+    return {**study, "meta": {**study["meta"], "comparisons": changed}}
+
+
+@pytest.mark.parametrize(
+    ("diff", "half", "words"),
+    [
+        (0.281, 0.02, "beats right_only by 28.1 points at 24 % right."),
+        (-0.05, 0.02, "loses to right_only by 5.0 points at 24 % right."),
+        (0.3, 0.5, "ties with right_only at 24 % right (+30.0 points, 0 within the interval)."),
+        (0.3, None, "differs from right_only by +30.0 points at 24 % right (a single draw, no interval)."),
+    ],
+)
+def test_the_claim_is_what_the_interval_says(
+    quick_study: Study, diff: float, half: float | None, words: str
+) -> None:
+    assert plain(claim(compared(quick_study, "low_success", "right_only", diff, half))) == f"log_odds {words}"
+
+
+def test_the_claim_tells_settings_apart(study: Study) -> None:
+    words = plain(claim(compared(study, "share_70", "right_only", -0.02, 0.01)))
+
+    assert " at 5, 15, 24 and 49 % right and loses to right_only by 2.0 points at 70 % right." in words
+
+
+def test_without_the_pair_nothing_is_claimed(quick_study: Study) -> None:
+    bare = {**quick_study, "meta": {**quick_study["meta"], "comparisons": []}}
+
+    assert claim(bare) == "log_odds and right_only were not both run."
+    assert aim_sentences(bare) == ceiling_sentences(bare) == findings(bare) == []
+
+
+def test_the_aim_is_said_to_be_met_and_to_be_missed(study: Study) -> None:
+    wide = compared(study, "share_05", "right_only", 0.091, 0.02)
+    wide = compared(wide, "share_05", "oracle", -0.01, 0.01)
+    words = [plain(sentence) for sentence in aim_sentences(wide)]
+
+    assert words[0].startswith("The aim, where few completions are right: log_odds at least 15 points over")
+    assert words[1:] == [
+        "It is met at 15 and 24 % right.",
+        "It is missed at 5 % right: +9.1 points over right_only, which reaches 30.8 %.",
+    ]
+
+
+def test_an_aim_that_is_missed_everywhere_is_nowhere_met(single_draw_study: Study) -> None:
+    words = " ".join(aim_sentences(single_draw_study))
+
+    assert "a single draw gives no interval" in words
+    assert "is met" not in words
+
+
+def test_findings_follow_both_lines(study: Study) -> None:
+    first = plain(findings(study)[0])
+
+    assert first.startswith("log_odds against right_only: wins at 5, 15, 24 and 49 % right (")
+    assert "By number: wins with 1,000, 8,000 and 16,000 completions (" in first
+
+
+def test_a_single_draw_decides_nothing(single_draw_study: Study) -> None:
+    for words in (*findings(single_draw_study), *control_sentences(single_draw_study)):
+        assert "is undecided by a single draw" in words
+        assert "wins" not in words
+    assert "A single draw: no interval, and so no verdict." in notes(single_draw_study)
+
+
+def test_a_control_that_gains_is_said_to(study: Study) -> None:
+    (words,) = control_sentences(study)
+
+    assert "shuffled_across ties (" in words
+    assert "shuffled wins (+" in words
+
+
+def test_the_lead_counts_completions_steps_and_draws(study: Study) -> None:
+    words = plain(lead(study))
+
+    for part in ("8,000 completions", "24 % are right", "the same 300 steps", "5 draws", "Student's t"):
+        assert part in words
+
+
+def test_a_study_whose_main_setting_did_not_run_has_a_lead(study: Study) -> None:
+    cut = {**study, "arms": [entry for entry in study["arms"] if entry["setting"] != "low_success"]}
+
+    assert "are right" not in lead(cut)
+
+
+def test_notes_speak_only_of_what_ran(study: Study, quick_study: Study) -> None:
+    assert any(note.startswith("implicit") for note in notes(study))
+    assert not any(note.startswith(("implicit", "label_conditioned")) for note in notes(quick_study))
+    assert any("quick preset" in note for note in notes(quick_study))
+    assert not any("quick preset" in note for note in notes(study))
