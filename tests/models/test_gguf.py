@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.models.digest import digest_of_model
 
 DIM, HIDDEN, LAYERS, HEADS, KV_HEADS = 32, 64, 2, 4, 2
 TOKENS = ["<unk>", "<s>", "</s>", "a", "b", "ab", "Ġ"]
@@ -82,3 +83,11 @@ def test_a_gguf_model_saves_as_a_directory_that_loads_everywhere(gguf_file, tmp_
 def test_a_gguf_file_gives_its_tokenizer(gguf_file):
     tokenizer = load_tokenizer(gguf_file)
     assert tokenizer("ab", add_special_tokens=False).input_ids == [5]
+
+
+def test_a_gguf_file_has_a_digest_of_its_content(gguf_file):
+    before = digest_of_model(gguf_file)
+    (gguf_file.parent / "other.txt").write_text("beside it")
+    assert digest_of_model(gguf_file) == before
+    gguf_file.write_bytes(gguf_file.read_bytes() + b"x")
+    assert digest_of_model(gguf_file) != before
