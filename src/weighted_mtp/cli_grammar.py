@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from weighted_mtp.cli_yaml import read_flags_alike, read_settings
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.paths import expand_path
 from weighted_mtp.training.stage_table import STAGE_TABLE
@@ -177,9 +178,13 @@ def parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
 
 
 def _of_moved_run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run.yaml whose directory was moved or copied: what lay in it lies where run.yaml lies now."""
-    given = str(settings.get("output_dir", ""))
-    if path.name != RUN_FILE or not given or path.parent.resolve() == Path(given).resolve():
+    """The settings of a run.yaml whose directory was moved or copied: what lay in it lies where run.yaml lies now.
+
+    One that was copied alone lies beside no checkpoint and no finished run, and means its `output_dir`.
+    """
+    given, here = str(settings.get("output_dir", "")), path.parent
+    holds_run = (here / MADE_WITH_FILE).is_file() or bool(list_checkpoints(here))
+    if path.name != RUN_FILE or not given or not holds_run or here.resolve() == Path(given).resolve():
         return settings
 
     def moved(value: Any) -> Any:

@@ -165,6 +165,24 @@ def test_likelihoods_of_other_predictions_are_refused():
         weighted_mtp_loss(hidden[:2], targets=targets[:2], weights=weights[:2], likelihoods=known, **head)
 
 
+def test_likelihoods_of_what_stood_there_before_are_refused():
+    hidden, head, targets, weights = make()
+    known = mtp_likelihoods(hidden, targets=targets, **head)
+    for other in (
+        {"hidden": hidden.clone()},
+        {"targets": targets.clone()},
+        {"softcap": 5.0},
+        {"logit_scale": 2.0},
+    ):
+        given = {"hidden": hidden, "targets": targets, **head} | other
+        with pytest.raises(ValueError, match="likelihoods were made of other hidden states"):
+            weighted_mtp_loss(weights=weights, likelihoods=known, **given)
+    with torch.no_grad():
+        hidden.mul_(2)
+    with pytest.raises(ValueError, match="before these were changed in place"):
+        weighted_mtp_loss(hidden, targets=targets, weights=weights, likelihoods=known, **head)
+
+
 @pytest.mark.parametrize(("frozen", "products"), [(True, 2), (False, 4)])
 def test_an_implicit_reward_goes_through_a_frozen_unembedding_once(frozen, products):
     hidden, head, targets, _ = make(frozen=frozen)

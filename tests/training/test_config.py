@@ -65,7 +65,7 @@ def test_only_stage_verifiable_with_nothing_said_takes_beta_03(make_config, stag
         ),
         ("verifiable", {"scheme_options": {"whitening": "ema"}}, "whitening ema gives 0.1 to 5; the clip"),
         ("verifiable", {"scheme_options": {"unit_mean": True}}, "has no bound of its own"),
-        ("baseline", {}, "uniform with its defaults gives 1 to 1"),
+        ("baseline", {}, "uniform with its defaults gives 1."),
     ],
 )
 def test_the_range_of_the_weights_is_known_before_training(make_config, critic_dir, stage, settings, said):
@@ -76,7 +76,7 @@ def test_the_range_of_the_weights_is_known_before_training(make_config, critic_d
     inputs = load_inputs(config)
     if inputs.model.value_head is not None:
         inputs.model.value_head.link = link
-    assert said in weights_line(make_trainer(config, inputs, quiet=True), config)
+    assert said in f"{weights_line(make_trainer(config, inputs, quiet=True), config)}."
 
 
 WRONG = {

@@ -37,8 +37,8 @@ def test_rows_without_a_prompt_that_has_both_outcomes_rank_nothing(prepare, file
     ("settings", "told"),
     [
         (
-            {"value_loss": "pairwise", "per_device_train_batch_size": 2},
-            r"nothing from \d+ of the first 10 batches",
+            {"value_loss": "pairwise", "per_device_train_batch_size": 6},
+            r"nothing from \d of the first 4 batches",
         ),
         ({"value_loss": "pairwise", "per_device_train_batch_size": 40}, None),
         ({"value_loss": "pairwise", "per_device_train_batch_size": 2, "sampler": "pairs"}, None),
@@ -57,3 +57,9 @@ def test_batches_without_a_pair_are_told_in_a_line_that_names_the_sampler(
     if told is not None:
         assert re.search(told, lines[0])
         assert lines[0].endswith("use sampler pairs")
+
+
+def test_a_ranking_that_no_batch_teaches_is_refused(prepare, files):
+    run = prepare("critic", train_file=files["paired"], value_loss="pairwise", per_device_train_batch_size=1)
+    with pytest.raises(ConfigError, match=r"nothing from any of the first 20 batches.*--sampler pairs"):
+        warn_of_missing_pairs(run.trainer)

@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from weighted_mtp.cli import main
+from weighted_mtp.cli_grammar import parse_config, train_parser
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, mark_complete, why_incomplete, why_not_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
@@ -111,6 +112,16 @@ def test_a_base_model_that_differs_in_one_weight_is_another(stopped, chain_base,
     assert resume(stopped, "--model_name_or_path", other) == 2
     assert "base model: " in capsys.readouterr().err
     assert contents(stopped) == before
+
+
+def test_a_run_yaml_that_was_copied_alone_means_its_own_output_dir(stopped, tmp_path):
+    (tmp_path / "alone").mkdir()
+    shutil.copy(stopped / "run.yaml", tmp_path / "alone")
+    words = ["--config", str(tmp_path / "alone" / "run.yaml"), "--resume", "auto"]
+    settings = parse_config(train_parser("baseline"), words)
+    assert settings["output_dir"] == yaml.safe_load((stopped / "run.yaml").read_text())["output_dir"]
+    words[1] = str(stopped / "run.yaml")
+    assert parse_config(train_parser("baseline"), words)["output_dir"] == str(stopped)
 
 
 def test_moved_files_and_free_settings_resume_to_the_same_weights(

@@ -28,6 +28,9 @@ class MTPLikelihoods:
     slope: Shaped[Tensor, "rows dim"] | None
     """d nll / d hidden of every prediction, heads flattened into rows: where hidden alone needs a gradient, so that a
     loss made of these predictions asks the unembedding nothing more; None elsewhere."""
+    made_of: tuple[object, ...]
+    """What tells the predictions they belong to: where hidden and targets lie, how often they were written to, and how
+    the logits were scaled."""
 
 
 def mtp_likelihoods(
@@ -82,6 +85,7 @@ def mtp_likelihoods(
         scattered(nll, rows, targets.shape),
         None if entropies is None else scattered(entropies, rows, targets.shape),
         gradients.hidden,
+        _identity(hidden, targets, unembedding),
     )
 
 
@@ -128,6 +132,24 @@ def mtp_nll(
         return mtp_likelihoods(
             hidden, lm_head_weight, targets, bias=bias, logit_scale=logit_scale, softcap=softcap
         ).nll
+
+
+def require_same_predictions(
+    known: MTPLikelihoods, hidden: Tensor, targets: Tensor, unembedding: Unembedding
+) -> None:
+    """Raises ValueError where likelihoods belong to other tensors, or to what stood in these before."""
+    require_shape("likelihoods.nll", known.nll, tuple(targets.shape))
+    if known.made_of != _identity(hidden, targets, unembedding):
+        raise ValueError(
+            "likelihoods were made of other hidden states, targets, logit_scale or softcap, or before these were "
+            "changed in place; make them by mtp_likelihoods from the very arguments of the loss"
+        )
+
+
+def _identity(hidden: Tensor, targets: Tensor, unembedding: Unembedding) -> tuple[object, ...]:
+    """The unembedding's weight is left out: one that is gathered from shards lies somewhere else each time."""
+    tensors = [(x.data_ptr(), x._version if not x.is_inference() else 0) for x in (hidden, targets)]
+    return *tensors, unembedding.logit_scale, unembedding.softcap
 
 
 def from_likelihoods(known: MTPLikelihoods, otherwise: Backend) -> Backend:

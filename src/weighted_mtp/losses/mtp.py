@@ -21,6 +21,7 @@ from weighted_mtp.losses.likelihoods import (
     checked_unembedding,
     from_likelihoods,
     kept_rows,
+    require_same_predictions,
     scattered,
 )
 from weighted_mtp.losses.linear_ce import Backend, Rows, chunked, weighted_ce_sum
@@ -133,7 +134,7 @@ def weighted_mtp_loss(
     unembedding = checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
     compute = _backend(backend, chunk_size, hidden.device)
     if likelihoods is not None:
-        require_shape("likelihoods.nll", likelihoods.nll, tuple(targets.shape))
+        require_same_predictions(likelihoods, hidden, targets, unembedding)
         compute = from_likelihoods(likelihoods, compute)
     valid = targets != IGNORED
     weights = _valid_weights(weights, valid, hidden)

@@ -134,12 +134,21 @@ LOOKED_AT_BATCHES = 1000
 
 
 def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
-    """Says of how many of the first batches a ranking of completions within a prompt learns nothing."""
+    """Says of how many of the first batches a ranking of completions within a prompt learns nothing.
+
+    Raises:
+        ConfigError: of none does it learn anything.
+    """
     stage, rows = trainer.stage, trainer.train_dataset
     if not isinstance(stage, ValueStage) or not stage.ranks_pairs or trainer.sampler_name == "pairs":
         return
     batches: Any = trainer.train_batches().batch_sampler
     without, count = count_without_pairs(islice(batches, LOOKED_AT_BATCHES), rows)  # pyright: ignore[reportArgumentType]
+    if without == count:
+        raise ConfigError(
+            f"value_loss pairwise learns nothing from any of the first {count} batches, which hold no right and wrong "
+            "completion of one prompt: give --sampler pairs"
+        )
     if without:
         logger.warning(
             "value_loss pairwise learns nothing from %d of the first %d batches, which hold no right and wrong "
@@ -159,7 +168,7 @@ def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:
     line = f"weights: scheme {config.scheme} with {options}"
     if span is None:
         return f"{line} has no bound of its own"
-    line += f" gives {span[0]:.3g} to {span[1]:.3g}"
+    line += f" gives {span[0]:.3g}" + (f" to {span[1]:.3g}" if span[1] != span[0] else "")
     clip = trainer.scheme.clip_bounds()
     if clip is None or span[0] == span[1]:
         return line

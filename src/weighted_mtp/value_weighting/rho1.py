@@ -49,6 +49,10 @@ class Rho1(WeightingScheme):
         self.mode = check_choice("mode", mode, ("signed", "absolute", "reference"))
         self.requires = ("reference_nll",) if mode == "reference" else ("nll", "reference_nll")
 
+    def weight_range(self, bounded_values: bool) -> tuple[float, float]:
+        """0 or 1."""
+        return 0.0, 1.0
+
     def forward(self, signals: Signals) -> Tensor:
         """Weights per prediction."""
         reference = required(signals.reference_nll, "reference_nll")
