@@ -139,9 +139,16 @@ def moved(command: str, now: str) -> str:
 
 
 def unknown(kind: str, given: str, known: Any) -> str:
-    """A mistyped name, with the nearest one."""
+    """A mistyped name, with those that are near: spelled alike, of these initials, or with this as a part.
+
+    >>> unknown("setting", "lr", ["learning_rate", "lora_rank", "seed"])
+    "unknown setting 'lr': did you mean learning_rate or lora_rank?"
+    """
     near = difflib.get_close_matches(given, list(known), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+    if not near:
+        initials = {name: "".join(part[0] for part in name.split("_") if part) for name in known}
+        near = [name for name in known if initials[name] == given or (len(given) > 2 and given in name)][:3]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
     return f"unknown {kind} {given!r}: {hint}"
 
 

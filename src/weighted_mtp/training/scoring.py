@@ -134,10 +134,17 @@ def _scheme(config: ScoreConfig) -> WeightingScheme:
         raise ConfigError(
             f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies"
         )
-    if scheme.state_dict() or getattr(scheme, "whitening", "none") != "none":
+    whitening = getattr(scheme, "whitening", "none")
+    if scheme.state_dict() or whitening != "none":
+        column = "credit" if "credit" in scheme.requires else "values"
+        option, off = (
+            (f"whitening {whitening}", "whitening: none")
+            if whitening != "none"
+            else ("unit_mean", "unit_mean: false")
+        )
         raise ConfigError(
-            f"scheme {config.scheme} with {config.scheme_options} takes its statistics from training batches: score "
-            "with whitening none, and train on the values column with this scheme"
+            f"scheme {config.scheme}: {option} takes its statistics from training batches: score with --scheme_options "
+            f"'{{{off}}}', and train on the {column} column with the scheme as it is"
         )
     return scheme.eval()
 
