@@ -9,10 +9,12 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_callback import ProgressCallback
 from transformers.training_args import OptimizerNames
 
+from tests.forked import start
 from weighted_mtp.cli import main
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import LogLines
 from weighted_mtp.training.optional_packages import OPTIMIZERS, REPORTERS, Package
+from weighted_mtp.training.run import train as train_run
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.trainer_fields import OURS, PASSED_ON, REFUSED
 
@@ -209,6 +211,29 @@ def test_tensorboard_gets_our_names_and_settings(train, rows, tmp_path):
     assert "0.25" in text
     assert not (tmp_path / "run" / "mlflow.db").exists()
     assert trainer.args.report_to == ["tensorboard"]
+
+
+def test_wandb_offline_gets_our_names_and_settings(make_config, rows, tmp_path):
+    """In a process of its own: wandb starts a service that lives as long as the process."""
+    config = make_config(
+        scheme="return_weighted", scheme_options={"beta": 0.25}, train_file=str(rows["train"]), max_steps=2,
+        output_dir=str(tmp_path / "run"), tracking_uri="none", trainer_args={"report_to": "wandb"},
+    )  # fmt: skip
+    said = tmp_path / "stderr"
+    process = start(_train, config, said=said, environment={"WANDB_MODE": "offline", "WANDB_SILENT": "true"})
+    process.join(timeout=240)
+    process.kill()
+    assert process.exitcode == 0, said.read_text()[-2000:]
+    (written,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    for part in (b"train/weight_mean", b"train/ce_head_0", b"scheme_options", b'"beta":0.25'):
+        assert part in written.read_bytes().replace(b": ", b":")
+
+
+def _train(config):
+    import wandb
+
+    train_run(config, quiet=True)
+    wandb.finish()  # as at the exit of a program; a forked process just ends
 
 
 @pytest.mark.parametrize("word", ["none", "None", "NONE"])
