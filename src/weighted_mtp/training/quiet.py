@@ -3,6 +3,10 @@
 import logging
 import os
 import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parents[1])
+_AS_PYTHON_DOES = warnings.formatwarning
 
 
 def quiet_libraries() -> None:
@@ -15,6 +19,16 @@ def quiet_libraries() -> None:
     for noisy in ("mlflow", "alembic", "torch.distributed", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
+    warnings.formatwarning = _formatted
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # of loading and writing shards; training has its own
+
+
+def _formatted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of ours as one line; of others with the place in the code that Python names."""
+    if filename.startswith(_PACKAGE):
+        return f"wmtp: {message}\n"
+    return _AS_PYTHON_DOES(message, category, filename, lineno, line)
