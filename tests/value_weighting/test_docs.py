@@ -18,8 +18,8 @@ def test_page_on_adding_a_scheme_prints_what_it_says(tmp_path, capsys):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     (tmp_path / "page.py").write_text("\n".join(blocks))
     runpy.run_path(str(tmp_path / "page.py"))
-    printed = re.search(r"print\(.*\)  # (.*)", blocks[-1]).group(1)
-    assert capsys.readouterr().out.strip() == printed
+    printed = re.findall(r"print\(.*\)  # (.*)", "".join(blocks))
+    assert printed == capsys.readouterr().out.splitlines()
 
 
 def test_scheme_of_the_page_loads_by_the_import_path_of_the_page(tmp_path, monkeypatch):
