@@ -209,12 +209,15 @@ def test_an_end_of_turn_in_the_middle_is_told_whatever_eos_is(chats):
     assert notes == {"'<|im_end|>' stands in the middle of what is learned, as a special token": (1, 0)}
 
 
-def test_content_that_begins_in_what_opens_the_turn_is_shown(chats):
+@pytest.mark.parametrize("length", [1, 60, 300])
+def test_content_that_begins_in_what_opens_the_turn_is_shown(chats, length):
     opens = templates.CHATML.replace(
         "<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>{% endif %}"
     )
-    answer, _, report = learned(chats(opens), row([USER, ANSWER | {"content": "<think>x</think>6"}]))
-    assert answer == "x</think>6<|im_end|>"
+    answer, _, report = learned(
+        chats(opens), row([USER, ANSWER | {"content": f"<think>{'x' * length}</think>6"}])
+    )
+    assert answer == f"{'x' * length}</think>6<|im_end|>"
     assert report.notes == {}
 
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -51,6 +52,22 @@ def test_the_configuration_records_the_heads_under_one_name(saved):
     config = json.loads((directory / "config.json").read_text())
     assert config["weighted_mtp"] == {"n_future": 4, "value_head": True, "value_link": "sigmoid"}
     assert config["model_type"] == "llama"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_future", "2"), ("n_future", 0), ("n_future", True), ("value_head", "yes")]
+)
+def test_an_entry_of_another_kind_is_one_error_that_names_it(saved, tmp_path, name, value):
+    _, directory = saved
+    shutil.copytree(directory, tmp_path / "changed")
+    file = tmp_path / "changed" / "config.json"
+    config = json.loads(file.read_text())
+    config["weighted_mtp"][name] = value
+    file.write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=f"an entry 'weighted_mtp' that this version cannot read: {name} is {value!r}"
+    ):
+        MTPModel.from_pretrained(tmp_path / "changed")
 
 
 @pytest.mark.parametrize("link", ["sigmoid", "identity"])

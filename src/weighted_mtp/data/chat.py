@@ -249,7 +249,7 @@ def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, be
 def _is_shown(content: str, before: str, learned: str) -> bool:
     """Whether the answer's content is learned, white space apart, or begins in what opens its turn (`<think>`)."""
     content, before = _squeezed(content), _squeezed(before)
-    return content in before[len(before) - len(content) :] + _squeezed(learned)
+    return content in before[max(0, len(before) - len(content)) :] + _squeezed(learned)
 
 
 def _squeezed(text: str) -> str:

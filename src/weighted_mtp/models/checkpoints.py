@@ -46,6 +46,15 @@ class SavedHeads(NamedTuple):
     critic: dict[str, Any] | None = None
     value_hidden: int = 0
 
+    def require_kinds(self) -> None:
+        """Raises ValueError for a value that no save writes."""
+        for name, least in (("n_future", 1), ("value_hidden", 0)):
+            value: Any = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} is {value!r}, not a whole number from {least} on")
+        if type(self.value_head) is not bool:
+            raise ValueError(f"value_head is {self.value_head!r}, not true or false")
+
     def is_of(self, critic: CriticSpec | None) -> bool:
         """Whether what is saved is of this kind of critic.
 
@@ -101,6 +110,7 @@ def _own_entry(config: Any, source: Source) -> tuple[SavedHeads, CriticSpec | No
     """What a config.json says of us, and the critic that it names; a name from elsewhere is no default."""
     try:
         saved = SavedHeads(**getattr(config, CONFIG_ENTRY, {}))
+        saved.require_kinds()
         return saved, CriticSpec(**saved.critic) if saved.critic else None
     except (TypeError, ValueError) as error:
         raise ValueError(
