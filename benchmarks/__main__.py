@@ -14,9 +14,7 @@ BENCHMARKS = ("scan", "loss", "steps", "verify", "gpu")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="do the scripts run?")
     quick = ["--quick"] * parser.parse_args().quick
     for name in BENCHMARKS:

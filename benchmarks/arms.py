@@ -41,11 +41,7 @@ def library_rows(count: int, characters: int) -> list[dict[str, Any]]:
         if len(texts) >= count:
             break
     return [
-        {
-            "prompt": text[:PROMPT_CHARACTERS],
-            "completion": text[PROMPT_CHARACTERS:],
-            "label": i % 2 == 0,
-        }
+        {"prompt": text[:PROMPT_CHARACTERS], "completion": text[PROMPT_CHARACTERS:], "label": i % 2 == 0}
         for i, text in enumerate(texts[:count])
     ]
 
@@ -69,11 +65,7 @@ def with_weights(dataset: Dataset) -> Dataset:
 OURS: dict[str, dict[str, Any]] = {
     "stage 0": {"stage": "baseline", "n_future": 1},
     "stage 0, four heads": {"stage": "baseline", "n_future": 4},
-    "stage 2, four heads": {
-        "stage": "verifiable",
-        "n_future": 4,
-        "scheme_options": {"whitening": "ema", "beta": 1.0},
-    },
+    "stage 2, four heads": {"stage": "verifiable", "n_future": 4, "scheme_options": {"whitening": "ema", "beta": 1.0}},
     "pre-scored, four heads": {"stage": "baseline", "n_future": 4, "scheme": "column"},
 }
 
@@ -94,11 +86,7 @@ def tiny_model(folder: Path) -> str:
 
     tokenizer = load_tokenizer(SMOLLM2)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
     )
     LlamaForCausalLM(config).save_pretrained(folder / "tiny")
     tokenizer.save_pretrained(folder / "tiny")
@@ -158,6 +146,4 @@ def trl_trainer(shape: Shape, dtype: str, folder: Path, steps: int) -> Any:
     )
     rows = training_rows(shape).select_columns(["input_ids", "labels"])
     model = MTPModel.from_pretrained(shape.model, dtype=torch.float32).hf_model
-    return SFTTrainer(
-        model=model, args=arguments, train_dataset=rows, processing_class=load_tokenizer(shape.model)
-    )
+    return SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=load_tokenizer(shape.model))

@@ -118,9 +118,7 @@ def scan_figure(figure: Figure, results: Results) -> None:
     for i, (entry, peer) in enumerate(rows):
         median = entry["times_longer"][peer]["median"]
         axes.barh(i, median, color=COLORS[peer == "torchrl"], height=0.75)
-        axes.text(
-            median * 1.06, i, f"{median:.1f}" if median < 20 else f"{median:.0f}", va="center", fontsize=8
-        )
+        axes.text(median * 1.06, i, f"{median:.1f}" if median < 20 else f"{median:.0f}", va="center", fontsize=8)
     labels = [f"{e['kind']}, {e['size'][0]} x {e['size'][1]}" for e, _ in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.invert_yaxis()
@@ -137,11 +135,7 @@ def steps_figure(figure: Figure, results: Results) -> None:
     arms = list(results[0]["seconds"])
     for m, one in enumerate(results):
         y = [i + (m - (len(results) - 1) / 2) * 0.8 / len(results) for i in range(len(arms))]
-        style: Any = {
-            "height": 0.74 / len(results),
-            "color": COLORS[m],
-            "label": f"{one['dtype']}, {kind(one)}",
-        }
+        style: Any = {"height": 0.74 / len(results), "color": COLORS[m], "label": f"{one['dtype']}, {kind(one)}"}
         speed.barh(y, [tokens_per_second(one, arm) for arm in arms], **style)
         memory.barh(y, [one["bytes"][arm] / 1e9 for arm in arms], **style)
     speed.set_yticks(range(len(arms)), arms)

@@ -44,9 +44,7 @@ def liger(hidden: Tensor, unembedding: Tensor, targets: Tensor, weights: Tensor)
     """With reduction none, so that each token gets its weight; 0.8.2 is the first whose gradient of W is right."""
     from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
-    nll = liger_fused_linear_cross_entropy(
-        hidden.flatten(0, 2), unembedding, targets.flatten(), reduction="none"
-    )
+    nll = liger_fused_linear_cross_entropy(hidden.flatten(0, 2), unembedding, targets.flatten(), reduction="none")
     return (nll * weights.flatten()).sum() / (targets != -100).sum()
 
 
@@ -121,9 +119,7 @@ def watched(step: Callable[[], None]) -> tuple[float, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny sizes on any device: does the script run?")
     quick = parser.parse_args().quick
     if not (quick or torch.cuda.is_available()):

@@ -103,9 +103,7 @@ def environment() -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": len(_git("status", "--porcelain", "--untracked-files=no", "--", "src").splitlines()),
         "processor": _cpu_field("model name") or platform.processor(),
-        "matrix_units": [
-            x for x in ("amx_bf16", "avx512_bf16", "avx512f") if x in _cpu_field("flags").split()
-        ],
+        "matrix_units": [x for x in ("amx_bf16", "avx512_bf16", "avx512f") if x in _cpu_field("flags").split()],
         "cores": multiprocessing.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

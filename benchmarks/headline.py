@@ -67,10 +67,7 @@ def step_rows(text: dict[str, str]) -> Iterator[Row]:
 
 def stage_rows(text: dict[str, str]) -> Iterator[Row]:
     for one in read_results("steps"):
-        what, arms = (
-            f"`wmtp train verifiable`, {one['dtype']}",
-            ("stage 2, four heads", "stage 0, four heads"),
-        )
+        what, arms = (f"`wmtp train verifiable`, {one['dtype']}", ("stage 2, four heads", "stage 0, four heads"))
         yield _row(one, what, text["stage"], *_compared(one, *arms))
 
 

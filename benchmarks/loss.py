@@ -113,9 +113,7 @@ def memory_against_naive(size: Size, dtype: torch.dtype) -> dict[str, Any]:
 def growth(axis: str, sizes: list[Size], turns: int) -> dict[str, Any]:
     """Cost of our loss along one axis, and the exponent of its growth."""
     x = [getattr(size, axis) for size in sizes]
-    times = cpu_times(
-        {str(n): prepare("ours", s, torch.float32) for n, s in zip(x, sizes, strict=True)}, turns
-    )
+    times = cpu_times({str(n): prepare("ours", s, torch.float32) for n, s in zip(x, sizes, strict=True)}, turns)
     seconds = [summary(times[str(n)]) for n in x]
     peaks = [peak_memory(prepare_warm, "ours", size, torch.float32) for size in sizes]
     return {
@@ -128,9 +126,7 @@ def growth(axis: str, sizes: list[Size], turns: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--quick", action="store_true", help="one tiny size and one axis, two turns: does the script run?"
     )
@@ -162,9 +158,7 @@ def show(entry: dict[str, Any]) -> None:
         line = f"  {loss:16} memory {entry['memory']['ratio'][loss]:.3f}"
         if "time" in entry:
             ratio = entry["time"]["ratio"][loss]
-            line += (
-                f"  time {ratio['median']:.3f} ({ratio['quartiles'][0]:.3f} to {ratio['quartiles'][1]:.3f})"
-            )
+            line += f"  time {ratio['median']:.3f} ({ratio['quartiles'][0]:.3f} to {ratio['quartiles'][1]:.3f})"
         print(line, flush=True)
 
 

@@ -90,15 +90,7 @@ with the weights; forward and backward; naive = 1.
 """
     for one in results:
         rows = [row for entry in one["against_naive"] for row in _loss_rows(entry, one["environment"])]
-        header = (
-            "tokens x heads, width, vocabulary",
-            "dtype",
-            "weights",
-            "time",
-            "wanted",
-            "memory",
-            "wanted",
-        )
+        header = ("tokens x heads, width, vocabulary", "dtype", "weights", "time", "wanted", "memory", "wanted")
         text += f"\n{machine(one)}\n\n{table(header, rows)}"
     return text
 
@@ -164,9 +156,7 @@ where nothing is discounted.
     for one in results:
         rows = [_scan_row(entry) for entry in one["times"]]
         errors = ", ".join(
-            f"{e['kind']} {e['gamma']:g} · {e['lam']:g}: {e['error']:.0e}"
-            for e in one["errors"]
-            if e["target"]
+            f"{e['kind']} {e['gamma']:g} · {e['lam']:g}: {e['error']:.0e}" for e in one["errors"] if e["target"]
         )
         text += f"\n{machine(one)}\n\n{table(header, rows)}"
         text += f"\nLargest error against a float64 loop, over max |A|, by rows and gamma · lam: {errors}.\n"
@@ -210,9 +200,7 @@ runs in our arms only.
 
 
 def arithmetic(operations: dict[str, Any]) -> str:
-    layers, extra, unembedding = (
-        operations[name] / 1e6 for name in ("layers", "extra_layers", "unembedding")
-    )
+    layers, extra, unembedding = (operations[name] / 1e6 for name in ("layers", "extra_layers", "unembedding"))
     return (
         f"What four heads should cost, by parameters in matmuls (million): "
         f"({layers:.1f} + {extra:.1f} + 4 · {unembedding:.1f}) / ({layers:.1f} + {unembedding:.1f}) = "
@@ -229,11 +217,7 @@ second of wall time, each in two fresh sandboxes, one for the candidate and one 
 """
     for one in results:
         rows = [
-            [
-                str(rate["workers"]),
-                spread(rate["per_second"], 1),
-                at_least(rate["per_second"]["median"], bound),
-            ]
+            [str(rate["workers"]), spread(rate["per_second"], 1), at_least(rate["per_second"]["median"], bound)]
             for rate in one["rates"]
             for bound in [WANTED_PER_SECOND if rate["workers"] == 2 else None]
         ]

@@ -218,9 +218,7 @@ def row(result: dict[str, Any]) -> str:
         ratio = result["times_longer"][name]
         low, high = ratio["quartiles"]
         needed = result["target"] if name == "loop" else TORCHRL_TARGET
-        verdict = (
-            "" if needed is None else f" needed {needed}" + ("" if ratio["median"] >= needed else " MISSED")
-        )
+        verdict = "" if needed is None else f" needed {needed}" + ("" if ratio["median"] >= needed else " MISSED")
         cells.append(f"{name} x {ratio['median']:.0f} [{low:.0f}, {high:.0f}]{verdict}")
     return "  ".join(cells)
 

@@ -40,9 +40,7 @@ HEADS_ALLOWANCE = 1.10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny model, two turns: does the script run?")
     parser.add_argument("--dtype", choices=DTYPES, help="one precision (default: both)")
     parser.add_argument("--turns", type=int, default=9, help="paired steps behind each median (default: 9)")
@@ -51,9 +49,7 @@ def main() -> None:
     for dtype in [options.dtype] if options.dtype else DTYPES:
         with tempfile.TemporaryDirectory() as folder:
             shape = Shape(tiny_model(Path(folder)), batch=2, seq=32) if options.quick else Shape()
-            results = measure(
-                shape, dtype, 2 if options.quick else options.turns, Path(folder), options.quick
-            )
+            results = measure(shape, dtype, 2 if options.quick else options.turns, Path(folder), options.quick)
         show(results)
         if not options.quick:
             print(write_results(f"steps-{dtype}", results))

@@ -42,9 +42,7 @@ def picture(page: Path, width: int = WIDTH, cards: int = CARDS) -> bytes:
         options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
         for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
             options.add_argument(flag)
-        browser = webdriver.Chrome(
-            options=options, service=Service(executable_path=shutil.which("chromedriver"))
-        )
+        browser = webdriver.Chrome(options=options, service=Service(executable_path=shutil.which("chromedriver")))
         try:
             screen = {"width": width, "height": 900, "deviceScaleFactor": SCALE, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)

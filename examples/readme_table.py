@@ -96,9 +96,7 @@ def _difference(by_arm: dict[str, dict[int, float]], arm: str, baseline: str) ->
     seeds = sorted(by_arm[arm].keys() & by_arm.get(baseline, {}).keys())
     if arm == baseline or not seeds:
         return ""
-    interval = paired_t_interval(
-        [100 * by_arm[arm][s] for s in seeds], [100 * by_arm[baseline][s] for s in seeds]
-    )
+    interval = paired_t_interval([100 * by_arm[arm][s] for s in seeds], [100 * by_arm[baseline][s] for s in seeds])
     if interval.low is None or interval.high is None:
         return f"{_points(interval.mean)} [–]"
     return f"{_points(interval.mean)} [{_points(interval.low)}, {_points(interval.high)}]"

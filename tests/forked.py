@@ -11,11 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-PRELOADED = [
-    "weighted_mtp.training.run",
-    "weighted_mtp.training.trainer",
-    "mlflow.store.tracking.sqlalchemy_store",
-]
+PRELOADED = ["weighted_mtp.training.run", "weighted_mtp.training.trainer", "mlflow.store.tracking.sqlalchemy_store"]
 
 
 def start(
@@ -29,9 +25,7 @@ def start(
     return process
 
 
-def _run(
-    function: Callable[..., Any], arguments: tuple[Any, ...], said: Path, environment: dict[str, str]
-) -> None:
+def _run(function: Callable[..., Any], arguments: tuple[Any, ...], said: Path, environment: dict[str, str]) -> None:
     gc.freeze()  # every training begins with a search for garbage, and what was imported is none
     with said.open("w") as file:
         os.dup2(file.fileno(), 2)

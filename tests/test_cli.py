@@ -110,16 +110,12 @@ def test_a_missing_training_file_is_named(capsys, config_file, tmp_path):
 
 
 def test_a_missing_model_is_named_and_nothing_is_downloaded(capsys, config_file):
-    status, err = run(
-        capsys, "train", "baseline", "--config", change(config_file, model_name_or_path="no/such")
-    )
+    status, err = run(capsys, "train", "baseline", "--config", change(config_file, model_name_or_path="no/such"))
     assert status == 2
     assert_one_line(err, "no/such")
 
 
-def test_a_loss_backend_that_cannot_run_here_is_refused_before_anything_is_written(
-    capsys, config_file, tmp_path
-):
+def test_a_loss_backend_that_cannot_run_here_is_refused_before_anything_is_written(capsys, config_file, tmp_path):
     status, err = run(capsys, "train", "baseline", "--config", config_file, "--loss_backend", "liger")
     assert status == 2
     assert_one_line(err, "backend liger")
@@ -128,9 +124,7 @@ def test_a_loss_backend_that_cannot_run_here_is_refused_before_anything_is_writt
 
 def test_a_malformed_row_is_named_by_file_and_line(capsys, config_file, tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(
-        json.dumps({"prompt": "7 +3 :", "completion": "0", "label": True}) + '\n{"prompt": "7 +3 :"}\n'
-    )
+    rows.write_text(json.dumps({"prompt": "7 +3 :", "completion": "0", "label": True}) + '\n{"prompt": "7 +3 :"}\n')
     status, err = run(capsys, "train", "baseline", "--config", change(config_file, train_file=str(rows)))
     assert status == 2
     assert_one_line(err, "rows.jsonl:2")
@@ -200,10 +194,7 @@ def test_a_finished_run_is_not_overwritten(capsys, config_file, tmp_path):
         (("data", "mutants", "--source", "humanevl"), "--source humanevl: give humaneval or null"),
         (("data", "mutants", "--per_task", "many"), "--per_task many: give a whole number"),
         (("data", "verify", "--timeout", "soon"), "--timeout soon: give a number or null"),
-        (
-            ("train", "critic", "--value_loss", "mae"),
-            "--value_loss mae: give mse or bce or pairwise or lambda",
-        ),
+        (("train", "critic", "--value_loss", "mae"), "--value_loss mae: give mse or bce or pairwise or lambda"),
         (("train", "baseline", "--bf16", "yep"), "--bf16 yep: give true or false"),
         (("train", "baseline", "--scheme_options", "3"), "--scheme_options 3: give a mapping, as {a: 1}"),
         (("train", "baseline", "--critic.x", "3"), "--critic.x 3: give text or null"),

@@ -22,10 +22,7 @@ from weighted_mtp.training.settings import ConfigError
 
 NEEDED = "model_name_or_path: m\ntrain_file: t.jsonl\noutput_dir: out\n"
 GROUPS: dict[type, dict[str, Any]] = {
-    **{
-        part: {"model_name_or_path": "m", "train_file": "t", "output_dir": "o"}
-        for part in RunConfig.PARTS.values()
-    },
+    **{part: {"model_name_or_path": "m", "train_file": "t", "output_dir": "o"} for part in RunConfig.PARTS.values()},
     ScoreConfig: {"critic": "c", "data": "d", "out": "o"},
     EvaluationConfig: {"model": "m", "problems": "p", "verifier": "exact", "out": "o"},
     SplitConfig: {"input": "i", "out": "o"},
@@ -72,15 +69,7 @@ def test_flags_go_before_the_file_wherever_they_stand(parsed, split):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [
-        ("1e-4", 1e-4),
-        ("'1e-4'", 1e-4),
-        ("1E-4", 1e-4),
-        ("1", 1.0),
-        ("+.5", 0.5),
-        ("5.", 5.0),
-        ("1_0.0", 10.0),
-    ],
+    [("1e-4", 1e-4), ("'1e-4'", 1e-4), ("1E-4", 1e-4), ("1", 1.0), ("+.5", 0.5), ("5.", 5.0), ("1_0.0", 10.0)],
 )
 def test_numbers_in_a_file_are_read_as_people_write_them(parsed, text, value):
     rate = parsed(f"{NEEDED}learning_rate: {text}\n")["learning_rate"]
@@ -104,9 +93,7 @@ def test_what_only_yaml_takes_for_a_number_is_none(parsed, name, text):
 @pytest.mark.parametrize("text", ["no", "'no'", '"no"', "off"])
 def test_a_bare_no_is_text(parsed, text):
     said = text.strip("'\"")
-    assert parsed(f"{NEEDED}trainer_args: {{save_strategy: {text}}}\n")["trainer_args"] == {
-        "save_strategy": said
-    }
+    assert parsed(f"{NEEDED}trainer_args: {{save_strategy: {text}}}\n")["trainer_args"] == {"save_strategy": said}
     flag = f"--trainer_args={{save_strategy: {text}}}"
     assert parsed(NEEDED, (flag,))["trainer_args"] == {"save_strategy": said}
 
@@ -194,9 +181,7 @@ WRONG_WORDS: list[tuple[tuple[str, ...], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("words", "said"), WRONG_WORDS, ids=lambda v: " ".join(v)[:40] if isinstance(v, tuple) else ""
-)
+@pytest.mark.parametrize(("words", "said"), WRONG_WORDS, ids=lambda v: " ".join(v)[:40] if isinstance(v, tuple) else "")
 def test_what_is_wrong_with_the_words_is_told_in_one_line(capsys, words, said):
     assert main(list(words)) == 2
     err = capsys.readouterr().err

@@ -82,9 +82,7 @@ def expected_output(page: Path, block: str) -> str | None:
 # Python
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
 def test_python_blocks_run_and_print_what_they_say(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "page"}
@@ -145,9 +143,7 @@ def test_make_targets_exist(page):
 
 @each_page
 def test_stores_of_mlflow_are_those_of_the_configs(page):
-    stores = {
-        yaml.safe_load(path.read_text())["tracking_uri"] for path in ROOT.glob("configs/smollm2/*.yaml")
-    }
+    stores = {yaml.safe_load(path.read_text())["tracking_uri"] for path in ROOT.glob("configs/smollm2/*.yaml")}
     named = {words[-1] for words in commands(page) if words[:2] == ["mlflow", "ui"]}
     assert named <= stores
 
@@ -165,9 +161,7 @@ def test_flags_in_the_prose_are_settings(page):
 @each_page
 def test_settings_in_the_prose_exist(page):
     options = {name for scheme in SCHEMES.values() for name in inspect.signature(scheme).parameters}
-    named = {
-        match[1] for code in INLINE.findall(prose(page)) if (match := re.fullmatch(r"(\w+): [\w./]+", code))
-    }
+    named = {match[1] for code in INLINE.findall(prose(page)) if (match := re.fullmatch(r"(\w+): [\w./]+", code))}
     assert named <= SETTINGS | options
 
 
@@ -212,9 +206,7 @@ def test_the_stage_table_is_the_list_of_stages():
 def test_arxiv_numbers_of_the_paper_map_stand_in_the_files_it_names():
     files: list[str] = []
     missing = []
-    for row in re.findall(
-        r"^\| (?!paper|---)(.*) \|$", text_of(ROOT / "docs" / "papers.md"), flags=re.MULTILINE
-    ):
+    for row in re.findall(r"^\| (?!paper|---)(.*) \|$", text_of(ROOT / "docs" / "papers.md"), flags=re.MULTILINE):
         files = re.findall(r"\]\(\.\./((?:src|research)/[^)]+)\)", row) or files  # "same file"
         sources = "".join((ROOT / file).read_text() for file in files)
         missing += [number for number in re.findall(r"\[(\d{4}\.\d{4,5})\]", row) if number not in sources]

@@ -66,10 +66,7 @@ def test_the_torch_to_install_is_the_one_of_the_constraints():
 
 def test_the_constraints_fit_torch_with_cuda():
     """Which asks for one triton exactly; to a freeze beside the CPU's torch, which needs none, any would do."""
-    assert [pin for pin in pins() if pin.startswith(("torch==", "triton=="))] == [
-        "torch==2.13.0",
-        "triton==3.7.1",
-    ]
+    assert [pin for pin in pins() if pin.startswith(("torch==", "triton=="))] == ["torch==2.13.0", "triton==3.7.1"]
 
 
 def pins() -> list[str]:

@@ -14,10 +14,7 @@ ROWS = '{"prompt": "1 + 1 =", "completion": " 2", "answer": "2", "label": true}\
 MODEL = ["--model_name_or_path", "model"]  # a folder with config.json alone: what is told without loading it
 COMMANDS = {
     "train": (own_folder, ["train", "baseline", *MODEL, "--train_file", "rows.jsonl", "--output_dir", "out"]),
-    "verify": (
-        own_file,
-        ["data", "verify", "--verifier", "numeric", "--input", "rows.jsonl", "--output", "out"],
-    ),
+    "verify": (own_file, ["data", "verify", "--verifier", "numeric", "--input", "rows.jsonl", "--output", "out"]),
     "mutants": (own_file, ["data", "mutants", "--input", "rows.jsonl", "--out", "out"]),
     "split": (own_folder, ["data", "split", "--input", "rows.jsonl", "--out", "out"]),
     "evaluate": (
@@ -64,9 +61,7 @@ def test_the_second_writer_ends_at_once_with_the_first_ones_name(owner, words, h
     (line,) = capsys.readouterr().err.splitlines()
     assert "is being written by `" in line
     assert f"(pid {owner} on " in line
-    assert {
-        path.name for path in here.rglob("*") if path.is_file() and not path.name.endswith(".lock")
-    } == GIVEN
+    assert {path.name for path in here.rglob("*") if path.is_file() and not path.name.endswith(".lock")} == GIVEN
 
 
 def test_an_output_that_was_refused_is_free_afterwards(here, capsys):

@@ -58,8 +58,7 @@ AT_LOW_SUCCESS = (
 """The controls carry the weights of log_odds without their information."""
 
 VALUE_HEADS = tuple(
-    replace(VALUE_HEAD, name=f"value_{objective}", value_loss=objective)
-    for objective in ("bce", "lambda", "pairwise")
+    replace(VALUE_HEAD, name=f"value_{objective}", value_loss=objective) for objective in ("bce", "lambda", "pairwise")
 )
 """Other objectives of a value head; measured, and read by no arm."""
 
@@ -117,8 +116,7 @@ def study_notes(budget: Budget) -> list[str]:
         "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than"
         " the others; every other model starts from the shared initialisation.",
         "Critics go by the arm that reads them: log_odds is the generative critic, value_head that of the td arms.",
-        "Critics are trained on the completions whose tokens they weigh, and measured on fresh ones of unseen"
-        " prompts.",
+        "Critics are trained on the completions whose tokens they weigh, and measured on fresh ones of unseen prompts.",
         "The controls shuffled_across, shuffled and lognormal carry the weights of log_odds.",
         "value_pairwise ranks completions of one prompt, so it sees only prompts that have a right and a wrong one.",
     ]

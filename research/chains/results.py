@@ -34,9 +34,7 @@ PAIRS = (
 LOCATED = ("auc", "auc_within_wrong", "top1")
 
 
-def study_results(
-    preset: str, settings: Sequence[Setting], finished: Finished, budget: Budget
-) -> dict[str, Any]:
+def study_results(preset: str, settings: Sequence[Setting], finished: Finished, budget: Budget) -> dict[str, Any]:
     """The content of results.json.
 
     Args:
@@ -70,10 +68,7 @@ def study_results(
 
 def _arm(result: dict[str, Any], setting: Setting) -> dict[str, Any]:
     kept = ("setting", "arm", "seed", "accuracy", "steps", "train_rows", "cpu_seconds", "curve")
-    return {name: result[name] for name in kept} | {
-        "share_right": setting.share_right,
-        "n_traces": setting.n_traces,
-    }
+    return {name: result[name] for name in kept} | {"share_right": setting.share_right, "n_traces": setting.n_traces}
 
 
 def _critic(result: dict[str, Any]) -> dict[str, Any]:
@@ -130,9 +125,7 @@ def _comparisons(setting: str, arms: Sequence[dict[str, Any]]) -> list[dict[str,
     for first, second in PAIRS:
         seeds = sorted(by_arm.get(first, {}).keys() & by_arm.get(second, {}).keys())
         if seeds:
-            interval = paired_t_interval(
-                [by_arm[first][s] for s in seeds], [by_arm[second][s] for s in seeds]
-            )
+            interval = paired_t_interval([by_arm[first][s] for s in seeds], [by_arm[second][s] for s in seeds])
             compared.append(
                 {"setting": setting, "first": first, "second": second, "n": len(seeds)}
                 | {"diff": interval.mean, "low": interval.low, "high": interval.high}

@@ -70,9 +70,7 @@ def run_study(
     write_text(out / "results.json", json.dumps(results, indent=1))
     report(results, out)
     print_summary(console, results["meta"]["summary"]["low_success"])
-    console.print(
-        f"Look at [bold]{out / 'report.html'}[/], or: mlflow ui --backend-store-uri {mlflow_store(out)}"
-    )
+    console.print(f"Look at [bold]{out / 'report.html'}[/], or: mlflow ui --backend-store-uri {mlflow_store(out)}")
     return results
 
 

@@ -23,9 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _study(words: list[str]) -> int:
     parser = Parser(prog=PROGRAM, description=HELP)
     parser.add_argument("--preset", choices=["full", "quick"], default="full", help="quick takes minutes.")
-    parser.add_argument(
-        "--out", type=str, default="study", help="Output directory; finished cells there are kept."
-    )
+    parser.add_argument("--out", type=str, default="study", help="Output directory; finished cells there are kept.")
     parser.add_argument("--draws", type=int | None, default=None, help="Draws; none: the preset's.")
     parser.add_argument(
         "--jobs", type=int | None, default=None, help="Trainings at a time; none: a core each, at most 8."

@@ -82,9 +82,7 @@ def checks(steps: Sequence[Step]) -> list[int]:
     return [number for number, step in enumerate(steps) if step.calls and step.kind != "statement"]
 
 
-def write_test(
-    function: str, steps: Sequence[Step], chosen: Sequence[int], imports: Mapping[str, str]
-) -> str:
+def write_test(function: str, steps: Sequence[Step], chosen: Sequence[int], imports: Mapping[str, str]) -> str:
     """Some checks, with the steps that they rest on, as `check(candidate)`.
 
     Args:

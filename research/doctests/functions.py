@@ -51,9 +51,7 @@ def functions_with_doctests(module: Module) -> Iterator[Statement]:
             yield statement
 
 
-def draft(
-    package: Package, library: Library, module: Module, statement: Statement, limit: int, least: int
-) -> Draft:
+def draft(package: Package, library: Library, module: Module, statement: Statement, limit: int, least: int) -> Draft:
     """A function as a problem.
 
     The prompt is what the function needs, then the function up to its docstring's end; the solution is the rest.

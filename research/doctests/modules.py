@@ -92,9 +92,7 @@ def global_names(text: str) -> set[str]:
         table = waiting.pop()
         waiting += table.get_children()
         at_top = table.get_type() == "module"
-        names |= {
-            s.get_name() for s in table.get_symbols() if s.is_referenced() and (at_top or s.is_global())
-        }
+        names |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (at_top or s.is_global())}
     return names
 
 

@@ -82,9 +82,7 @@ def judge_critics(
         "localisation": judge.localisation(suspicion, [SURPRISAL, UNTRAINED_ALL]),
         "outcome": judge.outcome(belief, [OUTCOME_ALL]),
         "calibration": {
-            name: judge.calibration(values)
-            for name, values in belief.items()
-            if name not in (SURPRISAL, LENGTH)
+            name: judge.calibration(values) for name, values in belief.items() if name not in (SURPRISAL, LENGTH)
         },
     }
 
@@ -150,9 +148,7 @@ def fitted_on_sought(completions: Completions, features: Sequence[Numbers]) -> N
     return found
 
 
-def beliefs(
-    completions: Completions, surprisal: NDArray[Any], critics: Mapping[str, Opinion]
-) -> dict[str, Numbers]:
+def beliefs(completions: Completions, surprisal: NDArray[Any], critics: Mapping[str, Opinion]) -> dict[str, Numbers]:
     """[N] by method, high where a completion is believed right."""
     lengths = np.diff(completions.starts).astype(np.float64)
     mean = completions.row_means(surprisal)

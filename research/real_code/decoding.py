@@ -33,11 +33,7 @@ def solved_tasks(model_path: str, rows: Sequence[Row]) -> dict[str, bool]:
     for start in range(0, len(problems), BATCH_SIZE):
         batch = problems[start : start + BATCH_SIZE]
         completions = complete(
-            model,
-            tokenizer,
-            [row["prompt"] for row in batch],
-            max_new_tokens=MAX_NEW_TOKENS,
-            stop=HUMANEVAL_STOPS,
+            model, tokenizer, [row["prompt"] for row in batch], max_new_tokens=MAX_NEW_TOKENS, stop=HUMANEVAL_STOPS
         )
         answers += [row | {"completion": found.text} for row, found in zip(batch, completions, strict=True)]
     verdicts = PythonTests(workers=1).check_all(answers)

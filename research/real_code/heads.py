@@ -27,9 +27,7 @@ class _Tokens:
     mask: Tensor
 
 
-def head_values(
-    config: RunConfig, completions: Completions, states: NDArray[np.float16], fold: int
-) -> Numbers:
+def head_values(config: RunConfig, completions: Completions, states: NDArray[np.float16], fold: int) -> Numbers:
     """V before each labelled token of a fold's test rows, by the head that `config` describes.
 
     What `wmtp train critic --freeze_trunk true --lr_scheduler_type constant --max_grad_norm 0` trains: the same head,
@@ -54,19 +52,13 @@ def head_values(
 
 
 def _train(
-    config: RunConfig,
-    completions: Completions,
-    states: NDArray[np.float16],
-    train: list[int],
-    valid: list[int],
+    config: RunConfig, completions: Completions, states: NDArray[np.float16], train: list[int], valid: list[int]
 ) -> ValueHead:
     """Trains until the loss on the rows set apart has not fallen at `early_stopping_patience` evaluations; the best."""
     settings = config.train
     torch.manual_seed(settings.seed)
     head = ValueHead(states.shape[1], config.model.value_link, config.model.value_hidden)
-    optimizer = torch.optim.AdamW(
-        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     apart, batches = _tokens(completions, states, valid), list(_batches(config, train))
     best, best_head, waited = math.inf, copy.deepcopy(head), 0
     for step, rows in enumerate(batches, start=1):
@@ -93,15 +85,11 @@ def _batches(config: RunConfig, rows: list[int]) -> Iterator[NDArray[np.int64]]:
         yield from (shuffled[start : start + size] for start in range(0, len(rows), size))
 
 
-def _tokens(
-    completions: Completions, states: NDArray[np.float16], rows: NDArray[np.int64] | list[int]
-) -> _Tokens:
+def _tokens(completions: Completions, states: NDArray[np.float16], rows: NDArray[np.int64] | list[int]) -> _Tokens:
     at = np.concatenate([np.arange(completions.starts[i], completions.starts[i + 1]) for i in rows])
     right = completions.right[completions.row_of[at]]
     returns = torch.from_numpy(right.astype(np.float32))[None]
-    return _Tokens(
-        torch.from_numpy(states[at]).float()[None], returns, torch.ones_like(returns, dtype=torch.bool)
-    )
+    return _Tokens(torch.from_numpy(states[at]).float()[None], returns, torch.ones_like(returns, dtype=torch.bool))
 
 
 def _loss(config: RunConfig, head: ValueHead, tokens: _Tokens) -> Tensor:

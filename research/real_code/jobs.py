@@ -171,9 +171,6 @@ def of_fold(job: Job, config: RunConfig) -> RunConfig:
         data=replace(config.data, train_file=str(job.data("train")), eval_file=str(job.data("valid"))),
         train=replace(config.train, output_dir=str(job.trained), seed=job.fold),
         tracking=replace(
-            config.tracking,
-            tracking_uri=job.store,
-            experiment_name="real-code",
-            run_name=f"{job.name}/fold{job.fold}",
+            config.tracking, tracking_uri=job.store, experiment_name="real-code", run_name=f"{job.name}/fold{job.fold}"
         ),
     )

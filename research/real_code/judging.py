@@ -63,9 +63,7 @@ class Judge:
         kind: of the bug, whose rows are judged; None: all, right rows too.
     """
 
-    def __init__(
-        self, completions: Completions, sources: Sequence[str] | None = None, kind: str | None = None
-    ) -> None:
+    def __init__(self, completions: Completions, sources: Sequence[str] | None = None, kind: str | None = None) -> None:
         self.completions = completions
         self.taken = np.array([
             (sources is None or row["source"] in sources) and kind in (None, kind_of_bug(row))
@@ -136,9 +134,7 @@ class Judge:
 
     def mean_of_tasks(self, by_task: Mapping[str, float]) -> Resampled | None:
         """Mean of one number a task, over those of the judged tasks that have one; None where none has."""
-        numbers = {
-            row["task_id"]: task for row, task in zip(self.completions.rows, self._task_of, strict=True)
-        }
+        numbers = {row["task_id"]: task for row, task in zip(self.completions.rows, self._task_of, strict=True)}
         named = {numbers[name]: float(x) for name, x in by_task.items() if numbers.get(name, -1) >= 0}
         if not named:
             return None
@@ -157,15 +153,11 @@ class Judge:
             "reliability": [asdict(b) for b in reliability(v, right)],
         }
 
-    def with_intervals(
-        self, measured: Mapping[str, Mapping[str, Resampled]], against: Sequence[str]
-    ) -> dict[str, Any]:
+    def with_intervals(self, measured: Mapping[str, Mapping[str, Resampled]], against: Sequence[str]) -> dict[str, Any]:
         """By method, each statistic with its interval, and `..._over` with that of its difference to some methods."""
         found: dict[str, Any] = {}
         for name, statistics in measured.items():
-            found[name] = {
-                kind: asdict(percentile_interval(x, drawn)) for kind, (x, drawn) in statistics.items()
-            }
+            found[name] = {kind: asdict(percentile_interval(x, drawn)) for kind, (x, drawn) in statistics.items()}
             for other in against:
                 for kind, (x, drawn) in statistics.items():
                     if other != name and kind in measured[other]:

@@ -42,9 +42,7 @@ class Plan:
         """
         all_critics, students = _read_all(folder / "critics"), _read_all(folder / "students")
         for name, run in all_critics.items():
-            require(
-                run.stage == "critic", f"{folder}/critics/{name}.yaml is of stage {run.stage}: give critic"
-            )
+            require(run.stage == "critic", f"{folder}/critics/{name}.yaml is of stage {run.stage}: give critic")
             if run.critic.freeze_trunk:
                 check_head(run)
         heads = {name: run for name, run in all_critics.items() if run.critic.freeze_trunk}
@@ -76,9 +74,7 @@ def check_head(config: RunConfig) -> None:
         ConfigError: an objective other than mse and bce, no early stopping, or a setting that would not be read.
     """
     objective = config.critic.value_loss
-    require(
-        objective in ("mse", "bce"), f"value_loss is {objective!r}: a head on cached states takes mse or bce"
-    )
+    require(objective in ("mse", "bce"), f"value_loss is {objective!r}: a head on cached states takes mse or bce")
     require(
         config.train.early_stopping_patience > 0,
         "early_stopping_patience is 0: a head on cached states needs 1 or more, since it keeps the best",
@@ -110,8 +106,7 @@ def _check_student(path: str, run: RunConfig, critics: dict[str, RunConfig]) -> 
     require(run.stage != "critic", f"{path} is of stage critic: put it among the critics")
     known = [f"critics/{name}" for name in critics]
     require(
-        run.critic.critic in (None, *known),
-        f"{path}: critic is {run.critic.critic!r}: give one of {', '.join(known)}",
+        run.critic.critic in (None, *known), f"{path}: critic is {run.critic.critic!r}: give one of {', '.join(known)}"
     )
 
 
@@ -132,9 +127,7 @@ def _read_config(path: Path) -> RunConfig:
     for name in flat:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
-            raise ConfigError(
-                f"{path}: unknown setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-            )
+            raise ConfigError(f"{path}: unknown setting {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
     try:
         config = RunConfig.from_flat(
             {**dict.fromkeys(("train_file", "eval_file", "output_dir"), "of the fold"), **flat}

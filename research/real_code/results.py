@@ -5,14 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from research.real_code.critics import (
-    beliefs,
-    head_opinion,
-    judge_critics,
-    judge_kinds,
-    scored_opinion,
-    suspicions,
-)
+from research.real_code.critics import beliefs, head_opinion, judge_critics, judge_kinds, scored_opinion, suspicions
 from research.real_code.jobs import UNTRAINED, Job
 from research.real_code.rows import FOLDS, SUMMARY_FILE, Row
 from research.real_code.students import judge_students
@@ -53,9 +46,7 @@ def write_results(
         started = time.process_time()
         opinions[name] = head_opinion(completions, run, untrained["states"])
         seconds = (time.process_time() - started) / FOLDS
-        costs[f"critics/{name}"] = [
-            {"curve": [], "train_cpu_seconds": seconds, "test_cpu_seconds": 0.0}
-        ] * FOLDS
+        costs[f"critics/{name}"] = [{"curve": [], "train_cpu_seconds": seconds, "test_cpu_seconds": 0.0}] * FOLDS
     nll = {UNTRAINED: untrained["surprisal"]}
     passed = {UNTRAINED: _passed(finished[UNTRAINED])}
     for name, held in finished.items():
@@ -92,8 +83,6 @@ def _passed(jobs: Sequence[Job]) -> dict[str, bool]:
     return {task: passed for job in jobs for task, passed in (job.finished() or {}).get("passed", {}).items()}
 
 
-def _by_source(
-    rows: Sequence[Row], judge: Callable[[Sequence[str] | None], dict[str, Any]]
-) -> dict[str, Any]:
+def _by_source(rows: Sequence[Row], judge: Callable[[Sequence[str] | None], dict[str, Any]]) -> dict[str, Any]:
     sources = sorted({row["source"] for row in rows})
     return {"all": judge(None)} | {source: judge([source]) for source in sources if len(sources) > 1}

@@ -169,9 +169,7 @@ def ratio_under(sums: ArrayLike, counts: ArrayLike, draws: ArrayLike) -> NDArray
     if total.ndim != 1 or total.shape != n.shape:
         raise ValueError(f"sums and counts are {total.shape} and {n.shape}: both must be [T]")
     if strange := int((~np.isfinite(total) | ~np.isfinite(n) | (n < 0)).sum()):
-        raise ValueError(
-            f"{strange} of {n.size} tasks have a sum that is not finite, or no count of 0 and up"
-        )
+        raise ValueError(f"{strange} of {n.size} tasks have a sum that is not finite, or no count of 0 and up")
     m = _as_draws(draws, n.size)
     return _ratio(m @ total, m @ n)
 

@@ -12,11 +12,7 @@ import yaml
 from tests.test_two_writers import GIVEN
 from weighted_mtp.files import own_file, own_folder
 
-DOCTESTS, STUDY, REAL_CODE = (
-    "research.doctests.__main__",
-    "research.chains.study",
-    "research.real_code.__main__",
-)
+DOCTESTS, STUDY, REAL_CODE = ("research.doctests.__main__", "research.chains.study", "research.real_code.__main__")
 CONFIGS = str(Path(__file__).parents[1] / "real_code" / "configs")
 BELOW_FILE = "is rows.jsonl/new, but rows.jsonl is no folder"
 MISTAKES = {

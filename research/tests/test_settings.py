@@ -9,10 +9,7 @@ from research.doctests.config import DoctestsConfig
 from research.real_code.config import RealCodeConfig
 from tests.settings_contract import assert_expanded, assert_never_empty, made, names_of_places
 
-GROUPS: dict[type, dict[str, Any]] = {
-    RealCodeConfig: {},
-    DoctestsConfig: {"out": "o", "packages": ["heapq"]},
-}
+GROUPS: dict[type, dict[str, Any]] = {RealCodeConfig: {}, DoctestsConfig: {"out": "o", "packages": ["heapq"]}}
 PATHS = {"data", "out", "configs", "paths"}
 SETTINGS = [(group, f.name) for group in GROUPS for f in dataclasses.fields(group)]
 

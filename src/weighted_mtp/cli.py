@@ -98,16 +98,12 @@ def _train(words: list[str]) -> int:
         raise UsageError(unknown("stage", stage, STAGES))
     parsed = parse_config(train_parser(stage), rest)
     if parsed["stage"] != stage:
-        raise UsageError(
-            f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`"
-        )
+        raise UsageError(f"the configuration is of stage {parsed['stage']}: use `{PROGRAM} train {parsed['stage']}`")
     config = RunConfig.from_flat({key: value for key, value in parsed.items() if key not in NOT_IN_CONFIG})
     resume = parsed["resume"] and expand_path("--resume", parsed["resume"])
     with_changes = parsed["resume_with_changes"]
     if with_changes and not resume:
-        raise UsageError(
-            "--resume_with_changes goes with --resume: add --resume auto, or the path of a checkpoint"
-        )
+        raise UsageError("--resume_with_changes goes with --resume: add --resume auto, or the path of a checkpoint")
     from weighted_mtp.training.early_checks import check_run
 
     check_run(config, resume)
@@ -131,9 +127,7 @@ def _train(words: list[str]) -> int:
 
 def _demo(words: list[str]) -> int:
     parser = Parser(prog=f"{PROGRAM} demo", description=COMMANDS["demo"])
-    parser.add_argument(
-        "--out", type=str, default="demo", help="Output directory; finished arms there are kept."
-    )
+    parser.add_argument("--out", type=str, default="demo", help="Output directory; finished arms there are kept.")
     parser.add_argument("--seeds", type=int, default=3, help="Draws of data, initialisation and batch order.")
     parsed = Namespace(**parser.parse(words))
     if parsed.seeds < 1:
@@ -201,9 +195,7 @@ def _generate(words: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--max_new_tokens", type=int, default=128, help="Tokens at most.")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; above it samples.")
-    parser.add_argument(
-        "--label", choices=["right", "wrong"], default=None, help="What a generative critic is told."
-    )
+    parser.add_argument("--label", choices=["right", "wrong"], default=None, help="What a generative critic is told.")
     parsed = Namespace(**parser.parse(words))
     prompt, tools = _asked(parsed)
     if parsed.max_new_tokens < 1:

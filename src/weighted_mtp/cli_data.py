@@ -35,12 +35,7 @@ def data(words: list[str]) -> int:
         print(f"\n{PROGRAM} data COMMAND --help explains one. Labels are test-verified, no more.")
         return 0
     command, *rest = words
-    commands = {
-        "verify": _verify,
-        "mutants": _mutants,
-        "reasoning-gym": _reasoning_gym,
-        "split": _split,
-    }
+    commands = {"verify": _verify, "mutants": _mutants, "reasoning-gym": _reasoning_gym, "split": _split}
     if command in MOVED:
         raise UsageError(moved(f"data {command}", MOVED[command]))
     if command not in commands:
@@ -67,9 +62,7 @@ def _config(command: str, settings: type[_Settings], words: list[str]) -> _Setti
 def _verify(words: list[str]) -> int:
     parser = _parser("verify")
     parser.add_argument("--verifier", type=str, required=True, help=f"One of {', '.join(VERIFIERS)}.")
-    parser.add_argument(
-        "--input", type=str, required=True, help="Rows as JSON lines: prompt, completion, ..."
-    )
+    parser.add_argument("--input", type=str, required=True, help="Rows as JSON lines: prompt, completion, ...")
     parser.add_argument("--output", type=str, required=True, help="The rows, with label and verdict.")
     parser.add_argument(
         "--timeout", type=float | None, default=None, help="Seconds a row; none: 5, where there is a limit."

@@ -206,9 +206,7 @@ def check_flags(words: list[str], known: list[str]) -> None:
     """Raises for a flag that is no setting."""
     for word in words:
         if word == "--":
-            raise UsageError(
-                "-- is no flag: leave it out, and write a value that begins with a minus as --KEY=-1"
-            )
+            raise UsageError("-- is no flag: leave it out, and write a value that begins with a minus as --KEY=-1")
         if word.startswith("--") and word != "--help":
             name = word[2:].split("=")[0].split(".")[0].rstrip("+")
             if name not in known and not name.startswith("print_"):
@@ -236,9 +234,7 @@ def _checked(path: str, settings: dict[Any, Any]) -> dict[str, Any]:
     """What the file holds, without what stands empty and may."""
     kinds = {name: kind for part in RunConfig.PARTS.values() for name, kind in get_type_hints(part).items()}
     known = ["resume", "stage", *kinds]
-    settings = {
-        key: value for key, value in settings.items() if key != CHANGES_KEY
-    }  # a history, of a run.yaml
+    settings = {key: value for key, value in settings.items() if key != CHANGES_KEY}  # a history, of a run.yaml
     for key, value in settings.items():
         if key not in known:
             raise UsageError(f"--config {path}: {unknown('setting', str(key), known)}")

@@ -59,12 +59,7 @@ def inspect(words: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog=f"{PROGRAM} inspect", description=_HELP)
-    parser.add_argument(
-        "run",
-        type=str,
-        nargs="+",
-        help="output_dir of a finished wmtp train; with --page several.",
-    )
+    parser.add_argument("run", type=str, nargs="+", help="output_dir of a finished wmtp train; with --page several.")
     parser.add_argument(
         "--page", type=str, nargs="?", const="", default=None, metavar="FILE.html",
         help="Write one HTML page; without a file RUN/page.html of the first run.",
@@ -81,16 +76,10 @@ def _parser() -> Parser:
     parser.add_argument("--label", choices=["any", "right", "wrong"], default="any", help="Which rows.")
     for name, what in _MOVED.items():
         parser.add_argument(
-            f"--{name}",
-            type=str | None,
-            default=None,
-            help=f"Where {what} of the run lies now, if it was moved.",
+            f"--{name}", type=str | None, default=None, help=f"Where {what} of the run lies now, if it was moved."
         )
     parser.add_argument(
-        "--judged_rows",
-        type=int,
-        default=200,
-        help="Rows that the reliability of values is taken from, on a page.",
+        "--judged_rows", type=int, default=200, help="Rows that the reliability of values is taken from, on a page."
     )
     return parser
 

@@ -33,9 +33,7 @@ def read_settings(path: str) -> dict[str, Any]:
     with file.open("rb") as opened:
         content = opened.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise ConfigError(
-            f"--config {path} has more than {MOST_BYTES:,} bytes: give a file of settings, not of rows"
-        )
+        raise ConfigError(f"--config {path} has more than {MOST_BYTES:,} bytes: give a file of settings, not of rows")
     settings = _parsed(path, content)
     if not isinstance(settings, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(settings), "text")
@@ -59,9 +57,7 @@ def _parsed(path: str, content: bytes) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise ConfigError(
-            f"--config {path} is not valid YAML: {error.problem or error.context}{where}"
-        ) from None
+        raise ConfigError(f"--config {path} is not valid YAML: {error.problem or error.context}{where}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path} is not UTF-8 text (byte {error.start})") from None
     except yaml.reader.ReaderError as error:
@@ -113,15 +109,12 @@ def _resolve(tag: str, pattern: str, first: str = "-+0123456789.") -> None:
 # PyYAML copies the table of the base class on the first addition; what it knows of numbers, dates and yes and no goes.
 _Loader.yaml_implicit_resolvers = {
     letter: [
-        (tag, regex)
-        for tag, regex in entries
-        if tag.rpartition(":")[2] not in ("int", "float", "timestamp", "bool")
+        (tag, regex) for tag, regex in entries if tag.rpartition(":")[2] not in ("int", "float", "timestamp", "bool")
     ]
     for letter, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _resolve("int", r"[-+]?(?:0|[1-9][0-9_]*)")
 _resolve(
-    "float",
-    r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "float", r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
 _resolve("bool", "true|True|TRUE|false|False|FALSE", "tTfF")

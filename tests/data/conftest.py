@@ -26,6 +26,4 @@ def byte_level_form() -> PreTrainedTokenizerFast:
     )
     bpe.train_from_iterator(["return True", "return False", "def add(a, b): return a + b"], trainer)
     bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", chat_template=CHAT
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", chat_template=CHAT)

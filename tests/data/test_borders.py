@@ -48,9 +48,7 @@ def test_a_span_marks_the_same_characters_behind_an_anchor(spaced):
     data, _ = tokenize_rows(rows([("x", "ab é")], span=[3, 4]), spaced)
     marked = [
         t
-        for t, wrong in zip(
-            data[0]["labels"][-len(data[0]["token_error"]) :], data[0]["token_error"], strict=True
-        )
+        for t, wrong in zip(data[0]["labels"][-len(data[0]["token_error"]) :], data[0]["token_error"], strict=True)
         if wrong
     ]
     assert spaced.decode(marked).strip() == "é"

@@ -40,9 +40,7 @@ def test_a_chain_worked_by_hand_is_right():
     assert verify("7 +3 *7 +7 *3 :", "0 0 7 1")
 
 
-@pytest.mark.parametrize(
-    "completion", ["0 0 7 2", "0 0 7", "0 0 7 1 1", "1", "", "a b c d", "0 0 7 11", "0 0 7 ¹"]
-)
+@pytest.mark.parametrize("completion", ["0 0 7 2", "0 0 7", "0 0 7 1 1", "1", "", "a b c d", "0 0 7 11", "0 0 7 ¹"])
 def test_a_completion_that_is_no_solution_is_false(completion):
     assert not verify("7 +3 *7 +7 *3 :", completion)
 
@@ -107,16 +105,12 @@ def test_no_test_prompt_is_a_training_prompt(task, seed):
 def test_all_prompts_of_the_easy_setting_can_be_used_and_no_more():
     draw = make_chains(EASY, seed=0, n_train_traces=2_060, n_test_prompts=500, completions_per_prompt=1)
     assert len({row["prompt"] for row in draw.train + draw.test}) == EASY.n_prompts == 2_560
-    with pytest.raises(
-        ValueError, match="need 2061 training prompts, but easy has 2560, of which 500 are kept"
-    ):
+    with pytest.raises(ValueError, match="need 2061 training prompts, but easy has 2560, of which 500 are kept"):
         make_chains(EASY, seed=0, n_train_traces=2_061, n_test_prompts=500, completions_per_prompt=1)
 
 
 def test_a_draw_is_a_function_of_its_seed():
-    first, same, other = (
-        make_chains(EASY, seed, n_train_traces=100, n_test_prompts=10) for seed in (1, 1, 2)
-    )
+    first, same, other = (make_chains(EASY, seed, n_train_traces=100, n_test_prompts=10) for seed in (1, 1, 2))
     assert first == same
     assert first.train != other.train
     assert not np.array_equal(chain_tables(EASY, 1).systematic, chain_tables(EASY, 2).systematic)
@@ -124,12 +118,7 @@ def test_a_draw_is_a_function_of_its_seed():
 
 def test_the_teachers_tables_do_not_depend_on_how_much_is_drawn():
     wrong = [
-        {
-            s[:2]: s[2]
-            for row in make_chains(EASY, 0, n).train
-            for s in steps(row)[:1]
-            if row["token_error"][0]
-        }
+        {s[:2]: s[2] for row in make_chains(EASY, 0, n).train for s in steps(row)[:1] if row["token_error"][0]}
         for n in (4_000, 16_000)
     ]
     tables = chain_tables(EASY, 0)
@@ -163,17 +152,13 @@ def test_errors_come_at_their_expected_rates(task):
 
 
 def test_without_errors_every_trace_is_right():
-    perfect = ChainTask(
-        "perfect", n_ops=5, n_systematic=0, q_slip=0.0, n_traces=200, completions_per_prompt=2
-    )
+    perfect = ChainTask("perfect", n_ops=5, n_systematic=0, q_slip=0.0, n_traces=200, completions_per_prompt=2)
     draw = make_chains(perfect, seed=0)
     assert (share_right(draw.train), share_right_with_error(draw.train)) == (1.0, 0.0)
 
 
 def test_the_easy_setting_is_right_in_69_percent():
-    assert np.mean([share_right(make_chains(EASY, seed).train) for seed in range(6)]) == pytest.approx(
-        0.69, abs=0.02
-    )
+    assert np.mean([share_right(make_chains(EASY, seed).train) for seed in range(6)]) == pytest.approx(0.69, abs=0.02)
 
 
 def test_low_success_is_right_in_24_percent_and_22_percent_of_those_hold_an_error():
@@ -219,14 +204,7 @@ def test_the_tokenizer_survives_saving(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [
-        ("n_ops", 0),
-        ("n_ops", 26),
-        ("n_systematic", 41),
-        ("q_slip", 1.5),
-        ("p_systematic", -0.1),
-        ("n_traces", 0),
-    ],
+    [("n_ops", 0), ("n_ops", 26), ("n_systematic", 41), ("q_slip", 1.5), ("p_systematic", -0.1), ("n_traces", 0)],
 )
 def test_an_impossible_task_is_refused(field, value):
     from dataclasses import replace

@@ -9,10 +9,7 @@ from weighted_mtp.data.encoding import RowEncoder
 
 USER = {"role": "user", "content": "1+2?"}
 ANSWER = {"role": "assistant", "content": "3"}
-ADD = {
-    "type": "function",
-    "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}},
-}
+ADD = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
 RESULT = {"role": "tool", "tool_call_id": "c1", "name": "add", "content": "3"}
 
@@ -38,11 +35,7 @@ def learned(tokenizer, given):
     """What is learned of a row, as text, and the notes on it."""
     data, report = tokenize_rows([given], tokenizer)
     item = data[0]
-    return (
-        tokenizer.decode([t for t in item["labels"] if t != -100]),
-        tokenizer.decode(item["input_ids"]),
-        report,
-    )
+    return (tokenizer.decode([t for t in item["labels"] if t != -100]), tokenizer.decode(item["input_ids"]), report)
 
 
 @pytest.mark.parametrize("name", templates.ALL)
@@ -80,9 +73,7 @@ def test_tools_and_a_tool_call_beside_and_without_text_reach_the_template(chats)
         answer, whole, report = learned(tokenizer, row(messages, tools=[ADD]))
         assert whole == tokenizer.apply_chat_template(messages, tools=[ADD], tokenize=False).rstrip()
         assert '"description": "Adds."' in whole
-        assert answer.endswith(
-            '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>'
-        )
+        assert answer.endswith('<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>')
         assert (content or "") in answer
         assert report.notes == {}
 
@@ -193,9 +184,7 @@ def test_what_is_left_out_of_a_chat_that_is_asked_is_told(chats, caplog):
 def test_a_prompt_that_ends_with_the_assistant_is_gone_on_with(chats, name):
     begun = {"role": "assistant", "content": "I think"}
     tokenizer = chats(name)
-    answer, whole, report = learned(
-        tokenizer, parse_row({"prompt": [USER, begun], "completion": " 4", "label": 1})
-    )
+    answer, whole, report = learned(tokenizer, parse_row({"prompt": [USER, begun], "completion": " 4", "label": 1}))
     assert answer == f" 4{templates.ENDS[name]}"
     assert whole.count("I think 4") == 1
     assert whole.removesuffix(answer) == opened_chat(tokenizer, [USER, begun])
@@ -211,12 +200,8 @@ def test_an_end_of_turn_in_the_middle_is_told_whatever_eos_is(chats):
 
 @pytest.mark.parametrize("length", [1, 60, 300])
 def test_content_that_begins_in_what_opens_the_turn_is_shown(chats, length):
-    opens = templates.CHATML.replace(
-        "<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>{% endif %}"
-    )
-    answer, _, report = learned(
-        chats(opens), row([USER, ANSWER | {"content": f"<think>{'x' * length}</think>6"}])
-    )
+    opens = templates.CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>{% endif %}")
+    answer, _, report = learned(chats(opens), row([USER, ANSWER | {"content": f"<think>{'x' * length}</think>6"}]))
     assert answer == f"{'x' * length}</think>6<|im_end|>"
     assert report.notes == {}
 
@@ -240,10 +225,7 @@ def test_a_turn_that_the_template_does_not_show_at_all_is_refused(chats):
 
 def test_content_parts_are_text_where_the_template_reads_only_text(chats):
     parts = [{"type": "text", "text": "1"}, {"type": "text", "text": "+2?"}]
-    messages = [
-        {"role": "user", "content": parts},
-        {"role": "assistant", "content": [{"type": "text", "text": "3"}]},
-    ]
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": [{"type": "text", "text": "3"}]}]
     assert (
         learned(chats("chatml"), row(messages))[1]
         == "<|im_start|>user\n1+2?<|im_end|>\n<|im_start|>assistant\n3<|im_end|>"

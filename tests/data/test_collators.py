@@ -99,9 +99,7 @@ def test_a_column_that_does_not_fit_its_labels_is_refused():
 
 
 def test_the_pad_token_comes_from_the_tokenizer_or_is_eos(tokenizer):
-    assert CompletionCollator.from_tokenizer(TOKENIZER, padding_side="left") == CompletionCollator(
-        PAD, "left"
-    )
+    assert CompletionCollator.from_tokenizer(TOKENIZER, padding_side="left") == CompletionCollator(PAD, "left")
     assert tokenizer.pad_token_id is None
     assert CompletionCollator.from_tokenizer(tokenizer).pad_token_id == tokenizer.eos_token_id
 

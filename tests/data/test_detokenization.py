@@ -51,9 +51,7 @@ def test_the_pieces_of_tokens_are_joined_the_text_with_its_special_tokens(any_to
 def test_bytes_that_are_no_character_are_shown_as_broken_and_change_nothing_around_them(any_tokenizer):
     detokenizer = Detokenizer(any_tokenizer)
     read, written = continued(any_tokenizer, "q\n", "한 b")
-    cut = (
-        written[1:] if detokenizer.texts([read], [written[:1]]) == ["\N{REPLACEMENT CHARACTER}"] else written
-    )
+    cut = written[1:] if detokenizer.texts([read], [written[:1]]) == ["\N{REPLACEMENT CHARACTER}"] else written
     (text,) = detokenizer.texts([read], [cut])
     assert "".join(detokenizer.pieces(read, cut)) == text
     assert text.strip("\N{REPLACEMENT CHARACTER}") == (" b" if cut != written else "한 b")

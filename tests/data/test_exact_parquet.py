@@ -13,9 +13,7 @@ from weighted_mtp.data.exact_parquet import exact_columns, write_rows
 from weighted_mtp.data.scored import column_types
 
 BASE = {"prompt": "a", "completion": "b", "label": True}
-CALLS = [
-    {"function": {"name": "add", "arguments": arguments}} for arguments in ({"b": 1, "a": 2}, {"c": [None]})
-]
+CALLS = [{"function": {"name": "add", "arguments": arguments}} for arguments in ({"b": 1, "a": 2}, {"c": [None]})]
 NEST = {"x": [{"y": float("nan")}, None]}
 
 
@@ -34,9 +32,7 @@ def written(rows, types, path):
 
 def same(rows, others):
     """Equal with their types and the order of keys; the order of the columns apart."""
-    return [sorted(map(repr, row.items())) for row in rows] == [
-        sorted(map(repr, row.items())) for row in others
-    ]
+    return [sorted(map(repr, row.items())) for row in rows] == [sorted(map(repr, row.items())) for row in others]
 
 
 @pytest.mark.parametrize(
@@ -124,9 +120,7 @@ def test_files_of_some_of_the_rows_have_one_schema(tmp_path):
     "extra", [{"x": {1: "a"}}, {"x": {1, 2}}, {"x": object()}, {"\ud83d": 1}], ids=["key", "set", "object", "name"]
 )  # fmt: skip
 def test_what_neither_parquet_nor_json_holds_is_named_with_its_row(extra):
-    with pytest.raises(
-        DataError, match=r"row 2: column '.*' is .*: write it as text, or leave the column out"
-    ):
+    with pytest.raises(DataError, match=r"row 2: column '.*' is .*: write it as text, or leave the column out"):
         exact_columns([BASE, BASE | extra], {})
 
 

@@ -13,18 +13,12 @@ LOOP = "total = 0\nfor item in items:\n    if item > limit:\n        total += it
 
 
 def test_a_text_within_a_longer_one_is_its_near_duplicate():
-    texts = {
-        "short": LOOP,
-        "long": f"limit = 3\n{LOOP.replace('return', 'print(total); return')}",
-        "other": "x",
-    }
+    texts = {"short": LOOP, "long": f"limit = 3\n{LOOP.replace('return', 'print(total); return')}", "other": "x"}
     assert list(near_duplicates(texts)) == [("short", "long")]
 
 
 def test_white_space_does_not_matter_and_names_do():
-    assert near_duplicates({"a": LOOP, "b": LOOP.replace("\n", "\n\n").replace(" ", "  ")}) == {
-        ("a", "b"): 1.0
-    }
+    assert near_duplicates({"a": LOOP, "b": LOOP.replace("\n", "\n\n").replace(" ", "  ")}) == {("a", "b"): 1.0}
     assert near_duplicates({"a": LOOP, "b": LOOP.replace("item", "x").replace("total", "y")}) == {}
 
 
@@ -45,11 +39,7 @@ def test_near_duplicates_are_those_of_the_definition(texts: list[str], threshold
     assert near_duplicates(named, threshold) == expected
 
 
-@given(
-    st.integers(2, 5),
-    st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=20),
-    st.integers(0, 3),
-)
+@given(st.integers(2, 5), st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=20), st.integers(0, 3))
 def test_no_fold_parts_a_pair_and_folds_are_as_even_as_groups_allow(
     folds: int, pairs: list[tuple[int, int]], seed: int
 ):
@@ -70,8 +60,7 @@ def test_another_seed_splits_otherwise():
 
 
 @pytest.mark.parametrize(
-    ("tasks", "folds", "message"),
-    [("ab", 1, "at least 2"), ("abc", 3, r"3 tasks make 2 groups .* too few for 3")],
+    ("tasks", "folds", "message"), [("ab", 1, "at least 2"), ("abc", 3, r"3 tasks make 2 groups .* too few for 3")]
 )
 def test_what_cannot_be_split_is_told(tasks: str, folds: int, message: str):
     with pytest.raises(ValueError, match=message):

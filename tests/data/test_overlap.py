@@ -47,9 +47,7 @@ def work(n: int) -> tuple[int, int]:
     """Entries that are kept of n texts in groups of ten with one template in all, and pairs that are looked at."""
     template = "Please reason step by step and put the final answer in a box at the end of what you write ."
     own = [" ".join(f"w{i}x{place}" for place in range(10)) for i in range(n)]
-    texts = [
-        f"{own[i]} {' '.join(f'g{i // 10}x{place}' for place in range(10))} {template}" for i in range(n)
-    ]
+    texts = [f"{own[i]} {' '.join(f'g{i // 10}x{place}' for place in range(10))} {template}" for i in range(n)]
     overlap = Overlap(texts)
     assert {a // 10 == b // 10 for a, shares in overlap.pairs() for b in shares} == {True}
     holders = [len(texts) for texts in overlap._holders.values()]

@@ -53,17 +53,13 @@ def test_label_and_is_correct_that_disagree_are_malformed():
         parse_row(GOOD | {"is_correct": 0})
 
 
-@pytest.mark.parametrize(
-    ("label", "verdict"), [(True, "fail"), (True, "timeout"), (False, "pass"), (0, "PASS")]
-)
+@pytest.mark.parametrize(("label", "verdict"), [(True, "fail"), (True, "timeout"), (False, "pass"), (0, "PASS")])
 def test_a_label_against_its_verdict_is_refused(label, verdict):
     with pytest.raises(DataError, match=f"`label` is {label} but `verdict` is '{verdict}'"):
         parse_row(GOOD | {"label": label, "verdict": verdict})
 
 
-@pytest.mark.parametrize(
-    ("label", "verdict"), [(True, "pass"), (False, "timeout"), (True, "mine"), (False, None)]
-)
+@pytest.mark.parametrize(("label", "verdict"), [(True, "pass"), (False, "timeout"), (True, "mine"), (False, None)])
 def test_a_label_that_its_verdict_does_not_deny_is_taken(label, verdict):
     assert parse_row(GOOD | {"label": label, "verdict": verdict})["label"] is label
 
@@ -81,11 +77,7 @@ def test_an_alpaca_row_without_input_has_no_input_section(given):
 
 
 def test_the_last_message_of_a_chat_is_the_completion():
-    assert parse_row({"messages": CHAT, "label": True}) == {
-        "prompt": CHAT[:1],
-        "completion": "hello",
-        "label": True,
-    }
+    assert parse_row({"messages": CHAT, "label": True}) == {"prompt": CHAT[:1], "completion": "hello", "label": True}
 
 
 def test_columns_that_are_not_ours_pass_untouched():
@@ -205,12 +197,7 @@ def test_bad_rows_beyond_the_first_few_are_counted_but_not_listed():
     bad = BadRows("skip", shown=2)
     for line in range(5):
         bad.add(f"a.jsonl:{line}", "no")
-    assert bad.summary().splitlines() == [
-        "5 bad rows skipped:",
-        "  a.jsonl:0: no",
-        "  a.jsonl:1: no",
-        "  and 3 more",
-    ]
+    assert bad.summary().splitlines() == ["5 bad rows skipped:", "  a.jsonl:0: no", "  a.jsonl:1: no", "  and 3 more"]
 
 
 def test_an_unknown_policy_for_bad_rows_is_refused():

@@ -39,9 +39,7 @@ def test_a_path_may_be_text(tmp_path):
 
 def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_rows(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(
-        b"\xef\xbb\xbf" + json.dumps(ROWS[0]).encode() + b"\r\n\r\n \n" + json.dumps(ROWS[1]).encode()
-    )
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROWS[0]).encode() + b"\r\n\r\n \n" + json.dumps(ROWS[1]).encode())
     assert load_rows(path)[0] == ROWS
 
 
@@ -101,11 +99,7 @@ def test_a_file_without_a_usable_row_is_an_error_even_when_skipping(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        (
-            "a.jsonl",
-            None,
-            "no such file; a file of rows is needed, each row holds prompt, completion and label",
-        ),
+        ("a.jsonl", None, "no such file; a file of rows is needed, each row holds prompt, completion and label"),
         ("a.jsonl", b"", "the file is empty; each row holds"),
         ("a.jsonl", b"\n\n", "no row in it; each row holds"),
         ("a.json", b"[]", "no row in it"),

@@ -42,9 +42,7 @@ def test_a_completion_without_any_token_is_refused():
 
 def test_ends_and_beginnings_in_a_completion_are_told(tokenizer):
     def notes(completion):
-        return list(
-            tokenize_rows([{"prompt": "a", "completion": completion, "label": True}], tokenizer)[1].notes
-        )
+        return list(tokenize_rows([{"prompt": "a", "completion": completion, "label": True}], tokenizer)[1].notes)
 
     assert one({"prompt": "a", "completion": "c</s></s>", "label": True}, tokenizer)["labels"].count(1) == 1
     assert "learned once" in notes("c</s></s>")[0]
@@ -55,9 +53,7 @@ def test_a_text_that_the_tokenizer_cannot_read_is_a_row_and_a_reason():
     unread = ROW | {"completion": "banana 3"}
     with pytest.raises(DataError, match=r"row 1 .*the tokenizer cannot read this text: .*\[UNK\]"):
         tokenize_rows([ROW, unread], chain_tokenizer())
-    data, report = tokenize_rows(
-        [ROW, unread, ROW | {"prompt": "banana"}], chain_tokenizer(), on_bad_row="skip"
-    )
+    data, report = tokenize_rows([ROW, unread, ROW | {"prompt": "banana"}], chain_tokenizer(), on_bad_row="skip")
     assert len(data) == 1
     assert report.bad.count == 2
 
@@ -170,9 +166,7 @@ def test_a_prompt_that_leaves_no_room_drops_its_row():
 
 
 def test_long_rows_can_be_dropped_whole():
-    data, report = tokenize_rows(
-        [ROW, ROW | {"completion": "0"}], chain_tokenizer(), max_length=6, on_long="drop"
-    )
+    data, report = tokenize_rows([ROW, ROW | {"completion": "0"}], chain_tokenizer(), max_length=6, on_long="drop")
     assert data["row_id"][:] == [1]
     assert (report.dropped, report.truncated) == (1, 0)
 
@@ -199,9 +193,7 @@ def test_an_impossible_option_is_refused(options, reason):
 
 @pytest.mark.parametrize("name", ["weights", "values", "td_errors"])
 def test_a_list_of_the_wrong_length_is_refused_with_both_counts(name):
-    with pytest.raises(
-        DataError, match=f"`{name}` has 2 entries for 3 labelled tokens \\(2 of the completion"
-    ):
+    with pytest.raises(DataError, match=f"`{name}` has 2 entries for 3 labelled tokens \\(2 of the completion"):
         one(ROW | {name: [1.0, 1.0]})
 
 
@@ -218,9 +210,7 @@ def test_token_error_may_leave_out_eos():
 
 def test_a_row_without_the_weights_that_others_have_is_refused_or_skipped():
     rows = [ROW | {"weights": [1.0, 1.0, 1.0]}, ROW]
-    with pytest.raises(
-        DataError, match="row 1 \\(prompt '7 \\+3 \\*7 :'\\): no `weights`, which other rows have"
-    ):
+    with pytest.raises(DataError, match="row 1 \\(prompt '7 \\+3 \\*7 :'\\): no `weights`, which other rows have"):
         tokenize_rows(rows, chain_tokenizer())
     data, report = tokenize_rows(rows, chain_tokenizer(), on_bad_row="skip")
     assert data["row_id"][:] == [0]

@@ -29,11 +29,7 @@ def test_it_is_the_formula_with_binomials_where_those_overflow(n, data):
 
 
 def test_it_is_unbiased():
-    p, n, k = (
-        Fraction(1, 3),
-        6,
-        3,
-    )  # the mean over all outcomes of n samples is the chance that one of k passes
+    p, n, k = (Fraction(1, 3), 6, 3)  # the mean over all outcomes of n samples is the chance that one of k passes
     mean = sum(comb(n, c) * p**c * (1 - p) ** (n - c) * Fraction(pass_at_k(n, c, k)) for c in range(n + 1))
     assert float(mean) == pytest.approx(float(1 - (1 - p) ** k), abs=1e-12)
 
@@ -44,9 +40,7 @@ def test_none_and_enough_are_exact():
 
 
 def test_too_few_samples_are_refused_with_the_number_needed():
-    with pytest.raises(
-        ValueError, match="pass@10 needs at least 10 samples of every problem, and there are 5"
-    ):
+    with pytest.raises(ValueError, match="pass@10 needs at least 10 samples of every problem, and there are 5"):
         pass_at_k(5, 1, 10)
 
 
@@ -73,9 +67,7 @@ def test_the_bootstrap_is_normal_theory_for_many_problems():
     values = np.random.default_rng(1).random(5_000)
     interval = bootstrap_interval(values.tolist(), resamples=4_000)  # more values than are drawn at once
     half = 1.96 * values.std() / np.sqrt(len(values))
-    assert (interval.low, interval.high) == pytest.approx(
-        (values.mean() - half, values.mean() + half), abs=half / 10
-    )
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
 
 
 def test_the_bootstrap_depends_on_its_seed_alone():

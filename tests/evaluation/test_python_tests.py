@@ -62,17 +62,7 @@ def test_a_right_completion_passes(verifier: PythonTests):
         "    return a + b\n\nadd = 3\n",
         "    return a + b  # \ud800\n",
     ],
-    ids=[
-        "wrong",
-        "syntax",
-        "raises",
-        "name",
-        "empty",
-        "import",
-        "no entry point",
-        "not callable",
-        "surrogate",
-    ],
+    ids=["wrong", "syntax", "raises", "name", "empty", "import", "no entry point", "not callable", "surrogate"],
 )
 def test_a_wrong_completion_fails(verifier: PythonTests, completion: str):
     assert verifier.check(ADD | {"completion": completion}) == "fail"
@@ -318,9 +308,7 @@ def test_the_network_cannot_be_reached(verifier: PythonTests):
 
 
 @pytest.mark.parametrize("kind", ["file", "environment", "shadow", "home"])
-def test_secrets_cannot_be_read(
-    verifier: PythonTests, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_secrets_cannot_be_read(verifier: PythonTests, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     secret = secrets.token_hex(8)
     (tmp_path / "secret").write_text(secret)
     tmp_path.chmod(0o755)
@@ -408,11 +396,7 @@ def test_threads_are_limited_too(verifier: PythonTests):
 
 @pytest.mark.parametrize(
     "bomb",
-    [
-        "x = [0]\nwhile True: x = x * 2",
-        "return bytearray(8 << 30)",
-        "import mmap\nreturn len(mmap.mmap(-1, 8 << 30))",
-    ],
+    ["x = [0]\nwhile True: x = x * 2", "return bytearray(8 << 30)", "import mmap\nreturn len(mmap.mmap(-1, 8 << 30))"],
     ids=["list", "bytes", "mmap"],
 )
 def test_a_memory_bomb_fails(verifier: PythonTests, bomb: str):
@@ -455,9 +439,7 @@ def test_ignoring_signals_does_not_help(impatient: PythonTests):
 
 
 def test_a_daemon_does_not_survive():
-    verifier = PythonTests(
-        timeout=61.5
-    )  # its limit of CPU time, 62, stands in the command lines of its processes
+    verifier = PythonTests(timeout=61.5)  # its limit of CPU time, 62, stands in the command lines of its processes
     daemon = """
     import os, signal, time
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -11,13 +11,7 @@ import pytest
 from weighted_mtp.evaluation.reasoning_gym import ReasoningGym, extract_answer
 from weighted_mtp.evaluation.reasoning_gym_process import LibraryError
 from weighted_mtp.evaluation.reasoning_gym_soundness import measure
-from weighted_mtp.evaluation.reasoning_gym_tasks import (
-    ACCEPT_WRONG,
-    EVALUATED,
-    UNSOUND,
-    WITHOUT_ANSWER,
-    may_be_scored,
-)
+from weighted_mtp.evaluation.reasoning_gym_tasks import ACCEPT_WRONG, EVALUATED, UNSOUND, WITHOUT_ANSWER, may_be_scored
 from weighted_mtp.evaluation.verifiers import VerifierError
 
 pytestmark = pytest.mark.usefixtures("sandbox_works")

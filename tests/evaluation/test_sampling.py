@@ -41,12 +41,7 @@ def test_tokens_are_drawn_from_the_softmax(temperature):
 
 @pytest.mark.parametrize(
     ("top_p", "kept"),
-    [
-        (1.0, [0.3, 0.15, 0.05, 0.5]),
-        (0.81, [0.3, 0.15, 0, 0.5]),
-        (0.79, [0.3, 0, 0, 0.5]),
-        (0.1, [0, 0, 0, 0.5]),
-    ],
+    [(1.0, [0.3, 0.15, 0.05, 0.5]), (0.81, [0.3, 0.15, 0, 0.5]), (0.79, [0.3, 0, 0, 0.5]), (0.1, [0, 0, 0, 0.5])],
 )
 def test_top_p_keeps_the_fewest_tokens_that_hold_it(top_p, kept):
     found = shares(torch.tensor([0.3, 0.15, 0.05, 0.5]).log(), temperature=1.0, top_p=top_p)
@@ -120,9 +115,7 @@ def test_the_tokenizers_end_token_ends_a_completion_where_the_model_names_none(m
 
 def in_training(tokenizer, prompt) -> list[int]:
     dataset, _ = tokenize_rows([{"prompt": prompt, "completion": "0 3", "label": True}], tokenizer)
-    return [
-        i for i, label in zip(dataset[0]["input_ids"], dataset[0]["labels"], strict=True) if label == -100
-    ]
+    return [i for i, label in zip(dataset[0]["input_ids"], dataset[0]["labels"], strict=True) if label == -100]
 
 
 @pytest.mark.parametrize("template", ["$A <eos>", "<eos> $A", "$A"])
@@ -161,9 +154,7 @@ def test_a_completion_ends_before_the_first_stop_string(model, tokenizer):
 def test_rows_end_one_by_one_and_the_prompt_does_not_count(tokenizer):
     ids = [tokenizer(text)["input_ids"] for text in ("3 7 3 0 3 7 1", "3 7 3 3 1 3 7", "3 7 3 7 1 2 5")]
     criterion, n_prompt = StopStrings(Detokenizer(tokenizer), ["3 7", "9 9 9"]), 3
-    ended = [
-        criterion(torch.tensor([row[:end] for row in ids]), None).tolist() for end in range(n_prompt + 1, 8)
-    ]
+    ended = [criterion(torch.tensor([row[:end] for row in ids]), None).tolist() for end in range(n_prompt + 1, 8)]
     assert [[step[row] for step in ended] for row in range(3)] == [
         [False, False, True, True],  # 0 3 7
         [False, False, False, True],  # 3 1 3 7

@@ -16,9 +16,7 @@ from weighted_mtp.evaluation.sandbox import Limits, Sandbox, SandboxError, kill
 
 
 def output_of(sandbox: Sandbox, program: str, *arguments: str) -> str:
-    process = sandbox.start(
-        textwrap.dedent(program), arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    )
+    process = sandbox.start(textwrap.dedent(program), arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         return process.communicate(timeout=60)[0].decode().strip()
     finally:
@@ -67,18 +65,14 @@ def test_the_self_test_finds_a_limit_that_is_not_kept(name: str, monkeypatch: py
         Sandbox(Limits(cpu_seconds=78))
 
 
-def test_without_bubblewrap_it_refuses_and_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_without_bubblewrap_it_refuses_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match=r"bubblewrap is not installed.*apt-get install bubblewrap"):
         Sandbox()
 
 
 @pytest.mark.usefixtures("sandbox_works")
-def test_bubblewrap_that_does_not_work_is_refused_with_its_own_words(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_bubblewrap_that_does_not_work_is_refused_with_its_own_words(monkeypatch: pytest.MonkeyPatch):
     whole = module._bubblewrap
     monkeypatch.setattr(module, "_bubblewrap", lambda *given: [*whole(*given)[:-1], "--no-such-flag", "--"])
     with pytest.raises(SandboxError, match=r"does not work here.*Unknown option --no-such-flag"):

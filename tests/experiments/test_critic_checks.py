@@ -8,12 +8,7 @@ from rich.console import Console
 from weighted_mtp.cli import main
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.experiments import critic_checks
-from weighted_mtp.experiments.critic_checks import (
-    discounted_outcomes,
-    measure_critic,
-    quality_of,
-    quality_of_scores,
-)
+from weighted_mtp.experiments.critic_checks import discounted_outcomes, measure_critic, quality_of, quality_of_scores
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.reports.critic_quality import print_critic_quality
 from weighted_mtp.training.critics.table import load_critic
@@ -70,9 +65,7 @@ def test_scores_judge_a_critic_as_its_forward_passes_do(critic_dir, chain_base, 
 def test_unknown_errors_are_said_to_be_unknown(critic_dir, chain_base, tmp_path):
     rows = [json.loads(line) for line in (chain_base / "eval.jsonl").read_text().splitlines()]
     bare = tmp_path / "bare.jsonl"
-    bare.write_text(
-        "".join(json.dumps({k: row[k] for k in ("prompt", "completion", "label")}) + "\n" for row in rows)
-    )
+    bare.write_text("".join(json.dumps({k: row[k] for k in ("prompt", "completion", "label")}) + "\n" for row in rows))
     score(ScoreConfig(critic_dir, str(bare), str(tmp_path / "scored")))
     quality, known = quality_of_scores(tmp_path / "scored", critic_dir)
     assert not known
@@ -98,15 +91,7 @@ def test_an_empty_shard_waits_for_the_others(critic_dir, chain_base, tmp_path, c
 
 
 def test_the_command_line_judges_a_critic_when_all_shards_are_there(critic_dir, chain_base, tmp_path, capsys):
-    words = [
-        "score",
-        "--critic",
-        critic_dir,
-        "--data",
-        str(chain_base / "eval.jsonl"),
-        "--out",
-        str(tmp_path / "s"),
-    ]
+    words = ["score", "--critic", critic_dir, "--data", str(chain_base / "eval.jsonl"), "--out", str(tmp_path / "s")]
     assert main([*words, "--shard", "1/2"]) == 0
     assert "AUC" not in capsys.readouterr().out
     assert main([*words, "--shard", "2/2"]) == 0

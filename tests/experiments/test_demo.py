@@ -92,14 +92,7 @@ def test_a_finished_arm_can_be_inspected(finished, capsys):
 
 
 def test_an_arm_of_the_demo_generates_text(finished, capsys):
-    words = [
-        "generate",
-        str(finished[0] / "draw0" / "uniform"),
-        "--prompt",
-        "7 +3 :",
-        "--max_new_tokens",
-        "3",
-    ]
+    words = ["generate", str(finished[0] / "draw0" / "uniform"), "--prompt", "7 +3 :", "--max_new_tokens", "3"]
     assert main(words) == 0
 
 
@@ -117,7 +110,5 @@ def test_rows_of_another_budget_do_not_stay(tmp_path):
 
     test_prompts(Budget(test_prompts=8))
     held_out = test_prompts(Budget(test_prompts=64))
-    trained = {
-        json.loads(line)["prompt"] for line in (tmp_path / "draw0" / "train.jsonl").read_text().splitlines()
-    }
+    trained = {json.loads(line)["prompt"] for line in (tmp_path / "draw0" / "train.jsonl").read_text().splitlines()}
     assert held_out.isdisjoint(trained)

@@ -266,9 +266,7 @@ def test_a_finished_evaluation_is_printed_again_and_not_touched(make):
     _, first = run(config)
     files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path(config.out).iterdir()}
     _, second = run(config)
-    assert {
-        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path(config.out).iterdir()
-    } == files
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path(config.out).iterdir()} == files
     assert second in first
     assert "checking" not in second
 
@@ -293,9 +291,7 @@ def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_lost(make,
     assert {path: path.read_bytes() for path in Path(config.out).iterdir()} == files
 
 
-def test_another_model_in_the_same_folder_is_refused_and_a_moved_one_is_not(
-    make, trained, chain_base, tmp_path
-):
+def test_another_model_in_the_same_folder_is_refused_and_a_moved_one_is_not(make, trained, chain_base, tmp_path):
     config = make(samples=0)
     run(config)
     with pytest.raises(ConfigError, match="other model weights or tokenizer"):
@@ -355,9 +351,7 @@ def test_a_bad_prompt_is_named_by_its_problem(make, tmp_path, row, message):
 
 def test_messages_without_a_chat_template_are_named_by_their_problem(make, tmp_path):
     row = {"prompt": [{"role": "user", "content": "7 +3 :"}], "answer": "0"}
-    with pytest.raises(
-        DataError, match="problem 0: rows with messages need a tokenizer with a chat template"
-    ):
+    with pytest.raises(DataError, match="problem 0: rows with messages need a tokenizer with a chat template"):
         run(make(problems=str(write(tmp_path / "p.jsonl", [row]))))
 
 
@@ -410,9 +404,7 @@ def test_a_mistyped_flag_gets_the_nearest():
 def test_the_command_line_reads_lists_and_returns_0(make, capsys):
     config = make()
     words = [config.model, "--problems", config.problems, "--verifier", "exact", "--out", config.out]
-    assert (
-        command([*words, "--samples", "2", "--k", "[1,2]", "--stop", '["\\n"]', "--max_new_tokens", "4"]) == 0
-    )
+    assert command([*words, "--samples", "2", "--k", "[1,2]", "--stop", '["\\n"]', "--max_new_tokens", "4"]) == 0
     assert "pass@2, sampled" in capsys.readouterr().out
     assert json.loads((Path(config.out) / "results.json").read_text())["settings"]["stop"] == ["\n"]
 
@@ -455,9 +447,7 @@ def test_a_pretrained_model_answers_problems_in_messages_and_text(smollm2_dir, t
     ]
     problems = write(tmp_path / "p.jsonl", rows)
     settings = {"samples": 1, "max_new_tokens": 16, "stop": ["\n"]}
-    results, _ = run(
-        EvaluationConfig(smollm2_dir, str(problems), "numeric", str(tmp_path / "out"), **settings)
-    )
+    results, _ = run(EvaluationConfig(smollm2_dir, str(problems), "numeric", str(tmp_path / "out"), **settings))
     assert results["verdicts"]["greedy"]["pass"] == 2
     assert not any("\n" in row["completion"] for row in read(tmp_path / "out" / "samples.jsonl"))
 
@@ -469,9 +459,7 @@ def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2_dir, sand
     problems = write(tmp_path / "p.jsonl", [row])
     settings = {"samples": 0, "max_new_tokens": 16}
     results, _ = run(
-        EvaluationConfig(
-            smollm2_dir, str(problems), "python-tests", str(tmp_path / "out"), stop=["\n"], **settings
-        )
+        EvaluationConfig(smollm2_dir, str(problems), "python-tests", str(tmp_path / "out"), stop=["\n"], **settings)
     )
     assert results["exact_match"]["mean"] == 1.0
 

@@ -65,9 +65,7 @@ def test_completions_are_what_was_learned_in_a_batch_and_alone(trained):
     assert alone == expected
 
 
-@pytest.mark.parametrize(
-    ("prompt", "stop"), [(prompt, text[-1]) for prompt, text in TEXTS.items()] + [("안녕", "요 ")]
-)
+@pytest.mark.parametrize(("prompt", "stop"), [(prompt, text[-1]) for prompt, text in TEXTS.items()] + [("안녕", "요 ")])
 def test_stop_strings_are_found_in_the_text_behind_the_prompt(trained, prompt, stop):
     model, tokenizer = MTPModel.from_pretrained(trained), load_tokenizer(trained)
     (found,) = complete(model, tokenizer, [prompt], max_new_tokens=40, stop=[stop])
@@ -79,9 +77,7 @@ def test_stock_generate_stops_where_ours_does(trained, folder):
     tokenizer = AutoTokenizer.from_pretrained(trained / folder)
     model: Any = AutoModelForCausalLM.from_pretrained(trained / folder)
     prompts: list[Any] = [tokenizer(prompt, return_tensors="pt")["input_ids"] for prompt in TEXTS]
-    chat = tokenizer.apply_chat_template(
-        USER, add_generation_prompt=True, return_tensors="pt", return_dict=False
-    )
+    chat = tokenizer.apply_chat_template(USER, add_generation_prompt=True, return_tensors="pt", return_dict=False)
     ends = [tokenizer.decode(model.generate(ids, max_new_tokens=40)[0, -1]) for ids in (*prompts, chat)]
     assert ends == ["</s>", "</s>", "</s>", "<end_of_turn>"]
 

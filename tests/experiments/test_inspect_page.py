@@ -30,9 +30,7 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import load_critic
 
 HEADS = 3
-RUNS: dict[
-    str, tuple[str, dict[str, Any]]
-] = {  # name: stage, settings; a value that is a run's name is its directory
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {  # name: stage, settings; a value that is a run's name is its directory
     "baseline": ("baseline", {"n_future": HEADS, "eval_file": "eval.jsonl"}),
     "value_head": ("critic", {}),
     "generative": ("critic", {"critic": "generative"}),
@@ -84,9 +82,7 @@ def page(runs: Path) -> str:
 def cards(page: str, run: str) -> list[Card]:
     found = re.findall(rf'data-arm="{run}" data-row="(\d+)">(.*?)</li>', page, re.DOTALL)
     spans = [(int(row), re.findall(r'<span class="t ([^>]*)>', body)) for row, body in found]
-    return [
-        Card(row, [dict(re.findall(r'data-(\w+)="([^"]*)"', s)) for s in tokens]) for row, tokens in spans
-    ]
+    return [Card(row, [dict(re.findall(r'data-(\w+)="([^"]*)"', s)) for s in tokens]) for row, tokens in spans]
 
 
 def numbers(text: str) -> list[float]:
@@ -128,9 +124,7 @@ def test_the_loss_of_each_head_is_that_of_mtp_nll(page: str, runs: Path, chain_b
 @pytest.mark.parametrize(
     ("run", "critic"), [("generative", "generative"), ("implicit", "implicit"), ("log_odds", "generative")]
 )
-def test_credit_and_values_are_those_of_the_critic(
-    page: str, runs: Path, chain_base: Path, run: str, critic: str
-):
+def test_credit_and_values_are_those_of_the_critic(page: str, runs: Path, chain_base: Path, run: str, critic: str):
     judge = load_critic(str(runs / critic))
     for card in cards(page, run)[:2]:
         batch = batch_of(chain_base, card.row, 1)
@@ -142,18 +136,14 @@ def test_credit_and_values_are_those_of_the_critic(
 
 
 def test_only_runs_that_know_them_show_values_and_credit(page: str):
-    known = {
-        run: {name for card in cards(page, run) for token in card.tokens for name in token} for run in RUNS
-    }
+    known = {run: {name for card in cards(page, run) for token in card.tokens for name in token} for run in RUNS}
 
     assert {run for run in RUNS if "value" in known[run]} == {*RUNS} - {"baseline", "rho1"}
     assert {run for run in RUNS if "credit" in known[run]} == {"generative", "implicit", "log_odds"}
     assert all("loss" in known[run] for run in RUNS)
 
 
-def test_calibration_is_that_of_the_evaluation_rows_where_there_are_some(
-    page: str, runs: Path, chain_base: Path
-):
+def test_calibration_is_that_of_the_evaluation_rows_where_there_are_some(page: str, runs: Path, chain_base: Path):
     assert "24 evaluation rows of eval.jsonl" in page
     assert "96 training rows of train.jsonl" in page
     tokenizer, critic = load_tokenizer(str(runs / "td")), load_critic(str(runs / "td"))
@@ -192,11 +182,7 @@ def test_without_mlflow_the_record_is_that_of_the_newest_whole_checkpoint(runs: 
     for step, loss in ((2, 1.5), (3, 0.5)):
         checkpoint = tmp_path / f"checkpoint-{step}"
         checkpoint.mkdir()
-        log = [
-            {"step": 1, "loss": 2.5, "epoch": 0.1},
-            {"step": step, "loss": loss},
-            {"step": step, "eval_loss": 3.0},
-        ]
+        log = [{"step": 1, "loss": 2.5, "epoch": 0.1}, {"step": step, "loss": loss}, {"step": step, "eval_loss": 3.0}]
         (checkpoint / "trainer_state.json").write_text(json.dumps({"log_history": log}))
     mark_complete(tmp_path / "checkpoint-2")
     record = read_record(tmp_path, RunConfig.load(runs / "td"))
@@ -314,21 +300,10 @@ def moved_run(runs: Path, tmp_path: Path, name: str, **changed: Any) -> Path:
 @pytest.mark.parametrize(
     "changed",
     [
-        {
-            "trainer_args": {
-                "fsdp": "full_shard",
-                "deepspeed": "zero3.json",
-                "tf32": True,
-                "report_to": "wandb",
-            }
-        },
+        {"trainer_args": {"fsdp": "full_shard", "deepspeed": "zero3.json", "tf32": True, "report_to": "wandb"}},
         {"loss_backend": "liger", "optim": "adamw_bnb_8bit", "lr_scheduler_type": "cosine_with_min_lr"},
         {"save_total_limit": 1, "trainer_args": {"no_such_field": 1}},
-        {
-            "tokenizer_name_or_path": "/gone",
-            "model_name_or_path": "/gone",
-            "tracking_uri": "http://127.0.0.1:9",
-        },
+        {"tokenizer_name_or_path": "/gone", "model_name_or_path": "/gone", "tracking_uri": "http://127.0.0.1:9"},
         {"gamma": ..., "output_dir": ...},
         {"dtype": "float16"},
     ],
@@ -361,9 +336,7 @@ def test_a_model_that_is_older_than_its_run_yaml_is_told(caplog, runs: Path, tmp
     assert f"made with other settings than its run.yaml says: learning_rate {rate}, not 1.0" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "text", ["", "- a", "a: [", "max_steps: 3", "stage: baseline\nmodel_name_or_path: x"]
-)
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "max_steps: 3", "stage: baseline\nmodel_name_or_path: x"])
 def test_a_file_that_is_no_configuration_is_one_error(capsys, runs: Path, tmp_path: Path, text: str):
     folder = moved_run(runs, tmp_path, "td")
     (folder / "run.yaml").write_text(text)
@@ -371,8 +344,7 @@ def test_a_file_that_is_no_configuration_is_one_error(capsys, runs: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "setting"),
-    [("td", "train_file"), ("td", "eval_file"), ("log_odds", "critic"), ("rho1", "reference")],
+    ("name", "setting"), [("td", "train_file"), ("td", "eval_file"), ("log_odds", "critic"), ("rho1", "reference")]
 )
 def test_what_a_run_read_and_is_gone_is_asked_for_by_its_flag(
     capsys, runs: Path, tmp_path: Path, name: str, setting: str

@@ -15,9 +15,7 @@ ROWS = ROOT.parent / "shared" / "data" / "humaneval_mutants.jsonl"
 STEPS = 2
 HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
-pytestmark = pytest.mark.timeout(
-    600
-)  # two readings of the GGUF file alone take two minutes on a slow machine
+pytestmark = pytest.mark.timeout(600)  # two readings of the GGUF file alone take two minutes on a slow machine
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +73,7 @@ def test_every_stage_logs_finite_losses(runs):
     experiment = client.get_experiment_by_name("smollm2")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
-    losses = {
-        r.data.tags["stage"]: client.get_metric_history(r.info.run_id, "train/ce_head_0") for r in found
-    }
+    losses = {r.data.tags["stage"]: client.get_metric_history(r.info.run_id, "train/ce_head_0") for r in found}
     assert {stage: len(history) for stage, history in losses.items()} == {
         "baseline": STEPS, "critic": STEPS, "verifiable": STEPS
     }  # fmt: skip
@@ -86,10 +82,7 @@ def test_every_stage_logs_finite_losses(runs):
 
 @pytest.mark.slow
 def test_the_result_generates_text(runs, capsys):
-    assert (
-        main(["generate", str(runs / "verifiable"), "--prompt", "def add(a, b):", "--max_new_tokens", "8"])
-        == 0
-    )
+    assert main(["generate", str(runs / "verifiable"), "--prompt", "def add(a, b):", "--max_new_tokens", "8"]) == 0
     assert capsys.readouterr().out.strip()
 
 

@@ -43,11 +43,7 @@ def lock_files(folder: Path) -> list[Path]:
 
 
 def test_the_second_writer_is_told_who_the_first_is(own, tmp_path):
-    with (
-        another_owner(own, tmp_path / "out") as pid,
-        pytest.raises(Occupied) as raised,
-        own(tmp_path / "out"),
-    ):
+    with another_owner(own, tmp_path / "out") as pid, pytest.raises(Occupied) as raised, own(tmp_path / "out"):
         pass
     message = str(raised.value)
     assert f"{tmp_path / 'out'} is being written by `" in message

@@ -16,12 +16,7 @@ OLD = {
     "model-00001-of-00002.safetensors": "old",
     "tokenizer.json": "old",
 }
-NEW = {
-    "config.json": "new",
-    "model.safetensors": "new",
-    "tokenizer.json": "new",
-    "weighting.pt": "new",
-}
+NEW = {"config.json": "new", "model.safetensors": "new", "tokenizer.json": "new", "weighting.pt": "new"}
 RUN = {"run.yaml": "run", "mlflow.db": "run"}
 MOMENTS = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync")
 

@@ -94,9 +94,7 @@ def test_any_text_can_be_the_docstring(text: str):
 
 
 def test_setup_code_comes_before_the_check():
-    row = from_mbpp(
-        FULL | {"test_setup_code": "LIMIT = 9", "test_list": ["assert next_multiple(7, 3) == LIMIT"]}
-    )
+    row = from_mbpp(FULL | {"test_setup_code": "LIMIT = 9", "test_list": ["assert next_multiple(7, 3) == LIMIT"]})
     assert row["test"].startswith("LIMIT = 9\n")
     run(row)
 

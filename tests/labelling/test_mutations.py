@@ -69,9 +69,7 @@ def found(operator: str, body: str, prompt: str = PROMPT) -> set[tuple[str, str]
         ("forgotten_statement", "a = b\nreturn a", set()),
     ],
 )  # fmt: skip
-def test_an_operator_makes_these_edits_and_no_others(
-    operator: str, body: str, expected: set[tuple[str, str]]
-):
+def test_an_operator_makes_these_edits_and_no_others(operator: str, body: str, expected: set[tuple[str, str]]):
     assert found(operator, body) == expected
 
 
@@ -161,10 +159,7 @@ def test_annotations_stay_as_they_are():
 
 def test_nothing_in_the_prompt_is_touched():
     prompt = "def helper(a, b):\n    return a + b * 2\n\ndef f(a):\n"
-    assert {m.operator for m in mutations(prompt, "    return helper(a, 3)\n")} == {
-        "argument_order",
-        "number",
-    }
+    assert {m.operator for m in mutations(prompt, "    return helper(a, 3)\n")} == {"argument_order", "number"}
 
 
 def test_lines_may_end_with_a_carriage_return_and_a_line_feed():
@@ -247,9 +242,7 @@ def test_a_larger_sample_includes_a_smaller_one():
 
 
 def test_a_sample_of_all_is_all(every: list[Mutation]):
-    assert {m.completion for m in sample_mutations(PROMPT, LONG, 10_000, "s")} == {
-        m.completion for m in every
-    }
+    assert {m.completion for m in sample_mutations(PROMPT, LONG, 10_000, "s")} == {m.completion for m in every}
 
 
 def test_a_sample_takes_every_operator_before_it_takes_one_twice(every: list[Mutation]):

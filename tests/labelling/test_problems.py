@@ -80,11 +80,7 @@ def test_at_least_one_mutant_is_asked_for():
 
 def test_the_report_counts_rows_by_operator_and_verdict_and_says_what_is_left_out():
     report = MutantsReport({f"t{i}": "no test" for i in range(21)}, unchecked=3, seconds=1.6)
-    for mutation, verdict in [
-        ("canonical", "pass"),
-        ("number: 1 -> 2", "fail"),
-        ("number: 1 -> 0", "timeout"),
-    ]:
+    for mutation, verdict in [("canonical", "pass"), ("number: 1 -> 2", "fail"), ("number: 1 -> 0", "timeout")]:
         report.add({"mutation": mutation, "verdict": verdict})
     lines = report.summary().splitlines()
     assert lines[:3] == [

@@ -36,12 +36,7 @@ def test_labels_are_what_the_scorer_says_to_the_rows_as_written(gym: ReasoningGy
     rows = read_json_lines(tmp_path / "train.jsonl")
     assert [row["verdict"] for row in rows] == list(gym.check_all(rows))
     assert all(row["label"] == (row["verdict"] == "pass") == (row["made_by"] == "reference") for row in rows)
-    assert {row["made_by"] for row in rows} >= {
-        "reference",
-        "corrupted:digit",
-        "corrupted:swap",
-        "other_item",
-    }
+    assert {row["made_by"] for row in rows} >= {"reference", "corrupted:digit", "corrupted:swap", "other_item"}
     assert (made.counts["reference"], len(rows)) == (18, 54)
     assert load_rows(str(tmp_path / "train.jsonl")) is not None
 
@@ -67,9 +62,7 @@ def test_a_second_call_goes_on_where_the_first_was_cut(gym: ReasoningGym, tmp_pa
 def test_another_seed_has_other_questions(gym: ReasoningGym, tmp_path: Path):
     make_rows(config(tmp_path / "a", tasks=["leg_counting"]), gym)
     make_rows(config(tmp_path / "b", tasks=["leg_counting"], seed=1), gym)
-    first, second = (
-        {row["prompt"] for row in read_json_lines(tmp_path / name / "train.jsonl")} for name in ("a", "b")
-    )
+    first, second = ({row["prompt"] for row in read_json_lines(tmp_path / name / "train.jsonl")} for name in ("a", "b"))
     assert first.isdisjoint(second)
 
 

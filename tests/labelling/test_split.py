@@ -67,12 +67,7 @@ def test_a_solution_that_is_the_helper_of_another_stays_with_it(tmp_path: Path):
     def words(name: str, count: int) -> str:
         return " ".join(f"{name}{i}" for i in range(count))
 
-    helper = {
-        "task_id": "helper",
-        "prompt": words("head", 8),
-        "completion": f" {words('body', 40)}",
-        "label": True,
-    }
+    helper = {"task_id": "helper", "prompt": words("head", 8), "completion": f" {words('body', 40)}", "label": True}
     user = {
         "task_id": "user",
         "prompt": f"{helper['prompt']}{helper['completion']} {words('own', 8)}",
@@ -120,9 +115,7 @@ def write_rows(path: Path, prompts: list[Any], **columns: Any) -> SplitConfig:
     return SplitConfig(str(path), str(path.parent / "out"))
 
 
-TEMPLATE = (
-    "Please reason step by step , say why each of the steps is right , and put the final answer in a box ."
-)
+TEMPLATE = "Please reason step by step , say why each of the steps is right , and put the final answer in a box ."
 SHAPES = {
     "behind": lambda text: f"{text}\n{TEMPLATE}",
     "before": lambda text: f"{TEMPLATE}\n{text}",
@@ -166,15 +159,11 @@ def test_a_prompt_that_comes_more_often_than_a_template_may_shares_a_fold(tmp_pa
 
 
 def test_short_completions_that_are_equal_keep_no_tasks_together(tmp_path: Path):
-    config = write_rows(
-        tmp_path / "rows.jsonl", [problem(i) for i in range(20)], completion="The answer is 42."
-    )
+    config = write_rows(tmp_path / "rows.jsonl", [problem(i) for i in range(20)], completion="The answer is 42.")
     assert split_file(config).together == {}
 
 
-def test_uneven_folds_are_warned_of_in_one_line_with_their_sizes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_uneven_folds_are_warned_of_in_one_line_with_their_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A chain: each task is half of the one before, so that none is in many others."""
     words = [f"w{i}" for i in range(900)]
     chained = [" ".join(words[20 * i : 20 * i + 44]) for i in range(40)]
@@ -205,10 +194,7 @@ def test_rows_in_other_forms_that_training_reads_are_split_as_they_came(tmp_path
     def row(n: int) -> dict[str, Any]:
         if form == "alpaca":
             return {"instruction": f"Add {n} and {n * 7}.", "output": str(n * 8), "is_correct": True}
-        said = [
-            {"role": "user", "content": f"Add {n} and {n * 7}."},
-            {"role": "assistant", "content": str(n * 8)},
-        ]
+        said = [{"role": "user", "content": f"Add {n} and {n * 7}."}, {"role": "assistant", "content": str(n * 8)}]
         return {"messages": said, "label": True}
 
     path = tmp_path / "rows.jsonl"

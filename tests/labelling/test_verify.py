@@ -197,17 +197,9 @@ def test_a_killed_command_is_gone_on_with(tmp_path: Path):
 )
 @pytest.mark.usefixtures("sandbox_works")
 def test_a_mistake_is_one_line(
-    change: dict[str, str],
-    message: str,
-    human_eval_file: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str], message: str, human_eval_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    flags = {
-        "--verifier": "python-tests",
-        "--input": str(human_eval_file),
-        "--output": str(tmp_path / "o.jsonl"),
-    }
+    flags = {"--verifier": "python-tests", "--input": str(human_eval_file), "--output": str(tmp_path / "o.jsonl")}
     words = [word for pair in (flags | change).items() for word in pair]
     assert main(["data", "verify", *words]) == 2
     captured = capsys.readouterr().err.strip()
@@ -219,16 +211,7 @@ def test_a_mistake_is_one_line(
 def test_a_file_without_the_verifiers_columns_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "p", "completion": "c"}\n')
-    words = [
-        "data",
-        "verify",
-        "--verifier",
-        "exact",
-        "--input",
-        str(path),
-        "--output",
-        str(tmp_path / "o.jsonl"),
-    ]
+    words = ["data", "verify", "--verifier", "exact", "--input", str(path), "--output", str(tmp_path / "o.jsonl")]
     assert main(words) == 2
     assert "no row has `answer`; this verifier needs completion, answer" in capsys.readouterr().err
 
@@ -237,14 +220,7 @@ def test_without_bubblewrap_nothing_runs(
     human_eval_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
-    words = [
-        "--verifier",
-        "python-tests",
-        "--input",
-        str(human_eval_file),
-        "--output",
-        str(tmp_path / "o.jsonl"),
-    ]
+    words = ["--verifier", "python-tests", "--input", str(human_eval_file), "--output", str(tmp_path / "o.jsonl")]
     assert main(["data", "verify", *words]) == 2
     assert "apt-get install bubblewrap" in capsys.readouterr().err
     assert not (tmp_path / "o.jsonl").exists()

@@ -40,11 +40,7 @@ def naive(
     hidden, weight = (x.detach().double().requires_grad_() for x in (hidden, weight))
     bias = None if bias is None else bias.detach().double().requires_grad_()
     w = torch.ones(targets.shape).double() if weights is None else weights.double()
-    k = (
-        torch.ones(targets.shape[2]).double()
-        if head_weights is None
-        else torch.as_tensor(head_weights).double()
-    )
+    k = torch.ones(targets.shape[2]).double() if head_weights is None else torch.as_tensor(head_weights).double()
     valid = targets != -100
     w = w.masked_fill(~valid, 0.0)
     kept = (w * k) != 0

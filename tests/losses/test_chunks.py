@@ -48,12 +48,8 @@ def test_a_tile_stays_in_the_cache_of_a_processor_and_is_longer_elsewhere():
     assert rows_per_tile(4_096, 32_768, torch.device("cuda")) == 512
 
 
-@pytest.mark.parametrize(
-    ("vocab", "rows"), [(32_768, 4_096), (98_304, 2_688), (131_072, 2_048), (262_144, 2_048)]
-)
-def test_a_chunk_on_an_accelerator_holds_two_to_four_thousand_rows_under_half_a_gibibyte(
-    vocab: int, rows: int
-):
+@pytest.mark.parametrize(("vocab", "rows"), [(32_768, 4_096), (98_304, 2_688), (131_072, 2_048), (262_144, 2_048)])
+def test_a_chunk_on_an_accelerator_holds_two_to_four_thousand_rows_under_half_a_gibibyte(vocab: int, rows: int):
     with FakeTensorMode():  # a CUDA tensor without contents, on any machine
         weight = torch.empty(vocab, 4_096, dtype=torch.bfloat16, device="cuda")
         assert rows_per_chunk(10**6, weight, torch.float32, None) == rows
@@ -61,9 +57,7 @@ def test_a_chunk_on_an_accelerator_holds_two_to_four_thousand_rows_under_half_a_
 
 @pytest.mark.parametrize("options", [{}, {"softcap": 4.0, "logit_scale": 0.5}], ids=["plain", "capped"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 1.6e-2)])
-def test_gradients_do_not_depend_on_where_tiles_end(
-    dtype: torch.dtype, bound: float, options: dict[str, Any]
-):
+def test_gradients_do_not_depend_on_where_tiles_end(dtype: torch.dtype, bound: float, options: dict[str, Any]):
     inputs, bias = example(**TILED, dtype=dtype), torch.linspace(-1, 1, TILED["vocab"]).to(dtype)
     bias.requires_grad_()
     weighted_mtp_loss(**inputs, bias=bias, **options).loss.backward()

@@ -9,10 +9,7 @@ from weighted_mtp.losses import weighted_mtp_loss
 
 from .conftest import example, naive, relative_error
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 SIZE = {"batch": 3, "seq": 400, "n_future": 4, "dim": 64, "vocab": 5_003}  # about 2,000 kept rows
 
@@ -24,9 +21,7 @@ def on_gpu(dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return inputs
 
 
-@pytest.mark.parametrize(
-    "how", [{}, {"chunk_size": 300}, {"backend": "liger"}], ids=["torch", "chunks", "liger"]
-)
+@pytest.mark.parametrize("how", [{}, {"chunk_size": 300}, {"backend": "liger"}], ids=["torch", "chunks", "liger"])
 @pytest.mark.parametrize("options", [{}, {"softcap": 4.0, "logit_scale": 0.5}], ids=["plain", "capped"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 1.6e-2)])
 def test_values_and_gradients_on_a_gpu_are_those_of_float64(dtype, bound, options, how):

@@ -64,10 +64,7 @@ def test_a_backend_of_another_name_is_refused():
 
 @pytest.mark.parametrize(
     ("found", "needed"),
-    [
-        (None, "which is not installed; install it with"),
-        ("0.8.1", "gradient of W is wrong for token weights"),
-    ],
+    [(None, "which is not installed; install it with"), ("0.8.1", "gradient of W is wrong for token weights")],
 )
 def test_liger_is_refused_where_it_cannot_be_right(monkeypatch, found, needed):
     def version(_: str) -> str:

@@ -35,9 +35,7 @@ def by_hand(hidden, head, targets, logit_scale=1.0, softcap=None):
     return torch.where(valid, nll, 0.0), torch.where(valid, -(logp.exp() * logp).sum(-1), 0.0)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"logit_scale": 0.3}, {"softcap": 2.0}, {"logit_scale": 2.0, "softcap": 5.0}]
-)
+@pytest.mark.parametrize("options", [{}, {"logit_scale": 0.3}, {"softcap": 2.0}, {"logit_scale": 2.0, "softcap": 5.0}])
 @pytest.mark.parametrize("bias", [False, True])
 def test_they_are_those_of_the_plain_formula(options, bias):
     hidden, head, targets, _ = make(bias=bias)
@@ -61,9 +59,7 @@ def test_they_are_float32_of_narrow_inputs(dtype):
 
 def test_entropy_lies_between_certainty_and_a_uniform_guess():
     targets = torch.zeros(1, 3, 1, dtype=torch.long)
-    hidden = torch.tensor([0.0, 1.0, 1e4])[
-        None, :, None, None
-    ]  # of logits 0, of one, of one that is far ahead
+    hidden = torch.tensor([0.0, 1.0, 1e4])[None, :, None, None]  # of logits 0, of one, of one that is far ahead
     weight = torch.zeros(4, 1)
     weight[0] = 1.0
     entropy = mtp_likelihoods(hidden, weight, targets, entropy=True).entropy.flatten()
@@ -168,12 +164,7 @@ def test_likelihoods_of_other_predictions_are_refused():
 def test_likelihoods_of_what_stood_there_before_are_refused():
     hidden, head, targets, weights = make()
     known = mtp_likelihoods(hidden, targets=targets, **head)
-    for other in (
-        {"hidden": hidden.clone()},
-        {"targets": targets.clone()},
-        {"softcap": 5.0},
-        {"logit_scale": 2.0},
-    ):
+    for other in ({"hidden": hidden.clone()}, {"targets": targets.clone()}, {"softcap": 5.0}, {"logit_scale": 2.0}):
         given = {"hidden": hidden, "targets": targets, **head} | other
         with pytest.raises(ValueError, match="likelihoods were made of other hidden states"):
             weighted_mtp_loss(weights=weights, likelihoods=known, **given)

@@ -185,9 +185,7 @@ def test_metrics_per_head_follow_their_definitions():
         assert out.count[k] == valid[..., k].sum()
         assert out.weight_sum[k].item() == pytest.approx(w.sum().item(), rel=1e-5)
         assert out.ce_per_head[k].item() == pytest.approx(nll.sum().item() / max(1, computed), rel=1e-5)
-        assert out.weighted_ce_per_head[k].item() == pytest.approx(
-            ((w * nll).sum() / w.sum()).item(), rel=1e-4
-        )
+        assert out.weighted_ce_per_head[k].item() == pytest.approx(((w * nll).sum() / w.sum()).item(), rel=1e-4)
 
 
 def test_metrics_are_detached_float32():

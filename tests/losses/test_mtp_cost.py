@@ -82,9 +82,7 @@ def test_peak_memory_is_a_small_part_of_the_naive_loss(dtype: torch.dtype, share
         (4, 576, 49_152, torch.bfloat16, 0.09),
     ],
 )
-def test_peak_memory_at_the_sizes_of_real_heads(
-    batch: int, dim: int, vocab: int, dtype: torch.dtype, share: float
-):
+def test_peak_memory_at_the_sizes_of_real_heads(batch: int, dim: int, vocab: int, dtype: torch.dtype, share: float):
     """What the two losses hold at their peaks, by arithmetic: the real thing takes 5 GB (benchmarks/loss.py)."""
     rows, unembedding = batch * 512 * 4, torch.empty(vocab, dim, dtype=dtype, device="meta")
     chunk = rows_per_chunk(rows, unembedding, torch.float32, None) * vocab * dtype.itemsize
@@ -111,13 +109,7 @@ def test_nll_holds_one_chunk_of_logits():
 def test_the_index_of_rows_is_the_one_host_synchronisation():
     inputs = example(seq=40)
     watch = watched(
-        mtp_loss,
-        **inputs,
-        chunk_size=7,
-        softcap=5.0,
-        logit_scale=0.5,
-        bias=torch.zeros(11),
-        head_weights=[1, 0, 2],
+        mtp_loss, **inputs, chunk_size=7, softcap=5.0, logit_scale=0.5, bias=torch.zeros(11), head_weights=[1, 0, 2]
     )
     assert watch.ops["nonzero"] == 1
     assert not set(watch.ops) & {"_local_scalar_dense", "is_nonzero", "equal", "unique", "masked_select"}

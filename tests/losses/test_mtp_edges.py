@@ -58,9 +58,7 @@ def test_metrics_of_a_head_without_rows_are_zero():
     inputs = example()
     inputs["targets"][..., 1] = -100
     out = weighted_mtp_loss(**inputs)
-    assert [x[1].item() for x in (out.ce_per_head, out.weighted_ce_per_head, out.count, out.weight_sum)] == [
-        0
-    ] * 4
+    assert [x[1].item() for x in (out.ce_per_head, out.weighted_ce_per_head, out.count, out.weight_sum)] == [0] * 4
 
 
 def test_nan_in_dropped_rows_does_no_harm():
@@ -178,9 +176,7 @@ def test_tied_embeddings_add_both_gradients():
     inputs = example(dim=4, n_future=1)
     tokens, targets, weights = inputs["targets"][..., 0].clamp_min(0), inputs["targets"], inputs["weights"]
     tied = inputs["lm_head_weight"].detach().clone().requires_grad_()
-    weighted_mtp_loss(
-        nn.functional.embedding(tokens, tied)[:, :, None], tied, targets, weights
-    ).loss.backward()
+    weighted_mtp_loss(nn.functional.embedding(tokens, tied)[:, :, None], tied, targets, weights).loss.backward()
     reference = naive(nn.functional.embedding(tokens, tied)[:, :, None], tied, targets, weights)
     expected = reference.weight_grad.index_add(0, tokens.flatten(), reference.hidden_grad.flatten(0, 2))
     assert relative_error(tied.grad, expected) <= 1e-5
@@ -213,10 +209,7 @@ def test_gradient_checkpointing_changes_nothing(around: str, use_reentrant: bool
         ({"hidden": torch.zeros(2, 7, 3, 5, dtype=torch.long)}, r"hidden has dtype torch\.int64"),
         ({"lm_head_weight": torch.zeros(11, 4)}, r"lm_head_weight has shape \[11, 4\]; \[any, 5\] is needed"),
         ({"lm_head_weight": torch.zeros(11, 5, dtype=torch.int8)}, r"lm_head_weight has dtype torch\.int8"),
-        (
-            {"targets": torch.zeros(2, 7, dtype=torch.long)},
-            r"targets has shape \[2, 7\]; \[2, 7, 3\] is needed",
-        ),
+        ({"targets": torch.zeros(2, 7, dtype=torch.long)}, r"targets has shape \[2, 7\]; \[2, 7, 3\] is needed"),
         ({"targets": torch.zeros(2, 7, 3)}, r"targets has dtype torch\.float32; an integer dtype is needed"),
         ({"weights": torch.zeros(2, 7)}, r"weights has shape \[2, 7\]; \[2, 7, 3\] .*align_to_heads"),
         ({"head_weights": [1.0, 2.0]}, r"head_weights has shape \[2\]; \[3\] is needed"),

@@ -14,9 +14,7 @@ LARGE = {"batch": 1, "seq": 61, "n_future": 2, "dim": 32, "vocab": 1003}
 
 def half_loss(hidden: Tensor, unembedding: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """What one writes by hand: logits in the precision at hand, cross-entropy in float32."""
-    nll = cross_entropy(
-        linear(hidden, unembedding).float().flatten(0, 2), targets.flatten(), reduction="none"
-    )
+    nll = cross_entropy(linear(hidden, unembedding).float().flatten(0, 2), targets.flatten(), reduction="none")
     return (nll * weights.flatten()).sum() / (targets != -100).sum()
 
 

@@ -8,12 +8,7 @@ from weighted_mtp.losses import mtp_targets
 
 def test_head_k_is_asked_for_the_token_k_plus_one_ahead():
     labels = torch.tensor([[10, 11, 12, 13]])
-    assert mtp_targets(labels, 3)[0].tolist() == [
-        [11, 12, 13],
-        [12, 13, -100],
-        [13, -100, -100],
-        [-100, -100, -100],
-    ]
+    assert mtp_targets(labels, 3)[0].tolist() == [[11, 12, 13], [12, 13, -100], [13, -100, -100], [-100, -100, -100]]
 
 
 def test_the_last_prompt_token_predicts_the_first_response_token():

@@ -200,9 +200,7 @@ def test_gradients_are_those_of_finite_differences(loss: Loss):
 
 
 @pytest.mark.parametrize("loss", ALL)
-@pytest.mark.parametrize(
-    ("dtype", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)]
-)
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
 def test_sums_are_float32_and_float64_stays(loss: Loss, dtype: torch.dtype, expected: torch.dtype):
     values, returns, mask = inputs()
     assert loss(values.detach().to(dtype), returns, mask).dtype == expected

@@ -64,9 +64,7 @@ def test_an_entry_of_another_kind_is_one_error_that_names_it(saved, tmp_path, na
     config = json.loads(file.read_text())
     config["weighted_mtp"][name] = value
     file.write_text(json.dumps(config))
-    with pytest.raises(
-        ValueError, match=f"an entry 'weighted_mtp' that this version cannot read: {name} is {value!r}"
-    ):
+    with pytest.raises(ValueError, match=f"an entry 'weighted_mtp' that this version cannot read: {name} is {value!r}"):
         MTPModel.from_pretrained(tmp_path / "changed")
 
 
@@ -106,9 +104,7 @@ def test_the_configuration_records_a_hidden_layer(saved_with_hidden_layer):
 def test_a_plain_model_loads_beside_a_hidden_layer(saved_with_hidden_layer, batch):
     model, directory = saved_with_hidden_layer
     plain = AutoModelForCausalLM.from_pretrained(directory)
-    assert torch.equal(
-        plain(**batch, use_cache=False).logits, model.hf_model(**batch, use_cache=False).logits
-    )
+    assert torch.equal(plain(**batch, use_cache=False).logits, model.hf_model(**batch, use_cache=False).logits)
 
 
 @pytest.mark.parametrize("asked", [0, 16])
@@ -160,9 +156,7 @@ def test_fewer_heads_than_saved_are_the_first_ones_with_a_warning(saved):
     model, directory = saved
     with pytest.warns(UserWarning, match="holds 4 heads; kept 2"):
         loaded = MTPModel.from_pretrained(directory, n_future=2)
-    assert torch.equal(
-        loaded.extra_heads[0].self_attn.q_proj.weight, model.extra_heads[0].self_attn.q_proj.weight
-    )
+    assert torch.equal(loaded.extra_heads[0].self_attn.q_proj.weight, model.extra_heads[0].self_attn.q_proj.weight)
 
 
 def test_dropping_a_saved_value_head_warns(saved):
@@ -183,9 +177,7 @@ def test_loading_our_directory_reports_no_unexpected_weights(saved):
     assert records == []
 
 
-@pytest.mark.parametrize(
-    ("dtype", "expected"), [("auto", "float32"), ("bfloat16", "bfloat16"), ("float64", "float64")]
-)
+@pytest.mark.parametrize(("dtype", "expected"), [("auto", "float32"), ("bfloat16", "bfloat16"), ("float64", "float64")])
 def test_the_asked_dtype_holds_for_all_but_the_value_head(saved, dtype, expected):
     model = MTPModel.from_pretrained(saved[1], dtype=dtype)
     kinds = {p.dtype for n, p in model.named_parameters() if not n.startswith("value_head.")}
@@ -218,9 +210,7 @@ def test_a_given_state_dict_is_what_is_saved(make_lm, tmp_path, trained):
 def test_saving_over_an_older_directory_leaves_nothing_of_it(saved, make_lm):
     _, directory = saved
     MTPModel(make_lm("llama")).save_pretrained(directory)
-    assert not any(
-        k.startswith(("extra_heads", "value_head")) for k in keys_in(directory / "model.safetensors")
-    )
+    assert not any(k.startswith(("extra_heads", "value_head")) for k in keys_in(directory / "model.safetensors"))
     assert MTPModel.from_pretrained(directory).n_future == 1
 
 
@@ -314,15 +304,11 @@ def shards(model, directory) -> None:
 
 def old_pickle(model, directory) -> None:
     torch.save(model.hf_model.state_dict(), directory / "pytorch_model.bin")
-    (directory / "pytorch_model.bin.index.json").write_text(
-        '{"weight_map": {"a": "pytorch_model-1-of-2.bin"}}'
-    )
+    (directory / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "pytorch_model-1-of-2.bin"}}')
 
 
 def a_stale_index(model, directory) -> None:
-    (directory / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"a": "model-9-of-9.safetensors"}}'
-    )
+    (directory / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-9-of-9.safetensors"}}')
 
 
 def heads_and_adapters(model, directory) -> None:

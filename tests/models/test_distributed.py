@@ -26,8 +26,7 @@ def runs(tmp_path_factory):
     (directory / "two").mkdir()
     said = [directory / f"said{rank}" for rank in range(2)]
     ranks = [
-        start(train_all, rank, 2, directory / "two", list(COUNTERPART), said=file)
-        for rank, file in enumerate(said)
+        start(train_all, rank, 2, directory / "two", list(COUNTERPART), said=file) for rank, file in enumerate(said)
     ]
     for process in ranks:
         process.join(timeout=240)

@@ -37,18 +37,8 @@ def gguf_file(tmp_path) -> Path:
     key_dim = DIM * KV_HEADS // HEADS
     shapes = {"token_embd": (len(TOKENS), DIM), "output_norm": (DIM,), "output": (len(TOKENS), DIM)}
     for layer in range(LAYERS):
-        block = {
-            "attn_norm": (DIM,),
-            "attn_q": (DIM, DIM),
-            "attn_k": (key_dim, DIM),
-            "attn_v": (key_dim, DIM),
-        }
-        block |= {
-            "attn_output": (DIM, DIM),
-            "ffn_norm": (DIM,),
-            "ffn_gate": (HIDDEN, DIM),
-            "ffn_up": (HIDDEN, DIM),
-        }
+        block = {"attn_norm": (DIM,), "attn_q": (DIM, DIM), "attn_k": (key_dim, DIM), "attn_v": (key_dim, DIM)}
+        block |= {"attn_output": (DIM, DIM), "ffn_norm": (DIM,), "ffn_gate": (HIDDEN, DIM), "ffn_up": (HIDDEN, DIM)}
         block |= {"ffn_down": (DIM, HIDDEN)}
         shapes |= {f"blk.{layer}.{name}": shape for name, shape in block.items()}
     random = np.random.default_rng(0)

@@ -71,9 +71,7 @@ def test_adapters_and_new_parts_train_alone(make_lm):
     for place in ("hf_model.model.layers.0.self_attn.q_proj", "hf_model.model.layers.2.mlp", "extra_heads.0"):
         assert any(name.startswith(place) for name in trained), place
     assert not any(
-        "embed" in name or "lm_head" in name
-        for name in trained - {"label_condition.weight"}
-        if "label" not in name
+        "embed" in name or "lm_head" in name for name in trained - {"label_condition.weight"} if "label" not in name
     )
 
 

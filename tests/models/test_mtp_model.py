@@ -76,10 +76,7 @@ def test_no_future_token_reaches_a_head(make_lm, batch, trained):
 def test_padding_on_the_left_changes_no_valid_state(make_lm, trained):
     model = trained(MTPModel(make_lm("llama"), n_future=3))
     tokens = torch.tensor([[5, 6, 7, 8]])
-    padded = {
-        "input_ids": torch.tensor([[0, 0, 5, 6, 7, 8]]),
-        "attention_mask": torch.tensor([[0, 0, 1, 1, 1, 1]]),
-    }
+    padded = {"input_ids": torch.tensor([[0, 0, 5, 6, 7, 8]]), "attention_mask": torch.tensor([[0, 0, 1, 1, 1, 1]])}
     torch.testing.assert_close(
         model(**padded)["hidden_states"][:, 2:], model(tokens)["hidden_states"], atol=1e-5, rtol=1e-5
     )
@@ -167,20 +164,12 @@ def test_a_family_without_a_list_of_decoder_layers_is_refused(family):
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     tokens = {"vocab_size": 40, "bos_token_id": 1, "eos_token_id": 2}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes, **tokens, is_decoder=True))
-    with pytest.raises(
-        ValueError, match=rf"model type '{family}' cannot carry .* Needed: a causal, .* Known to work"
-    ):
+    with pytest.raises(ValueError, match=rf"model type '{family}' cannot carry .* Needed: a causal, .* Known to work"):
         MTPModel(model)
 
 
 def test_an_encoder_decoder_is_refused():
-    sizes = {
-        "d_model": 32,
-        "encoder_layers": 1,
-        "decoder_layers": 1,
-        "encoder_ffn_dim": 32,
-        "decoder_ffn_dim": 32,
-    }
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
     model = BartForConditionalGeneration(BartConfig(vocab_size=40, **sizes))
     with pytest.raises(UnsupportedModelError, match="it is an encoder-decoder"):
         MTPModel(model)

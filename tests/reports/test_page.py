@@ -63,9 +63,7 @@ def test_figures_take_their_colours_from_the_page(page: str) -> None:
     svg = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
 
     assert "var(--arm)" in svg
-    assert (
-        set(re.findall(r"#[0-9a-f]{6}\b", svg)) == set()
-    )  # a fixed colour would vanish in one of the schemes
+    assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) == set()  # a fixed colour would vanish in one of the schemes
 
 
 def test_hostile_text_stays_text(page: str, report: PageContent, code_example: TokenView) -> None:
@@ -109,19 +107,16 @@ def test_headline_says_what_was_gained() -> None:
     content = small(row("td", 0.9, 0.2, 0.03), row("rho1", 0.72, 0.02, 0.05))
 
     assert claim(content) == "td reaches 90.0 % accuracy, 20.0 points above uniform."
-    assert "td against uniform: +20.0 points, 95 % interval +17.0 to +23.0 (3 draws)." in render_page(
-        content
-    ).replace("\N{NO-BREAK SPACE}", " ")
+    assert "td against uniform: +20.0 points, 95 % interval +17.0 to +23.0 (3 draws)." in render_page(content).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     assert "highest of 2 arms, picked after the fact" in render_page(content)
 
 
 def test_headline_names_ties() -> None:
     content = small(row("td", 0.998, 0.298, 0.01), row("right_only", 0.999, 0.299, 0.01))
 
-    assert (
-        claim(content)
-        == "right_only and td reach 99.8 to 99.9 % accuracy, 29.8 to 29.9 points above uniform."
-    )
+    assert claim(content) == "right_only and td reach 99.8 to 99.9 % accuracy, 29.8 to 29.9 points above uniform."
 
 
 def test_headline_admits_a_loss() -> None:
@@ -136,9 +131,7 @@ def test_an_interval_that_includes_zero_is_said_to() -> None:
 
 
 def test_a_control_or_an_oracle_is_never_the_headline() -> None:
-    content = small(
-        row("td", 0.9, 0.2, 0.03), row("oracle", 1.0, 0.3, 0.01), row("lognormal", 0.95, 0.25, 0.03)
-    )
+    content = small(row("td", 0.9, 0.2, 0.03), row("oracle", 1.0, 0.3, 0.01), row("lognormal", 0.95, 0.25, 0.03))
 
     assert claim(content).startswith("td reaches")
     assert "best control, lognormal" in render_page(content)

@@ -38,9 +38,7 @@ def tokens(browser: Chrome) -> list[WebElement]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), LAYOUTS)
-def test_page_is_silent_and_fits(
-    browser: Chrome, page: Path, artifacts: Path, width: int, scheme: str
-) -> None:
+def test_page_is_silent_and_fits(browser: Chrome, page: Path, artifacts: Path, width: int, scheme: str) -> None:
     open_page(browser, page, width, scheme)
 
     assert browser.get_log("browser") == []
@@ -75,9 +73,7 @@ def test_page_fits_other_screens(browser: Chrome, page: Path, width: int) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_on_every_shade_keeps_a_contrast_of_four_and_a_half(
-    browser: Chrome, page: Path, scheme: str
-) -> None:
+def test_text_on_every_shade_keeps_a_contrast_of_four_and_a_half(browser: Chrome, page: Path, scheme: str) -> None:
     open_page(browser, page, 1280, scheme)
     found = contrasts(browser, "weight")
 

@@ -105,9 +105,7 @@ def test_runs_without_any_record_have_no_curves(run_page: RunPage) -> None:
 
 @pytest.mark.parametrize("series", [Series([0], [1.0]), Series([0, 5, 9], [NAN, math.inf, 1.0])])
 def test_a_short_or_broken_curve_still_makes_a_page(run_page: RunPage, series: Series) -> None:
-    run: InspectedRun = replace(
-        run_page.runs[0], record={"train/loss": series, "eval/loss": Series([0], [2.0])}
-    )
+    run: InspectedRun = replace(run_page.runs[0], record={"train/loss": series, "eval/loss": Series([0], [2.0])})
 
     assert "run-curves" in sections(render_run_page(replace(run_page, runs=[run])))
 
@@ -127,11 +125,7 @@ def test_runs_without_values_have_no_reliability(run_page: RunPage) -> None:
 def test_a_token_carries_its_numbers_head_by_head(run_page: RunPage) -> None:
     losses = [[0.5, NAN], *[[1.0, 2.0]] * 4]
     page = of_example(
-        run_page.examples[2],
-        credit=[-1.25] * 5,
-        losses=losses,
-        head_weights=[[1.0, 0.25]] * 5,
-        weights=[1.0] * 5,
+        run_page.examples[2], credit=[-1.25] * 5, losses=losses, head_weights=[[1.0, 0.25]] * 5, weights=[1.0] * 5
     )
 
     assert 'data-credit="\N{MINUS SIGN}1.250" data-loss="0.50 –" data-weights="1.00 0.25"' in page
@@ -155,9 +149,7 @@ def test_two_runs_of_one_name_are_refused(run_page: RunPage) -> None:
         replace(run_page, runs=[run_page.runs[0]] * 2)
 
 
-def test_completions_of_two_hundred_tokens_and_three_runs_stay_below_three_megabytes(
-    run_page: RunPage,
-) -> None:
+def test_completions_of_two_hundred_tokens_and_three_runs_stay_below_three_megabytes(run_page: RunPage) -> None:
     def long(view: TokenView) -> Any:
         lists = ("weights", "td_errors", "values", "token_error", "credit", "losses", "head_weights")
         grown = {name: list(view[name]) * 40 for name in lists if view.get(name) is not None}  # type: ignore[literal-required]

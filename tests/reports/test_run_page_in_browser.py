@@ -39,17 +39,12 @@ def press(browser: Chrome, *keys: str) -> WebElement:
 
 def in_view(browser: Chrome, token: WebElement) -> bool:
     return browser.execute_script(
-        "const box = arguments[0].getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight;",
-        token,
+        "const box = arguments[0].getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight;", token
     )
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light"), (320, "dark")]
-)
-def test_page_of_runs_is_silent_and_fits(
-    browser: Chrome, page: Path, artifacts: Path, width: int, scheme: str
-) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light"), (320, "dark")])
+def test_page_of_runs_is_silent_and_fits(browser: Chrome, page: Path, artifacts: Path, width: int, scheme: str) -> None:
     open_page(browser, page, width, scheme)
 
     assert browser.get_log("browser") == []
@@ -59,9 +54,7 @@ def test_page_of_runs_is_silent_and_fits(
     (artifacts / f"runs-{width}-{scheme}.png").write_bytes(base64.b64decode(image["data"]))
 
 
-def test_hovering_a_token_tells_value_credit_weight_and_loss_of_each_head(
-    browser: Chrome, page: Path
-) -> None:
+def test_hovering_a_token_tells_value_credit_weight_and_loss_of_each_head(browser: Chrome, page: Path) -> None:
     open_page(browser, page)
     token = tokens(browser, "log_odds")[1]
     ActionChains(browser).move_to_element(token).perform()
@@ -162,17 +155,12 @@ def test_tab_reaches_filters_then_drops_then_a_token_of_each_completion(browser:
     Select(browser.find_element(By.NAME, "arm")).select_by_value("td")
     browser.execute_script("document.querySelector('.filters input').focus()")
     reached = [press(browser, Keys.TAB) for _ in range(8)]
-    names = [
-        element.get_attribute("name") or (element.get_attribute("class") or "").split()[0]
-        for element in reached
-    ]
+    names = [element.get_attribute("name") or (element.get_attribute("class") or "").split()[0] for element in reached]
 
     assert names == ["label", "arm", "previous", "next", "t", "t", "t", "t"]
     assert reached[4].get_attribute("role") == "option"
     assert str(reached[4].get_attribute("aria-label")).count("value 0.500") == 1
-    assert (
-        browser.execute_script("return getComputedStyle(arguments[0]).outlineStyle", reached[-1]) == "solid"
-    )
+    assert browser.execute_script("return getComputedStyle(arguments[0]).outlineStyle", reached[-1]) == "solid"
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
     assert browser.switch_to.active_element == reached[-2]  # no trap
 

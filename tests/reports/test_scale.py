@@ -9,15 +9,7 @@ from weighted_mtp.reports.scale import td_level, weight_level
 
 
 def test_weight_levels_are_logarithmic() -> None:
-    assert [weight_level(weight) for weight in (0.0, 0.2, 0.45, 1.0, 2.2, 5.0, 9.0)] == [
-        -6,
-        -6,
-        -3,
-        0,
-        3,
-        6,
-        6,
-    ]
+    assert [weight_level(weight) for weight in (0.0, 0.2, 0.45, 1.0, 2.2, 5.0, 9.0)] == [-6, -6, -3, 0, 3, 6, 6]
 
 
 def test_td_levels_grow_with_the_square_root() -> None:

@@ -14,9 +14,7 @@ def plain(encoding: str = "utf-8", width: int = 80) -> Console:
 
 
 def coloured() -> Console:
-    return Console(
-        file=io.StringIO(), width=80, force_terminal=True, color_system="truecolor", no_color=False
-    )
+    return Console(file=io.StringIO(), width=80, force_terminal=True, color_system="truecolor", no_color=False)
 
 
 def text_of(console: Console) -> str:
@@ -151,9 +149,7 @@ def test_summary_fits_eighty_columns_and_groups_controls(report: PageContent) ->
 
     assert max(map(len, lines)) <= 80
     assert lines.index("Controls") < next(i for i, line in enumerate(lines) if line.startswith("lognormal"))
-    assert any(
-        line.split() == ["right_only", "99.8", "0.0", "3", "+31.1", "+30.1", "to", "+32.2"] for line in lines
-    )
+    assert any(line.split() == ["right_only", "99.8", "0.0", "3", "+31.1", "+30.1", "to", "+32.2"] for line in lines)
     assert any(line.split() == ["mtp_td_beta0.3", "97.0", "-", "1", "+29.9*", "-"] for line in lines)
     assert "*: to mtp_uniform." in " ".join(lines)
 

@@ -44,9 +44,7 @@ def rows(chain_base: Path) -> dict[str, Path]:
     train: list[dict[str, Any]] = []
     test: list[dict[str, Any]] = []
     for n_ops in (1, 2, 3, 5, 7):
-        chains = make_chains(
-            dataclasses.replace(EASY, n_ops=n_ops), seed=n_ops, n_train_traces=24, n_test_prompts=2
-        )
+        chains = make_chains(dataclasses.replace(EASY, n_ops=n_ops), seed=n_ops, n_train_traces=24, n_test_prompts=2)
         train += chains.train[:16]
         test += chains.train[16:]
     files = {"train": chain_base / "uneven.jsonl", "eval": chain_base / "uneven_eval.jsonl"}

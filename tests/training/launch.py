@@ -24,12 +24,7 @@ class Ended(NamedTuple):
 
 
 def launch(
-    config: RunConfig,
-    *,
-    resume: str | None = None,
-    kill_at: int = 0,
-    interrupt_at: int = 0,
-    kill_in_save_at: int = 0,
+    config: RunConfig, *, resume: str | None = None, kill_at: int = 0, interrupt_at: int = 0, kill_in_save_at: int = 0
 ) -> Ended:
     """Trains in a process of its own until the end or the accident."""
     said = Path(f"{config.train.output_dir}.stderr")
@@ -70,9 +65,7 @@ def _train(config: RunConfig, resume: str | None, at: dict[str, int]) -> int:
 
         WeightedMTPTrainer._save_optimizer_and_scheduler = die_in_save
     make = run_module.make_trainer
-    run_module.make_trainer = lambda config, inputs, **_: make(
-        config, inputs, quiet=True, callbacks=accidents
-    )
+    run_module.make_trainer = lambda config, inputs, **_: make(config, inputs, quiet=True, callbacks=accidents)
     try:
         run_module.train(config, resume)
     except run_module.Interrupted as stop:

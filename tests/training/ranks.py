@@ -47,9 +47,7 @@ def _rank(jobs: list[dict[str, Any]]) -> None:
         if job.get("breaks"):
             with pytest.raises(NonFiniteError) as broken:
                 fit(trainer, config)
-            (Path(config.train.output_dir) / f"why_broken{os.environ['RANK']}.txt").write_text(
-                str(broken.value)
-            )
+            (Path(config.train.output_dir) / f"why_broken{os.environ['RANK']}.txt").write_text(str(broken.value))
             continue
         fit(trainer, config, Path(job["resume"]) if job["resume"] else None)
         if trainer.is_world_process_zero():

@@ -26,12 +26,7 @@ def surprise(tmp_path, monkeypatch) -> str:
 
 
 def test_the_scheme_of_the_docs_trains_stage_baseline_by_the_command_line(chain_base, tmp_path, surprise):
-    words = [
-        "--model_name_or_path",
-        str(chain_base / "base"),
-        "--train_file",
-        str(chain_base / "train.jsonl"),
-    ]
+    words = ["--model_name_or_path", str(chain_base / "base"), "--train_file", str(chain_base / "train.jsonl")]
     words += ["--output_dir", str(tmp_path / "run"), "--scheme", surprise, "--max_steps", "2"]
     assert main(["train", "baseline", *words]) == 0
     assert (tmp_path / "run" / "config.json").is_file()
@@ -39,15 +34,9 @@ def test_the_scheme_of_the_docs_trains_stage_baseline_by_the_command_line(chain_
 
 @pytest.mark.parametrize("stage", ["baseline", "critic", "verifiable"])
 def test_any_stage_supplies_the_losses_that_a_scheme_requires(prepare, chain_base, stage):
-    run = prepare(
-        stage, scheme="rho1", reference=str(chain_base / "base"), n_future=1 if stage == "critic" else 2
-    )
+    run = prepare(stage, scheme="rho1", reference=str(chain_base / "base"), n_future=1 if stage == "critic" else 2)
     inputs = run.trainer.data_collator([run.inputs.train_dataset[i] for i in range(4)])
-    batch, model, own = (
-        TokenBatch.from_inputs(inputs, run.inputs.model.n_future),
-        run.inputs.model,
-        run.inputs.stage,
-    )
+    batch, model, own = (TokenBatch.from_inputs(inputs, run.inputs.model.n_future), run.inputs.model, run.inputs.stage)
     outputs = own.forward(model, batch)
     signals = own.signals(batch, outputs, model, torch.Generator())
     expected = mtp_nll(outputs["hidden_states"], targets=batch.targets, **model.output_head())
@@ -55,9 +44,7 @@ def test_any_stage_supplies_the_losses_that_a_scheme_requires(prepare, chain_bas
     assert signals.nll.dtype == torch.float32
     assert not signals.nll.requires_grad
     assert signals.reference_nll.shape == signals.nll.shape
-    torch.testing.assert_close(
-        signals.reference_nll[..., 0], signals.nll[..., 0]
-    )  # the same weights, at first
+    torch.testing.assert_close(signals.reference_nll[..., 0], signals.nll[..., 0])  # the same weights, at first
 
 
 class Sure(WeightingScheme):

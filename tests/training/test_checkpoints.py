@@ -27,11 +27,7 @@ def write_checkpoint(root: Path, step: int, *, complete: bool = True) -> Path:
 def test_checkpoints_are_listed_by_step_and_not_by_name(tmp_path: Path):
     for step in (9, 100, 20):
         write_checkpoint(tmp_path, step)
-    assert [path.name for path in list_checkpoints(tmp_path)] == [
-        "checkpoint-100",
-        "checkpoint-20",
-        "checkpoint-9",
-    ]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-100", "checkpoint-20", "checkpoint-9"]
 
 
 def test_a_marked_checkpoint_is_complete(tmp_path: Path):

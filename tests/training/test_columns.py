@@ -55,9 +55,7 @@ def test_a_column_that_nobody_reads_may_be_in_one_file(prepare, files):
 def test_a_critic_beside_a_column_of_its_kind_is_refused(prepare, files, critic_dir, part, name):
     names = {"train_file": files["train_plain"], "eval_file": files["eval_plain"]}
     names[f"{part}_file"] = files[f"{part}_{name}"]
-    with pytest.raises(
-        ConfigError, match=f"{part}_{name}.jsonl has a column `{name}`, and critic .*leave critic out"
-    ):
+    with pytest.raises(ConfigError, match=f"{part}_{name}.jsonl has a column `{name}`, and critic .*leave critic out"):
         prepare("verifiable", critic=str(critic_dir), **names)
 
 
@@ -69,9 +67,7 @@ def test_the_own_head_goes_with_a_column_of_credit(prepare, files):
 
 def test_what_stage_1_says_of_its_values_is_about_the_head_that_it_trains(prepare, files, critic_dir):
     run = prepare("critic", model_name_or_path=str(critic_dir), train_file=files["train_values"])
-    batch = TokenBatch.from_inputs(
-        run.trainer.data_collator([run.inputs.train_dataset[i] for i in range(4)]), 1
-    )
+    batch = TokenBatch.from_inputs(run.trainer.data_collator([run.inputs.train_dataset[i] for i in range(4)]), 1)
     outputs = run.inputs.stage.forward(run.inputs.model, batch)
     signals = run.inputs.stage.signals(batch, outputs, run.inputs.model, torch.Generator())
     assert torch.equal(signals.values, outputs["values"].squeeze(-1))

@@ -24,8 +24,7 @@ def test_a_configuration_survives_its_file(make_config):
 
 
 @pytest.mark.parametrize(
-    ("stage", "scheme"),
-    [("baseline", "uniform"), ("critic", "uniform"), ("verifiable", "td"), ("rho1", "rho1")],
+    ("stage", "scheme"), [("baseline", "uniform"), ("critic", "uniform"), ("verifiable", "td"), ("rho1", "rho1")]
 )
 def test_a_stage_has_its_own_scheme(make_config, stage, scheme):
     assert make_config(stage, reference="dir").scheme == scheme
@@ -53,16 +52,8 @@ def test_only_stage_verifiable_with_nothing_said_takes_beta_03(make_config, stag
     ("stage", "settings", "said"),
     [
         ("verifiable", {}, "td with beta 0.3 gives 0.1 to 5; the clip [0.1, 5] can bind"),
-        (
-            "verifiable",
-            {"scheme": "td"},
-            "td with its defaults gives 0.329 to 3.04; the clip [0.1, 5] never binds",
-        ),
-        (
-            "verifiable",
-            {"scheme": "td", "value_link": "identity"},
-            "gives 0.1 to 5; the clip [0.1, 5] can bind",
-        ),
+        ("verifiable", {"scheme": "td"}, "td with its defaults gives 0.329 to 3.04; the clip [0.1, 5] never binds"),
+        ("verifiable", {"scheme": "td", "value_link": "identity"}, "gives 0.1 to 5; the clip [0.1, 5] can bind"),
         ("verifiable", {"scheme_options": {"whitening": "ema"}}, "whitening ema gives 0.1 to 5; the clip"),
         ("verifiable", {"scheme_options": {"unit_mean": True}}, "has no bound of its own"),
         ("baseline", {}, "uniform with its defaults gives 1."),
@@ -132,9 +123,7 @@ def test_a_critic_of_several_heads_is_refused(make_config):
 
 
 def test_a_directory_that_holds_no_run_is_refused(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"run.yaml is not there: give the output_dir of a `wmtp train` run"
-    ):
+    with pytest.raises(ConfigError, match=r"run.yaml is not there: give the output_dir of a `wmtp train` run"):
         RunConfig.load(tmp_path)
 
 
@@ -203,10 +192,7 @@ def test_trainer_args_go_before_ours(make_config):
         ({"trainer_args": {"qqqqq": 1}}, "qqqqq"),
         ({"sampler": "curiculum"}, "no sampler 'curiculum': curriculum"),
         ({"sampler": "pairs", "per_device_train_batch_size": 3}, "needs an even one"),
-        (
-            {"sampler": "balanced", "keep": "right"},
-            "rows are right: BalancedSampler needs right and wrong ones",
-        ),
+        ({"sampler": "balanced", "keep": "right"}, "rows are right: BalancedSampler needs right and wrong ones"),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_written(make_config, settings, message):

@@ -35,9 +35,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def critic_dirs(train):
     """A short stage 1 of each kind."""
-    return {
-        name: Path(train("critic", **settings, **SHORT).args.output_dir) for name, settings in KINDS.items()
-    }
+    return {name: Path(train("critic", **settings, **SHORT).args.output_dir) for name, settings in KINDS.items()}
 
 
 @pytest.fixture(params=KINDS)
@@ -182,9 +180,7 @@ def test_a_generative_critic_learns_the_exact_posterior_of_a_markov_chain(train,
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_every_scheme_takes_any_critic(prepare, critic_dirs, kind, scheme, options):
-    run = prepare(
-        "verifiable", critic=str(critic_dirs[kind]), scheme=scheme, scheme_options=options, n_future=2
-    )
+    run = prepare("verifiable", critic=str(critic_dirs[kind]), scheme=scheme, scheme_options=options, n_future=2)
     run.fit()
     entry = next(e for e in reversed(run.trainer.state.log_history) if "weight_std" in e)
     assert entry["weight_std"] > 0
@@ -288,9 +284,7 @@ def test_credit_scored_ahead_trains_like_the_critic(prepare, critic_dirs, kind, 
 
 
 def test_a_value_head_cannot_be_scored_for_log_odds(critic_dir, rows, tmp_path):
-    config = ScoreConfig(
-        str(critic_dir), str(rows["train"]), str(tmp_path), "log_odds", {"whitening": "none"}
-    )
+    config = ScoreConfig(str(critic_dir), str(rows["train"]), str(tmp_path), "log_odds", {"whitening": "none"})
     with pytest.raises(ConfigError, match="use scheme td"):
         score(config)
 

@@ -60,9 +60,7 @@ def test_the_explained_variance_is_that_of_the_discounted_reward(prepare, rows):
     found = run.trainer.evaluate()["eval_value_explained_variance"]
     inputs = next(iter(run.trainer.get_eval_dataloader()))
     read = TokenBatch.from_inputs(inputs, 1)
-    known = run.trainer.stage.signals(
-        read, run.inputs.model.trunk_forward(read.input_ids), run.inputs.model, None
-    )
+    known = run.trainer.stage.signals(read, run.inputs.model.trunk_forward(read.input_ids), run.inputs.model, None)
     target, value = known.returns[read.mask].double(), known.values[read.mask].double()
     assert found == pytest.approx(1 - (target - value).var().item() / target.var().item(), rel=1e-4)
 

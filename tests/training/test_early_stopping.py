@@ -80,9 +80,7 @@ def best_by_hand(values: list[float], patience: int, greater: bool) -> tuple[int
     ],
     ids=["heads", "variance", "generative", "value_loss", "rho1", "lora"],
 )
-def test_the_trainer_stops_by_the_logged_metric_and_leaves_the_best_model(
-    ruined, chain_base, stage, settings
-):
+def test_the_trainer_stops_by_the_logged_metric_and_leaves_the_best_model(ruined, chain_base, stage, settings):
     metric = settings.get("best_metric", "loss")
     reference = {"reference": str(chain_base / "base")} if stage == "rho1" else {}
     run = ruined(stage, **settings, **reference)
@@ -108,9 +106,7 @@ def test_evaluate_returns_what_was_logged(ruined):
 
 def test_the_steps_before_an_early_stop_are_logged(ruined):
     trainer = ruined(logging_steps=50).fit()
-    assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == [
-        trainer.state.global_step
-    ]
+    assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == [trainer.state.global_step]
 
 
 def test_a_better_start_is_told_and_the_best_saved_model_kept(ruined, caplog):
@@ -227,9 +223,7 @@ def test_a_metric_that_is_never_a_number_uses_up_the_patience_and_keeps_the_last
 
 
 @pytest.mark.slow
-def test_a_killed_and_resumed_run_with_adapters_is_bitwise_the_uninterrupted_one(
-    make_config, chain_base, tmp_path
-):
+def test_a_killed_and_resumed_run_with_adapters_is_bitwise_the_uninterrupted_one(make_config, chain_base, tmp_path):
     def end(name: str, **accident: Any) -> Ended:
         config = make_config(
             output_dir=str(tmp_path / name),
@@ -253,9 +247,7 @@ def test_a_killed_and_resumed_run_with_adapters_is_bitwise_the_uninterrupted_one
 
 def test_a_metric_that_the_stage_does_not_have_is_refused_before_training(ruined):
     run = ruined(best_metric="value_loss")
-    with pytest.raises(
-        ConfigError, match=r"'value_loss', which the evaluation of this run does not have.*ce_head_0"
-    ):
+    with pytest.raises(ConfigError, match=r"'value_loss', which the evaluation of this run does not have.*ce_head_0"):
         run.fit()
     assert run.trainer.state.global_step == 0
 
@@ -285,7 +277,5 @@ def test_the_best_checkpoint_outlives_those_after_it(ruined):
     assert last - best == 5
     kept = {path.name for path in Path(run.config.train.output_dir).glob("checkpoint-*")}
     assert kept == {f"checkpoint-{best}", f"checkpoint-{last}"}
-    states = json.loads(
-        (Path(run.config.train.output_dir) / f"checkpoint-{last}/trainer_state.json").read_text()
-    )
+    states = json.loads((Path(run.config.train.output_dir) / f"checkpoint-{last}/trainer_state.json").read_text())
     assert states["best_global_step"] == best

@@ -9,11 +9,7 @@ SCHEMES = {
     "unit_mean": ("verifiable", "td", {"beta": 0.3, "unit_mean": True}),
     "whitened_unit_mean": ("verifiable", "td", EMA | {"unit_mean": True}),
     "gae": ("verifiable", "td", EMA | {"credit": "gae"}),
-    "within_a_control": (
-        "verifiable",
-        "shuffled",
-        {"inner": "td", "inner_options": EMA | {"unit_mean": True}},
-    ),
+    "within_a_control": ("verifiable", "shuffled", {"inner": "td", "inner_options": EMA | {"unit_mean": True}}),
     "return_weighted": ("baseline", "return_weighted", EMA | {"unit_mean": True}),
 }
 

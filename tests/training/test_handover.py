@@ -6,12 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.value_weighting import (
-    build_weights,
-    compute_td_errors,
-    compute_td_stats,
-    compute_weight_stats,
-)
+from weighted_mtp.value_weighting import build_weights, compute_td_errors, compute_td_stats, compute_weight_stats
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +36,7 @@ def test_the_published_hand_over_runs_on_our_model(model, batch):
     weights = build_weights(td_errors, beta=0.9, min_weight=0.1, max_weight=5.0)
     logits = model.full_forward(batch.input_ids, batch.attention_mask)["logits"]
     ce = torch.stack(
-        [
-            cross_entropy(logits[:, :, k].transpose(1, 2), batch.targets[:, :, k], reduction="none")
-            for k in range(2)
-        ],
+        [cross_entropy(logits[:, :, k].transpose(1, 2), batch.targets[:, :, k], reduction="none") for k in range(2)],
         dim=-1,
     )
     loss = (ce * weights[..., None]).mean()

@@ -8,15 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-READS = {
-    "_local_scalar_dense",
-    "nonzero",
-    "masked_select",
-    "equal",
-    "is_nonzero",
-    "unique_consecutive",
-    "_unique2",
-}
+READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_consecutive", "_unique2"}
 COPIES = {"item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__", "__array__"}
 
 
@@ -128,13 +120,7 @@ def test_nothing_is_read_but_the_row_index_of_each_loss(prepare, chain_base, gen
     assert found == {ROW_INDEX: LOSSES.get(name, 1) * 3 * 2}
 
 
-ON_THE_HOST = {
-    "trainer._read_window",
-    "metrics.named",
-    "metrics._named",
-    "metrics._ratio",
-    "metrics.<dictcomp>",
-}
+ON_THE_HOST = {"trainer._read_window", "metrics.named", "metrics._named", "metrics._ratio", "metrics.<dictcomp>"}
 
 
 @pytest.mark.parametrize("name", ["baseline", "td_ema"])

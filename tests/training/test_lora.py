@@ -42,12 +42,7 @@ def test_a_run_leaves_a_plain_directory_that_learned(make_config, chain_base: Pa
 def test_a_killed_and_resumed_run_is_bitwise_the_uninterrupted_one(make_config, tmp_path: Path):
     def status(name: str, **accident: Any) -> int | None:
         config = make_config(
-            **KINDS["verifiable"],
-            lora_rank=4,
-            n_future=2,
-            max_steps=6,
-            save_steps=2,
-            output_dir=str(tmp_path / name),
+            **KINDS["verifiable"], lora_rank=4, n_future=2, max_steps=6, save_steps=2, output_dir=str(tmp_path / name)
         )
         return launch(config, **accident).returncode
 

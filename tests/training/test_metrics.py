@@ -5,12 +5,7 @@ import torch
 
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.value_weighting import (
-    build_weights,
-    compute_td_errors,
-    compute_td_stats,
-    compute_weight_stats,
-)
+from weighted_mtp.value_weighting import build_weights, compute_td_errors, compute_td_stats, compute_weight_stats
 
 BETA, LOW, HIGH = 0.1, 0.7, 1.5
 

@@ -189,13 +189,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_an_update_that_breaks_the_parameters_is_named_and_nothing_is_saved(prepare, case):
     """One step, whose loss and gradient are finite: only what it leaves tells."""
-    settings = {
-        "learning_rate": HUGE,
-        "max_grad_norm": 0.0,
-        "weight_decay": 0.1,
-        "max_steps": 1,
-        "save_steps": 1,
-    }
+    settings = {"learning_rate": HUGE, "max_grad_norm": 0.0, "weight_decay": 0.1, "max_steps": 1, "save_steps": 1}
     settings |= CASES[case]
     run = prepare(settings.pop("stage", "baseline"), **settings)
     with pytest.raises(

@@ -45,15 +45,9 @@ def trainable(run) -> set[str]:
 NEW_PARTS = [
     ({}, {"value_head.weight", "value_head.bias"}),
     ({"lora_rank": 2}, {"value_head.weight", "value_head.bias"}),
-    (
-        {"value_hidden": 8},
-        {f"value_head.{part}" for part in ("weight", "bias", "hidden.weight", "hidden.bias")},
-    ),
+    ({"value_hidden": 8}, {f"value_head.{part}" for part in ("weight", "bias", "hidden.weight", "hidden.bias")}),
     ({"critic": "generative", "lora_rank": 2}, {"label_condition.weight"}),
-    (
-        {"critic": "generative", "prior": "head"},
-        {"label_condition.weight", "value_head.weight", "value_head.bias"},
-    ),
+    ({"critic": "generative", "prior": "head"}, {"label_condition.weight", "value_head.weight", "value_head.bias"}),
 ]
 
 
@@ -73,8 +67,7 @@ def test_a_rate_for_new_parts_is_refused_where_there_are_none(prepare):
 @pytest.mark.parametrize("settings", [{"value_hidden": 8}, {"critic": "generative", "prior": "head"}])
 def test_weight_decay_stays_as_it_was(prepare, settings):
     plain, own = (
-        decay_by_name(prepare("critic", weight_decay=0.1, new_learning_rate=rate, **settings))
-        for rate in (0.0, RATE)
+        decay_by_name(prepare("critic", weight_decay=0.1, new_learning_rate=rate, **settings)) for rate in (0.0, RATE)
     )
     assert plain == own
     assert set(plain.values()) == {0.0, 0.1}
@@ -100,20 +93,13 @@ def test_a_rate_that_is_the_same_for_all_trains_the_same(prepare):
 def test_a_schedule_scales_both_rates_alike(prepare, schedule):
     rates = Rates()
     prepare(
-        "critic",
-        new_learning_rate=RATE,
-        lr_scheduler_type=schedule,
-        warmup_steps=3,
-        max_steps=6,
-        callbacks=[rates],
+        "critic", new_learning_rate=RATE, lr_scheduler_type=schedule, warmup_steps=3, max_steps=6, callbacks=[rates]
     ).fit()
     assert len(rates.seen) == 6
     shares = [max(step) / RATE for step in rates.seen]
     assert shares[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     for step, share in zip(rates.seen, shares, strict=True):
-        assert sorted({round(rate, 12) for rate in step}) == pytest.approx(
-            sorted({1e-3 * share, RATE * share})
-        )
+        assert sorted({round(rate, 12) for rate in step}) == pytest.approx(sorted({1e-3 * share, RATE * share}))
 
 
 @pytest.mark.parametrize("settings", [{}, {"critic": "generative", "lora_rank": 2, "sampler": "balanced"}])

@@ -26,9 +26,7 @@ def files(rows, tmp_path_factory):
 
 @pytest.mark.parametrize("stage", ["critic", "verifiable"])
 def test_rows_without_a_prompt_that_has_both_outcomes_rank_nothing(prepare, files, stage):
-    with pytest.raises(
-        ConfigError, match="none of the 10 rows shares its prompt with a row of the other label"
-    ):
+    with pytest.raises(ConfigError, match="none of the 10 rows shares its prompt with a row of the other label"):
         prepare(stage, train_file=files["alone"], value_loss="pairwise")
     assert prepare(stage, train_file=files["alone"], value_loss="bce")
 
@@ -36,19 +34,14 @@ def test_rows_without_a_prompt_that_has_both_outcomes_rank_nothing(prepare, file
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (
-            {"value_loss": "pairwise", "per_device_train_batch_size": 6},
-            r"nothing from \d of the first 4 batches",
-        ),
+        ({"value_loss": "pairwise", "per_device_train_batch_size": 6}, r"nothing from \d of the first 4 batches"),
         ({"value_loss": "pairwise", "per_device_train_batch_size": 40}, None),
         ({"value_loss": "pairwise", "per_device_train_batch_size": 2, "sampler": "pairs"}, None),
         ({"value_loss": "bce", "per_device_train_batch_size": 2}, None),
     ],
     ids=["shuffled", "whole", "pairs", "bce"],
 )
-def test_batches_without_a_pair_are_told_in_a_line_that_names_the_sampler(
-    prepare, files, caplog, settings, told
-):
+def test_batches_without_a_pair_are_told_in_a_line_that_names_the_sampler(prepare, files, caplog, settings, told):
     run = prepare("critic", train_file=files["paired"], **settings)
     with caplog.at_level(logging.WARNING):
         warn_of_missing_pairs(run.trainer)

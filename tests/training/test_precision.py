@@ -46,9 +46,7 @@ STAGES = {
 def test_what_trains_is_float32_and_what_is_frozen_stays_as_stored(prepare, half_bases, name, half):
     stage, settings = STAGES[name]
     paths = half_bases[half]
-    run = prepare(
-        stage, **({"model_name_or_path": paths["base"]} | {k: paths.get(v, v) for k, v in settings.items()})
-    )
+    run = prepare(stage, **({"model_name_or_path": paths["base"]} | {k: paths.get(v, v) for k, v in settings.items()}))
     assert {p.dtype for p in run.inputs.model.parameters()} == {torch.float32}
     assert {model.dtype for model in run.inputs.stage.frozen_models()} <= {HALVES[half]}
 
@@ -69,15 +67,8 @@ def test_half_precision_is_trained_where_it_is_named_with_a_warning(prepare, cap
 
 
 def test_float16_parameters_are_refused_with_the_remedy(chain_base, tmp_path, capsys):
-    words = [
-        "--model_name_or_path",
-        str(chain_base / "base"),
-        "--train_file",
-        str(chain_base / "train.jsonl"),
-    ]
-    assert (
-        main(["train", "baseline", *words, "--output_dir", str(tmp_path / "run"), "--dtype", "float16"]) == 2
-    )
+    words = ["--model_name_or_path", str(chain_base / "base"), "--train_file", str(chain_base / "train.jsonl")]
+    assert main(["train", "baseline", *words, "--output_dir", str(tmp_path / "run"), "--dtype", "float16"]) == 2
     said = capsys.readouterr().err
     assert "bf16: true" in said
     assert "save_dtype: float16" in said
@@ -151,9 +142,7 @@ def test_a_run_from_a_half_checkpoint_resumes_to_the_bit(prepare, half_bases, lo
 
 
 @pytest.mark.parametrize("save_dtype", ["auto", "float32", "bfloat16", "float16"])
-def test_the_final_model_has_the_precision_that_save_dtype_names_and_checkpoints_that_of_training(
-    prepare, save_dtype
-):
+def test_the_final_model_has_the_precision_that_save_dtype_names_and_checkpoints_that_of_training(prepare, save_dtype):
     run = prepare("critic", critic="generative", save_dtype=save_dtype, save_steps=2, max_steps=2)
     run.fit()
     folder = Path(run.config.train.output_dir)
@@ -172,10 +161,7 @@ def test_the_final_model_has_the_precision_that_save_dtype_names_and_checkpoints
 
 def test_merged_weights_are_rounded_once(prepare, half_bases):
     run = prepare(
-        lora_rank=2,
-        learning_rate=1e-2,
-        model_name_or_path=half_bases["bfloat16"]["base"],
-        save_dtype="float32",
+        lora_rank=2, learning_rate=1e-2, model_name_or_path=half_bases["bfloat16"]["base"], save_dtype="float32"
     )
     run.fit()
     layer = run.inputs.model.hf_model.model.layers[0].mlp.up_proj

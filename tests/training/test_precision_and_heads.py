@@ -21,9 +21,7 @@ def test_bf16_autocast_trains_float32_parameters_to_finite_numbers(prepare, rows
 
 
 def test_bf16_autocast_gives_about_the_loss_of_float32(train):
-    half, full = (
-        train(bf16=bf16, max_steps=1, logging_steps=1).state.log_history[0] for bf16 in (True, False)
-    )
+    half, full = (train(bf16=bf16, max_steps=1, logging_steps=1).state.log_history[0] for bf16 in (True, False))
     assert half["loss"] == pytest.approx(full["loss"], rel=0.02)
     assert half["loss"] != full["loss"]
 

@@ -62,9 +62,7 @@ def settings_of(files, chain_base, critic_dir, store):
         stage, own = CASES[case]
         return {
             "stage": stage,
-            "model_name_or_path": str(
-                critic_dir if stage in ("critic", "verifiable") else chain_base / "base"
-            ),
+            "model_name_or_path": str(critic_dir if stage in ("critic", "verifiable") else chain_base / "base"),
             "reference": str(chain_base / "base") if stage == "rho1" else None,
             "train_file": files["pairs" if case == "pairwise" else "train"],
             "eval_file": files["eval"],
@@ -102,13 +100,9 @@ def two_ranks(settings_of, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_equal_one_process(two_ranks, settings_of, prepare, tmp_path, case):
     one = prepare(**settings_of(case, 1, tmp_path / "one")).fit()
-    first, second = (
-        load_file(folder / "model.safetensors") for folder in (tmp_path / "one", two_ranks / case)
-    )
+    first, second = (load_file(folder / "model.safetensors") for folder in (tmp_path / "one", two_ranks / case))
     for name, tensor in first.items():
-        torch.testing.assert_close(
-            second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
     for a, b in zip(one.state.log_history, history(two_ranks / case), strict=True):
         a, b = ({k: v for k, v in entry.items() if not any(t in k for t in TIMES)} for entry in (a, b))
         assert b == pytest.approx(a, rel=1e-4, abs=1e-6)

@@ -47,9 +47,7 @@ def resume(run_dir: Path, *words: object, stage: str = "baseline") -> int:
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int]]:
-    return {
-        str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(folder.rglob("*")) if p.is_file()
-    }
+    return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 CHANGED = [
@@ -70,9 +68,7 @@ CHANGED = [
     ("state", "name", "value", "shown"),
     [*(("stopped", *case) for case in CHANGED), *(("finished", *CHANGED[i]) for i in (0, 3))],
 )
-def test_another_setting_is_refused_with_old_and_new_and_nothing_is_written(
-    state, name, value, shown, request, capsys
-):
+def test_another_setting_is_refused_with_old_and_new_and_nothing_is_written(state, name, value, shown, request, capsys):
     run_dir = request.getfixturevalue(state)
     before = contents(run_dir)
     assert resume(run_dir, f"--{name}", value) == 2
@@ -92,9 +88,7 @@ def test_another_stage_is_refused_before_anything_is_written(stopped, capsys):
     assert contents(stopped) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "fact"), [("train_file", "training rows"), ("eval_file", "evaluation rows")]
-)
+@pytest.mark.parametrize(("name", "fact"), [("train_file", "training rows"), ("eval_file", "evaluation rows")])
 def test_the_same_rows_in_another_order_are_other_rows(name, fact, stopped, rows, tmp_path, capsys):
     lines = rows["train" if name == "train_file" else "eval"].read_text().splitlines(keepends=True)
     other = tmp_path / "other.jsonl"
@@ -124,9 +118,7 @@ def test_a_run_yaml_that_was_copied_alone_means_its_own_output_dir(stopped, tmp_
     assert parse_config(train_parser("baseline"), words)["output_dir"] == str(stopped)
 
 
-def test_moved_files_and_free_settings_resume_to_the_same_weights(
-    stopped, finished, chain_base, rows, tmp_path
-):
+def test_moved_files_and_free_settings_resume_to_the_same_weights(stopped, finished, chain_base, rows, tmp_path):
     base = shutil.copytree(chain_base / "base", tmp_path / "moved_base")
     train = shutil.copy(rows["train"], tmp_path / "moved.jsonl")
     words = ["--model_name_or_path", base, "--train_file", train, "--logging_steps", 1, "--save_steps", 1]
@@ -159,9 +151,7 @@ def test_changes_that_were_asked_for_apply_and_stand_in_run_yaml(stopped):
     assert resume(stopped) == 0  # run.yaml is a configuration still, of a finished run
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("n_future", 2), ("optim", "sgd"), ("lora_rank", 2), ("max_steps", 1)]
-)
+@pytest.mark.parametrize(("name", "value"), [("n_future", 2), ("optim", "sgd"), ("lora_rank", 2), ("max_steps", 1)])
 def test_an_impossible_change_is_one_line_and_nothing_is_written(name, value, stopped, capsys):
     before = contents(stopped)
     assert resume(stopped, f"--{name}", value, "--resume_with_changes") == 2

@@ -52,9 +52,7 @@ def test_scores_are_those_that_training_makes(config, prepare, critic_dir, rows)
 
 def test_training_on_scored_rows_equals_training_with_the_critic(config, prepare, critic_dir, rows):
     score(config)
-    online = prepare(
-        "verifiable", critic=str(critic_dir), train_file=str(rows["train"]), scheme_options=OPTIONS
-    )
+    online = prepare("verifiable", critic=str(critic_dir), train_file=str(rows["train"]), scheme_options=OPTIONS)
     ahead = prepare("baseline", scheme="column", train_file=config.out)
     parameters = []
     for run in (online, ahead):
@@ -148,10 +146,7 @@ def test_old_scores_in_the_rows_are_replaced(config, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"scheme_options": {"whitening": "ema"}},
-            "whitening ema takes .* '{whitening: none}', .* values column",
-        ),
+        ({"scheme_options": {"whitening": "ema"}}, "whitening ema takes .* '{whitening: none}', .* values column"),
         ({"scheme_options": {"unit_mean": True}}, "unit_mean takes its statistics .* '{unit_mean: false}'"),
         ({"scheme": "rho1", "scheme_options": {}}, "needs nll, reference_nll, which no critic supplies"),
         ({"scheme": "tdd"}, "scheme tdd"),
@@ -203,9 +198,7 @@ def test_rows_whose_check_could_not_be_made_are_not_scored_and_are_counted(confi
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     account = score(dataclasses.replace(config, data=str(path)))
     assert "2 rows dropped: their checks could not be made" in account.summary()
-    assert [row["completion"] for row in scored_rows(config.out)] == [
-        rows[i]["completion"] for i in (0, 2, 3, 5)
-    ]
+    assert [row["completion"] for row in scored_rows(config.out)] == [rows[i]["completion"] for i in (0, 2, 3, 5)]
 
 
 def test_extra_columns_come_back_as_they_were(config, tmp_path):

@@ -117,9 +117,7 @@ def test_pairs_are_counted_as_the_ranking_loss_counts_them(prepare):
     batch = batch_of(run, range(40))
     right, wrong = batch.rewards > 0.5, batch.rewards < 0.5
     expected = sum(
-        bool(right[i] and wrong[j] and batch.prompt_ids[i] == batch.prompt_ids[j])
-        for i in range(40)
-        for j in range(40)
+        bool(right[i] and wrong[j] and batch.prompt_ids[i] == batch.prompt_ids[j]) for i in range(40) for j in range(40)
     )
     assert int(BatchCounts.of(batch).pairs) == expected > 0
 
@@ -167,9 +165,7 @@ def test_no_gradient_flows_from_the_weights_into_the_value_head(prepare, critic_
     assert float(weights[batch.valid].std()) > 0.05
     rewards = batch.rewards[:, None].expand_as(batch.mask)
     error = (outputs["values"].squeeze(-1) - rewards)[batch.mask].square().mean()
-    lm = weighted_mtp_loss(
-        outputs["hidden_states"], targets=batch.targets, weights=weights, **model.output_head()
-    )
+    lm = weighted_mtp_loss(outputs["hidden_states"], targets=batch.targets, weights=weights, **model.output_head())
     (lm.loss + 0.5 * error).backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(given[name], p.grad, rtol=1e-4, atol=1e-6, msg=name)
@@ -214,9 +210,7 @@ def test_a_critic_without_a_value_head_is_refused(prepare, chain_base):
         prepare("verifiable", critic=str(chain_base / "base"))
 
 
-def test_stage_2_without_a_trained_value_head_is_refused_before_anything_is_written(
-    chain_base, tmp_path, capsys
-):
+def test_stage_2_without_a_trained_value_head_is_refused_before_anything_is_written(chain_base, tmp_path, capsys):
     files = ["--train_file", str(chain_base / "train.jsonl"), "--output_dir", str(tmp_path / "run")]
     for start in (["--model_name_or_path", str(chain_base / "base")], untrained_words(chain_base, tmp_path)):
         assert main(["train", "verifiable", *start, *files]) == 2
@@ -226,51 +220,35 @@ def test_stage_2_without_a_trained_value_head_is_refused_before_anything_is_writ
 
 def untrained_words(chain_base, tmp_path) -> list[str]:
     """A separate critic whose head is all 0."""
-    MTPModel.from_pretrained(chain_base / "base", value_head=True, value_hidden=4).save_pretrained(
-        tmp_path / "zero"
-    )
+    MTPModel.from_pretrained(chain_base / "base", value_head=True, value_hidden=4).save_pretrained(tmp_path / "zero")
     AutoTokenizer.from_pretrained(chain_base / "base").save_pretrained(tmp_path / "zero")
     return ["--model_name_or_path", str(chain_base / "base"), "--critic", str(tmp_path / "zero")]
 
 
 @pytest.mark.parametrize("spec", [None, CriticSpec("generative")], ids=["value_head", "generative"])
 def test_a_critic_that_was_never_trained_scores_nothing(chain_base, tmp_path, spec):
-    MTPModel.from_pretrained(chain_base / "base", value_head=True, critic=spec).save_pretrained(
-        tmp_path / "zero"
-    )
+    MTPModel.from_pretrained(chain_base / "base", value_head=True, critic=spec).save_pretrained(tmp_path / "zero")
     config = ScoreConfig(str(tmp_path / "zero"), str(chain_base / "train.jsonl"), str(tmp_path / "scored"))
     with pytest.raises(ConfigError, match=r"never trained.*wmtp train critic"):
         score(config)
 
 
 def test_the_prior_of_a_generative_critic_is_no_value_head_to_start_from(prepare, train):
-    prior = train(
-        "critic", critic="generative", prior="head", max_steps=2, learning_rate=1e-2
-    ).args.output_dir
-    with (
-        pytest.warns(UserWarning, match="generative critic"),
-        pytest.raises(ConfigError, match="never trained"),
-    ):
+    prior = train("critic", critic="generative", prior="head", max_steps=2, learning_rate=1e-2).args.output_dir
+    with pytest.warns(UserWarning, match="generative critic"), pytest.raises(ConfigError, match="never trained"):
         prepare("verifiable", model_name_or_path=prior)
 
 
 @pytest.mark.parametrize("label", [True, False], ids=["right", "wrong"])
 @pytest.mark.parametrize(
     ("stage", "settings"),
-    [
-        ("critic", {}),
-        ("critic", {"critic": "generative"}),
-        ("critic", {"critic": "implicit"}),
-        ("verifiable", {}),
-    ],
+    [("critic", {}), ("critic", {"critic": "generative"}), ("critic", {"critic": "implicit"}), ("verifiable", {})],
 )
 def test_rows_of_one_outcome_train_no_critic(prepare, tmp_path, rows, stage, settings, label):
     table = [json.loads(line) | {"label": label} for line in rows["train"].read_text().splitlines()]
     path = tmp_path / "one.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in table))
-    with pytest.raises(
-        ConfigError, match=rf"are {'right' if label else 'wrong'}.*needs right and wrong ones"
-    ):
+    with pytest.raises(ConfigError, match=rf"are {'right' if label else 'wrong'}.*needs right and wrong ones"):
         prepare(stage, train_file=str(path), **settings)
 
 

@@ -84,13 +84,11 @@ def test_a_stage_without_a_row_is_refused_and_not_trained_as_another(make_config
         make_config("distil")
 
 
-@pytest.mark.parametrize(
-    "entry", [{"kind": "ranking"}, {"kind": "generative", "prior": "oracle"}, {"kin": "x"}]
-)
+@pytest.mark.parametrize("entry", [{"kind": "ranking"}, {"kind": "generative", "prior": "oracle"}, {"kin": "x"}])
 def test_a_directory_of_an_unknown_critic_is_read_as_no_other(chain_base, tmp_path, entry):
-    MTPModel.from_pretrained(
-        chain_base / "base", critic=CriticSpec("generative"), value_head=True
-    ).save_pretrained(tmp_path)
+    MTPModel.from_pretrained(chain_base / "base", critic=CriticSpec("generative"), value_head=True).save_pretrained(
+        tmp_path
+    )
     config = json.loads((tmp_path / "config.json").read_text())
     config["weighted_mtp"]["critic"] = entry
     (tmp_path / "config.json").write_text(json.dumps(config))

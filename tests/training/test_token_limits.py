@@ -39,9 +39,7 @@ def enlarged(chain_base: Path, tmp_path_factory) -> Path:
     ],
     ids=lambda words: " ".join(words[:2]),
 )  # fmt: skip
-def test_a_token_beyond_the_embedding_is_named_with_both_sizes_and_the_remedy(
-    enlarged, monkeypatch, capsys, words
-):
+def test_a_token_beyond_the_embedding_is_named_with_both_sizes_and_the_remedy(enlarged, monkeypatch, capsys, words):
     monkeypatch.chdir(enlarged)
     assert main(words) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
@@ -61,16 +59,12 @@ def test_a_padding_token_beyond_the_embedding_is_named(make_config, chain_base):
 def test_label_tags_count_as_tokens_and_as_length(chain_base):
     tokenizer = load_tokenizer(chain_base / "base")
     lm = MTPModel.from_pretrained(chain_base / "base").hf_model
-    beyond = MTPModel(
-        lm, value_head=True, critic=CriticSpec("generative", tags={"right": [1, 30], "wrong": [2]})
-    )
+    beyond = MTPModel(lm, value_head=True, critic=CriticSpec("generative", tags={"right": [1, 30], "wrong": [2]}))
     with pytest.raises(ValueError, match="label tag of right completions: token 30"):
         require_readable(beyond, tokenizer, [[1, 2]], str)
 
 
-def test_a_row_longer_than_learned_positions_is_refused_and_one_longer_than_rotary_ones_warned_of(
-    chain_base, caplog
-):
+def test_a_row_longer_than_learned_positions_is_refused_and_one_longer_than_rotary_ones_warned_of(chain_base, caplog):
     tokenizer = load_tokenizer(chain_base / "base")
     torch.manual_seed(0)
     config = OPTConfig(

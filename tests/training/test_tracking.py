@@ -136,10 +136,7 @@ def test_a_dead_server_costs_one_warning_and_seconds(prepare, monkeypatch, caplo
         run.fit()
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("weighted_mtp")]
     assert len(warnings) == 1
-    assert (
-        f"MLflow at http://127.0.0.1:{closed_port} does not answer, training goes on without it"
-        in warnings[0]
-    )
+    assert f"MLflow at http://127.0.0.1:{closed_port} does not answer, training goes on without it" in warnings[0]
     assert time.monotonic() - started < 30
     assert (Path(run.config.train.output_dir) / "model.safetensors").exists()
 

@@ -94,9 +94,7 @@ def test_a_schedule_that_wants_options_says_so(make_config):
     with pytest.raises(ConfigError, match=r"warmup_stable_decay does not work .*num_decay_steps"):
         training_arguments(make_config(lr_scheduler_type="warmup_stable_decay"), evaluates=False)
     options = {"lr_scheduler_kwargs": {"num_decay_steps": 1}}
-    training_arguments(
-        make_config(lr_scheduler_type="warmup_stable_decay", trainer_args=options), evaluates=False
-    )
+    training_arguments(make_config(lr_scheduler_type="warmup_stable_decay", trainer_args=options), evaluates=False)
 
 
 def test_options_of_an_optimizer_that_reads_them_are_passed_on(make_config):
@@ -121,9 +119,7 @@ def test_an_optimizer_works_or_says_what_it_needs(make_config, name):
     if entry is None:
         assert training_arguments(make_config(optim=name), evaluates=False).optim == name
     else:
-        said = (
-            f"pip install {entry.pip}" if isinstance(entry, Package) else "trains other weights|backward pass"
-        )
+        said = f"pip install {entry.pip}" if isinstance(entry, Package) else "trains other weights|backward pass"
         with pytest.raises(ConfigError, match=f"optim is {name}.*({said})"):
             training_arguments(make_config(optim=name), evaluates=False)
 
@@ -134,9 +130,7 @@ def test_every_reporter_of_transformers_is_known(name):
 
 
 def test_reporters_are_told_our_settings_and_the_scheme_with_its_options(make_config):
-    config = make_config(
-        "verifiable", scheme="td", scheme_options={"beta": 0.2}, run_name="one", train_file="t"
-    )
+    config = make_config("verifiable", scheme="td", scheme_options={"beta": 0.2}, run_name="one", train_file="t")
     told = training_arguments(config, evaluates=False).to_dict()
     assert (told["scheme"], told["scheme_options"], told["train_file"]) == ("td", {"beta": 0.2}, "t")
     assert (told["run_name"], told["stage"]) == ("one", "verifiable")
@@ -203,9 +197,7 @@ def test_tensorboard_gets_our_names_and_settings(train, rows, tmp_path):
     (folder,) = (tmp_path / "run" / "runs").iterdir()
     seen = EventAccumulator(str(folder))
     seen.Reload()
-    assert {"train/td_mean", "train/weight_entropy", "eval/value_explained_variance"} <= set(
-        seen.Tags()["scalars"]
-    )
+    assert {"train/td_mean", "train/weight_entropy", "eval/value_explained_variance"} <= set(seen.Tags()["scalars"])
     text = str(seen.Tensors("args/text_summary")[0])
     assert "scheme_options" in text
     assert "0.25" in text
@@ -240,9 +232,7 @@ def _train(config):
 def test_tracking_uri_none_turns_mlflow_off(prepare, tmp_path, monkeypatch, word):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     prepared = prepare(output_dir=str(tmp_path / "run"), tracking_uri=word, max_steps=1)
-    tracker = next(
-        c for c in prepared.trainer.callback_handler.callbacks if type(c).__name__ == "MLflowLogger"
-    )
+    tracker = next(c for c in prepared.trainer.callback_handler.callbacks if type(c).__name__ == "MLflowLogger")
     tracker.on_train_begin(prepared.trainer.args, prepared.trainer.state, prepared.trainer.control)
     tracker.close("FINISHED")
     assert (tracker.uri, tracker._client) == (None, None)

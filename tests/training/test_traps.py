@@ -67,17 +67,13 @@ def test_the_warm_up_of_the_heads_reaches_the_loss(prepare):
             hidden, targets=tokens.targets, head_weights=head_weights, **run.inputs.model.output_head()
         ).loss
         with torch.no_grad():
-            assert float(trainer.compute_loss(trainer.model, batch)) == pytest.approx(
-                float(expected), rel=1e-6
-            )
+            assert float(trainer.compute_loss(trainer.model, batch)) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_a_head_that_the_warm_up_leaves_out_is_not_logged_as_a_loss_of_zero(train):
     """Steps 0 and 1 are one log entry: head 1 weighs 0, then 1, and only step 1 computes its loss."""
     settings = {"n_future": 2, "learning_rate": 1e-9, "max_steps": 2}
-    (entry, *_), (plain, *_) = (
-        train(head_warmup_steps=warmup, **settings).state.log_history for warmup in (1, 0)
-    )
+    (entry, *_), (plain, *_) = (train(head_warmup_steps=warmup, **settings).state.log_history for warmup in (1, 0))
     assert entry["ce_head_0"] == pytest.approx(plain["ce_head_0"], rel=1e-5)
     # one step's rows against two steps' rows: near each other, and far from half
     assert entry["ce_head_1"] == pytest.approx(plain["ce_head_1"], rel=0.25)

@@ -88,11 +88,7 @@ def test_an_implicit_critic_that_is_its_reference_is_refused(chain_base, tmp_pat
 
 @pytest.mark.parametrize(
     ("embedding", "message"),
-    [
-        (1e-30, "same, or all 0"),
-        (torch.full((2, 64), 0.5), "same, or all 0"),
-        (torch.eye(2, 64) * 1e-4, None),
-    ],
+    [(1e-30, "same, or all 0"), (torch.full((2, 64), 0.5), "same, or all 0"), (torch.eye(2, 64) * 1e-4, None)],
     ids=["next to 0", "one for both", "trained a little"],
 )
 def test_a_generative_critic_must_tell_its_labels_apart(saved, embedding, message):

@@ -76,9 +76,7 @@ def test_every_setting_stands_in_one_place():
     assert rows | set(EVERY_STAGE) == settings
     assert not rows & set(EVERY_STAGE)
     assert set(BESIDE) <= settings
-    assert set(OTHER) | {"reference"} == rows, (
-        "a new setting of some runs wants a value, and its readers, here"
-    )
+    assert set(OTHER) | {"reference"} == rows, "a new setting of some runs wants a value, and its readers, here"
 
 
 def test_every_stage_and_kind_is_walked():
@@ -92,9 +90,7 @@ def test_a_setting_is_read_or_refused(run, name):
         require_all_read(config_of(run, **{name: OTHER[name]}))
     else:
         stage = RUNS[run]["stage"]
-        with pytest.raises(
-            ConfigError, match=rf"^{name} is .*, which nothing reads in stage {stage}.* read by "
-        ):
+        with pytest.raises(ConfigError, match=rf"^{name} is .*, which nothing reads in stage {stage}.* read by "):
             require_all_read(config_of(run, **{name: OTHER[name]}))
 
 
@@ -126,11 +122,7 @@ def _made(config: RunConfig) -> list[object]:
         ("head_warmup_steps", 3, {"n_future": 2}),
         ("lora_alpha", 32.0, {"lora_rank": 2}),
         ("eval_steps", 5, {"eval_file": "held_out.jsonl"}),
-        (
-            "best_metric",
-            "weighted_ce",
-            {"early_stopping_patience": 1, "eval_steps": 1, "eval_file": "e.jsonl"},
-        ),
+        ("best_metric", "weighted_ce", {"early_stopping_patience": 1, "eval_steps": 1, "eval_file": "e.jsonl"}),
         ("value_lam", 0.5, {"value_loss": "lambda"}),
     ],
 )
@@ -201,11 +193,7 @@ def test_a_critic_that_would_learn_nothing_is_refused(run, settings, said):
 
 @pytest.mark.parametrize(
     ("run", "settings"),
-    [
-        ("value head", {"value_coef": 0.0}),
-        ("value head", {"lm_coef": 0.0}),
-        ("own head", {"value_coef": 0.0}),
-    ],
+    [("value head", {"value_coef": 0.0}), ("value head", {"lm_coef": 0.0}), ("own head", {"value_coef": 0.0})],
 )
 def test_one_term_is_enough(run, settings):
     require_all_read(config_of(run, **settings))
@@ -219,9 +207,7 @@ def test_the_saved_settings_of_any_run_are_taken_again(run):
     require_all_read(RunConfig.from_flat(config_of(run).to_flat()))
 
 
-@pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
-)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_our_configurations_hold_nothing_that_is_not_read(path):
     settings = yaml.safe_load(path.read_text())
     stage = "critic" if path.stem == "generative" else path.stem  # where a file names none
@@ -236,11 +222,7 @@ def test_the_arms_of_the_demo_are_runs_that_wmtp_train_takes(tmp_path):
 
 
 def test_a_finished_run_with_settings_that_it_never_read_is_looked_at(make_config, chain_base, tmp_path):
-    flat = make_config().to_flat() | {
-        "value_coef": 7.0,
-        "max_steps": 0,
-        "reference": str(chain_base / "base"),
-    }
+    flat = make_config().to_flat() | {"value_coef": 7.0, "max_steps": 0, "reference": str(chain_base / "base")}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(flat))
     config = RunConfig.load(tmp_path)
     assert config.critic.value_coef == 7.0
@@ -249,9 +231,7 @@ def test_a_finished_run_with_settings_that_it_never_read_is_looked_at(make_confi
         load_inputs(config)
 
 
-def test_a_policy_starts_from_a_critic_whatever_the_link_of_its_head(
-    make_config, prepare, chain_base, tmp_path
-):
+def test_a_policy_starts_from_a_critic_whatever_the_link_of_its_head(make_config, prepare, chain_base, tmp_path):
     run = prepare("critic", model_name_or_path=str(chain_base / "base"), value_link="identity")
     run.inputs.model.save_pretrained(tmp_path)
     run.inputs.tokenizer.save_pretrained(tmp_path)

@@ -20,15 +20,11 @@ NAN, INF = math.nan, math.inf
 def td(values, rewards, mask, gamma=1.0, segment_ids=None):
     values = torch.tensor(values)[..., None]
     segment_ids = None if segment_ids is None else torch.tensor(segment_ids)
-    return compute_td_errors(
-        values, torch.tensor(rewards), torch.tensor(mask), gamma, segment_ids=segment_ids
-    )
+    return compute_td_errors(values, torch.tensor(rewards), torch.tensor(mask), gamma, segment_ids=segment_ids)
 
 
 def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.tensor(expected, dtype=actual.dtype), rtol=0, atol=atol, equal_nan=True
-    )
+    torch.testing.assert_close(actual, torch.tensor(expected, dtype=actual.dtype), rtol=0, atol=atol, equal_nan=True)
 
 
 def test_published_td_errors():
@@ -49,8 +45,7 @@ def test_published_weights():
 
 
 @pytest.mark.parametrize(
-    ("beta", "expected"),
-    [(0.9, [1.249, 0.574, 1.118]), (0.5, [1.492, 0.368, 1.221]), (1.5, [1.143, 0.717, 1.069])],
+    ("beta", "expected"), [(0.9, [1.249, 0.574, 1.118]), (0.5, [1.492, 0.368, 1.221]), (1.5, [1.143, 0.717, 1.069])]
 )
 def test_published_beta_table(beta, expected):
     close(build_weights(torch.tensor([0.2, -0.5, 0.1]), beta=beta), expected, atol=5e-4)
@@ -184,9 +179,7 @@ def test_masked_tokens_inside_a_segment_keep_its_id():
 
 
 def test_reward_per_row_with_segments_is_an_error():
-    with pytest.raises(
-        ValueError, match=r"rewards has shape \[1\] and segment_ids is given; .* per position"
-    ):
+    with pytest.raises(ValueError, match=r"rewards has shape \[1\] and segment_ids is given; .* per position"):
         td([[0.2, 0.5]], [1.0], [[1, 1]], segment_ids=[[1, 1]])
     with pytest.raises(ValueError, match="segment_ids is given"):
         compute_gae(torch.ones(1, 2), torch.ones(1), None, segment_ids=torch.ones(1, 2, dtype=torch.int64))

@@ -12,9 +12,7 @@ from weighted_mtp.value_weighting.controls import hash_per_prediction, standard_
 def signals_of(weights, mask, seed=0, segment_ids=None):
     mask = mask.bool()
     generator = torch.Generator().manual_seed(seed)
-    return Signals(
-        mask=mask, valid=mask[..., None], weights=weights, generator=generator, segment_ids=segment_ids
-    )
+    return Signals(mask=mask, valid=mask[..., None], weights=weights, generator=generator, segment_ids=segment_ids)
 
 
 def control(name, signals):
@@ -89,9 +87,7 @@ def test_lognormal_weights_have_the_moments_of_the_inner_scheme():
 def test_lognormal_of_zero_weights_is_zero_and_of_equal_weights_is_equal():
     mask = torch.ones(2, 3)
     assert (control("lognormal", signals_of(torch.zeros(2, 3), mask)) == 0).all()
-    torch.testing.assert_close(
-        control("lognormal", signals_of(torch.full((2, 3), 2.0), mask)), torch.full((2, 3), 2.0)
-    )
+    torch.testing.assert_close(control("lognormal", signals_of(torch.full((2, 3), 2.0), mask)), torch.full((2, 3), 2.0))
 
 
 @pytest.mark.parametrize("name", ["shuffled", "shuffled_across", "lognormal"])
@@ -175,9 +171,7 @@ def test_position_aligned_takes_the_first_head_of_weights_per_prediction():
     # head 0 keeps positions 0 and 3, head 1 the two others
     nll = torch.tensor([[[9.0, 0.0], [0.0, 9.0], [1.0, 8.0], [8.0, 1.0]]])
     signals = Signals(mask=valid[..., 0], valid=valid, nll=nll, reference_nll=torch.zeros_like(nll))
-    weights = weigh(
-        make_scheme("position_aligned", inner="rho1", inner_options={"keep_fraction": 0.5}), signals
-    )
+    weights = weigh(make_scheme("position_aligned", inner="rho1", inner_options={"keep_fraction": 0.5}), signals)
     assert weights.tolist() == [[[1.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]]
 
 
@@ -189,9 +183,7 @@ def test_position_aligned_equals_its_inner_scheme_with_one_head():
 
 
 def test_control_without_a_generator_is_an_error():
-    with pytest.raises(
-        ValueError, match=r"reads signals.generator, which is missing; .* source of randomness"
-    ):
+    with pytest.raises(ValueError, match=r"reads signals.generator, which is missing; .* source of randomness"):
         weigh(make_scheme("lognormal", inner="uniform"), Signals(mask=MASK, valid=MASK[..., None]))
 
 
@@ -199,6 +191,4 @@ def test_clip_bounds_are_those_of_the_inner_scheme_where_weights_are_only_moved(
     assert make_scheme("shuffled").clip_bounds() == (0.1, 5.0)
     assert make_scheme("position_aligned").clip_bounds() == (0.1, 5.0)
     assert make_scheme("lognormal").clip_bounds() is None
-    assert math.isclose(
-        make_scheme("shuffled_across", inner_options={"max_weight": 3.0}).clip_bounds()[1], 3.0
-    )
+    assert math.isclose(make_scheme("shuffled_across", inner_options={"max_weight": 3.0}).clip_bounds()[1], 3.0)

@@ -7,15 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weighted_mtp.value_weighting import (
-    TD,
-    Exponential,
-    Signals,
-    build_weights,
-    make_scheme,
-    weigh,
-    whiten,
-)
+from weighted_mtp.value_weighting import TD, Exponential, Signals, build_weights, make_scheme, weigh, whiten
 from weighted_mtp.value_weighting.log_odds import smooth_log_odds
 
 MASK = torch.tensor([[True, True, True], [False, True, True]])
@@ -59,10 +51,7 @@ def test_td_keeps_the_names_of_its_state():
 
 def test_log_odds_weights_by_hand():
     # e^.5, e^-1, the bound; e^0, the bound
-    close(
-        weights_of("log_odds", SIGNALS, whitening="none"),
-        [[1.648721, 0.367879, 5.0], [0.0, 1.0, 0.1]],
-    )
+    close(weights_of("log_odds", SIGNALS, whitening="none"), [[1.648721, 0.367879, 5.0], [0.0, 1.0, 0.1]])
     # at smoothing .2: (.8 e^.5 + .2) / (.8 + .2 e^.5) = 1.518977 / 1.129744; at 9 and -9 nearly 4 and 1/4
     smoothed = weights_of("log_odds", SIGNALS, whitening="none", smoothing=0.2)
     close(smoothed[0, 0], 1.344532)
@@ -97,21 +86,15 @@ def exact(credit, smoothing):
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(
-    st.floats(-1e4, 1e4, width=32) | st.floats(-30.0, 30.0, width=32), st.floats(1e-30, 0.5, exclude_max=True)
-)
+@given(st.floats(-1e4, 1e4, width=32) | st.floats(-30.0, 30.0, width=32), st.floats(1e-30, 0.5, exclude_max=True))
 def test_smoothed_log_odds_equal_the_formula_in_float32(credit, smoothing):
     x = torch.tensor([credit, -credit])
     smoothed = smooth_log_odds(x, smoothing)
-    assert smoothed.tolist() == pytest.approx(
-        [exact(credit, smoothing), exact(-credit, smoothing)], 2e-7, 2e-7
-    )
+    assert smoothed.tolist() == pytest.approx([exact(credit, smoothing), exact(-credit, smoothing)], 2e-7, 2e-7)
     assert smoothed[0] == -smoothed[1]
     assert smoothed.abs().max() <= torch.tensor(math.log1p(-smoothing) - math.log(smoothing)) * (1 + 1e-6)
     # in float64 to 1e-14 of the larger of itself and 1
-    assert smooth_log_odds(x.double(), smoothing)[0].item() == pytest.approx(
-        exact(credit, smoothing), 1e-14, 1e-14
-    )
+    assert smooth_log_odds(x.double(), smoothing)[0].item() == pytest.approx(exact(credit, smoothing), 1e-14, 1e-14)
 
 
 def test_smoothing_of_zero_leaves_the_credit_and_none_hides_a_nan():
@@ -126,9 +109,7 @@ def test_smoothing_of_zero_leaves_the_credit_and_none_hides_a_nan():
 def test_return_weighted_gives_every_token_of_a_row_the_weight_of_its_reward():
     # e^(1 / .9), e^0
     close(weights_of("return_weighted", signals_of([1.0, 0.0])), [[3.037732] * 3, [0.0, 1.0, 1.0]])
-    close(
-        weights_of("return_weighted", signals_of([1.0, -1.0]), beta=0.5), [[5.0] * 3, [0, 0.135335, 0.135335]]
-    )
+    close(weights_of("return_weighted", signals_of([1.0, -1.0]), beta=0.5), [[5.0] * 3, [0, 0.135335, 0.135335]])
 
 
 def test_return_weighted_counts_the_rewards_from_each_position_on():

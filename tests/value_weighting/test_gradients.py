@@ -32,11 +32,7 @@ def gradcheck(function, *inputs):
 
 @pytest.mark.parametrize("segments", [None, SEGMENTS])
 def test_td_errors(segments):
-    gradcheck(
-        lambda v, r: compute_td_errors(v[..., None], r, MASK, 0.9, segment_ids=segments),
-        draw(2, 6),
-        draw(2, 6),
-    )
+    gradcheck(lambda v, r: compute_td_errors(v[..., None], r, MASK, 0.9, segment_ids=segments), draw(2, 6), draw(2, 6))
 
 
 def test_td_errors_with_a_reward_per_row():

@@ -31,15 +31,7 @@ from weighted_mtp.value_weighting import (
     whiten,
 )
 
-READS = {
-    "_local_scalar_dense",
-    "nonzero",
-    "masked_select",
-    "equal",
-    "is_nonzero",
-    "unique_consecutive",
-    "_unique2",
-}
+READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_consecutive", "_unique2"}
 
 
 class CountReads(TorchDispatchMode):
@@ -82,25 +74,17 @@ def tensors(device):
 
 FUNCTIONS = {
     "compute_td_errors": lambda x: compute_td_errors(x["values"][..., None], x["rewards"], x["mask"]),
-    "compute_td_errors terminal": lambda x: compute_td_errors(
-        x["values"][..., None], x["rewards"][:, 0], x["mask"]
-    ),
+    "compute_td_errors terminal": lambda x: compute_td_errors(x["values"][..., None], x["rewards"][:, 0], x["mask"]),
     "compute_gae dense": lambda x: compute_gae(x["values"], x["rewards"][:, 0], None),
     "compute_gae masked": lambda x: compute_gae(x["values"], x["rewards"], x["mask"]),
-    "compute_gae packed": lambda x: compute_gae(
-        x["values"], x["rewards"], x["mask"], segment_ids=x["segment_ids"]
-    ),
+    "compute_gae packed": lambda x: compute_gae(x["values"], x["rewards"], x["mask"], segment_ids=x["segment_ids"]),
     "compute_lambda_returns": lambda x: compute_lambda_returns(x["values"], x["rewards"], x["mask"]),
     "log_odds_of_success": lambda x: log_odds_of_success(x["credit"], x["rewards"][0, 0], x["mask"]),
-    "values_from_credit packed": lambda x: values_from_credit(
-        x["credit"], x["values"], x["mask"], x["segment_ids"]
-    ),
+    "values_from_credit packed": lambda x: values_from_credit(x["credit"], x["values"], x["mask"], x["segment_ids"]),
     "build_weights": lambda x: build_weights(x["values"], mask=x["mask"]),
     "whiten": lambda x: whiten(x["values"], x["mask"]),
     "td_stats": lambda x: td_stats(moments(x["values"], x["mask"])),
-    "weight_stats": lambda x: weight_stats(
-        merge_moments(moments(x["weights"]), moments(x["weights"], x["mask"]))
-    ),
+    "weight_stats": lambda x: weight_stats(merge_moments(moments(x["weights"]), moments(x["weights"], x["mask"]))),
     "clip_fraction": lambda x: clip_fraction(x["weights"], x["mask"], 0.1, 0.5),
     "critic_drift": lambda x: critic_drift(x["values"], x["weights"], x["mask"]),
     "entropy_floor_temperature": lambda x: entropy_floor_temperature(
@@ -110,9 +94,7 @@ FUNCTIONS = {
     "top_share": lambda x: top_share(x["nll"], x["nll"] > 0.5, 0.3),
     "align_to_heads": lambda x: align_to_heads(x["values"], HEADS),
     "prediction_mask": lambda x: prediction_mask(x["segment_ids"], x["segment_ids"]),
-    "EMAWhitener": lambda x: (
-        (w := EMAWhitener().to(x["values"].device))(x["values"], x["mask"]) + (w.commit() or 0)
-    ),
+    "EMAWhitener": lambda x: (w := EMAWhitener().to(x["values"].device))(x["values"], x["mask"]) + (w.commit() or 0),
 }
 
 
@@ -128,11 +110,7 @@ def test_function_runs_on_tensors_that_have_no_contents(name):
     FUNCTIONS[name](tensors("meta"))
 
 
-OPTIONS = [
-    {},
-    {"whitening": "batch"},
-    {"whitening": "ema", "unit_mean": True, "entropy_floor": 0.9, "credit": "gae"},
-]
+OPTIONS = [{}, {"whitening": "batch"}, {"whitening": "ema", "unit_mean": True, "entropy_floor": 0.9, "credit": "gae"}]
 SCHEME_CASES = [(name, {}) for name in SCHEMES] + [("td", options) for options in OPTIONS]
 SCHEME_CASES += [
     ("log_odds", {"whitening": "none", "smoothing": 0.1}),

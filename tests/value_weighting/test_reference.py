@@ -96,9 +96,7 @@ def test_td_errors_equal_the_loop(batch, gamma):
     values, rewards, mask, segments, tolerance = batch
     expected, _ = loop_td_and_gae(*as_lists(values, rewards, mask, segments), gamma, 0.0)
     actual = compute_td_errors(values[..., None], rewards, mask, gamma, segment_ids=segments)
-    torch.testing.assert_close(
-        actual.double(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=tolerance
-    )
+    torch.testing.assert_close(actual.double(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=tolerance)
 
 
 @QUICK
@@ -161,9 +159,7 @@ def test_log_odds_and_values_of_credit_equal_the_loop(batch):
     credit = (values - 0.5) * 8
     for prior in priors(mask.shape, segments):
         per_position = (prior[:, None] if prior.ndim == 1 else prior).expand(mask.shape)
-        expected = torch.tensor(
-            loop_log_odds(*as_lists(credit, per_position, mask, segments)), dtype=torch.float64
-        )
+        expected = torch.tensor(loop_log_odds(*as_lists(credit, per_position, mask, segments)), dtype=torch.float64)
         actual = log_odds_of_success(credit, prior, mask, segments)
         assert actual.dtype == (torch.float64 if credit.dtype == torch.float64 else torch.float32)
         atol = tolerance * max(1.0, 4.0 * credit.shape[1])
@@ -182,10 +178,7 @@ def test_next_valid_equals_the_loop(batch):
     valid = mask.bool()
     ids = (torch.ones_like(valid, dtype=torch.int64) if segments is None else segments).tolist()
     expected = [
-        [
-            next((u for u in range(t + 1, seq) if valid[b, u] and ids[b][u] == ids[b][t]), seq)
-            for t in range(seq)
-        ]
+        [next((u for u in range(t + 1, seq) if valid[b, u] and ids[b][u] == ids[b][t]), seq) for t in range(seq)]
         for b in range(len(ids))
     ]
     assert next_valid(valid, segments).tolist() == expected

@@ -8,11 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from weighted_mtp.value_weighting import compute_gae, compute_lambda_returns
 from weighted_mtp.value_weighting import reverse_scan as scans
-from weighted_mtp.value_weighting.reverse_scan import (
-    place_in_episode,
-    reverse_scan,
-    segmented_reverse_scan,
-)
+from weighted_mtp.value_weighting.reverse_scan import place_in_episode, reverse_scan, segmented_reverse_scan
 
 LONG = 1401
 DECAYS = [0.0, 1e-300, 1e-30, 1e-3, 0.3, 0.95, 0.9999, 1 - 1e-12, 1.0]

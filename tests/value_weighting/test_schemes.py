@@ -87,8 +87,7 @@ def make_signals(n_future=3, garbage=NAN, packed=False, seed=0, **changes):
         }.items()
     }
     fields = {
-        name: torch.where(mask if x.ndim == 2 else valid, x, garbage).requires_grad_()
-        for name, x in draw.items()
+        name: torch.where(mask if x.ndim == 2 else valid, x, garbage).requires_grad_() for name, x in draw.items()
     }
     rewards = (torch.rand(batch, seq, generator=generator) * 2).floor()
     credit = torch.randn(batch, seq, generator=generator)
@@ -103,17 +102,7 @@ def make_signals(n_future=3, garbage=NAN, packed=False, seed=0, **changes):
     return Signals(**(fields | changes))
 
 
-TENSORS = (
-    "mask",
-    "valid",
-    "values",
-    "credit",
-    "rewards",
-    "segment_ids",
-    "nll",
-    "reference_nll",
-    "weights",
-)
+TENSORS = ("mask", "valid", "values", "credit", "rewards", "segment_ids", "nll", "reference_nll", "weights")
 PER_POSITION = ("values", "credit", "weights", "nll", "reference_nll")
 
 
@@ -262,9 +251,7 @@ def test_evaluation_reads_the_statistics_of_training_and_leaves_them(case):
 def test_missing_signal_is_an_error_that_says_how_to_supply_it(case):
     scheme = scheme_of(case)
     for name in scheme.requires:
-        with pytest.raises(
-            ValueError, match=rf"scheme {type(scheme).__name__} reads signals.{name}, which is missing"
-        ):
+        with pytest.raises(ValueError, match=rf"scheme {type(scheme).__name__} reads signals.{name}, which is missing"):
             weigh(scheme, make_signals(**{name: None}))
 
 
@@ -353,9 +340,7 @@ def test_column_takes_the_weights_as_they_are():
 def test_rho1_keeps_the_highest_scores(mode, expected):
     mask = torch.ones(1, 4, dtype=torch.bool)
     nll, reference = torch.tensor([[4.0, 1.0, 3.0, 0.5]]), torch.tensor([[1.0, 5.0, 2.0, 0.5]])
-    signals = Signals(
-        mask=mask, valid=mask[..., None], nll=nll[..., None], reference_nll=reference[..., None]
-    )
+    signals = Signals(mask=mask, valid=mask[..., None], nll=nll[..., None], reference_nll=reference[..., None])
     assert weigh(make_scheme("rho1", keep_fraction=0.5, mode=mode), signals).flatten().tolist() == expected
 
 
@@ -363,9 +348,7 @@ def test_rho1_counts_the_valid_predictions_of_each_head():
     signals = make_signals(3)
     weights = weigh(make_scheme("rho1", keep_fraction=0.6), signals)
     for head in range(3):
-        assert weights[..., head].sum().item() == math.ceil(
-            0.6 * signals.valid[..., head].sum().item() - 1e-9
-        )
+        assert weights[..., head].sum().item() == math.ceil(0.6 * signals.valid[..., head].sum().item() - 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -400,11 +383,7 @@ OUT_OF_RANGE = [
     ("rho1", {"keep_fraction": 0.0}, r"keep_fraction is 0.0; needed is a number in \(0, 1\]"),
     ("rho1", {"mode": "excess"}, "mode is 'excess'; needed is one of signed, absolute, reference"),
     ("shuffled", {"inner": "tdd"}, "unknown weighting scheme 'tdd'; nearest is 'td'"),
-    (
-        "shuffled",
-        {"inner_options": {"betta": 1}},
-        "unexpected keyword argument 'betta'; its options are: beta, ",
-    ),
+    ("shuffled", {"inner_options": {"betta": 1}}, "unexpected keyword argument 'betta'; its options are: beta, "),
     ("uniform", {"beta": 1}, "its options are: none"),
 ]
 
@@ -493,12 +472,7 @@ def test_scheme_that_switches_gradients_on_gives_weights_without():
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"mask": torch.ones(5)},
-        {"valid": torch.ones(5, 9)},
-        {"values": torch.ones(5, 8)},
-        {"nll": torch.ones(5, 9, 1)},
-    ],
+    [{"mask": torch.ones(5)}, {"valid": torch.ones(5, 9)}, {"values": torch.ones(5, 8)}, {"nll": torch.ones(5, 9, 1)}],
 )
 def test_signals_of_another_shape_are_an_error(changes):
     with pytest.raises(ValueError, match=r"has shape .*; needed is"):

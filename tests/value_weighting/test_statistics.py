@@ -49,9 +49,7 @@ def test_entropy_does_not_depend_on_the_scale_of_the_weights(level):
 def test_kl_to_uniform_is_log_n_minus_entropy():
     # shares 1/4 and 3/4 against 1/2 and 1/2
     expected = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
-    assert weight_stats(moments(torch.tensor([1.0, 3.0])))["weight_kl"].item() == pytest.approx(
-        expected, abs=1e-6
-    )
+    assert weight_stats(moments(torch.tensor([1.0, 3.0])))["weight_kl"].item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("weights", [[], [3.0], [0.0, 0.0], [2.0, 2.0, 2.0]])
@@ -94,7 +92,5 @@ def test_drift_of_an_unchanged_or_saturated_critic_is_finite():
 
 
 def test_drift_of_other_shapes_is_an_error():
-    with pytest.raises(
-        ValueError, match=r"values_at_start has shape \[2\]; needed is the shape of values = \[3\]"
-    ):
+    with pytest.raises(ValueError, match=r"values_at_start has shape \[2\]; needed is the shape of values = \[3\]"):
         critic_drift(torch.ones(3), torch.ones(2), torch.ones(3))

@@ -14,9 +14,7 @@ NAN = math.nan
 
 
 def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected).to(actual), rtol=0, atol=atol, equal_nan=True
-    )
+    torch.testing.assert_close(actual, torch.as_tensor(expected).to(actual), rtol=0, atol=atol, equal_nan=True)
 
 
 def trained(decay, *steps):

@@ -6,13 +6,7 @@ excludes 0, and within 5 points of the oracle, which drops the truly wrong token
 
 from dataclasses import dataclass
 
-from research.chains.report.numbers import (
-    Comparison,
-    Results,
-    comparison,
-    mean_accuracy,
-    settings_along,
-)
+from research.chains.report.numbers import Comparison, Results, comparison, mean_accuracy, settings_along
 from weighted_mtp.reports.numbers import PERCENT, percent, points
 
 ARM, RIVAL, CEILING = "log_odds", "right_only", "oracle"

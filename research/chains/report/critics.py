@@ -6,25 +6,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from research.chains.report.numbers import (
-    Results,
-    auc_by_position,
-    critic_draws,
-    critic_mean,
-    critics,
-    reliability,
-)
+from research.chains.report.numbers import Results, auc_by_position, critic_draws, critic_mean, critics, reliability
 from research.drawing.labels import label_ends
 from weighted_mtp.reports.dots import label_rows, mean_marker
 from weighted_mtp.reports.grid import balanced, panel_grid, title
 from weighted_mtp.reports.run_figures import draw_reliability
 from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel
 
-_MEASURES = {
-    "auc": "AUC of the first wrong token",
-    "auc_within_wrong": "AUC in wrong completions",
-    "top1": "Top-1",
-}
+_MEASURES = {"auc": "AUC of the first wrong token", "auc_within_wrong": "AUC in wrong completions", "top1": "Top-1"}
 _LOOKS = {  # colour, marker, dashes: the generative critic, the implicit one, and a family of value heads
     "log_odds": ("arm", "o", "-"),
     "implicit": ("series-1", "D", "-"),
@@ -117,9 +106,7 @@ def positions_figure(results: Results, *, wide: bool) -> Figure:
             if known:
                 color, marker, dashes = _LOOKS.get(name, _OTHER)
                 x, y = [point[0] for point in known], [point[1] for point in known]
-                axes.plot(
-                    x, y, color=COLORS[color], marker=marker, ms=5.5, mew=0, lw=1.6, ls=dashes, clip_on=False
-                )
+                axes.plot(x, y, color=COLORS[color], marker=marker, ms=5.5, mew=0, lw=1.6, ls=dashes, clip_on=False)
                 labels.append((name, *known[-1], COLORS[color]))
         lowest = min((v for values in curves.values() for v in values if v is not None), default=0.5)
         axes.set_ylim(min(0.5, lowest - 0.02), 1.01)

@@ -119,9 +119,7 @@ def arms_figure(results: Results, arms: Sequence[str], *, wide: bool) -> Figure:
             if other != arm and points:
                 look = _LOOKS[other]
                 means = [point.mean for point in points]
-                axes.plot(
-                    [p.x for p in points], means, color=COLORS[look.color], lw=1.2, ls=look.dashes, alpha=0.8
-                )
+                axes.plot([p.x for p in points], means, color=COLORS[look.color], lw=1.2, ls=look.dashes, alpha=0.8)
         points = line(results, "share_right", arm)
         color, style = COLORS[roles[arm]], "--" if roles[arm] in ("control", "ceiling") else "-"
         if any(point.n > 1 for point in points):

@@ -50,9 +50,7 @@ def study_markdown(results: Results, pictures: Mapping[str, str]) -> str:
         *_opening(results),
         *section("What was aimed at", " ".join(aim_sentences(results)), table_text(aim_table(results))),
         *section(
-            f"Every arm, {share} right",
-            shown.get("accuracy"),
-            table_text(main_table(results, several_heads=False)),
+            f"Every arm, {share} right", shown.get("accuracy"), table_text(main_table(results, several_heads=False))
         ),
         *section(
             "With fewer right, with fewer completions",

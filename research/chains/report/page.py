@@ -5,15 +5,7 @@ from html import escape
 from pathlib import Path
 
 from research.chains.report.aim import ARM, CEILING, RIVAL
-from research.chains.report.numbers import (
-    AXES,
-    BASELINE,
-    MAIN,
-    Results,
-    lines_run,
-    mean_accuracy,
-    summary_rows,
-)
+from research.chains.report.numbers import AXES, BASELINE, MAIN, Results, lines_run, mean_accuracy, summary_rows
 from research.chains.report.pictures import Picture, study_pictures
 from research.chains.report.tables import (
     accuracy_by_setting,
@@ -98,9 +90,7 @@ def _headline(results: Results) -> str:
     roles = {BASELINE: "baseline", RIVAL: "rival", ARM: "arm", CEILING: "ceiling"}
     shown = {arm: mean_accuracy(results, MAIN, arm) for arm in roles}
     numbers = [(roles[arm], arm, percent(mean)) for arm, mean in shown.items() if mean is not None]
-    return headline_section(
-        claim(results), numbers, [*ceiling_sentences(results), *control_sentences(results)]
-    )
+    return headline_section(claim(results), numbers, [*ceiling_sentences(results), *control_sentences(results)])
 
 
 def _aim(results: Results) -> str:
@@ -135,9 +125,7 @@ def _pairs(results: Results, pictures: Pictures) -> str:
         return ""
     body = f'<ul class="notes">{"".join(f"<li>{escape(words)}</li>" for words in sentences)}</ul>'
     tables = (_table(comparison_table(results, axis)) for axis in lines_run(results) or AXES[:1])
-    return section(
-        "pairs", "Who wins, pair by pair", _picture(pictures, "differences") + body + "".join(tables)
-    )
+    return section("pairs", "Who wins, pair by pair", _picture(pictures, "differences") + body + "".join(tables))
 
 
 def _critics(results: Results, pictures: Pictures) -> str:

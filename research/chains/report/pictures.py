@@ -62,9 +62,7 @@ def _accuracies(results: Results) -> dict[str, Picture]:
             roles: dict[str, Role] = {row["arm"]: role_of(row["arm"], BASELINE, CONTROLS) for row in rows}
             draws = [entry for entry in accuracies(results, MAIN) if entry["arm"] in roles]
             pictures[name] = Picture(
-                lambda wide, groups=groups, roles=roles, draws=draws: accuracy_figure(
-                    groups, draws, roles, wide=wide
-                ),
+                lambda wide, groups=groups, roles=roles, draws=draws: accuracy_figure(groups, draws, roles, wide=wide),
                 "Accuracy of every draw by arm, and paired differences; the table below has the numbers.",
                 "Large marks are means, small dots below them single draws. Differences are paired by draw and"
                 " carry a 95 % t interval; a mark without a line is a single draw. Hollow: the ceiling"

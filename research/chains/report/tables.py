@@ -88,9 +88,7 @@ def accuracy_by_setting(results: Results, axis: Axis) -> Table:
         means = [mean_accuracy(results, setting, arm) for setting in names]
         if sum(mean is not None for mean in means) > 1 or len(names) == 1:
             rows.append((arm, *map(percent, means)))
-    return Table(
-        ("Arm", *names.values()), tuple(rows), f"Accuracy in percent by {_ALONG[axis]}, mean over draws."
-    )
+    return Table(("Arm", *names.values()), tuple(rows), f"Accuracy in percent by {_ALONG[axis]}, mean over draws.")
 
 
 def comparison_table(results: Results, axis: Axis) -> Table:
@@ -178,9 +176,7 @@ def cost_table(results: Results) -> Table:
     """What each arm, and each critic, took in the main setting."""
     rows: list[tuple[str, ...]] = []
     for arm in dict.fromkeys(entry["arm"] for entry in results["arms"] if entry["setting"] == MAIN):
-        seconds, steps, trained = (
-            mean_over_draws(results, arm, key) for key in ("cpu_seconds", "steps", "train_rows")
-        )
+        seconds, steps, trained = (mean_over_draws(results, arm, key) for key in ("cpu_seconds", "steps", "train_rows"))
         rows.append((arm, _count(seconds, 1), _count(steps), _count(trained)))
     for critic in critics(results):
         seconds = critic_mean(results, critic, "cpu_seconds")

@@ -88,11 +88,7 @@ def aim_sentences(results: Results) -> list[str]:
         f"The aim, where few completions are right: {ARM} at least {100 * OVER:.0f} points over {RIVAL}, with an"
         f" interval that excludes 0, and at most {100 * BEHIND:.0f} points below the {CEILING}.",
         *([f"It is met {_where(results, 'share_right', met)}."] if met else []),
-        *(
-            f"It is missed at {names[aim.setting]} right: {listing(aim.missed)}."
-            for aim in asked
-            if aim.missed
-        ),
+        *(f"It is missed at {names[aim.setting]} right: {listing(aim.missed)}." for aim in asked if aim.missed),
     ]
 
 
@@ -121,8 +117,7 @@ def findings(results: Results) -> list[str]:
 def control_sentences(results: Results) -> list[str]:
     """Whether a control, whose weights carry no information, gained all the same."""
     controls = [
-        f"{row['arm']} {_SAID[verdict(row['low'], row['high'])]}"
-        f" ({with_margin(row['diff'], row['low'], row['high'])})"
+        f"{row['arm']} {_SAID[verdict(row['low'], row['high'])]} ({with_margin(row['diff'], row['low'], row['high'])})"
         for row in summary_rows(results, MAIN, several_heads=False)
         if role_of(row["arm"], BASELINE, CONTROLS) == "control" and row["diff"] is not None
     ]
@@ -156,9 +151,7 @@ def notes(results: Results) -> list[str]:
 def facts(results: Results) -> list[tuple[str, str]]:
     """Where the numbers come from."""
     meta = results["meta"]
-    known = [
-        (key, str(meta[key])) for key in ("date", "versions", "python", "machine", "preset") if key in meta
-    ]
+    known = [(key, str(meta[key])) for key in ("date", "versions", "python", "machine", "preset") if key in meta]
     if "minutes" in meta:
         known.append(("training time", f"{meta['minutes']:.1f} minutes, added up over all trainings"))
     return known

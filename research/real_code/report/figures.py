@@ -123,8 +123,7 @@ def students_compared(results: Results) -> list[str]:
     return [
         name
         for name in found
-        if name != UNTRAINED
-        and any(difference(found, name, BASELINE, measure) is not None for measure in STUDENTS)
+        if name != UNTRAINED and any(difference(found, name, BASELINE, measure) is not None for measure in STUDENTS)
     ]
 
 

@@ -88,9 +88,7 @@ def best_critic(results: Results) -> str | None:
 
 def signals(results: Results) -> list[str]:
     """What the untrained model knows by itself, and where a token stands."""
-    return [
-        name for name in (SURPRISAL, "entropy", "position", UNTRAINED_ALL) if name in localisation(results)
-    ]
+    return [name for name in (SURPRISAL, "entropy", "position", UNTRAINED_ALL) if name in localisation(results)]
 
 
 def bar_of(method: str) -> str | None:
@@ -114,9 +112,7 @@ def difference(entries: Entries, first: str, second: str, measure: Measure) -> D
     return None if found is None else Difference(first, second, measure, found)
 
 
-def differences(
-    entries: Entries, pairs: Iterable[tuple[str, str]], measures: Sequence[Measure]
-) -> list[Difference]:
+def differences(entries: Entries, pairs: Iterable[tuple[str, str]], measures: Sequence[Measure]) -> list[Difference]:
     """The paired differences that were made, pair by pair."""
     found = (difference(entries, *pair, measure) for pair in pairs for measure in measures)
     return [entry for entry in found if entry is not None]
@@ -151,9 +147,7 @@ def student_pairs(results: Results) -> list[tuple[str, str]]:
     known = controls(results)
     tested = [name for name in students(results) if name not in known]
     pairs = [(name, control) for name in tested for control in known if control != UNTRAINED]
-    pairs += [
-        (name, UNTRAINED) for name in (*tested, BASELINE) if {name, UNTRAINED} <= set(students(results))
-    ]
+    pairs += [(name, UNTRAINED) for name in (*tested, BASELINE) if {name, UNTRAINED} <= set(students(results))]
     if BASELINE in known:
         pairs += [(name, BASELINE) for name in known if name not in (BASELINE, UNTRAINED)]
     return pairs
@@ -163,9 +157,7 @@ def costs(results: Results) -> dict[str, Cost]:
     """What each row of the tables took."""
     return {
         name: Cost(
-            len(jobs),
-            sum(job["train_cpu_seconds"] for job in jobs),
-            sum(job["test_cpu_seconds"] for job in jobs),
+            len(jobs), sum(job["train_cpu_seconds"] for job in jobs), sum(job["test_cpu_seconds"] for job in jobs)
         )
         for name, jobs in results.get("jobs", {}).items()
     }

@@ -6,12 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from research.real_code.report.figures import (
-    draw_calibration,
-    draw_localisation,
-    draw_students,
-    students_compared,
-)
+from research.real_code.report.figures import draw_calibration, draw_localisation, draw_students, students_compared
 from research.real_code.report.numbers import BASELINE, Results, calibration, critics, localisation
 from weighted_mtp.reports.svg import save_figures
 

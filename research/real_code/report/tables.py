@@ -42,13 +42,9 @@ def data_table(results: Results) -> Table:
     data = results.get("data", {})
     counted = dict(data.get("sources", {}))
     if len(counted) > 1:
-        counted[ALL] = {
-            key: sum(entry[key] for entry in counted.values()) for key in ("tasks", "right", "wrong")
-        }
+        counted[ALL] = {key: sum(entry[key] for entry in counted.values()) for key in ("tasks", "right", "wrong")}
     counted |= {f"fold {number}": entry for number, entry in enumerate(data.get("folds", []))}
-    rows = tuple(
-        (name, *(f"{entry[key]:,}" for key in ("tasks", "right", "wrong"))) for name, entry in counted.items()
-    )
+    rows = tuple((name, *(f"{entry[key]:,}" for key in ("tasks", "right", "wrong"))) for name, entry in counted.items())
     caption = "Tasks, each with right and wrong completions, by source and by the fold that tests them."
     closest = data.get("closest_across_folds")
     if closest is not None:
@@ -69,10 +65,7 @@ def localisation_table(results: Results) -> Table:
 def localisation_differences_table(results: Results) -> Table:
     """Every method against what it has to beat."""
     return _differences(
-        localisation(results),
-        localisation_pairs(results),
-        LOCALISATION,
-        f"Finding the first wrong token: {_VERDICTS}.",
+        localisation(results), localisation_pairs(results), LOCALISATION, f"Finding the first wrong token: {_VERDICTS}."
     )
 
 
@@ -128,8 +121,7 @@ def outcome_table(results: Results) -> Table:
     found = calibration(results)
     kept = {"ece": "ECE", "brier": "Brier score"} if found else {}
     rows = tuple(
-        (*row, *(f"{found[row[0]][key]:.3f}" if row[0] in found else NOTHING for key in kept))
-        for row in made.rows
+        (*row, *(f"{found[row[0]][key]:.3f}" if row[0] in found else NOTHING for key in kept)) for row in made.rows
     )
     return Table((*made.headings, *kept.values()), rows, made.caption)
 
@@ -137,10 +129,7 @@ def outcome_table(results: Results) -> Table:
 def outcome_differences_table(results: Results) -> Table:
     """Critics against what surprisal and length foretell without them."""
     return _differences(
-        outcome(results),
-        outcome_pairs(results),
-        OUTCOME,
-        f"Telling right from wrong completions: {_VERDICTS}.",
+        outcome(results), outcome_pairs(results), OUTCOME, f"Telling right from wrong completions: {_VERDICTS}."
     )
 
 
@@ -206,9 +195,7 @@ def _differences(
     found = {pair: [difference(entries, *pair, measure) for measure in measures] for pair in pairs}
     found = {pair: cells for pair, cells in found.items() if any(cells)}
     kept = [i for i in range(len(measures)) if any(cells[i] for cells in found.values())]
-    rows = tuple(
-        (first, second, *(_words(cells[i]) for i in kept)) for (first, second), cells in found.items()
-    )
+    rows = tuple((first, second, *(_words(cells[i]) for i in kept)) for (first, second), cells in found.items())
     headings = (capital(measures[i].difference_heading) for i in kept)
     return Table(("First", "Second", *headings), rows, caption)
 

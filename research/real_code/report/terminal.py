@@ -56,9 +56,7 @@ def print_real_code(console: Console, results: Results) -> None:
 
 def _localisation(results: Results) -> Table:
     found = localisation(results)
-    table = _table(
-        "first wrong token", (heading for m in LOCALISATION for heading in (m.heading, "over bar"))
-    )
+    table = _table("first wrong token", (heading for m in LOCALISATION for heading in (m.heading, "over bar")))
     for method in found:
         bar = bar_of(method)
         cells = (

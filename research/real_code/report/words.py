@@ -2,15 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from research.real_code.report.measures import (
-    AUC,
-    LOCALISATION,
-    OUTCOME,
-    STUDENTS,
-    TOP1,
-    Measure,
-    Verdict,
-)
+from research.real_code.report.measures import AUC, LOCALISATION, OUTCOME, STUDENTS, TOP1, Measure, Verdict
 from research.real_code.report.numbers import (
     BESIDE,
     OUTCOME_ALL,
@@ -52,9 +44,7 @@ def lead(results: Results) -> str:
     counted = results.get("data", {}).get("sources", {})
     if not counted:
         return ""
-    tasks, right, wrong = (
-        sum(entry[key] for entry in counted.values()) for key in ("tasks", "right", "wrong")
-    )
+    tasks, right, wrong = (sum(entry[key] for entry in counted.values()) for key in ("tasks", "right", "wrong"))
     folds = len(results["data"].get("folds", []))
     return (
         f"{tasks:,} tasks ({listing(list(counted))}), {right:,} right and {wrong:,} wrong completions, {folds} folds by"
@@ -93,17 +83,12 @@ def localisation_sentences(results: Results) -> list[str]:
     found, names = localisation(results), critics(results)
     known = [
         f"{words} an AUC of {_value(found, name, AUC)} and a top-1 of {_value(found, name, TOP1)}{PERCENT}"
-        for name, words in (
-            (SURPRISAL, "surprisal has"),
-            (UNTRAINED_ALL, "a fit of surprisal, entropy and position"),
-        )
+        for name, words in ((SURPRISAL, "surprisal has"), (UNTRAINED_ALL, "a fit of surprisal, entropy and position"))
         if name in found
     ]
     sentences = [f"The untrained model: {', '.join(known)}."] if known else []
     for bar, words in _TOGETHER.items():
-        sentences += _contest(
-            f"Critics alone against {words}", _of_critics(found, names, "", bar, LOCALISATION), ""
-        )
+        sentences += _contest(f"Critics alone against {words}", _of_critics(found, names, "", bar, LOCALISATION), "")
     for bar, words in _TOGETHER.items():
         entries = _of_critics(found, names, BESIDE[bar], bar, LOCALISATION)
         sentences += _contest(f"Critics beside {words} against the fit without them", entries, BESIDE[bar])
@@ -123,9 +108,7 @@ def outcome_sentences(results: Results) -> list[str]:
     alone, beside = (_of_critics(found, names, behind, OUTCOME_ALL, OUTCOME) for behind in ("", suffix))
     sentences += _contest("Critics alone against that fit", alone, "")
     sentences += _contest("Critics beside surprisal and length against that fit", beside, suffix)
-    errors = sorted(
-        (calibration(results)[name]["ece"], name) for name in names if name in calibration(results)
-    )
+    errors = sorted((calibration(results)[name]["ece"], name) for name in names if name in calibration(results))
     if errors:
         said = [f"{name} {error:.3f}" for error, name in errors]
         sentences.append(f"Expected calibration error of what critics say at the end: {', '.join(said)}.")
@@ -154,13 +137,9 @@ def notes(results: Results) -> list[str]:
         " another seed would change is not in them.",
     ]
     if calibration(results):
-        sentences.append(
-            "A small calibration error is not knowledge: whoever always says the base rate has none."
-        )
+        sentences.append("A small calibration error is not knowledge: whoever always says the base rate has none.")
     if any("pass1" in entry for entry in students(results).values()):
-        sentences.append(
-            "pass@1 is over the tasks that students were asked to solve, one greedy completion each."
-        )
+        sentences.append("pass@1 is over the tasks that students were asked to solve, one greedy completion each.")
     return sentences
 
 

@@ -16,8 +16,7 @@ def ids(rows, label=None):
 
 
 @pytest.mark.parametrize(
-    ("n", "share", "n_right"),
-    [(80, 0.25, 20), (10, 0.3, 3), (10, 0.0, 0), (20, 1.0, 20), (3, 0.5, 2), (5, 0.5, 2)],
+    ("n", "share", "n_right"), [(80, 0.25, 20), (10, 0.3, 3), (10, 0.0, 0), (20, 1.0, 20), (3, 0.5, 2), (5, 0.5, 2)]
 )
 def test_a_subset_has_the_size_and_the_share_asked_for(n, share, n_right):
     subset = resample_right(POOL, n, share, seed=1)

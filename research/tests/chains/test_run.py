@@ -142,13 +142,7 @@ def test_the_full_preset_has_the_arms_of_the_issue():
         "uniform", "right_only", "return_weighted", "td_beta0.3", "td_whitened", "log_odds", "implicit",
         "label_conditioned", "rho1", "oracle", "shuffled_across",
     }  # fmt: skip
-    assert names >= at_every_share | {
-        "td_beta0.9",
-        "gae_whitened",
-        "lognormal",
-        "shuffled",
-        "mtp_log_odds_position",
-    }
+    assert names >= at_every_share | {"td_beta0.9", "gae_whitened", "lognormal", "shuffled", "mtp_log_odds_position"}
     shares = {s.share_right for s in FULL if s.n_traces == 8_000}
     assert shares == {0.05, 0.15, 0.24, 0.50, 0.70}
     assert {s.n_traces for s in FULL} == {1_000, 8_000, 16_000}

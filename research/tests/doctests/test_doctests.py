@@ -220,9 +220,7 @@ def test_an_exception_must_be_a_builtin_one():
 
 
 def test_what_an_example_prints_is_caught_and_what_the_function_prints_is_not_asked_for():
-    text = test_of(
-        ">>> print(f(1))\na\n<BLANKLINE>\n>>> for x in f(2):\n...     print(x)\n3\n>>> x = f(4)\nnoise\n"
-    )
+    text = test_of(">>> print(f(1))\na\n<BLANKLINE>\n>>> for x in f(2):\n...     print(x)\n3\n>>> x = f(4)\nnoise\n")
     assert [line.strip() for line in text.splitlines()] == [
         "with contextlib.redirect_stdout(io.StringIO()) as _printed:",
         "print(f(1))",
@@ -246,9 +244,7 @@ def test_an_example_that_rests_on_one_left_out_is_left_out():
 
 
 def test_imports_of_the_package_go_and_its_function_is_called_by_its_own_name():
-    examples = (
-        ">>> import made.main as m\n>>> from made import *\n>>> m.f(1)\n4\n>>> made.main.f(range(3))\n4\n"
-    )
+    examples = ">>> import made.main as m\n>>> from made import *\n>>> m.f(1)\n4\n>>> made.main.f(range(3))\n4\n"
     assert test_of(examples) == "    assert _same(f(1), 4)\n    assert _same(f(list(range(3))), 4)\n"
 
 
@@ -294,17 +290,14 @@ def test_the_release_and_the_licence_are_of_the_metadata(package):
     assert found.root == root
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("made.no", "no package made.no"), ("sys", "no Python source")]
-)
+@pytest.mark.parametrize(("name", "message"), [("made.no", "no package made.no"), ("sys", "no Python source")])
 def test_a_package_that_cannot_be_read_is_named(package, name, message):
     with pytest.raises(DataError, match=message):
         find_package(name, [str(package())])
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"packages": []}, "no package given"), ({"min_examples": 0}, "min_examples is 0")],
+    ("settings", "message"), [({"packages": []}, "no package given"), ({"min_examples": 0}, "min_examples is 0")]
 )
 def test_settings_that_give_nothing_are_refused(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
@@ -374,9 +367,7 @@ def test_a_copy_is_left_out(package):
 
 @pytest.mark.usefixtures("sandbox_works")
 def test_a_second_call_goes_on_and_other_settings_are_an_error(package):
-    half = (
-        DOUBLE.replace("double", "treble").replace("* 2", "* 3").replace("4", "6").replace("abab", "ababab")
-    )
+    half = DOUBLE.replace("double", "treble").replace("* 2", "* 3").replace("4", "6").replace("abab", "ababab")
     config = config_of(package(main=DOUBLE + half))
     build_doctests(config)
     whole = Path(config.out).read_bytes()
@@ -394,9 +385,7 @@ def test_mutants_of_a_problem_are_told_by_its_examples(package):
     build_doctests(config)
     mutants = MutantsConfig(out=config.out + ".mutants", input=config.out)
     assert build_mutants(mutants).tasks == 1
-    verdicts = {
-        row["mutation"]: row["verdict"] for row in map(json.loads, Path(mutants.out).read_text().splitlines())
-    }
+    verdicts = {row["mutation"]: row["verdict"] for row in map(json.loads, Path(mutants.out).read_text().splitlines())}
     assert verdicts["canonical"] == "pass"
     assert verdicts["number: 2 -> 3"] == "fail"
 

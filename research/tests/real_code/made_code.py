@@ -25,9 +25,7 @@ def made_task(number: int, *, like: int | None = None) -> list[Row]:
     for old, new in ((" + ", " - "), (" * ", " // "), (f"return s{n}", f"return x{n}")):
         start = right.index(old)
         wrong = right.replace(old, new, 1)
-        rows.append(
-            task | {"completion": wrong, "label": False, "span": [start, start + len(new)], "operator": new}
-        )
+        rows.append(task | {"completion": wrong, "label": False, "span": [start, start + len(new)], "operator": new})
     return rows
 
 

@@ -39,9 +39,7 @@ def test_the_rows_of_its_tables_are_the_configurations(results):
     critics = {path.stem for path in (ROOT / "research" / "real_code" / "configs" / "critics").glob("*.yaml")}
     methods = set(results["critics"]["all"]["localisation"])
     assert critics <= methods
-    students = {
-        path.stem for path in (ROOT / "research" / "real_code" / "configs" / "students").glob("*.yaml")
-    }
+    students = {path.stem for path in (ROOT / "research" / "real_code" / "configs" / "students").glob("*.yaml")}
     assert students <= set(results["students"]["all"]["students"])
 
 

@@ -68,9 +68,7 @@ def test_what_states_say_is_learned(completions, config, settings):
     states = states_of(completions, completions.right)
     for fold in range(FOLDS):
         values = head_values(config(**settings), completions, states, fold)
-        right = completions.right[completions.row_of][
-            tokens_of(completions, rows_of(completions, "test", fold))
-        ]
+        right = completions.right[completions.row_of][tokens_of(completions, rows_of(completions, "test", fold))]
         assert ((values > 0.5) == right).mean() > 0.9
 
 
@@ -128,8 +126,7 @@ def test_the_last_step_is_looked_at_too(completions, config):
     """As `wmtp train` does: a training that is shorter than eval_steps would leave an untrained head."""
     states = states_of(completions, completions.right)
     looked_at, missed = (
-        head_values(config(num_train_epochs=7, eval_steps=steps), completions, states, fold=0)
-        for steps in (7, 100)
+        head_values(config(num_train_epochs=7, eval_steps=steps), completions, states, fold=0) for steps in (7, 100)
     )
     assert np.array_equal(looked_at, missed)
 
@@ -137,9 +134,7 @@ def test_the_last_step_is_looked_at_too(completions, config):
 def test_the_seed_settles_everything(completions, config):
     states = states_of(completions, completions.right)
     options = {"per_device_train_batch_size": 8, "value_hidden": 4}
-    first, again, other = (
-        head_values(config(seed=seed, **options), completions, states, fold=0) for seed in (0, 0, 1)
-    )
+    first, again, other = (head_values(config(seed=seed, **options), completions, states, fold=0) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -197,8 +192,6 @@ def test_a_head_is_the_one_that_wmtp_train_makes_on_a_frozen_trunk(
         ({"new_learning_rate": 0.1}, "new_learning_rate is 0.1"),
     ],
 )
-def test_settings_that_a_head_on_cached_states_does_not_follow_are_refused(
-    completions, config, settings, message
-):
+def test_settings_that_a_head_on_cached_states_does_not_follow_are_refused(completions, config, settings, message):
     with pytest.raises(ConfigError, match=message):
         head_values(config(**settings), completions, states_of(completions, completions.right), fold=0)

@@ -184,9 +184,7 @@ def test_outcome_counts_pairs(completions, source):
 def test_means_are_over_the_rows_of_the_source(completions, scores, source):
     judge = Judge(completions, source and [source])
     taken = flags(completions, source)
-    assert judge.n_tasks == len(
-        {row["task_id"] for row in completions.rows if source in (None, row["source"])}
-    )
+    assert judge.n_tasks == len({row["task_id"] for row in completions.rows if source in (None, row["source"])})
     expected = np.mean([x for x, i in zip(scores, completions.row_of, strict=True) if taken[i]])
     everywhere = np.ones(len(scores), bool)
     assert judge.mean_of_tokens(scores, everywhere)[0] == pytest.approx(expected)
@@ -241,14 +239,10 @@ def test_position_tells_a_tokens_place_and_share(completions):
 
 
 def test_a_critic_that_knows_is_better_alone_and_with_what_the_untrained_model_knows(completions, untrained):
-    credit = -5.0 * completions.first_wrong + 0.01 * np.random.default_rng(0).normal(
-        size=completions.n_tokens
-    )
+    credit = -5.0 * completions.first_wrong + 0.01 * np.random.default_rng(0).normal(size=completions.n_tokens)
     critics = {"knows": Opinion(credit, np.where(completions.right, 0.9, 0.1))}
     found = judge_critics(
-        completions,
-        suspicions(completions, untrained, critics),
-        beliefs(completions, untrained["surprisal"], critics),
+        completions, suspicions(completions, untrained, critics), beliefs(completions, untrained["surprisal"], critics)
     )
     assert found["tasks"] == 20
     for name in ("knows", "knows + surprisal", "knows + all untrained"):
@@ -262,9 +256,7 @@ def test_a_critic_that_knows_is_better_alone_and_with_what_the_untrained_model_k
 def test_beliefs_of_the_untrained_model_are_its_mean_surprisal_and_the_length(completions, untrained):
     found = beliefs(completions, untrained["surprisal"], {})
     for i, (start, end) in enumerate(zip(completions.starts[:-1], completions.starts[1:], strict=True)):
-        assert found["surprisal"][i] == pytest.approx(
-            -np.mean(untrained["surprisal"][start + 1 : end]), rel=1e-6
-        )
+        assert found["surprisal"][i] == pytest.approx(-np.mean(untrained["surprisal"][start + 1 : end]), rel=1e-6)
         assert found["length"][i] == start - end
 
 
@@ -280,9 +272,7 @@ def test_a_critic_that_never_moves_its_belief_is_judged_too(completions, untrain
 def test_a_verdict_of_a_source_is_on_its_rows_and_fits_are_on_all(completions, untrained):
     everything = suspicions(completions, untrained, {})
     found = judge_critics(completions, everything, beliefs(completions, untrained["surprisal"], {}), ["odd"])
-    expected = Judge(completions, ["odd"]).localisation(
-        everything, ["surprisal", "surprisal, entropy, position"]
-    )
+    expected = Judge(completions, ["odd"]).localisation(everything, ["surprisal", "surprisal, entropy, position"])
     assert found["localisation"] == expected
 
 
@@ -292,10 +282,7 @@ def test_a_verdict_of_a_source_is_on_its_rows_and_fits_are_on_all(completions, u
 @pytest.fixture
 def nll(completions):
     rng = np.random.default_rng(2)
-    return {
-        name: rng.exponential(size=completions.n_tokens).astype(np.float32)
-        for name in ("untrained", "taught")
-    }
+    return {name: rng.exponential(size=completions.n_tokens).astype(np.float32) for name in ("untrained", "taught")}
 
 
 @pytest.mark.parametrize("source", [None, "odd"])
@@ -317,9 +304,7 @@ def test_losses_of_students_are_means_over_loops(completions, nll, source):
     for name, losses in (("right", right), ("wrong_token", first_wrong), ("other", others)):
         assert found[f"{name}_nll"]["mean"] == pytest.approx(np.mean(losses), rel=1e-6), name
     taken = flags(completions, source)
-    assert found["prefers_right"]["mean"] == pytest.approx(
-        compared(mean, completions, taken, True), abs=1e-12
-    )
+    assert found["prefers_right"]["mean"] == pytest.approx(compared(mean, completions, taken, True), abs=1e-12)
     assert found["right_nll_over"].keys() == {"untrained"}
 
 
@@ -366,12 +351,7 @@ def test_tasks_that_were_decoded_give_pass_at_1(completions, nll):
 def test_a_source_without_tests_has_no_pass_at_1(completions, nll):
     odd = {row["task_id"]: True for row in completions.rows if row["source"] == "odd"}
     passed = dict.fromkeys(nll, odd)
-    assert (
-        judge_students(completions, nll, passed, ["untrained"], ["odd"])["students"]["taught"]["pass1"][
-            "mean"
-        ]
-        == 1
-    )
+    assert judge_students(completions, nll, passed, ["untrained"], ["odd"])["students"]["taught"]["pass1"]["mean"] == 1
     for nothing in ({}, odd):
         found = judge_students(completions, nll, dict.fromkeys(nll, nothing), ["untrained"], ["even"])
         assert "pass1" not in found["students"]["taught"]

@@ -38,9 +38,7 @@ def near_duplicate_rows():
 
 
 def files(folder: Path, fold: int):
-    return {
-        side: read_json_lines(folder / f"fold{fold}" / f"{side}.jsonl") for side in ("train", "valid", "test")
-    }
+    return {side: read_json_lines(folder / f"fold{fold}" / f"{side}.jsonl") for side in ("train", "valid", "test")}
 
 
 def tasks_of(rows):
@@ -68,9 +66,7 @@ def test_no_near_duplicate_is_on_two_sides_of_a_fold(prepare, tmp_path):
     for fold in range(FOLDS):
         held = {side: tasks_of(rows) for side, rows in files(tmp_path / "out", fold).items()}
         side_of = {task: side for side, tasks in held.items() for task in tasks}
-        shown = {
-            row["task_id"]: row for rows in files(tmp_path / "out", fold).values() for row in reversed(rows)
-        }
+        shown = {row["task_id"]: row for rows in files(tmp_path / "out", fold).values() for row in reversed(rows)}
         for texts in (
             {task: row["prompt"] for task, row in shown.items()},
             {task: row["completion"] for task, row in shown.items() if row["label"]},
@@ -82,10 +78,7 @@ def test_no_near_duplicate_is_on_two_sides_of_a_fold(prepare, tmp_path):
 
 
 def test_a_solution_that_is_the_helper_of_another_prompt_shares_its_side():
-    prompts = {
-        "a": "def double ( number ) :",
-        "b": "def double ( number ) : return 2 * number def use ( x ) :",
-    }
+    prompts = {"a": "def double ( number ) :", "b": "def double ( number ) : return 2 * number def use ( x ) :"}
     completions = {"a": " return 2 * number", "b": " return double ( x ) + double ( x + 1 )"}
     assert task_closeness(prompts, completions)["a", "b"] == 1.0
 
@@ -103,8 +96,7 @@ def test_the_summary_tells_how_close_tasks_across_parts_are(prepare, tmp_path):
     right = {row["task_id"]: row for row in reversed(rows) if row["label"]}
     part = {task: row["part"] for task, row in right.items()}
     closeness = task_closeness(
-        {task: row["prompt"] for task, row in right.items()},
-        {task: row["completion"] for task, row in right.items()},
+        {task: row["prompt"] for task, row in right.items()}, {task: row["completion"] for task, row in right.items()}
     )
     across = max(share for (a, b), share in closeness.items() if part[a] != part[b])
     summary = json.loads((tmp_path / "out" / "data.json").read_text())
@@ -199,10 +191,7 @@ def test_the_same_settings_give_the_same_files_and_another_seed_others(prepare, 
     prepare(None, out="again")
     prepare(None, out="other", seed=1)
     found = {
-        out: {
-            str(path.relative_to(tmp_path / out)): path.read_text()
-            for path in (tmp_path / out).rglob("*.jsonl")
-        }
+        out: {str(path.relative_to(tmp_path / out)): path.read_text() for path in (tmp_path / out).rglob("*.jsonl")}
         for out in ("first", "again", "other")
     }
     assert found["first"] == found["again"]
@@ -257,9 +246,7 @@ def test_rows_of_several_files_carry_the_name_of_theirs(code_tokenizer, tmp_path
         write_rows(tmp_path / "two.jsonl", [row for n in range(8, 20) for row in made_task(n)]),
     ]
     rows = prepare_rows(Selection(data, **LOOSE), code_tokenizer, tmp_path / "out")
-    assert {
-        row["source"]: len(tasks_of(r for r in rows if r["source"] == row["source"])) for row in rows
-    } == {
+    assert {row["source"]: len(tasks_of(r for r in rows if r["source"] == row["source"])) for row in rows} == {
         "one": 8,
         "two": 12,
     }

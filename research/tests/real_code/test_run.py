@@ -51,8 +51,7 @@ CONFIGS = {
     "critics/value-lora": CRITIC | {"lm_coef": 0.0},
     "critics/value-linear": HEAD,
     "students/uniform": STEPS | {"stage": "baseline", "save_steps": 1},
-    "students/log-odds": STEPS
-    | {"stage": "verifiable", "critic": "critics/generative", "scheme": "log_odds"},
+    "students/log-odds": STEPS | {"stage": "verifiable", "critic": "critics/generative", "scheme": "log_odds"},
 }
 TRAINED = ("critics/generative", "critics/value-lora", "students/uniform", "students/log-odds")
 
@@ -74,9 +73,9 @@ def words(out: Path, configs: str, *more: object) -> list[str]:
 
 def files(out: Path) -> dict[str, int]:
     """When each file of a job was written."""
-    return {
-        str(p.relative_to(out)): p.stat().st_mtime_ns for p in out.glob("*/*/fold*/**/*") if p.is_file()
-    } | {str(p.relative_to(out)): p.stat().st_mtime_ns for p in out.glob("untrained/fold*/*")}
+    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in out.glob("*/*/fold*/**/*") if p.is_file()} | {
+        str(p.relative_to(out)): p.stat().st_mtime_ns for p in out.glob("untrained/fold*/*")
+    }
 
 
 def findings(out: Path) -> dict:
@@ -128,11 +127,7 @@ def test_results_hold_every_method_of_every_source(finished):
         }
     for found in results["students"].values():
         assert found["students"].keys() == {"untrained", "uniform", "log-odds"}
-    assert {part: results["critics"][part]["tasks"] for part in results["critics"]} == {
-        "all": 20,
-        "one": 10,
-        "two": 10,
-    }
+    assert {part: results["critics"][part]["tasks"] for part in results["critics"]} == {"all": 20, "one": 10, "two": 10}
     assert results["jobs"].keys() == {"untrained", *TRAINED, "critics/value-linear"}
     assert all(len(held) == FOLDS for held in results["jobs"].values())
     assert results["meta"]
@@ -164,9 +159,7 @@ def test_curves_are_the_evaluations_of_each_fold(finished):
     for name, held in results["jobs"].items():
         for job in held:
             steps = [entry["step"] for entry in job["curve"]]
-            assert steps == {"critics/generative": [50, 100, 150, 200], "critics/value-lora": [1, 2]}.get(
-                name, []
-            )
+            assert steps == {"critics/generative": [50, 100, 150, 200], "critics/value-lora": [1, 2]}.get(name, [])
 
 
 @pytest.mark.slow
@@ -268,10 +261,7 @@ def test_a_run_that_sigterm_stopped_goes_on_to_the_same_results(finished, begun)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"uniform": {"learning_rat": 1}},
-            "uniform.yaml: unknown setting 'learning_rat'; did you mean learning_rate?",
-        ),
+        ({"uniform": {"learning_rat": 1}}, "uniform.yaml: unknown setting 'learning_rat'; did you mean learning_rate?"),
         ({"uniform": {"max_steps": "many"}}, "uniform.yaml: "),
         ({"generative": {"critic": "generatve"}}, "generative.yaml: critic is 'generatve'"),
         ({"log_odds": {"model_name_or_path": "another"}}, "configs start from "),
@@ -301,10 +291,7 @@ def test_a_file_that_is_no_yaml_is_one_line(code_model, code_file, tmp_path, cap
     [
         ([], "holds no rows yet: name their files as --data"),
         (["--data", '["nowhere.jsonl"]'], "nowhere.jsonl: no such file"),
-        (
-            ["--data", "FILE", "--only", "[generatve]"],
-            "only names 'generatve': give some of untrained, generative, ",
-        ),
+        (["--data", "FILE", "--only", "[generatve]"], "only names 'generatve': give some of untrained, generative, "),
         (["--data", "FILE", "--max_length", "20"], "0 tasks have a right and a wrong completion"),
         (["--data", "FILE", "--max_length", "1"], "max_length is 1: give 2 or more"),
         (["--data", "FILE", "--jobs", "-1"], "jobs is -1"),

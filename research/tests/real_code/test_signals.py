@@ -10,11 +10,7 @@ from research.tests.real_code.made_code import made_rows, made_task, save_tiny_m
 from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer
 
-FAMILIES = {
-    "llama": {},
-    "gemma2": {"head_dim": 8, "final_logit_softcapping": 0.5},
-    "granite": {"logits_scaling": 8.0},
-}
+FAMILIES = {"llama": {}, "gemma2": {"head_dim": 8, "final_logit_softcapping": 0.5}, "granite": {"logits_scaling": 8.0}}
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,7 @@ from research.real_code.tokens import Completions, read_signals
 
 def row(completion: str, label: bool, part: int, **more) -> dict:
     task = f"t{part % 3}"
-    return {
-        "task_id": task,
-        "prompt": "def f(x, y):\n",
-        "completion": completion,
-        "label": label,
-        "part": part,
-    } | more
+    return {"task_id": task, "prompt": "def f(x, y):\n", "completion": completion, "label": label, "part": part} | more
 
 
 RIGHT = "    return x + y\n"
@@ -103,9 +97,7 @@ def test_padded_puts_each_row_into_one_of_its_own(completions, kind):
 def test_fill_puts_the_lists_of_the_folds_back_in_their_rows(completions):
     numbers = np.random.default_rng(0).normal(size=completions.n_tokens)
     of_rows = by_row(completions, numbers)
-    per_fold = [
-        [of_rows[i] for i in range(len(ROWS)) if ROWS[i]["part"] % FOLDS == fold] for fold in range(FOLDS)
-    ]
+    per_fold = [[of_rows[i] for i in range(len(ROWS)) if ROWS[i]["part"] % FOLDS == fold] for fold in range(FOLDS)]
     assert np.array_equal(completions.fill(per_fold), numbers)
 
 

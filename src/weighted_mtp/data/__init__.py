@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .chain_checks import share_right, share_right_with_error, verify
-    from .chains import (
-        EASY,
-        LOW_SUCCESS,
-        Chains,
-        ChainTables,
-        ChainTask,
-        chain_tables,
-        chain_tokenizer,
-        make_chains,
-    )
+    from .chains import EASY, LOW_SUCCESS, Chains, ChainTables, ChainTask, chain_tables, chain_tokenizer, make_chains
     from .collators import CompletionCollator
     from .encoding import IGNORED, prompt_id, prompt_text
     from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler

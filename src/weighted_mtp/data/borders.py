@@ -35,9 +35,7 @@ class Border:
         (once,) = self._tokenized(["a"], False)["input_ids"]
         return self.decode([once + once]) != ["aa"]
 
-    def tokens(
-        self, texts: Sequence[str], extents: bool, anchor: str | None = None
-    ) -> list[Continuation | None]:
+    def tokens(self, texts: Sequence[str], extents: bool, anchor: str | None = None) -> list[Continuation | None]:
         """Tokens behind the anchor, by default the first that suits this tokenizer; None where it did not hold."""
         anchor = self.anchors[0] if anchor is None else anchor
         (skipped,) = self._tokenized([anchor], False)["input_ids"] if anchor else ([],)

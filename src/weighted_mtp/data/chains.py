@@ -67,9 +67,7 @@ class ChainTask:
 EASY = ChainTask("easy", n_ops=4, n_systematic=4, q_slip=0.03, n_traces=16_000, completions_per_prompt=8)
 """About 69 % of the traces are right; 2,000 of the 2,560 prompts are for training."""
 
-LOW_SUCCESS = ChainTask(
-    "low_success", n_ops=10, n_systematic=4, q_slip=0.10, n_traces=8_000, completions_per_prompt=4
-)
+LOW_SUCCESS = ChainTask("low_success", n_ops=10, n_systematic=4, q_slip=0.10, n_traces=8_000, completions_per_prompt=4)
 """About 24 % of the traces are right, and 22 % of those hold an error that a later one cancelled."""
 
 

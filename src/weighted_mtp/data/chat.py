@@ -40,9 +40,7 @@ def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) 
 def not_shown(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[str]:
     """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked."""
     try:
-        return left_out(
-            partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools
-        )
+        return left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)
     except DataError:
         return []
 
@@ -98,14 +96,10 @@ def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
     if "strftime_now" in str(tokenizer.chat_template):
         notes.append("the chat template writes today's date, so that the same rows read otherwise tomorrow")
     notes += [
-        f"`{name}` of a message is not read: all of the turn is learned alike"
-        for name in _WEIGHTS
-        if name in answer
+        f"`{name}` of a message is not read: all of the turn is learned alike" for name in _WEIGHTS if name in answer
     ]
     if ended_twice:
-        notes.append(
-            f"the completion's text ends with {end!r} already, which the template writes: it is learned once"
-        )
+        notes.append(f"the completion's text ends with {end!r} already, which the template writes: it is learned once")
     return Written(whole[:start], learned, ends_itself, tuple(notes))
 
 
@@ -190,9 +184,7 @@ def _forms(messages: Sequence[Message]) -> Iterator[list[Message]]:
     if any(old.get("content") != new["content"] for old, new in zip(messages, plain, strict=True)):
         yield plain
     parts = [
-        message | {"content": [{"type": "text", "text": message["content"]}]}
-        if message["content"]
-        else message
+        message | {"content": [{"type": "text", "text": message["content"]}]} if message["content"] else message
         for message in plain
     ]
     yield parts

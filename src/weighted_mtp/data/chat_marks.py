@@ -43,9 +43,7 @@ class Marks:
         if message.get("reasoning_content"):
             marked["reasoning_content"] = self._new(f"reasoning_content{whose}", self.texts)
         if message.get("tool_calls"):
-            marked["tool_calls"] = [
-                self.function(call, f"tool_calls{whose}") for call in message["tool_calls"]
-            ]
+            marked["tool_calls"] = [self.function(call, f"tool_calls{whose}") for call in message["tool_calls"]]
         return marked
 
     def function(self, call: Any, what: str) -> Any:

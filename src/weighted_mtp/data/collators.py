@@ -80,9 +80,7 @@ class CompletionCollator:
         labels = self._padded([row["labels"] for row in rows], IGNORED)
         batch = {
             "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(
-                self._padded([[1] * len(row["input_ids"]) for row in rows], 0)
-            ),
+            "attention_mask": torch.from_numpy(self._padded([[1] * len(row["input_ids"]) for row in rows], 0)),
             "labels": torch.from_numpy(labels),
             "rewards": torch.tensor([row["reward"] for row in rows], dtype=torch.float32),
             "row_ids": torch.tensor([row["row_id"] for row in rows]),
@@ -100,9 +98,7 @@ class CompletionCollator:
         return padded
 
 
-def _at_predictions(
-    name: str, rows: Sequence[dict[str, Any]], labels: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _at_predictions(name: str, rows: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> NDArray[np.float32]:
     """A per-token column, [batch, seq]: the entry of the labelled token at p stands at p - 1, else 0."""
     predicts = np.zeros(labels.shape, dtype=np.bool_)
     predicts[:, :-1] = labels[:, 1:] != IGNORED

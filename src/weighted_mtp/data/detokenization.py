@@ -27,10 +27,7 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         added = getattr(tokenizer, "added_tokens_decoder", {})
-        self.special = {
-            *tokenizer.all_special_ids,
-            *(number for number, token in added.items() if token.special),
-        }
+        self.special = {*tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
         """Tokens that are no text: ends, beginnings, padding, roles of a chat."""
         self._border = Border(tokenizer)
 

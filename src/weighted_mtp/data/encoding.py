@@ -70,9 +70,7 @@ class RowEncoder:
         whole = self._tokens_or_reasons(list(written.values()), chats)
         for (i, text), tokens in zip(written.items(), whole, strict=True):
             try:
-                results[i] = (
-                    tokens if isinstance(tokens, DataError) else self._columns(rows[i], text, *tokens)
-                )
+                results[i] = tokens if isinstance(tokens, DataError) else self._columns(rows[i], text, *tokens)
             except DataError as error:
                 results[i] = error
         return [results[i] for i in range(len(rows))]
@@ -87,9 +85,7 @@ class RowEncoder:
         """
         chats = [isinstance(prompt, list) for prompt in prompts]
         given = tools or [None] * len(prompts)
-        self._tell_what_is_not_read(
-            [(p, t) for p, t in zip(prompts, given, strict=True) if isinstance(p, list)]
-        )
+        self._tell_what_is_not_read([(p, t) for p, t in zip(prompts, given, strict=True) if isinstance(p, list)])
         texts = [
             prompt if isinstance(prompt, str) else opened_chat(self.tokenizer, prompt, its_tools)
             for prompt, its_tools in zip(prompts, given, strict=True)
@@ -122,9 +118,7 @@ class RowEncoder:
                 return chat
             return chat._replace(learned=chat.learned.removesuffix(self._turn_end))
         eos = self.tokenizer.eos_token or ""
-        completion, ended = (
-            without_end(row["completion"], eos) if self.append_eos else (row["completion"], False)
-        )
+        completion, ended = without_end(row["completion"], eos) if self.append_eos else (row["completion"], False)
         note = f"the completion's text ends with {eos!r} already: it is learned once"
         return Written(row["prompt"], completion, False, (note,) if ended else ())
 
@@ -150,9 +144,7 @@ class RowEncoder:
         prompts = self._prompt_tokens([w.prompt for w in written], chats)
         learned = self.border.tokens([w.learned for w in written], self.use_spans)
         heads = self.border.decode([ids for ids, _ in prompts])
-        texts = self.border.decode(
-            [ids + (c.ids if c else []) for (ids, _), c in zip(prompts, learned, strict=True)]
-        )
+        texts = self.border.decode([ids + (c.ids if c else []) for (ids, _), c in zip(prompts, learned, strict=True)])
         rows = []
         parts = zip(written, prompts, learned, heads, texts, chats, strict=True)
         for w, (ids, notes), found, head, text, is_chat in parts:
@@ -162,9 +154,7 @@ class RowEncoder:
                 told += [] if holds else [CHANGED]
             if "".join(w.prompt.split()) not in "".join(head.split()):
                 told.append(PROMPT_CHANGED)
-            elif (
-                not is_chat and w.prompt.strip() not in head
-            ):  # special tokens of a chat may be decoded with spaces
+            elif not is_chat and w.prompt.strip() not in head:  # special tokens of a chat may be decoded with spaces
                 told.append(PROMPT_SPACED)
             rows.append((ids, found, told))
         return rows
@@ -179,9 +169,7 @@ class RowEncoder:
         assert plain is not None, "an empty anchor always holds"
         return plain, False
 
-    def _prompt_tokens(
-        self, texts: Sequence[str], chats: Sequence[bool]
-    ) -> list[tuple[list[int], list[str]]]:
+    def _prompt_tokens(self, texts: Sequence[str], chats: Sequence[bool]) -> list[tuple[list[int], list[str]]]:
         """Token ids of prompts and notes: with special tokens, except that a chat template writes its own."""
         ids: dict[int, tuple[list[int], list[str]]] = {}
         for chat in (False, True):
@@ -197,9 +185,7 @@ class RowEncoder:
         bos = self.tokenizer.bos_token_id
         if bos is None or tokens[:2] != [bos, bos]:
             return tokens, []
-        return tokens[1:], [
-            f"the prompt's text begins with {self.tokenizer.bos_token!r} already: it is read once"
-        ]
+        return tokens[1:], [f"the prompt's text begins with {self.tokenizer.bos_token!r} already: it is read once"]
 
     def _opened(self, text: str, tokens: list[int]) -> list[int]:
         """The prompt without the EOS that some tokenizers put at the end of every text."""
@@ -240,9 +226,7 @@ class RowEncoder:
             columns[name] = row[name]
         return columns
 
-    def _token_error(
-        self, row: Row, written: Written, found: Continuation, n_learned: int
-    ) -> list[bool] | None:
+    def _token_error(self, row: Row, written: Written, found: Continuation, n_learned: int) -> list[bool] | None:
         """Which labelled tokens are wrong; None where that is not known."""
         n_end = n_learned - len(found.ids) or int(written.ends_itself)
         if "token_error" in row:

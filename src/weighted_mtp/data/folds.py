@@ -19,9 +19,7 @@ def shingles(text: str, width: int = 5) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(tokens[i : i + width]) for i in range(max(1, len(tokens) - width + 1)))
 
 
-def near_duplicates(
-    texts: Mapping[str, str], threshold: float = 0.5, width: int = 5
-) -> dict[tuple[str, str], float]:
+def near_duplicates(texts: Mapping[str, str], threshold: float = 0.5, width: int = 5) -> dict[tuple[str, str], float]:
     """Pairs of texts of which the shorter one stands in the longer one to a large part.
 
         containment(A, B) = |A & B| / min(|A|, |B|)      of their sets of shingles
@@ -61,9 +59,7 @@ def near_duplicates(
     return {pair: pairs[pair] for pair in sorted(close, key=lambda pair: (order[pair[0]], order[pair[1]]))}
 
 
-def task_closeness(
-    prompts: Mapping[str, str], completions: Mapping[str, str]
-) -> dict[tuple[str, str], float]:
+def task_closeness(prompts: Mapping[str, str], completions: Mapping[str, str]) -> dict[tuple[str, str], float]:
     """How far every two tasks that share a shingle are alike: the largest containment of three texts.
 
     Args:
@@ -88,9 +84,7 @@ def task_closeness(
     return found
 
 
-def split_tasks(
-    tasks: Sequence[str], together: Iterable[tuple[str, str]], folds: int, seed: int = 0
-) -> dict[str, int]:
+def split_tasks(tasks: Sequence[str], together: Iterable[tuple[str, str]], folds: int, seed: int = 0) -> dict[str, int]:
     """A fold for each task; tasks that must not be parted, also by way of others, share one.
 
     The largest groups are placed first, each in the fold that has the fewest tasks, ties by chance.

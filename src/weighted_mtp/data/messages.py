@@ -70,9 +70,7 @@ def answer_columns(name: str, message: dict[str, Any]) -> dict[str, Any]:
         DataError: another role, or nothing to learn.
     """
     if message["role"] != "assistant":
-        raise DataError(
-            f"`{name}` ends with a message of role {short(message['role'])}: the assistant's is learned"
-        )
+        raise DataError(f"`{name}` ends with a message of role {short(message['role'])}: the assistant's is learned")
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(part["text"] for part in content)

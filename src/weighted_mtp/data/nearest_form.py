@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-NEEDED = (
-    "a row needs prompt, completion and label (or instruction, output and is_correct; or messages and label)"
-)
+NEEDED = "a row needs prompt, completion and label (or instruction, output and is_correct; or messages and label)"
 
 # Columns of the forms that other tools read, and how they become ours.
 _OTHER_FORMS = {
@@ -35,9 +33,7 @@ def without(name: str, raw: Mapping[str, Any]) -> str:
         no `label` among prompt, completion: a row needs prompt, completion and label ...
     """
     there = [str(column) for column in raw if raw[column] is not None]
-    found = (
-        f"no `{name}` among {', '.join(there[:12])}{', ...' * (len(there) > 12)}" if there else f"no `{name}`"
-    )
+    found = f"no `{name}` among {', '.join(there[:12])}{', ...' * (len(there) > 12)}" if there else f"no `{name}`"
     return f"{found}: {_remedy(name, there)}"
 
 

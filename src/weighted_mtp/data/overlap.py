@@ -99,9 +99,7 @@ class Overlap:
                 shared.update(self._holders[shingle])
             size = self._sizes[first]
             found = {
-                second: count / min(size, self._sizes[second])
-                for second, count in shared.items()
-                if second > first
+                second: count / min(size, self._sizes[second]) for second, count in shared.items() if second > first
             }
             if first in self._copies:
                 found[self._copies[first]] = 1.0
@@ -170,9 +168,7 @@ def _mixed(total: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.ui
 def _passages(words: _Words, runs: NDArray[np.int64], popular: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The words that popular shingles cover, one shingle beginning at each word of a passage."""
     begins = popular[runs] & (runs >= 0)
-    edges = np.flatnonzero(
-        np.diff(begins, prepend=False, append=False)
-    )  # where rows of such beginnings start and end
+    edges = np.flatnonzero(np.diff(begins, prepend=False, append=False))  # where rows of such beginnings start and end
     covered = np.zeros(len(words.code), bool)
     for begin, end in edges.reshape(-1, 2).tolist():
         if end - begin + _WIDTH - 1 >= _PASSAGE:

@@ -75,9 +75,7 @@ class PairSampler(PairedSampler):
 
     def __init__(self, dataset: Any, batch_size: int, seed: int = 0) -> None:
         if batch_size % 2:
-            raise ValueError(
-                f"batch_size is {batch_size}: PairSampler needs an even one, to hold whole pairs"
-            )
+            raise ValueError(f"batch_size is {batch_size}: PairSampler needs an even one, to hold whole pairs")
         super().__init__(dataset, batch_size, seed)
 
     def group_of(self, dataset: Any, right: NDArray[np.bool_]) -> Indices:

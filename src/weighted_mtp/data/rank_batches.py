@@ -33,9 +33,7 @@ class RankBatches(Sampler[list[int]]):
         [[[0, 1], [4]], [[2, 3], [-1]]]
     """
 
-    def __init__(
-        self, sampler: Any, batch_size: int, rank: int = 0, world: int = 1, drop_last: bool = False
-    ) -> None:
+    def __init__(self, sampler: Any, batch_size: int, rank: int = 0, world: int = 1, drop_last: bool = False) -> None:
         # these three names are looked for by Accelerate, which tells `sampler` the epoch
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
         self.rank, self.world = rank, world
@@ -83,12 +81,6 @@ class WithNoRow(Dataset[dict[str, Any]]):
 def _emptied(row: dict[str, Any]) -> dict[str, Any]:
     """The row without its labels; it keeps its columns, since a batch has those that its rows have."""
     ids = list(row["input_ids"][:2])
-    nothing = {
-        "input_ids": ids,
-        "labels": [IGNORED] * len(ids),
-        "reward": 0.0,
-        "row_id": NO_ROW,
-        "prompt_id": NO_ROW,
-    }
+    nothing = {"input_ids": ids, "labels": [IGNORED] * len(ids), "reward": 0.0, "row_id": NO_ROW, "prompt_id": NO_ROW}
     columns = {name: [] for name in TOKEN_COLUMNS if row.get(name) is not None}
     return row | nothing | columns

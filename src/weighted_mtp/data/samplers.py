@@ -95,7 +95,6 @@ def make_sampler(name: str, dataset: Any, batch_size: int, seed: int = 0, **opti
     kind = SAMPLERS[name]
     if unknown := sorted(set(options) - set(kind.options)):
         raise ValueError(
-            f"the sampler {name!r} takes no {', '.join(unknown)}: "
-            f"it takes {', '.join(kind.options) or 'no options'}"
+            f"the sampler {name!r} takes no {', '.join(unknown)}: it takes {', '.join(kind.options) or 'no options'}"
         )
     return kind(dataset, batch_size, seed, **options)

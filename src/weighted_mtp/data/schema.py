@@ -149,9 +149,7 @@ def _texts(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
     if "messages" in has:
         *prompt, last = messages_of("messages", raw["messages"])
         if not prompt or last["role"] != "assistant":
-            raise DataError(
-                "`messages` must hold a prompt and end with the assistant's message, the completion"
-            )
+            raise DataError("`messages` must hold a prompt and end with the assistant's message, the completion")
         return ("messages", "prompt", "completion"), {"prompt": prompt, **answer_columns("messages", last)}
     given = text_of(raw, "input") if "input" in has else ""
     template = ALPACA_PROMPT_WITH_INPUT if given else ALPACA_PROMPT

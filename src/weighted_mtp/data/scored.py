@@ -28,9 +28,7 @@ def scored_parts(folder: Path) -> list[Path]:
     if not counts:
         raise DataError(f"{folder}: is a folder; name the file in it (only what `wmtp score` wrote is read)")
     if len(counts) > 1:
-        raise DataError(
-            f"{folder}: holds parts of {sorted(counts)} shards; score into a folder for each division"
-        )
+        raise DataError(f"{folder}: holds parts of {sorted(counts)} shards; score into a folder for each division")
     missing = unfinished_shards(folder)
     if missing:
         raise DataError(

@@ -35,9 +35,7 @@ class LoadReport:
         return f"{self.unjudged} rows dropped: {UNJUDGED}" if self.unjudged else ""
 
 
-UNJUDGED = (
-    "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
-)
+UNJUDGED = "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
 
 
 def load_rows(

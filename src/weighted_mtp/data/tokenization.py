@@ -168,9 +168,7 @@ def tokenize_rows(
     return concatenate_datasets(parts), report
 
 
-def _fit(
-    item: dict[str, Any], max_length: int | None, on_long: str, report: TokenizeReport
-) -> dict[str, Any] | None:
+def _fit(item: dict[str, Any], max_length: int | None, on_long: str, report: TokenizeReport) -> dict[str, Any] | None:
     """The row within the limit, or None when it is dropped; counted in the report."""
     n_prompt = item["n_prompt"]
     if max_length is not None and len(item["input_ids"]) > max_length:

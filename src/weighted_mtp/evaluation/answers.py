@@ -189,8 +189,7 @@ def _unsigned(match: re.Match[str]) -> Number | None:
         value = Fraction(digits.replace(",", "")) * Fraction(10) ** sum(filter(None, power))
         return Number(value, decimal="." in digits or any(match[name] for name in ("exponent", "power")))
     over, under = (
-        (match[a] or match[b] or match[c]).replace(",", "")
-        for a, b, c in (("over", "f1", "f3"), ("under", "f2", "f4"))
+        (match[a] or match[b] or match[c]).replace(",", "") for a, b, c in (("over", "f1", "f3"), ("under", "f2", "f4"))
     )
     if not Fraction(under):
         return None

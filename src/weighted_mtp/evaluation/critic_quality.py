@@ -95,9 +95,7 @@ def critic_quality(
     v, valid, outcome = np.asarray(values), np.asarray(mask, np.bool_), np.asarray(outcomes)
     shapes = [v.shape, np.shape(credit), np.shape(token_error), valid.shape]
     if valid.ndim != 2 or len(set(shapes)) > 1 or outcome.shape != valid.shape[:1]:
-        raise ValueError(
-            f"values, credit, errors, mask are {shapes}, outcomes {outcome.shape}: [N, T] and [N]"
-        )
+        raise ValueError(f"values, credit, errors, mask are {shapes}, outcomes {outcome.shape}: [N, T] and [N]")
     pooled, right = v[valid], np.broadcast_to(outcome[:, None], valid.shape)[valid]
     target = np.broadcast_to(outcome[:, None], valid.shape) if targets is None else np.asarray(targets)
     due = target[valid]

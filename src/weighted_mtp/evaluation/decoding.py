@@ -17,13 +17,7 @@ from weighted_mtp.models import MTPModel, require_readable
 
 Prompt = str | list[dict[str, Any]]
 """Text, or messages for the tokenizer's chat template."""
-PLAIN = {
-    "do_sample": False,
-    "num_beams": 1,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "min_length": 0,
-}
+PLAIN = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
 """What a model's generation_config.json must not change; `SeededDraws` does the sampling."""
 
 
@@ -121,9 +115,7 @@ def complete(
     detokenizer = Detokenizer(tokenizer)
     options: dict[str, Any] = {}
     if seeds is not None:
-        options["logits_processor"] = [
-            SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p)
-        ]
+        options["logits_processor"] = [SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p)]
     if stop:
         options["stopping_criteria"] = [StopStrings(detokenizer, stop)]
     with _evaluating(model):
@@ -140,9 +132,7 @@ def complete(
     return _completions(detokenizer, read, output[:, ids.shape[1] :].tolist(), ends, stop)
 
 
-def prompt_tokens(
-    tokenizer: Any, prompts: Sequence[Prompt], tools: Sequence[Any] | None = None
-) -> list[list[int]]:
+def prompt_tokens(tokenizer: Any, prompts: Sequence[Prompt], tools: Sequence[Any] | None = None) -> list[list[int]]:
     """Token ids of prompts, as training's encoder gives them.
 
     Raises:

@@ -85,9 +85,7 @@ def bootstrap_interval(
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not x.size or not np.isfinite(x).all():
-        raise ValueError(
-            f"got values of shape {x.shape}: a flat list of finite numbers is needed, at least one"
-        )
+        raise ValueError(f"got values of shape {x.shape}: a flat list of finite numbers is needed, at least one")
     _check_confidence(confidence)
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}: give at least 1")

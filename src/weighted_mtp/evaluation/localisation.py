@@ -126,9 +126,7 @@ def _checked(
     return scores, error, valid
 
 
-def _hits(
-    credit: NDArray[np.float64], first: NDArray[np.bool_], valid: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _hits(credit: NDArray[np.float64], first: NDArray[np.bool_], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
     """`hits_at_first_error`, given where the first errors are."""
     masked = np.where(valid, credit, np.inf)
     least = valid & (masked == masked.min(1, keepdims=True, initial=np.inf))

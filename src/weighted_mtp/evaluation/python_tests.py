@@ -80,9 +80,7 @@ class PythonTests(Verifier):
             with closing(os.fdopen(os.memfd_create("job"), "w+b")) as given:
                 given.write(job)
                 given.seek(0)
-                tests = self._start(
-                    cleanup, "tests", requests[1], replies[0], stdin=given, stdout=subprocess.PIPE
-                )
+                tests = self._start(cleanup, "tests", requests[1], replies[0], stdin=given, stdout=subprocess.PIPE)
             while open_ends:
                 os.close(open_ends.pop())
             assert tests.stdout is not None

@@ -77,9 +77,7 @@ class ReasoningGym(Verifier):
         """
         return self._in_order(self._score, answers)
 
-    def _in_order(
-        self, judge: Callable[[list[_Job]], list[_Found]], jobs: Iterable[_Job]
-    ) -> Iterator[_Found]:
+    def _in_order(self, judge: Callable[[list[_Job]], list[_Found]], jobs: Iterable[_Job]) -> Iterator[_Found]:
         waiting: deque[Future[list[_Found]]] = deque()
         jobs = iter(jobs)
         try:
@@ -136,17 +134,13 @@ class ReasoningGym(Verifier):
         safe = [pair for pair in answers if may_be_scored(task_of(pair[1]), pair[0])]
         results = iter(self._score(safe))
         return [
-            _verdict(next(results)) if may_be_scored(task_of(entry), answer) else "fail"
-            for answer, entry in answers
+            _verdict(next(results)) if may_be_scored(task_of(entry), answer) else "fail" for answer, entry in answers
         ]
 
     def _score(self, answers: list[tuple[str, Entry]]) -> list[dict[str, Any]]:
         if not answers:
             return []
-        jobs = [
-            {"answer": answer, "entry": entry, "alone": task_of(entry) in EVALUATED}
-            for answer, entry in answers
-        ]
+        jobs = [{"answer": answer, "entry": entry, "alone": task_of(entry) in EVALUATED} for answer, entry in answers]
         waited = self.timeout * len(jobs) + _LOADING_SECONDS
         request = {"do": "score", "jobs": jobs, "seconds": self.timeout}
         return self._process().ask(request, waited)["results"]

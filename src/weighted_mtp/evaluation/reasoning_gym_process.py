@@ -18,9 +18,7 @@ from weighted_mtp.evaluation.verifiers import VerifierError
 _PROGRAM = "reasoning_gym_worker"
 _START_SECONDS = 120.0
 _MAKE_SECONDS = 600.0
-_LIMITS = Limits(
-    memory=2 << 30, cpu_seconds=30 * 24 * 3600
-)  # of the process; it limits every answer by itself
+_LIMITS = Limits(memory=2 << 30, cpu_seconds=30 * 24 * 3600)  # of the process; it limits every answer by itself
 
 
 class LibraryError(VerifierError):

@@ -8,19 +8,7 @@ from typing import Any
 from weighted_mtp.evaluation.reasoning_gym import ReasoningGym
 from weighted_mtp.evaluation.reasoning_gym_tasks import may_be_scored
 
-GARBAGE = (
-    "",
-    "garbage",
-    "0",
-    "x",
-    "?",
-    "None",
-    "nan",
-    "[]",
-    "{}",
-    "6*4*1*1",
-    "lorem ipsum dolor sit amet " * 40,
-)
+GARBAGE = ("", "garbage", "0", "x", "?", "None", "nan", "[]", "{}", "6*4*1*1", "lorem ipsum dolor sit amet " * 40)
 """Answers that are wrong almost everywhere; where one is the item's own answer, it is not tried."""
 
 
@@ -46,9 +34,7 @@ def measure(gym: ReasoningGym, task: str, seed: int = 0, items: int = 4) -> Soun
     entries = gym.make(task, seed, items, 0, items)
     answered = [entry for entry in entries if isinstance(entry["answer"], str)]
     right = list(gym.score_all((entry["answer"], entry) for entry in answered))
-    probes = [
-        (probe, entry) for entry in entries for probe in wrong_probes(entry) if may_be_scored(task, probe)
-    ]
+    probes = [(probe, entry) for entry in entries for probe in wrong_probes(entry) if may_be_scored(task, probe)]
     accepted, raised, partial = {}, 0, 0
     for (probe, entry), result in zip(probes, gym.score_all(probes), strict=True):
         score = result.get("score", 0.0)

@@ -34,9 +34,7 @@ class SeededDraws(LogitsProcessor):
         top_p: in (0, 1]; 1 keeps every token.
     """
 
-    def __init__(
-        self, seeds: Sequence[Sequence[int]], steps: int, *, temperature: float, top_p: float = 1.0
-    ) -> None:
+    def __init__(self, seeds: Sequence[Sequence[int]], steps: int, *, temperature: float, top_p: float = 1.0) -> None:
         uniform = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
         self.uniform = torch.from_numpy(uniform)  # [rows, steps]
         self.temperature, self.top_p, self.step = temperature, top_p, 0
@@ -91,9 +89,7 @@ class StopStrings(StoppingCriteria):
         rows, start = input_ids.tolist(), self.prompt_tokens
         recent = max(start, input_ids.shape[1] - self.window)
         texts = self._texts(rows, recent, behind=max(0, recent - _READ))
-        ended = [
-            self._holds(text) or BROKEN in text for text in texts
-        ]  # a window may begin within a character
+        ended = [self._holds(text) or BROKEN in text for text in texts]  # a window may begin within a character
         for i in [i for i, maybe in enumerate(ended) if maybe]:
             ended[i] = self._holds(self._texts([rows[i]], start)[0])
         return torch.tensor(ended, device=input_ids.device)

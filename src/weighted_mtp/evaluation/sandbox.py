@@ -83,9 +83,7 @@ class Sandbox:
             raise SandboxError(f"bubblewrap is not installed, and no code is run without it: {INSTALL}")
         missing = [tool for tool in ("setpriv", "unshare") if shutil.which(tool) is None]
         if os.geteuid() == 0 and missing:
-            raise SandboxError(
-                f"root needs {' and '.join(missing)} to give up its privileges: install util-linux"
-            )
+            raise SandboxError(f"root needs {' and '.join(missing)} to give up its privileges: install util-linux")
         _self_test(self)
 
     def start(self, program: str, arguments: Sequence[str] = (), **popen: Any) -> subprocess.Popen[bytes]:

@@ -104,9 +104,7 @@ def _others_of_length(
     return np.bincount(group, own)[group] - own, np.bincount(group)[group] - 1
 
 
-def _ratio(
-    total: NDArray[np.float64], count: NDArray[np.int64], fallback: float = 0.0
-) -> NDArray[np.float64]:
+def _ratio(total: NDArray[np.float64], count: NDArray[np.int64], fallback: float = 0.0) -> NDArray[np.float64]:
     """total / count where the count is above zero, else the fallback."""
     counts = np.broadcast_to(count, total.shape)
     return np.divide(total, counts, out=np.full(total.shape, fallback), where=counts > 0)

@@ -47,9 +47,7 @@ def verifier_class(name: str, *, timeout: float | None = None) -> type[Verifier]
     entry = VERIFIERS.get(name)
     if entry is None:
         near = difflib.get_close_matches(name, VERIFIERS, n=1, cutoff=0.0)[0]
-        raise VerifierError(
-            f"unknown verifier {name!r}: did you mean {near}? There are {', '.join(VERIFIERS)}"
-        )
+        raise VerifierError(f"unknown verifier {name!r}: did you mean {near}? There are {', '.join(VERIFIERS)}")
     if timeout is not None and not entry.timed:
         raise VerifierError(f"timeout is {timeout}, and the verifier {name} takes none: leave it out")
     if timeout is not None:

@@ -91,9 +91,7 @@ class Draw:
         critic = str(self.root / arm.critic) if arm.stage == "verifiable" else arm.critic
         return RunConfig(
             stage=arm.stage,
-            model=ModelConfig(
-                str(self.root / (arm.start or "base")), n_future=arm.n_future, head_warmup_steps=0
-            ),
+            model=ModelConfig(str(self.root / (arm.start or "base")), n_future=arm.n_future, head_warmup_steps=0),
             data=DataConfig(
                 str(self.root / f"{arm.rows}.jsonl"),
                 keep=arm.keep,  # type: ignore[arg-type]
@@ -186,10 +184,7 @@ class Draw:
     def _critic_quality(self, config: RunConfig) -> dict[str, Any]:
         """Of a critic that was trained and saved, on the teacher's traces of the test prompts."""
         fresh = load_dataset(config, str(self.root / "fresh.jsonl"), self.tokenizer)
-        critic, collate = (
-            load_critic(config.train.output_dir),
-            CompletionCollator.from_tokenizer(self.tokenizer),
-        )
+        critic, collate = (load_critic(config.train.output_dir), CompletionCollator.from_tokenizer(self.tokenizer))
         return measure_critic(critic, fresh, collate).as_dict()
 
     def views(self, arm: Arm, rows: list[int]) -> list[dict[str, Any]]:

@@ -157,9 +157,7 @@ def _page(
         accuracies=[{k: r[k] for k in ("arm", "seed", "accuracy")} for r in arms],  # pyright: ignore
         curves=curves,  # pyright: ignore[reportArgumentType]
         histograms=[
-            _histogram(r)
-            for r in arms
-            if r["seed"] == 0 and "uniform" not in r["arm"] and r["arm"] != "right_only"
+            _histogram(r) for r in arms if r["seed"] == 0 and "uniform" not in r["arm"] and r["arm"] != "right_only"
         ],
         examples=first.views(shown, rows),  # pyright: ignore[reportArgumentType]
         facts=[*provenance(), ("training time", f"{minutes:.1f} minutes")],

@@ -55,12 +55,7 @@ class Job(NamedTuple):
     def describe(self, problem: Mapping[str, Any]) -> dict[str, Any]:
         """The columns that say what a row of the output is."""
         kind = "greedy" if self.sample is None else "sampled"
-        return {
-            "problem": self.problem,
-            "task_id": problem.get("task_id"),
-            "kind": kind,
-            "sample": self.sample,
-        }
+        return {"problem": self.problem, "task_id": problem.get("task_id"), "kind": kind, "sample": self.sample}
 
 
 def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
@@ -91,9 +86,7 @@ def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
     results["settings"] = asdict(config) | {"stop": stop, "k": config.tries()}
     write_results(out, results)
     print_evaluation(console, results)
-    console.print(
-        f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False
-    )
+    console.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
     return results
 
 
@@ -182,9 +175,7 @@ def _load(config: EvaluationConfig, problems: Rows, console: Console) -> tuple[M
         console.print(HINT, soft_wrap=True, markup=False)
     model = MTPModel.from_pretrained(config.model)
     if config.label is not None and model.label_condition is None:
-        raise ConfigError(
-            f"label is {config.label}: {config.model} is no generative critic, so it takes no label"
-        )
+        raise ConfigError(f"label is {config.label}: {config.model} is no generative critic, so it takes no label")
     longest = 0
     for i, problem in enumerate(problems):
         try:
@@ -212,9 +203,7 @@ def _tokens_of(config: EvaluationConfig, problem: Mapping[str, Any], tokenizer: 
 # Checking
 
 
-def _verify(
-    config: EvaluationConfig, verifier: Verifier, problems: Rows, completions: Rows, console: Console
-) -> Rows:
+def _verify(config: EvaluationConfig, verifier: Verifier, problems: Rows, completions: Rows, console: Console) -> Rows:
     """All completions with their verdicts, those of an earlier call first."""
     writer = JsonLinesWriter(Path(config.out) / SAMPLES)
     samples = writer.done
@@ -236,6 +225,4 @@ def _require_prefix(path: Path, found: Rows, wanted: Rows) -> None:
     """Raises DataError unless the rows of a file are the first of those that belong there."""
     if found != wanted[: len(found)]:
         at = next(i for i, row in enumerate(found) if i >= len(wanted) or row != wanted[i])
-        raise DataError(
-            f"{path}: row {at} is not of this evaluation: was the file changed? Use another --out"
-        )
+        raise DataError(f"{path}: row {at} is not of this evaluation: was the file changed? Use another --out")

@@ -12,12 +12,7 @@ from weighted_mtp.files import write_text
 from weighted_mtp.models.digest import digest_of_model
 from weighted_mtp.training.settings import ConfigError
 
-COMPLETIONS, SAMPLES, RESULTS, SETTINGS = (
-    "completions.jsonl",
-    "samples.jsonl",
-    "results.json",
-    "settings.json",
-)
+COMPLETIONS, SAMPLES, RESULTS, SETTINGS = ("completions.jsonl", "samples.jsonl", "results.json", "settings.json")
 BY_CONTENT = ("model weights or tokenizer", "problems")
 """Settings that are digests: the same wherever the files lie."""
 
@@ -38,11 +33,7 @@ def settings_of(config: EvaluationConfig, problems: list[dict[str, Any]], stop: 
     )
     rows = json.dumps(problems, sort_keys=True).encode()
     contents = (digest_of_model(config.model), hashlib.blake2b(rows, digest_size=16).hexdigest())
-    return {
-        **dict(zip(BY_CONTENT, contents, strict=True)),
-        "stop": stop,
-        **{name: flat[name] for name in names},
-    }
+    return {**dict(zip(BY_CONTENT, contents, strict=True)), "stop": stop, **{name: flat[name] for name in names}}
 
 
 def require_same(settings: dict[str, Any], out: Path) -> None:

@@ -61,10 +61,7 @@ def read_problems(
             raise DataError(f"{path}: problem {i}: {error}") from None
     if name != "python-tests":
         return problems
-    return [
-        row | {"prompt": open_prompt(row["prompt"])} if isinstance(row["prompt"], str) else row
-        for row in problems
-    ]
+    return [row | {"prompt": open_prompt(row["prompt"])} if isinstance(row["prompt"], str) else row for row in problems]
 
 
 def open_prompt(prompt: str) -> str:

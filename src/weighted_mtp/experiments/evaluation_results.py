@@ -12,9 +12,7 @@ from weighted_mtp.evaluation.verifiers import VERDICTS
 KINDS = ("greedy", "sampled")
 
 
-def summarise_samples(
-    samples: Sequence[dict[str, Any]], n_problems: int, tries: Sequence[int]
-) -> dict[str, Any]:
+def summarise_samples(samples: Sequence[dict[str, Any]], n_problems: int, tries: Sequence[int]) -> dict[str, Any]:
     """The numbers of an evaluation; a problem counts once, whatever its samples.
 
         exact match = share of problems whose greedy completion passes
@@ -48,8 +46,6 @@ def summarise_samples(
     }
 
 
-def _counts(
-    samples: Sequence[dict[str, Any]], kind: str, column: str, names: Sequence[str]
-) -> dict[str, int]:
+def _counts(samples: Sequence[dict[str, Any]], kind: str, column: str, names: Sequence[str]) -> dict[str, int]:
     counts = Counter(row[column] for row in samples if row["kind"] == kind)
     return {name: counts[name] for name in names}

@@ -41,9 +41,7 @@ def check_finished(run_dir: Path, moved: Mapping[str, str] | None = None) -> Run
     """
     saved = RunConfig.load(run_dir)
     if not (run_dir / "config.json").exists():
-        raise ConfigError(
-            f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)"
-        )
+        raise ConfigError(f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)")
     _tell_what_else_it_was_made_with(run_dir, saved)
     saved = RunConfig.from_flat(saved.to_flat() | dict(moved or {}))
     used = {"train_file": saved.data.train_file, "eval_file": saved.data.eval_file}
@@ -64,11 +62,7 @@ def _tell_what_else_it_was_made_with(run_dir: Path, saved: RunConfig) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return
     said = json.loads(json.dumps(saved.to_flat(), default=str))
-    other = [
-        f"{name} {facts[name]}, not {said[name]}"
-        for name in said
-        if facts.get(name, said[name]) != said[name]
-    ]
+    other = [f"{name} {facts[name]}, not {said[name]}" for name in said if facts.get(name, said[name]) != said[name]]
     if other:
         logger.warning(
             "%s: the model was made with other settings than its run.yaml says: %s", run_dir, "; ".join(other)

@@ -79,9 +79,7 @@ def inspect_on_page(
             found.append(_look_at(run_dir, name, selection, judged_rows, progress, moved))
             progress.advance(task)
             gc.collect()  # cycles hold a trainer, and with it its models
-    by_row = zip_longest(
-        *(views for _, views in found)
-    )  # of runs on the same rows, views of a row are neighbours
+    by_row = zip_longest(*(views for _, views in found))  # of runs on the same rows, views of a row are neighbours
     page = RunPage(
         title=_title(dirs),
         lead=_lead(len(dirs), selection),

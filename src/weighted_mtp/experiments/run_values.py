@@ -46,9 +46,7 @@ def value_quality(judged: Judged, rows: Dataset, source: str, gamma: float = 1.0
     third = np.concatenate([3 * np.arange(n) // max(n, 1) for n in lengths])
     parts = [Reliability("all prefixes", quality.ece, [_bin(b) for b in quality.reliability])]
     if max(lengths) >= 3:
-        parts += [
-            _reliability(words, values[third == i], outcomes[third == i]) for i, words in enumerate(_THIRDS)
-        ]
+        parts += [_reliability(words, values[third == i], outcomes[third == i]) for i, words in enumerate(_THIRDS)]
     return ValueQuality(
         rows=len(judged.values),
         values=len(values),

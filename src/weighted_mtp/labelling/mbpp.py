@@ -50,9 +50,7 @@ def from_mbpp(row: Mapping[str, Any]) -> dict[str, Any]:
         "task_id": f"MBPP/{row.get('task_id')}",
         "prompt": "".join(f"{part}\n\n" for part in before) + head + _docstring(text, _indent(body)),
         "canonical_solution": body,
-        "test": "\n".join(
-            [*setup, "", "def check(candidate):", *(textwrap.indent(t, "    ") for t in tests), ""]
-        ),
+        "test": "\n".join([*setup, "", "def check(candidate):", *(textwrap.indent(t, "    ") for t in tests), ""]),
         "entry_point": function.name,
     }
 

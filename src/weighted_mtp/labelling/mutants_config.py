@@ -26,8 +26,6 @@ class MutantsConfig:
     def __post_init__(self) -> None:
         settle(self, "out", "input")
         if (self.source is None) == (self.input is None):
-            raise ConfigError(
-                "give either source, as humaneval, or input, a .jsonl file of reference solutions"
-            )
+            raise ConfigError("give either source, as humaneval, or input, a .jsonl file of reference solutions")
         if self.per_task < 1:
             raise ConfigError(f"per_task is {self.per_task}: give at least 1 mutant")

@@ -78,7 +78,5 @@ class MutantsReport:
         for (operator, _), count in self.counts.items():
             totals[operator] += count
         for operator, total in totals.most_common():
-            table.add_row(
-                operator, *(str(self.counts[operator, verdict]) for verdict in verdicts), str(total)
-            )
+            table.add_row(operator, *(str(self.counts[operator, verdict]) for verdict in verdicts), str(total))
         return table

@@ -211,9 +211,7 @@ OPERATORS: dict[str, Callable[[ast.AST, SourceCode], Iterator[Edit]]] = {
 """Every operator by its name, which rows carry."""
 
 
-def _exchanged(
-    code: SourceCode, left: ast.AST, right: ast.AST, table: dict[str, list[str]]
-) -> Iterator[Edit]:
+def _exchanged(code: SourceCode, left: ast.AST, right: ast.AST, table: dict[str, list[str]]) -> Iterator[Edit]:
     """The operator between two operands, replaced by each of its neighbours in the table."""
     start, end = code.operator(left, right)
     for other in table.get(" ".join(code.text[start:end].split()), ()):

@@ -95,9 +95,7 @@ def sample_mutations(prompt: str, completion: str, count: int, seed: str) -> lis
     return sorted(chosen, key=lambda mutation: (mutation.span, mutation.operator))
 
 
-def _next(
-    name: str, queues: dict[str, list[Edit]], found: "_Distinct", used: Counter[int]
-) -> Mutation | None:
+def _next(name: str, queues: dict[str, list[Edit]], found: "_Distinct", used: Counter[int]) -> Mutation | None:
     """An operator's next mutation; an operator that has none left loses its queue."""
     edits = queues[name]
     while edits:
@@ -137,9 +135,7 @@ class _Distinct:
             return None
         self.seen.add(tree)
         start = edit.start - border
-        return Mutation(
-            operator, mutated[border:], (start, start + len(edit.new)), text[edit.start : edit.end]
-        )
+        return Mutation(operator, mutated[border:], (start, start + len(edit.new)), text[edit.start : edit.end])
 
 
 def _short(text: str) -> str:

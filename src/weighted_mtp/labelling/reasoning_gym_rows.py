@@ -62,9 +62,7 @@ def print_tasks(gym: ReasoningGym, console: Console) -> None:
     table.add_column("task", no_wrap=True)
     table.add_column("scorer")
     for task in sorted(gym.tasks, key=lambda name: (name in UNSOUND, name)):
-        table.add_row(
-            task, f"refused: {UNSOUND[task]}" if task in UNSOUND else "accepts no wrong answer tried"
-        )
+        table.add_row(task, f"refused: {UNSOUND[task]}" if task in UNSOUND else "accepts no wrong answer tried")
     console.print(table)
     console.print(f"reasoning-gym {gym.version}; scorers measured in {MEASURED_WITH}", style="dim")
 
@@ -147,9 +145,7 @@ class _Maker:
                     self._asked.add(item.prompt)
             unknown = [item for item in fresh if not self._is_written(item.prompt)]
             verdicts = self.gym.check_all(
-                {"completion": _completion(answer), "entry": item.entry}
-                for item in unknown
-                for answer in item.answers
+                {"completion": _completion(answer), "entry": item.entry} for item in unknown for answer in item.answers
             )
             for item in fresh:
                 known = self._is_written(item.prompt)

@@ -137,9 +137,7 @@ def _overlaps(tasks: Sequence[Rows]) -> list[Overlap]:
     """Of prompts, of right completions, and of both as one: a solution may be the helper that a prompt holds."""
     prompts = [_text(rows[0]["prompt"]) for rows in tasks]
     right = [_right_completion(rows) for rows in tasks]
-    whole = [
-        prompt + completion if completion else "" for prompt, completion in zip(prompts, right, strict=True)
-    ]
+    whole = [prompt + completion if completion else "" for prompt, completion in zip(prompts, right, strict=True)]
     return [Overlap(prompts), Overlap(right, least=_SAYS_ENOUGH), Overlap(whole)]
 
 
@@ -185,9 +183,7 @@ def _text(given: Any) -> str:
         return given
     if not isinstance(given, list):
         return str(given)
-    said = [
-        message for message in given if isinstance(message, Mapping) and message.get("role") not in _UNSEEN
-    ]
+    said = [message for message in given if isinstance(message, Mapping) and message.get("role") not in _UNSEEN]
     return "\n".join(_content(message.get("content")) for message in said)
 
 

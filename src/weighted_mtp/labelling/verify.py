@@ -94,9 +94,7 @@ def _check_columns(rows: list[dict[str, Any]], verifier: Verifier, source: Path)
             raise DataError(f"{source}: no row has `{name}`; this verifier needs {wanted}")
 
 
-def _check_same(
-    rows: list[dict[str, Any]], done: list[dict[str, Any]], source: Path, out: Path, verifier: str
-) -> None:
+def _check_same(rows: list[dict[str, Any]], done: list[dict[str, Any]], source: Path, out: Path, verifier: str) -> None:
     for number, made in enumerate(done):
         same = number < len(rows) and _text(made) == _text(rows[number])
         if not same or made.get("verdict") not in VERDICTS:

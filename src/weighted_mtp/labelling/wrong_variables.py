@@ -124,8 +124,4 @@ def _parameters(arguments: ast.arguments) -> list[ast.arg]:
 
 
 def _stored(target: ast.AST) -> list[str]:
-    return [
-        node.id
-        for node in descendants(target)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    ]
+    return [node.id for node in descendants(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]

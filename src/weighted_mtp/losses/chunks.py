@@ -20,9 +20,7 @@ ACCELERATOR_BYTES = 2**29  # of logits in a chunk, if that leaves 2,048 rows
 ACCELERATOR_NUMBERS_PER_TILE = 2**24  # 64 MB of float32: a launch is short against a pass over it
 
 
-def rows_per_chunk(
-    rows: int, weight: Shaped[Tensor, "vocab dim"], wide: torch.dtype, chunk_size: int | None
-) -> int:
+def rows_per_chunk(rows: int, weight: Shaped[Tensor, "vocab dim"], wide: torch.dtype, chunk_size: int | None) -> int:
     """Chunk length that makes all chunks about equally long; the default one in whole steps.
 
     Logits have the precision of `weight`, its gradient that of `wide`.
@@ -30,9 +28,7 @@ def rows_per_chunk(
     step = 1
     if chunk_size is None:
         step = STEP
-        longest = (
-            _longest_elsewhere(weight) if _is_accelerator(weight.device) else _longest_on_cpu(weight, wide)
-        )
+        longest = _longest_elsewhere(weight) if _is_accelerator(weight.device) else _longest_on_cpu(weight, wide)
         chunk_size = max(longest, step) // step * step
     chunks = max(1, -(-rows // chunk_size))
     return max(1, min(rows, -(-rows // (chunks * step)) * step))

@@ -58,12 +58,8 @@ def require_liger(device: torch.device) -> None:
     try:
         found = version("liger-kernel")
     except PackageNotFoundError:
-        raise ValueError(
-            f"backend liger needs the package liger-kernel, which is not installed; {how}"
-        ) from None
+        raise ValueError(f"backend liger needs the package liger-kernel, which is not installed; {how}") from None
     if tuple(int(part) for part in found.split(".")[:3]) < NEEDED:
         raise ValueError(f"liger-kernel is {found}, whose gradient of W is wrong for token weights; {how}")
     if device.type == "cpu" and not os.environ.get("TRITON_INTERPRET"):
-        raise ValueError(
-            "backend liger runs Triton kernels, and these tensors are on a CPU; use backend torch"
-        )
+        raise ValueError("backend liger runs Triton kernels, and these tensors are on a CPU; use backend torch")

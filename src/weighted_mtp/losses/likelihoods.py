@@ -129,14 +129,10 @@ def mtp_nll(
         tensor([[1.0986, 0.0000]])
     """
     with torch.no_grad():
-        return mtp_likelihoods(
-            hidden, lm_head_weight, targets, bias=bias, logit_scale=logit_scale, softcap=softcap
-        ).nll
+        return mtp_likelihoods(hidden, lm_head_weight, targets, bias=bias, logit_scale=logit_scale, softcap=softcap).nll
 
 
-def require_same_predictions(
-    known: MTPLikelihoods, hidden: Tensor, targets: Tensor, unembedding: Unembedding
-) -> None:
+def require_same_predictions(known: MTPLikelihoods, hidden: Tensor, targets: Tensor, unembedding: Unembedding) -> None:
     """Raises ValueError where likelihoods belong to other tensors, or to what stood in these before."""
     require_shape("likelihoods.nll", known.nll, tuple(targets.shape))
     if known.made_of != _identity(hidden, targets, unembedding):
@@ -165,20 +161,13 @@ def from_likelihoods(known: MTPLikelihoods, otherwise: Backend) -> Backend:
             return nll, Gradients(None, None, None)
         weighted = known.slope.index_select(0, rows.positions).mul_(rows.weights[:, None])
         # rows that were dropped may hold NaN: they are not multiplied by 0, but left out
-        return nll, Gradients(
-            torch.zeros_like(known.slope).index_copy_(0, rows.positions, weighted), None, None
-        )
+        return nll, Gradients(torch.zeros_like(known.slope).index_copy_(0, rows.positions, weighted), None, None)
 
     return compute
 
 
 def checked_unembedding(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    logit_scale: float,
-    softcap: float | None,
+    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, logit_scale: float, softcap: float | None
 ) -> Unembedding:
     """How hidden states become logits, after a look at what was given."""
     require_shape("hidden", hidden, (None, None, None, None))

@@ -93,8 +93,7 @@ class _WeightedCESum(torch.autograd.Function):
             )
         gradients, ctx.gradients = ctx.gradients, None
         scaled = (
-            None if x is None else _scaled(x, upstream, dtype)
-            for x, dtype in zip(gradients, ctx.dtypes, strict=True)
+            None if x is None else _scaled(x, upstream, dtype) for x, dtype in zip(gradients, ctx.dtypes, strict=True)
         )
         return (*scaled, None, None, None)
 
@@ -257,9 +256,7 @@ def _scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     tile = rows_per_tile(gradient.shape[0], gradient.shape[1], gradient.device)
     for start in range(0, len(gradient), tile):
         part = gradient[start : start + tile].mul_(factor)
-        out[start : start + tile] = (
-            part.t().to(dtype).t()
-        )  # precision, then layout: at once takes twice as long
+        out[start : start + tile] = part.t().to(dtype).t()  # precision, then layout: at once takes twice as long
     return out
 
 

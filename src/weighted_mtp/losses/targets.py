@@ -10,9 +10,7 @@ IGNORED = -100
 
 
 def mtp_targets(
-    labels: Shaped[Tensor, "batch seq"],
-    n_future: int,
-    segment_ids: Shaped[Tensor, "batch seq"] | None = None,
+    labels: Shaped[Tensor, "batch seq"], n_future: int, segment_ids: Shaped[Tensor, "batch seq"] | None = None
 ) -> Int[Tensor, "batch seq n_future"]:
     """Token that head k predicts from position t.
 

@@ -221,9 +221,7 @@ def _valid_only(mask: Tensor, **arguments: Tensor) -> tuple[Tensor, ...]:
     require_shape(name, first, (None, None))
     for other, x in (*arguments.items(), ("mask", mask)):
         if x.shape != first.shape:
-            raise ValueError(
-                f"{other} has shape {list(x.shape)}; that of {name}, {list(first.shape)}, is needed"
-            )
+            raise ValueError(f"{other} has shape {list(x.shape)}; that of {name}, {list(first.shape)}, is needed")
     mask, dtype = mask.bool(), accumulation_dtype(first)
     return (*(torch.where(mask, x.to(dtype), 0.0) for x in arguments.values()), mask)
 

@@ -22,9 +22,7 @@ class ActivationCheckpointing:
             kwargs: further options of the wrapped model's method of this name.
         """
         self.hf_model.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
-        self.extra_heads.set_checkpointing(
-            True, decoder_layers(self.hf_model)[-1]._gradient_checkpointing_func
-        )
+        self.extra_heads.set_checkpointing(True, decoder_layers(self.hf_model)[-1]._gradient_checkpointing_func)
 
     def activation_checkpointing_disable(self) -> None:
         """Keep all activations again."""

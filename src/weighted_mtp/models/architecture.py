@@ -87,9 +87,7 @@ def check_heads(model: "MTPModel") -> None:
     finally:
         model.train(was_training)
     # Stacked heads are multiplied in other block sizes than plain rows: half precision rounds differently.
-    tolerance = (
-        1e-3 if model.dtype in (torch.float32, torch.float64) else 0.1
-    ) * plain.abs().max().clamp_min(1e-3)
+    tolerance = (1e-3 if model.dtype in (torch.float32, torch.float64) else 0.1) * plain.abs().max().clamp_min(1e-3)
     if heads.shape != (*plain.shape[:2], model.n_future, plain.shape[-1]):
         raise UnsupportedModelError(model_type, "its forward folds them into the hidden size")
     if (heads - plain.unsqueeze(-2)).abs().max() > tolerance:

@@ -148,9 +148,7 @@ def _read_causal_lm(source: Source, dtype: str | torch.dtype) -> Any:
 
 
 def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
-    if dtype != "auto" and not isinstance(
-        getattr(torch, str(dtype).removeprefix("torch."), None), torch.dtype
-    ):
+    if dtype != "auto" and not isinstance(getattr(torch, str(dtype).removeprefix("torch."), None), torch.dtype):
         raise ValueError(f"dtype must be auto, float32, bfloat16, float16 or float64, got {dtype!r}")
     return dtype
 
@@ -160,9 +158,7 @@ def _require_causal_lm(source: Source) -> None:
     if config.is_encoder_decoder:
         raise UnsupportedModelError(config.model_type, "it is an encoder-decoder")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UnsupportedModelError(
-            config.model_type, "transformers has no causal language model of this type"
-        )
+        raise UnsupportedModelError(config.model_type, "transformers has no causal language model of this type")
 
 
 @contextmanager
@@ -181,9 +177,7 @@ def _without_load_report() -> Iterator[None]:
 
 
 def _incomplete(location: object, missing: list[str]) -> ValueError:
-    return ValueError(
-        f"the model at {location} is incomplete: it lacks {len(missing)} weights, {missing[0]!r} first"
-    )
+    return ValueError(f"the model at {location} is incomplete: it lacks {len(missing)} weights, {missing[0]!r} first")
 
 
 def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) -> None:

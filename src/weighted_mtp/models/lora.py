@@ -54,9 +54,7 @@ def has_adapters(model: "MTPModel") -> bool:
     return any(_MARK in name for name, _ in model.named_parameters())
 
 
-def merged(
-    model: "MTPModel", state: Mapping[str, Tensor], dtype: torch.dtype | None = None
-) -> dict[str, Tensor]:
+def merged(model: "MTPModel", state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """The state of the model without adapters that computes the same; `state` as it is where there are none.
 
     Sums are rounded once: to `dtype`, or to the precision of the frozen weight.

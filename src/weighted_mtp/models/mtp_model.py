@@ -294,13 +294,9 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         if condition is None:
             return self._decode(input_ids, attention_mask, position_ids)
         embeddings = self.hf_model.get_input_embeddings()
-        return self._conditioned().decode(
-            self._decode, embeddings, input_ids, attention_mask, position_ids, condition
-        )
+        return self._conditioned().decode(self._decode, embeddings, input_ids, attention_mask, position_ids, condition)
 
-    def _decode(
-        self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None
-    ) -> Tensor:
+    def _decode(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
         return self.hf_model.get_decoder()(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
         ).last_hidden_state

@@ -13,12 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def require_readable(
-    model: "MTPModel",
-    tokenizer: Any,
-    rows: Iterable[Sequence[int]],
-    name_of: Callable[[int], str],
-    *,
-    further: int = 0,
+    model: "MTPModel", tokenizer: Any, rows: Iterable[Sequence[int]], name_of: Callable[[int], str], *, further: int = 0
 ) -> None:
     """Raises ValueError for the first token or row that the model cannot read; a device would only say "assert".
 
@@ -95,8 +90,6 @@ def _require_positions(model: "MTPModel", length: int, what: str, tagged: int, f
 def _learns_positions(model: "MTPModel", limit: int) -> bool:
     """Whether positions are rows of a table (OPT's has two more than positions)."""
     return any(
-        isinstance(module, nn.Embedding)
-        and "pos" in name.rsplit(".", 1)[-1]
-        and module.num_embeddings <= limit + 2
+        isinstance(module, nn.Embedding) and "pos" in name.rsplit(".", 1)[-1] and module.num_embeddings <= limit + 2
         for name, module in model.hf_model.named_modules()
     )

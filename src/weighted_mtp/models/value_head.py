@@ -32,11 +32,7 @@ class ValueHead(nn.Linear):
     """
 
     def __init__(
-        self,
-        hidden_size: int,
-        link: ValueLink = "sigmoid",
-        hidden: int = 0,
-        device: torch.device | None = None,
+        self, hidden_size: int, link: ValueLink = "sigmoid", hidden: int = 0, device: torch.device | None = None
     ):
         if link not in get_args(ValueLink):
             raise ValueError(f"value_link must be one of {', '.join(get_args(ValueLink))}, got {link!r}")

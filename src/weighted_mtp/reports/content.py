@@ -52,21 +52,15 @@ class TokenView(TypedDict):
 
     prompt: str
     label: bool  # did the completion pass its check
-    tokens: Sequence[
-        str
-    ]  # joined they are the text; a character of several tokens stands with the last of them
+    tokens: Sequence[str]  # joined they are the text; a character of several tokens stands with the last of them
     weights: Sequence[float]
     td_errors: Sequence[float] | None
     values: Sequence[float] | None  # P(success | prefix)
     token_error: Sequence[bool] | None  # which tokens are truly wrong, where that is known
     arm: str
     row: NotRequired[int]  # its number among the rows of its file
-    credit: NotRequired[
-        Sequence[float] | None
-    ]  # in the critic's own unit: log-odds, unless the data say otherwise
-    losses: NotRequired[
-        Sequence[Sequence[float]]
-    ]  # nats, one per head that predicts the token; NaN: none does
+    credit: NotRequired[Sequence[float] | None]  # in the critic's own unit: log-odds, unless the data say otherwise
+    losses: NotRequired[Sequence[Sequence[float]]]  # nats, one per head that predicts the token; NaN: none does
     head_weights: NotRequired[Sequence[Sequence[float]]]  # likewise, where heads weigh the token differently
 
 

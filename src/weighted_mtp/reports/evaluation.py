@@ -56,9 +56,7 @@ def _warnings(results: Mapping[str, Any]) -> list[str]:
     total = sum(sum(counts.values()) for counts in results["verdicts"].values())
     errors = sum(counts["error"] for counts in results["verdicts"].values())
     if errors:
-        warnings.append(
-            f"{errors} of {total} completions could not be checked (error): counted as not passed."
-        )
+        warnings.append(f"{errors} of {total} completions could not be checked (error): counted as not passed.")
     cut = sum(counts["length"] for counts in results["ended"].values())
     if cut:
         most = results["settings"]["max_new_tokens"]

@@ -51,9 +51,7 @@ def accuracy_figure(
     return figure
 
 
-def _draw_accuracies(
-    axes: Axes, lines: Sequence[Any], accuracies: Sequence[Accuracy], roles: dict[str, Role]
-) -> None:
+def _draw_accuracies(axes: Axes, lines: Sequence[Any], accuracies: Sequence[Accuracy], roles: dict[str, Role]) -> None:
     shown = [entry["accuracy"] for entry in accuracies]
     for y, line in enumerate(lines):
         if isinstance(line, str):

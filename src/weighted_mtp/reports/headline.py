@@ -33,11 +33,7 @@ def headline(content: PageContent) -> str:
     """One sentence: the best arm, and what ties with it, against the baseline."""
     best, base = leading_row(content), baseline_row(content)
     if best is None:
-        return (
-            "No arm was run."
-            if base is None
-            else f"{base['arm']} alone was run: {_percents([base])} accuracy."
-        )
+        return "No arm was run." if base is None else f"{base['arm']} alone was run: {_percents([base])} accuracy."
     if best["diff"] is None:
         return f"{best['arm']} reaches {_percents([best])} accuracy."
     against = best.get("baseline", content.baseline)

@@ -95,9 +95,7 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: 
     body = ""
     for first, *others in rows:
         cells = "".join(f'<td role="cell">{_quiet_second_line(text)}</td>' for text in others)
-        body += (
-            f'<tr role="row"><th role="rowheader" scope="row">{_quiet_second_line(first)}</th>{cells}</tr>'
-        )
+        body += f'<tr role="row"><th role="rowheader" scope="row">{_quiet_second_line(first)}</th>{cells}</tr>'
     return (
         f'<table role="table" class="text" style="--columns: {len(headings) - 1}"><caption>{escape(caption)}'
         f'</caption><thead role="rowgroup"><tr role="row">{head}</tr></thead>'

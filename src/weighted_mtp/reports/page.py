@@ -8,15 +8,7 @@ from weighted_mtp.reports.arms import Role, group_rows, role_of
 from weighted_mtp.reports.content import PageContent
 from weighted_mtp.reports.figures import accuracy_figure
 from weighted_mtp.reports.headline import baseline_row, best_control, caveats, headline, leading_row
-from weighted_mtp.reports.layout import (
-    document,
-    folded,
-    headline_section,
-    notes_section,
-    picture,
-    save,
-    section,
-)
+from weighted_mtp.reports.layout import document, folded, headline_section, notes_section, picture, save, section
 from weighted_mtp.reports.numbers import percent
 from weighted_mtp.reports.small_multiples import curves_figure, histograms_figure
 from weighted_mtp.reports.token_view import tokens_section
@@ -53,9 +45,7 @@ def _result_sections(content: PageContent) -> tuple[str, ...]:
     """What arms reached, with curves and weights, as HTML; empty where there is no data."""
     names = [row["arm"] for row in content.summary]
     names += [entry["arm"] for entry in (*content.accuracies, *content.curves, *content.histograms)]
-    roles: dict[str, Role] = {
-        arm: role_of(arm, content.baseline, content.controls) for arm in dict.fromkeys(names)
-    }
+    roles: dict[str, Role] = {arm: role_of(arm, content.baseline, content.controls) for arm in dict.fromkeys(names)}
     return (
         _results(content, roles),
         notes_section(content.notes),
@@ -101,9 +91,7 @@ def _curves(content: PageContent, roles: dict[str, Role]) -> str:
         caption = _CURVE_CAPTIONS.get(metric, f"{escape(metric)} by optimizer step.")
         shown = picture(
             f"curves-{number}",
-            lambda wide, curves=curves, arms=arms: curves_figure(
-                curves, arms, roles, content.baseline, wide=wide
-            ),
+            lambda wide, curves=curves, arms=arms: curves_figure(curves, arms, roles, content.baseline, wide=wide),
             f"Learning curves, one panel per arm. {caption}",
             f"{caption} Line: mean over draws; band: lowest to highest draw; grey: {escape(content.baseline)}"
             " with as many heads.",

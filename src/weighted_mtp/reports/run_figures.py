@@ -95,12 +95,7 @@ def reliability_figure(judged: Sequence[tuple[str, ValueQuality]], *, wide: bool
     places = list(product(judged, range(per_run)))
     with page_style():
         figure, panels = panel_grid(
-            len(places),
-            wide=wide,
-            slots=4 if wide else 2,
-            height=130 if wide else 110,
-            above=44,
-            label="value, %",
+            len(places), wide=wide, slots=4 if wide else 2, height=130 if wide else 110, above=44, label="value, %"
         )
         for axes, ((name, quality), index) in zip(panels, places, strict=True):
             if index >= len(quality.reliability):  # completions too short to be cut into thirds
@@ -121,9 +116,7 @@ def draw_reliability(axes: Axes, bins: Sequence[Bin]) -> None:
     total = sum(entry.count for entry in bins)
     for entry in bins:
         size = 3 + 15 * sqrt(entry.count / total)
-        axes.plot(
-            [entry.mean], [entry.rate], "o", ms=size, mew=0, color=COLORS["arm"], alpha=0.8, clip_on=False
-        )
+        axes.plot([entry.mean], [entry.rate], "o", ms=size, mew=0, color=COLORS["arm"], alpha=0.8, clip_on=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75], ["0", "25", "50", "75"])

@@ -74,9 +74,7 @@ def _key(runs: Sequence[InspectedRun]) -> str:
     entries = ""
     for index, run in enumerate(runs):
         color, _, mark = LOOKS[index % len(LOOKS)]
-        entries += (
-            f'<li><i style="color: var(--{color})" aria-hidden="true">{mark}</i> {escape(run.name)}</li>'
-        )
+        entries += f'<li><i style="color: var(--{color})" aria-hidden="true">{mark}</i> {escape(run.name)}</li>'
     return f'<ul class="key" aria-label="Runs">{entries}</ul>'
 
 
@@ -101,6 +99,4 @@ def _reliability(runs: Sequence[InspectedRun]) -> str:
     ]
     headings = ("run", "ECE", "explained variance", "AUC of outcome", "AUC of wrong token")
     caption = "The values as predictions of the outcome, and the credit as a finder of the first wrong token."
-    return section(
-        "run-reliability", "Are the values probabilities?", shown + text_table(headings, rows, caption)
-    )
+    return section("run-reliability", "Are the values probabilities?", shown + text_table(headings, rows, caption))

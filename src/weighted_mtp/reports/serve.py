@@ -43,6 +43,4 @@ def page_server(page: Path, port: int = 0) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((LOOPBACK, port), Handler)
     except OSError as error:
-        raise ValueError(
-            f"port {port} cannot be had ({error.strerror}): leave --port out for a free one"
-        ) from None
+        raise ValueError(f"port {port} cannot be had ({error.strerror}): leave --port out for a free one") from None

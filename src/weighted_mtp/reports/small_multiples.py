@@ -98,19 +98,13 @@ def _mean_and_range(curves: Sequence[Curve]) -> tuple[np.ndarray, ...] | None:
     if not steps:
         return None
     draws = np.array(
-        [[dict(zip(c["steps"], c["values"], strict=True))[step] for step in steps] for c in curves],
-        dtype=float,
+        [[dict(zip(c["steps"], c["values"], strict=True))[step] for step in steps] for c in curves], dtype=float
     )
     return np.asarray(steps), draws.mean(0), draws.min(0), draws.max(0)
 
 
 def small_multiples(
-    arms: Sequence[str],
-    roles: dict[str, Role],
-    draw: Callable[[Axes, str], None],
-    *,
-    wide: bool,
-    label: str,
+    arms: Sequence[str], roles: dict[str, Role], draw: Callable[[Axes, str], None], *, wide: bool, label: str
 ) -> tuple[Figure, list[Axes]]:
     """A panel an arm, named after it; controls and ceilings are called so."""
     slots, height = (4, 104) if wide else (2, 92)

@@ -70,11 +70,7 @@ def print_summary(
 
 
 def print_tokens(
-    console: Console,
-    views: Sequence[TokenView],
-    *,
-    shade: Shade = "weight",
-    prompt_lines: int = 8,
+    console: Console, views: Sequence[TokenView], *, shade: Shade = "weight", prompt_lines: int = 8
 ) -> None:
     """Print completions with every token shaded by its weight or TD error, truly wrong ones underlined.
 
@@ -158,12 +154,7 @@ def _levels(view: TokenView, shade: Shade) -> list[int]:
 
 def _style(level: int, *, wrong: bool) -> Style:
     background = None if level == 0 else (_LESS[-level - 1] if level < 0 else _MORE[level - 1])
-    return Style(
-        color=_INK if background else None,
-        bgcolor=background,
-        underline=wrong or None,
-        bold=wrong or None,
-    )
+    return Style(color=_INK if background else None, bgcolor=background, underline=wrong or None, bold=wrong or None)
 
 
 def _wrong(view: TokenView) -> list[bool]:
@@ -172,9 +163,7 @@ def _wrong(view: TokenView) -> list[bool]:
 
 def _printable(text: str, console: Console) -> str:
     """Text that cannot steer the terminal: control characters are spelled out, line breaks stay."""
-    text = "".join(
-        char if char == "\n" or char.isprintable() else repr(char)[1:-1] for char in text.expandtabs(4)
-    )
+    text = "".join(char if char == "\n" or char.isprintable() else repr(char)[1:-1] for char in text.expandtabs(4))
     return text.encode("ascii", "backslashreplace").decode() if console.options.ascii_only else text
 
 
@@ -227,8 +216,7 @@ def _print_legend(console: Console, shade: Shade, *, plain: bool) -> None:
     legend = Text("weight  " if shade == "weight" else "TD error  ")
     for level, tick in _TICKS[shade]:
         legend.append(
-            f"{_digit(level)} = {tick}  " if plain else f" {tick} ",
-            "" if plain else _style(level, wrong=False),
+            f"{_digit(level)} = {tick}  " if plain else f" {tick} ", "" if plain else _style(level, wrong=False)
         )
     if plain:
         legend.append("^ = truly wrong")

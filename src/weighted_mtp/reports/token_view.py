@@ -156,9 +156,7 @@ def _prompt(prompt: str) -> str:
     if len(prompt) <= _LONG_PROMPT and prompt.count("\n") <= 6:
         return f'<pre class="prompt">{text}</pre>'
     first = escape(next((line for line in prompt.splitlines() if line.strip()), "")[:80])
-    return (
-        f'<details><summary>Prompt: <code>{first}</code></summary><pre class="prompt">{text}</pre></details>'
-    )
+    return f'<details><summary>Prompt: <code>{first}</code></summary><pre class="prompt">{text}</pre></details>'
 
 
 def _token(view: TokenView, index: int) -> str:

@@ -58,9 +58,7 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
             "trainer_args sets fp16 to True, which a CPU does not compute in: give --bf16 true, or neither"
         )
     if args.n_gpu > 1:
-        logger.warning(
-            "%d GPUs are visible and one is used; start one process per GPU with torchrun", args.n_gpu
-        )
+        logger.warning("%d GPUs are visible and one is used; start one process per GPU with torchrun", args.n_gpu)
         args._n_gpu = 1
     return args
 
@@ -108,9 +106,7 @@ def _check_scheduler(args: TrainingArguments) -> None:
     kind, options = args.lr_scheduler_type, dict(args.lr_scheduler_kwargs or {})  # pyright: ignore[reportArgumentType, reportCallIssue]
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     try:
-        get_scheduler(
-            kind, optimizer, num_warmup_steps=1, num_training_steps=10, scheduler_specific_kwargs=options
-        )
+        get_scheduler(kind, optimizer, num_warmup_steps=1, num_training_steps=10, scheduler_specific_kwargs=options)
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigError(
             f"lr_scheduler_type {getattr(kind, 'value', kind)} does not work with lr_scheduler_kwargs {options} of "
@@ -128,9 +124,7 @@ def _check_optimizer(args: TrainingArguments) -> None:
         )
     for option in filter(None, (args.optim_args or "").replace(" ", "").split(",")):
         if _optimizer_options(args, option) == _optimizer_options(args, None):
-            raise ConfigError(
-                f"trainer_args sets optim_args {option}, which changes nothing of optim {optim}"
-            )
+            raise ConfigError(f"trainer_args sets optim_args {option}, which changes nothing of optim {optim}")
 
 
 def _optimizer_options(args: TrainingArguments, options: str | None) -> str:
@@ -138,12 +132,7 @@ def _optimizer_options(args: TrainingArguments, options: str | None) -> str:
     changed.optim_args = options
     try:
         return str(Trainer.get_optimizer_cls_and_kwargs(changed)[1])
-    except (
-        ImportError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:  # a model is needed, or an option is malformed
+    except (ImportError, ValueError, KeyError, TypeError) as error:  # a model is needed, or an option is malformed
         return str(error)
 
 
@@ -155,9 +144,7 @@ def _check_kind(name: str, value: Any) -> None:
     hint = get_type_hints(TrainingArguments)[name]
     union = get_origin(hint) in (Union, UnionType)
     kinds = [kind for kind in (get_args(hint) if union else (hint,)) if kind is not type(None)]
-    if not all(kind in _KINDS for kind in kinds) or (
-        value is None and union and type(None) in get_args(hint)
-    ):
+    if not all(kind in _KINDS for kind in kinds) or (value is None and union and type(None) in get_args(hint)):
         return
     if not fits(value, hint):
         wanted = " or ".join(_KINDS[kind] for kind in kinds)

@@ -9,13 +9,7 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import (
-    EarlyStoppingCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
 from weighted_mtp.training.launched import require_wrapped
@@ -45,9 +39,7 @@ class StepCallback(TrainerCallback):
         if state.global_step == 0:
             self.trainer.take_first_statistics()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Logs the last step too: the steps since the last full window would be lost."""
         if state.global_step >= state.max_steps:
             control.should_log = True
@@ -100,9 +92,7 @@ class InterruptCallback(TrainerCallback):
             signal.signal(number, handler)
         self._previous.clear()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Asks the Trainer to save and stop."""
         # the state's interval, since that of the arguments may be a fraction of all steps
         if args.world_size > 1 and state.global_step % max(1, int(state.logging_steps)) == 0:
@@ -205,9 +195,7 @@ class EarlyStopping(EarlyStoppingCallback):
         if state.best_global_step is None or best is None:
             return f"{line}; {metric} was never a number, so the last model is kept"
         if state.best_model_checkpoint is None:
-            return (
-                f"{line}; checkpoint-{state.best_global_step}, the best, is gone, so the last model is kept"
-            )
+            return f"{line}; checkpoint-{state.best_global_step}, the best, is gone, so the last model is kept"
         line += f"; the model of step {state.best_global_step} is kept, {metric} {best:.4g}"
         if before is not None and (before > best if args.greater_is_better else before < best):
             line += f", though before training it was better, {before:.4g}"
@@ -246,10 +234,7 @@ class LogLines(TrainerCallback):
         """Writes the few numbers that one watches, those of an evaluation under their names in MLflow."""
         if not state.is_world_process_zero or not logs:
             return
-        names = [
-            *self.SHOWN,
-            *(f"eval_{name}" for name in self.SHOWN if name not in ("grad_norm", "learning_rate")),
-        ]
+        names = [*self.SHOWN, *(f"eval_{name}" for name in self.SHOWN if name not in ("grad_norm", "learning_rate"))]
         shown = [f"{name.replace('eval_', 'eval/')} {logs[name]:.4g}" for name in names if name in logs]
         if shown:
             tqdm.write(f"step {state.global_step:>6}  " + "  ".join(shown))

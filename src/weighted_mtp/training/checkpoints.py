@@ -57,9 +57,7 @@ def why_incomplete(checkpoint: str | Path) -> str | None:
 def why_not_resumable(checkpoint: str | Path) -> str | None:
     """None for a checkpoint that training can go on from, else the first thing that is in the way."""
     reason = why_incomplete(checkpoint)
-    if reason is None and not any(
-        path.name.startswith(OPTIMIZER_FILES) for path in Path(checkpoint).iterdir()
-    ):
+    if reason is None and not any(path.name.startswith(OPTIMIZER_FILES) for path in Path(checkpoint).iterdir()):
         return "it holds the model without its optimizer (trainer_args save_only_model), from which nothing resumes"
     return reason
 

@@ -80,8 +80,7 @@ class RunConfig:
             "early_stopping_patience is set, but there are no held-out rows: give --eval_file FILE",
         )
         require(
-            train.eval_steps > 0,
-            "early_stopping_patience counts evaluations, but eval_steps is 0: give --eval_steps N",
+            train.eval_steps > 0, "early_stopping_patience counts evaluations, but eval_steps is 0: give --eval_steps N"
         )
         require(
             n_future == 1 or self.model.head_warmup_steps == 0 or metric not in ("loss", "weighted_ce"),
@@ -90,8 +89,7 @@ class RunConfig:
         )
         for name in SET_BY_EARLY_STOPPING:
             require(
-                name not in train.trainer_args,
-                f"trainer_args sets {name}, which early stopping sets itself: remove it",
+                name not in train.trainer_args, f"trainer_args sets {name}, which early stopping sets itself: remove it"
             )
 
     @property
@@ -168,9 +166,7 @@ class RunConfig:
                 raise ConfigError(f"{path}: {name} is {value!r}, which no run has: mend the line")
         try:
             return cls.from_flat(flat)
-        except (
-            ConfigError
-        ):  # perhaps about something that this version does not take any more, and only training reads
+        except ConfigError:  # perhaps about something that this version does not take any more, and only training reads
             unread = (*_OF_TRAINING, "dtype", "max_steps", "num_train_epochs")
             return cls.from_flat({name: value for name, value in flat.items() if name not in unread})
 
@@ -183,9 +179,7 @@ class RunConfig:
         return replace(
             self,
             # adapters were saved merged, and the tokenizer beside the model
-            model=replace(
-                self.model, model_name_or_path=str(run_dir), tokenizer_name_or_path=None, lora_rank=0
-            ),
+            model=replace(self.model, model_name_or_path=str(run_dir), tokenizer_name_or_path=None, lora_rank=0),
             data=replace(self.data, sampler="shuffled"),
             train=replace(self.train, **{name: getattr(plain, name) for name in _OF_TRAINING}),
             reference=ReferenceConfig(reference),

@@ -26,9 +26,7 @@ class _Forwarded(NamedTuple):
 
 
 @torch.no_grad()
-def view_tokens(
-    trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str
-) -> list[dict[str, Any]]:
+def view_tokens(trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str) -> list[dict[str, Any]]:
     """One record a row: the completion's tokens, and what the run knows of each.
 
     Args:
@@ -58,9 +56,7 @@ def view_tokens(
             prompt = row["input_ids"][: -len(ids)]
             view = {
                 "row": row["row_id"],
-                "prompt": tokenizer.decode(
-                    prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False
-                ),
+                "prompt": tokenizer.decode(prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False),
                 "label": row["reward"] > 0.5,
                 "tokens": detokenizer.pieces(prompt, ids),
                 "weights": weights[b, picked, 0].tolist(),

@@ -21,9 +21,7 @@ def rank_loader(
     Raises:
         ConfigError: `accelerator_config` asks for another way of dealing rows.
     """
-    dealing = [
-        name for name in ("split_batches", "dispatch_batches") if getattr(args.accelerator_config, name)
-    ]
+    dealing = [name for name in ("split_batches", "dispatch_batches") if getattr(args.accelerator_config, name)]
     if dealing:
         raise ConfigError(
             f"accelerator_config sets {', '.join(dealing)}: remove it, since rows are dealt so that ranks equal one "

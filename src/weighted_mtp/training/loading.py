@@ -68,9 +68,7 @@ def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
     return Inputs(model, tokenizer, train_dataset, eval_dataset, stage)
 
 
-def load_dataset(
-    config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, keep: str = "all"
-) -> Dataset:
+def load_dataset(config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, keep: str = "all") -> Dataset:
     """Rows of a file as token ids; malformed, cut and dropped rows are reported."""
     rows, report = load_rows(path, on_bad_row=config.data.on_bad_row)
     if report.kept < report.read:

@@ -63,9 +63,7 @@ class MadeWith:
         """Of a run that has not trained yet, in this group of processes."""
         facts = compared_settings(config)
         facts["training rows"] = fingerprint_rows(inputs.train_dataset)
-        facts["evaluation rows"] = (
-            None if inputs.eval_dataset is None else fingerprint_rows(inputs.eval_dataset)
-        )
+        facts["evaluation rows"] = None if inputs.eval_dataset is None else fingerprint_rows(inputs.eval_dataset)
         facts["base model"] = fingerprint_model(inputs.model)
         frozen = [fingerprint_model(model) for model in inputs.stage.frozen_models()]
         facts["critic or reference"] = ", ".join(frozen) or None
@@ -104,9 +102,7 @@ def compared_settings(config: RunConfig) -> dict[str, Any]:
         left_out.add("critic")  # a path
     free = FREE_TRAINER_ARGS if stops_early else (*FREE_TRAINER_ARGS, "eval_")
     extra = {
-        f"trainer_args.{name}": value
-        for name, value in config.train.trainer_args.items()
-        if not name.startswith(free)
+        f"trainer_args.{name}": value for name, value in config.train.trainer_args.items() if not name.startswith(free)
     }
     return {name: value for name, value in config.to_flat().items() if name not in left_out} | extra
 

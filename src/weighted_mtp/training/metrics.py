@@ -47,9 +47,7 @@ class MetricWindow:
     def reset(self) -> None:
         """Empties the window. Its layout is fixed, so that a process without a batch still takes part."""
         zeros = partial(torch.zeros, dtype=self.dtype, device=self.device)
-        self._sums = {name: zeros(1) for name in _SCALARS} | {
-            name: zeros(self.n_future) for name in _PER_HEAD
-        }
+        self._sums = {name: zeros(1) for name in _SCALARS} | {name: zeros(self.n_future) for name in _PER_HEAD}
         self._moments: dict[str, list[Moments]] = {name: [moments(zeros(0))] for name in _MOMENTS}
 
     def add(
@@ -102,10 +100,7 @@ class MetricWindow:
         return _gather(
             torch.cat(
                 [s.reshape(-1) for s in self._sums.values()]
-                + [
-                    torch.stack(list(merge_moments(*parts))).to(self.dtype)
-                    for parts in self._moments.values()
-                ]
+                + [torch.stack(list(merge_moments(*parts))).to(self.dtype) for parts in self._moments.values()]
             )
         )
 
@@ -161,10 +156,7 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> float:
 
 
 def _named(
-    sums: Mapping[str, Tensor],
-    merged: Mapping[str, Moments],
-    n_future: int,
-    value_coef: float,
+    sums: Mapping[str, Tensor], merged: Mapping[str, Moments], n_future: int, value_coef: float
 ) -> dict[str, float]:
     named = {"objective": _ratio(sums["lm"].sum(), sums["predictions"].sum())}
     if sums["weight_sum"].any():

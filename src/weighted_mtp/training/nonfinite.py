@@ -127,9 +127,7 @@ def _raise_update(step: int, broken: int, tensors: int, name: str | None) -> Non
 
 def _raise_step(step: int, rows: Sequence[int]) -> None:
     named = [str(row) for row in rows if row >= 0]
-    where = (
-        f"rows {', '.join(named)} of the training data" if named else "rows of another process, or a gradient"
-    )
+    where = f"rows {', '.join(named)} of the training data" if named else "rows of another process, or a gradient"
     raise NonFiniteError(
         f"the loss or its gradient is not finite at optimizer step {step + 1} ({where}). No update was made from "
         "that step on a broken gradient and nothing broken was saved; the last complete checkpoint is intact. "

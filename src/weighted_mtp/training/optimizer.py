@@ -59,9 +59,7 @@ def apply_rates(fresh: list[dict[str, Any]], optimizer: Any, scheduler: Any) -> 
         scheduler: after it was; of its state only the step stays.
     """
     peaks = [settings["lr"] for settings in fresh]
-    factors = [factor(scheduler.last_epoch) for factor in getattr(scheduler, "lr_lambdas", [])] or [
-        1.0
-    ] * len(peaks)
+    factors = [factor(scheduler.last_epoch) for factor in getattr(scheduler, "lr_lambdas", [])] or [1.0] * len(peaks)
     for group, settings, factor in zip(optimizer.param_groups, fresh, factors, strict=True):
         group.update(settings | {"lr": settings["lr"] * factor, "initial_lr": settings["lr"]})
     scheduler.base_lrs = peaks

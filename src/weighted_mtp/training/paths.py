@@ -38,14 +38,10 @@ def expand_path(name: str, path: str) -> str:
     if missing and os.path.lexists(path):
         return path
     if missing:
-        raise ConfigError(
-            f"{name} is {path}, but the environment has no {missing[0]}: set it, or write the path out"
-        )
+        raise ConfigError(f"{name} is {path}, but the environment has no {missing[0]}: set it, or write the path out")
     expanded = os.path.expanduser(_VARIABLE.sub(lambda found: os.environ[found[1] or found[2]], path))
     if expanded.startswith("~"):
-        raise ConfigError(
-            f"{name} is {path}, but there is no user {Path(expanded).parts[0][1:]}: write the path out"
-        )
+        raise ConfigError(f"{name} is {path}, but there is no user {Path(expanded).parts[0][1:]}: write the path out")
     return expanded
 
 

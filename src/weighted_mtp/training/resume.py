@@ -17,12 +17,7 @@ logger = logging.getLogger(__name__)
 
 SAME_OPTIMIZER = ("adamw_torch", "adamw_torch_fused")
 """These keep the same state."""
-MOVE_THE_POSITION = (
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "processes",
-    "training rows",
-)
+MOVE_THE_POSITION = ("per_device_train_batch_size", "gradient_accumulation_steps", "processes", "training rows")
 
 
 @dataclass(frozen=True)
@@ -143,9 +138,7 @@ def require_possible(trainer: SavingTrainer, resumption: Resumption) -> None:
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         because = _shown({name: pair for name, pair in different.items() if name != "base model"})
         reason = because or str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{refusal}its weights or states do not fit ({reason}); start a new run"
-        ) from None
+        raise CheckpointError(f"{refusal}its weights or states do not fit ({reason}); start a new run") from None
     shown = _shown(different) or "what it was made with is not known"
     logger.warning("resumed at optimizer step %d with changes: %s", step, shown)
     if set(different) & set(MOVE_THE_POSITION):

@@ -44,9 +44,7 @@ class Interrupted(Exception):
     """Training was stopped by a signal after saving; the message says how to go on."""
 
 
-def train(
-    config: RunConfig, resume: str | None = None, *, with_changes: bool = False, quiet: bool = False
-) -> Path:
+def train(config: RunConfig, resume: str | None = None, *, with_changes: bool = False, quiet: bool = False) -> Path:
     """Runs one stage from its files to its output directory, and returns that directory; quietly without a bar.
 
     The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
@@ -72,14 +70,10 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
     try:
         output_dir, resumes = config.train.output_dir, resume is not None
         decided = agreed(
-            lambda: settle_resume(
-                made_with, checkpoint, output_dir, resumes=resumes, with_changes=with_changes
-            )
+            lambda: settle_resume(made_with, checkpoint, output_dir, resumes=resumes, with_changes=with_changes)
         )
         if decided.finished:
-            logger.warning(
-                "%s is finished, with these settings, rows and models: nothing is left to train", output_dir
-            )
+            logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
             return Path(output_dir)
         require_possible(trainer, decided)
         require_informed(trainer, config)
@@ -173,9 +167,7 @@ def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:
     if clip is None or span[0] == span[1]:
         return line
     binds = span[0] <= float(clip[0]) or span[1] >= float(clip[1])
-    return (
-        f"{line}; the clip [{float(clip[0]):g}, {float(clip[1]):g}] {'can bind' if binds else 'never binds'}"
-    )
+    return f"{line}; the clip [{float(clip[0]):g}, {float(clip[1]):g}] {'can bind' if binds else 'never binds'}"
 
 
 def make_trainer(

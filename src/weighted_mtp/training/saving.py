@@ -43,9 +43,7 @@ class SavingTrainer(Trainer):
         with staged_save(folder) as staged:
             self._write_model(staged, state_dict, self.save_dtype)
 
-    def _write_model(
-        self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None
-    ) -> None:
+    def _write_model(self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None) -> None:
         if self.processing_class is not None:
             name_ends(self.model.hf_model, self.processing_class)
         self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
@@ -65,9 +63,7 @@ class SavingTrainer(Trainer):
         if self.args.should_save:
             mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
 
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
-    ) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         self.model.load_weights(resume_from_checkpoint)
         self.load_weighting(resume_from_checkpoint)
 

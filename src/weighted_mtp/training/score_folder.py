@@ -87,9 +87,7 @@ class ScoreFolder:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise ConfigError(
-                f"{path} is not what `wmtp score` writes: give another folder, or remove this one"
-            )
+            raise ConfigError(f"{path} is not what `wmtp score` writes: give another folder, or remove this one")
         different = [name for name in found | settings if found.get(name) != settings.get(name)]
         if different:
             raise ConfigError(

@@ -60,9 +60,7 @@ class Scored:
         line = f"{self.rows} rows scored"
         if self.input_tokens:
             minutes = self.seconds / self.input_tokens * 1e6 / 60
-            line += (
-                f", {self.input_tokens} tokens in {self.seconds:.0f} s: {minutes:.1f} minutes a million here"
-            )
+            line += f", {self.input_tokens} tokens in {self.seconds:.0f} s: {minutes:.1f} minutes a million here"
         return "\n".join([line, *self.lost])
 
 
@@ -131,16 +129,12 @@ def _scheme(config: ScoreConfig) -> WeightingScheme:
         raise ConfigError(f"scheme {config.scheme}: {error}") from None
     missing = set(scheme.requires) - {"values", "rewards", "credit"}
     if missing:
-        raise ConfigError(
-            f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies"
-        )
+        raise ConfigError(f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies")
     whitening = getattr(scheme, "whitening", "none")
     if scheme.state_dict() or whitening != "none":
         column = "credit" if "credit" in scheme.requires else "values"
         option, off = (
-            (f"whitening {whitening}", "whitening: none")
-            if whitening != "none"
-            else ("unit_mean", "unit_mean: false")
+            (f"whitening {whitening}", "whitening: none") if whitening != "none" else ("unit_mean", "unit_mean: false")
         )
         raise ConfigError(
             f"scheme {config.scheme}: {option} takes its statistics from training batches: score with --scheme_options "
@@ -153,12 +147,7 @@ class _Scorer:
     """Scores rows with a critic, counting what it cost and what was lost."""
 
     def __init__(
-        self,
-        critic: Critic,
-        tokenizer: Any,
-        scheme: WeightingScheme,
-        config: ScoreConfig,
-        columns: ExactColumns,
+        self, critic: Critic, tokenizer: Any, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns
     ) -> None:
         self.critic, self.model, self.tokenizer = critic, critic.model, tokenizer
         self.scheme, self.config = scheme, config
@@ -228,8 +217,7 @@ class _Scorer:
             scores.append(signals.credit)
         columns = torch.stack(scores).cpu()
         return [
-            dict(zip(SCORES, columns[:, b][:, mask].tolist(), strict=False))
-            for b, mask in enumerate(batch.mask.cpu())
+            dict(zip(SCORES, columns[:, b][:, mask].tolist(), strict=False)) for b, mask in enumerate(batch.mask.cpu())
         ]
 
     def _labelled(self, kept: Sequence[int]) -> dict[int, int]:
@@ -260,7 +248,4 @@ def _without_scores(row: Row) -> Row:
 def _whole(scores: dict[str, list[float]], labelled: int) -> dict[str, list[float]]:
     """The scores of a cut completion, filled up to its labelled tokens with the last value and zeros."""
     last_value = scores["values"][-1:] or [0.0]
-    return {
-        name: x + (last_value if name == "values" else [0.0]) * (labelled - len(x))
-        for name, x in scores.items()
-    }
+    return {name: x + (last_value if name == "values" else [0.0]) * (labelled - len(x)) for name, x in scores.items()}

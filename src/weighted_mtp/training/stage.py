@@ -74,17 +74,12 @@ class Stage:
         """The trained model's outputs, through whatever wraps it."""
         return model(batch.input_ids, batch.attention_mask)
 
-    def likelihoods(
-        self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel
-    ) -> MTPLikelihoods | None:
+    def likelihoods(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> MTPLikelihoods | None:
         """What the model thinks of every prediction, where the scheme reads it; the loss is then made of it too."""
         if not {"nll", "entropy"} & set(self.wanted):
             return None
         return mtp_likelihoods(
-            outputs["hidden_states"],
-            targets=batch.targets,
-            entropy="entropy" in self.wanted,
-            **model.output_head(),
+            outputs["hidden_states"], targets=batch.targets, entropy="entropy" in self.wanted, **model.output_head()
         )
 
     def signals(

@@ -33,9 +33,7 @@ class StageRow(NamedTuple):
 
     def load(self, config: "RunConfig", tokenizer: Any) -> Any:
         """The stage with its frozen models."""
-        return getattr(importlib.import_module("weighted_mtp.training.stages"), self.loader)(
-            config, tokenizer
-        )
+        return getattr(importlib.import_module("weighted_mtp.training.stages"), self.loader)(config, tokenizer)
 
 
 def stage_row(name: str) -> StageRow:
@@ -81,11 +79,7 @@ def _check_rho1(config: "RunConfig") -> None:
 
 STAGE_TABLE: dict[str, StageRow] = {
     "baseline": StageRow(
-        "stage 0: uniform weights (or a weights column)",
-        "uniform",
-        "load_baseline",
-        _check_baseline,
-        reads=reads(),
+        "stage 0: uniform weights (or a weights column)", "uniform", "load_baseline", _check_baseline, reads=reads()
     ),
     "critic": StageRow(
         "stage 1: V(prefix) = P(success) from the labels",

@@ -22,11 +22,7 @@ from weighted_mtp.training.first_statistics import take_first_statistics
 from weighted_mtp.training.launched import require_supported
 from weighted_mtp.training.loaders import on_device, rank_loader
 from weighted_mtp.training.metrics import MetricWindow
-from weighted_mtp.training.nonfinite import (
-    NonFiniteRecord,
-    rows_are_finite,
-    skip_update,
-)
+from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
 from weighted_mtp.training.optimizer import separate_new_parts
 from weighted_mtp.training.saving import SavingTrainer
 from weighted_mtp.training.stage import Stage
@@ -138,9 +134,7 @@ class WeightedMTPTrainer(SavingTrainer):
         self.nonfinite.begin_step()
         if not batch_samples:
             return None
-        parts = [
-            BatchCounts.of(TokenBatch.from_inputs(inputs, self.model.n_future)) for inputs in batch_samples
-        ]
+        parts = [BatchCounts.of(TokenBatch.from_inputs(inputs, self.model.n_future)) for inputs in batch_samples]
         total = BatchCounts.total(parts).stacked().to(device)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(total)
@@ -163,9 +157,7 @@ class WeightedMTPTrainer(SavingTrainer):
         window.add(batch, signals, weights, lm, counts, self.scheme, self._head_weights())
         if value_loss is not None:
             local = BatchCounts.of(batch)
-            window.add_value_loss(
-                value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local)
-            )
+            window.add_value_loss(value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local))
         if self.model.training:
             finite = rows_are_finite(outputs["hidden_states"], weights, batch.valid)
             row_ids = batch.row_ids if batch.row_ids is not None else torch.full_like(batch.labels[:, 0], -1)
@@ -232,11 +224,7 @@ class WeightedMTPTrainer(SavingTrainer):
         return evaluated[-1:] == [state.best_global_step if loaded else state.global_step]
 
     def prediction_step(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Tensor],
-        prediction_loss_only: bool,
-        ignore_keys: Any = None,
+        self, model: torch.nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, None, None]:
         """The same loss and the same statistics as in training, read only; the window holds what comes of it.
 
@@ -258,11 +246,7 @@ class WeightedMTPTrainer(SavingTrainer):
 
     def train_batches(self) -> Any:
         """This process's batches of an epoch, the first unless the sampler is told another, on the host."""
-        rows, sampler, drop_last = (
-            self.train_dataset,
-            self._get_train_sampler(),
-            self.args.dataloader_drop_last,
-        )
+        rows, sampler, drop_last = (self.train_dataset, self._get_train_sampler(), self.args.dataloader_drop_last)
         return rank_loader(self.args, rows, sampler, self._train_batch_size, self.data_collator, drop_last)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -274,9 +258,7 @@ class WeightedMTPTrainer(SavingTrainer):
         left_out = getattr(sampler, "left_out", 0)
         if left_out:
             rows = len(dataset)
-            logger.warning(
-                "sampler %s never shows %d of %d rows: no partner of the other label", name, left_out, rows
-            )
+            logger.warning("sampler %s never shows %d of %d rows: no partner of the other label", name, left_out, rows)
         return sampler
 
     def _epochs(self, dataset: Any) -> float:
@@ -284,9 +266,7 @@ class WeightedMTPTrainer(SavingTrainer):
         args = self.args
         if args.max_steps <= 0:
             return args.num_train_epochs
-        rows_per_step = (
-            args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
-        )
+        rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
         return args.max_steps * rows_per_step / len(dataset)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

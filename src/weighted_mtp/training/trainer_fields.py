@@ -58,33 +58,18 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "neftune_noise_alpha": (None, "no noise is put on the embeddings of this model"),
     "use_liger_kernel": (False, "it patches models of transformers only: give loss_backend: liger"),
     "liger_kernel_config": (None, "it is of use_liger_kernel: give loss_backend: liger"),
-    "bf16_full_eval": (
-        False,
-        "the evaluation before the end would leave the saved model in half precision: give bf16",
-    ),
-    "fp16_full_eval": (
-        False,
-        "the evaluation before the end would leave the saved model in half precision: give bf16",
-    ),
+    "bf16_full_eval": (False, "the evaluation before the end would leave the saved model in half precision: give bf16"),
+    "fp16_full_eval": (False, "the evaluation before the end would leave the saved model in half precision: give bf16"),
     "use_cache": (False, "training has no use for a cache of keys and values"),
-    "auto_find_batch_size": (
-        False,
-        "the batch would be another than run.yaml says: lower per_device_train_batch_size",
-    ),
+    "auto_find_batch_size": (False, "the batch would be another than run.yaml says: lower per_device_train_batch_size"),
     "gradient_checkpointing_kwargs": (None, "give activation_checkpointing_kwargs, its present name"),
     "logging_nan_inf_filter": (False, "a loss that is not finite stops the run; it is never smoothed over"),
     "remove_unused_columns": (False, "the columns that the model does not read are what weights are made of"),
     "label_names": (None, "labels are found by tokenizing rows"),
-    "train_sampling_strategy": (
-        "random",
-        f"{_ORDER}: shuffled, balanced, pairs, curriculum or length_balanced",
-    ),
+    "train_sampling_strategy": ("random", f"{_ORDER}: shuffled, balanced, pairs, curriculum or length_balanced"),
     "length_column_name": ("length", f"{_ORDER}; lengths are counted"),
     "dataloader_drop_last": (False, "every row is used: leave those out of the file that should not be"),
-    "dataloader_in_order": (
-        True,
-        "rows would come in another order each time, and no run could be resumed exactly",
-    ),
+    "dataloader_in_order": (True, "rows would come in another order each time, and no run could be resumed exactly"),
     "prediction_loss_only": (False, _METRICS),
     "eval_do_concat_batches": (True, _METRICS),
     "eval_use_gather_object": (False, _METRICS),
@@ -101,10 +86,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "hub_always_push": (False, _HUB),
     "hub_revision": (None, _HUB),
     "parallelism_config": (None, "tensor and context parallelism are not supported: give fsdp"),
-    "ddp_find_unused_parameters": (
-        False,
-        "the unembedding works outside the forward pass, and would count as unused",
-    ),
+    "ddp_find_unused_parameters": (False, "the unembedding works outside the forward pass, and would count as unused"),
     "ddp_static_graph": (None, "heads that warm up join the graph later"),
     "do_train": (True, "wmtp train trains"),
     "greater_is_better": (None, "it follows from best_metric"),
@@ -162,9 +144,7 @@ def _check_name(name: str, value: Any) -> None:
     elif name not in PASSED_ON:
         near = difflib.get_close_matches(str(name), [*PASSED_ON, *OURS, *REFUSED], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(
-            f"trainer_args has no field {name!r} of transformers.TrainingArguments that we know{hint}"
-        )
+        raise ConfigError(f"trainer_args has no field {name!r} of transformers.TrainingArguments that we know{hint}")
 
 
 def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool) -> None:
@@ -180,13 +160,9 @@ def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool)
             f"give {' or '.join(_LOADER_OF_ACCELERATE)}, nothing else"
         )
     if config is not None and "num_steps" in (config.get("gradient_accumulation_kwargs") or {}):
-        raise ConfigError(
-            "trainer_args sets num_steps in accelerator_config: give --gradient_accumulation_steps"
-        )
+        raise ConfigError("trainer_args sets num_steps in accelerator_config: give --gradient_accumulation_steps")
     if "activation_checkpointing_kwargs" in given and not model.gradient_checkpointing:
-        raise ConfigError(
-            "trainer_args sets activation_checkpointing_kwargs: give --gradient_checkpointing true too"
-        )
+        raise ConfigError("trainer_args sets activation_checkpointing_kwargs: give --gradient_checkpointing true too")
     for name in ("eval_strategy", "eval_on_start", "eval_delay"):
         if given.get(name, "no") not in ("no", False, 0) and not evaluates:
             raise ConfigError(
@@ -198,9 +174,7 @@ def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool)
         raise ConfigError("trainer_args sets fsdp_config, which is of fsdp: add that or remove it")
     for name in given:
         if name.startswith(("trackio_", "project")) and "trackio" not in reporters(given):
-            raise ConfigError(
-                f"trainer_args sets {name}, which is of report_to: trackio; add that or remove it"
-            )
+            raise ConfigError(f"trainer_args sets {name}, which is of report_to: trackio; add that or remove it")
 
 
 def reporters(given: Mapping[str, Any]) -> list[str]:

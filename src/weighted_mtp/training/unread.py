@@ -35,9 +35,7 @@ BESIDE = {
     "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
     "lora_alpha": When("lora_rank is above 0", lambda config: config.model.lora_rank > 0),
     "eval_steps": When("eval_file is given", lambda config: config.data.eval_file is not None),
-    "best_metric": When(
-        "early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0
-    ),
+    "best_metric": When("early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0),
     "value_lam": When("value_loss is lambda", lambda config: config.critic.value_loss == "lambda"),
 }
 """Settings that are read only beside another one, whoever reads them."""

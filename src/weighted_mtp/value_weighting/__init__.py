@@ -1,12 +1,6 @@
 """How much each prediction matters: signals of a critic in, weights out. Needs torch alone."""
 
-from weighted_mtp.value_weighting.controls import (
-    Control,
-    LogNormal,
-    RandomControl,
-    Shuffled,
-    ShuffledAcross,
-)
+from weighted_mtp.value_weighting.controls import Control, LogNormal, RandomControl, Shuffled, ShuffledAcross
 from weighted_mtp.value_weighting.credit import log_odds_of_success, values_from_credit
 from weighted_mtp.value_weighting.entropy_floor import entropy_floor_temperature, softmax_weights
 from weighted_mtp.value_weighting.episodes import align_to_heads, next_valid, prediction_mask

@@ -27,9 +27,7 @@ class Control(WeightingScheme):
         ('values', 'rewards')
     """
 
-    def __init__(
-        self, inner: str | WeightingScheme = "td", inner_options: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, inner: str | WeightingScheme = "td", inner_options: Mapping[str, Any] | None = None) -> None:
         from weighted_mtp.value_weighting.schemes import make_scheme  # the table holds this class
 
         super().__init__()
@@ -52,9 +50,7 @@ class RandomControl(Control):
         ('generator', 'values', 'rewards')
     """
 
-    def __init__(
-        self, inner: str | WeightingScheme = "td", inner_options: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, inner: str | WeightingScheme = "td", inner_options: Mapping[str, Any] | None = None) -> None:
         super().__init__(inner, inner_options)
         self.requires = ("generator", *self.inner.requires)
 
@@ -67,10 +63,7 @@ class RandomControl(Control):
         return replaced if per_prediction else replaced.squeeze(-1)
 
     def replace(
-        self,
-        weights: Float[Tensor, "batch seq heads"],
-        valid: Bool[Tensor, "batch seq heads"],
-        signals: Signals,
+        self, weights: Float[Tensor, "batch seq heads"], valid: Bool[Tensor, "batch seq heads"], signals: Signals
     ) -> Float[Tensor, "batch seq heads"]:
         """The weights that the control puts in the place of the inner scheme's."""
         raise NotImplementedError(f"{type(self).__name__} needs a method replace(weights, valid, signals)")

@@ -116,9 +116,7 @@ def check_prior(prior: Tensor, shape: tuple[int, int], segment_ids: Tensor | Non
     per_row = segment_ids is None
     if tuple(prior.shape) not in {(), shape, *([shape[:1]] if per_row else [])}:
         choices = f"[], [batch] = {[shape[0]]}" if per_row else "[]"
-        raise ValueError(
-            f"prior has shape {list(prior.shape)}; needed is {choices} or [batch, seq] = {list(shape)}"
-        )
+        raise ValueError(f"prior has shape {list(prior.shape)}; needed is {choices} or [batch, seq] = {list(shape)}")
 
 
 def sums_before(

@@ -4,12 +4,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from weighted_mtp.value_weighting.episodes import (
-    episode_index,
-    episode_max,
-    episode_sum,
-    valid_positions,
-)
+from weighted_mtp.value_weighting.episodes import episode_index, episode_max, episode_sum, valid_positions
 from weighted_mtp.value_weighting.validation import (
     check_number,
     check_rank,
@@ -143,9 +138,7 @@ def _entropy(below: Tensor, temperature: Tensor, index: Tensor | None) -> Tensor
     return total.log() - episode_sum(exponentials * exponents, index) / total
 
 
-def _prepared(
-    td_errors: Tensor, mask: Tensor, segment_ids: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def _prepared(td_errors: Tensor, mask: Tensor, segment_ids: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     check_rank("td_errors", td_errors, "[batch, seq]")
     shape = (td_errors.shape[0], td_errors.shape[1])
     check_shape("mask", mask, shape, "[batch, seq]")

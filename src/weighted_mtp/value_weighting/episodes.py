@@ -53,9 +53,7 @@ def prediction_mask(
     return F.pad(trained, (0, 1)) if labels.shape[1] else trained
 
 
-def valid_positions(
-    mask: Shaped[Tensor, "batch seq"], segment_ids: Tensor | None
-) -> Bool[Tensor, "batch seq"]:
+def valid_positions(mask: Shaped[Tensor, "batch seq"], segment_ids: Tensor | None) -> Bool[Tensor, "batch seq"]:
     """The mask as booleans, without the padding that `segment_ids` marks by 0.
 
     Examples:
@@ -102,9 +100,7 @@ def next_valid(
     return following.masked_fill(segment_of_following != segment_ids, seq)
 
 
-def align_to_heads(
-    weights: Shaped[Tensor, "batch seq"], n_future: int
-) -> Shaped[Tensor, "batch seq n_future"]:
+def align_to_heads(weights: Shaped[Tensor, "batch seq"], n_future: int) -> Shaped[Tensor, "batch seq n_future"]:
     """Token-level weights as seen by every prediction head: the one place where a weight reaches the heads.
 
         aligned[b, t, k] = weights[b, t+k],  0 beyond the row

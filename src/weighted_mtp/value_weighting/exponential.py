@@ -82,9 +82,7 @@ class Exponential(WeightingScheme):
         credit = self.whitened(self.token_credit(signals), signals)
         beta = self.beta
         if self.entropy_floor > 0:
-            tau = entropy_floor_temperature(
-                credit, self.entropy_floor, beta, signals.mask, signals.segment_ids
-            )
+            tau = entropy_floor_temperature(credit, self.entropy_floor, beta, signals.mask, signals.segment_ids)
             credit, beta = credit / tau, 1.0
         weights = build_weights(credit, beta, self.min_weight, self.max_weight, mask=signals.mask)
         if self.level is None:

@@ -92,9 +92,7 @@ class Signals:
         """TD errors of the values, computed once per batch."""
         values, rewards = required(self.values, "values"), required(self.rewards, "rewards")
         with torch.no_grad():
-            return compute_td_errors(
-                values[..., None], rewards, self.mask, self.gamma, segment_ids=self.segment_ids
-            )
+            return compute_td_errors(values[..., None], rewards, self.mask, self.gamma, segment_ids=self.segment_ids)
 
     @cached_property
     def returns(self) -> Float[Tensor, "batch seq"]:
@@ -221,9 +219,7 @@ def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq
             )
     weights = scheme(signals)
     if not isinstance(weights, Tensor) or weights.is_complex():  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(
-            f"scheme {type(scheme).__name__} returned {type(weights).__name__}; needed is a real tensor"
-        )
+        raise ValueError(f"scheme {type(scheme).__name__} returned {type(weights).__name__}; needed is a real tensor")
     weights = weights.float()  # whatever the scheme reckons in: bool, integers, bfloat16, float64
     if tuple(weights.shape) == tuple(signals.mask.shape):
         weights = align_to_heads(weights, signals.n_future)

@@ -121,9 +121,7 @@ def doubling_scan(
     return sums.view(x.shape)
 
 
-def place_in_episode(
-    segment_ids: Shaped[Tensor, "batch seq"], dtype: torch.dtype
-) -> Float[Tensor, "batch seq"]:
+def place_in_episode(segment_ids: Shaped[Tensor, "batch seq"], dtype: torch.dtype) -> Float[Tensor, "batch seq"]:
     """Place of each position within its run of equal ids, counted from 1; 0 in the padding.
 
     Position u and the one k before it are of one episode just where place[u] > k.
@@ -142,9 +140,7 @@ def place_in_episode(
     return index_from_1.sub(starts).mul_(segment_ids.bool()).to(dtype)
 
 
-def beyond(
-    x: Float[Tensor, "*shape"], place: Float[Tensor, "*shape"], distance: int
-) -> Float[Tensor, "*shape"]:
+def beyond(x: Float[Tensor, "*shape"], place: Float[Tensor, "*shape"], distance: int) -> Float[Tensor, "*shape"]:
     """x where place > distance, and 0 elsewhere, even of a NaN.
 
     `where` by the backward of a threshold, which the CPU computes on vectors: .15 against .9 ns a number.

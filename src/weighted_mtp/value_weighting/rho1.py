@@ -60,9 +60,7 @@ class Rho1(WeightingScheme):
         if self.mode == "reference":
             return top_share(-reference, signals.valid, self.keep_fraction)
         excess = required(signals.nll, "nll").to(reference.dtype) - reference
-        return top_share(
-            excess.abs() if self.mode == "absolute" else excess, signals.valid, self.keep_fraction
-        )
+        return top_share(excess.abs() if self.mode == "absolute" else excess, signals.valid, self.keep_fraction)
 
 
 def top_share(

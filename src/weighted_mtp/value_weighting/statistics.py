@@ -243,9 +243,7 @@ def clip_fraction(
 
 
 def critic_drift(
-    values: Shaped[Tensor, "*shape"],
-    values_at_start: Shaped[Tensor, "*shape"],
-    mask: Shaped[Tensor, "*shape"],
+    values: Shaped[Tensor, "*shape"], values_at_start: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"]
 ) -> Float[Tensor, ""]:
     """How far a critic has moved since the start of training: mean Bernoulli KL over the valid positions.
 
@@ -277,8 +275,7 @@ def critic_drift(
     dtype, mask = working_dtype(values), mask.bool()
     step = torch.finfo(dtype).eps
     now, start = (
-        torch.where(mask, v.detach().to(dtype), 0.5).clamp(step, 1.0 - step)
-        for v in (values, values_at_start)
+        torch.where(mask, v.detach().to(dtype), 0.5).clamp(step, 1.0 - step) for v in (values, values_at_start)
     )
     divergence = now * (now / start).log() + (1.0 - now) * ((1.0 - now) / (1.0 - start)).log()
     return divergence.sum() / mask.sum().clamp(min=1)

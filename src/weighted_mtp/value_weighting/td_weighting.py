@@ -158,11 +158,7 @@ def check_clip_bounds(min_weight: float, max_weight: float) -> None:
 
 
 def clipped_exponential(
-    x: Float[Tensor, "*shape"],
-    beta: float,
-    min_weight: float,
-    max_weight: float,
-    mask: Bool[Tensor, "*shape"] | None,
+    x: Float[Tensor, "*shape"], beta: float, min_weight: float, max_weight: float, mask: Bool[Tensor, "*shape"] | None
 ) -> Float[Tensor, "*shape"]:
     """Kernel of `build_weights` on checked arguments.
 

@@ -8,9 +8,7 @@ from weighted_mtp.value_weighting.statistics import masked_mean_and_m2, merge_me
 from weighted_mtp.value_weighting.validation import check_number, check_shape, working_dtype
 
 
-def whiten(
-    x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = None
-) -> Float[Tensor, "*shape"]:
+def whiten(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = None) -> Float[Tensor, "*shape"]:
     """Masked z-score.
 
         z = (x - mean) / std,   0 outside the mask
@@ -42,9 +40,7 @@ def whiten(
     return torch.where(mask, standardise(x, mean, unbiased_std(count, m2)), 0.0)
 
 
-def standardise(
-    x: Float[Tensor, "*shape"], mean: Float[Tensor, ""], std: Float[Tensor, ""]
-) -> Float[Tensor, "*shape"]:
+def standardise(x: Float[Tensor, "*shape"], mean: Float[Tensor, ""], std: Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
     """(x - mean) / std, and 0 where the spread is no more than the rounding of the mean.
 
     Examples:

@@ -69,26 +69,20 @@ def test_pictures_are_shown_by_the_address_given(study: Study, tmp_path: Path) -
     paths = write_pictures(study, tmp_path)
     text = study_markdown(study, {name: f"images/{path.name}" for name, path in paths.items()})
 
-    assert set(re.findall(r"\]\((images/[^)]+)\)", text)) == {
-        f"images/{path.name}" for path in paths.values()
-    }
+    assert set(re.findall(r"\]\((images/[^)]+)\)", text)) == {f"images/{path.name}" for path in paths.values()}
     assert "](images" not in study_markdown(study, {})
     assert "](x.svg)" not in study_markdown(study, {"unknown": "x.svg"})
 
 
 def test_the_command_is_the_one_that_was_run(document: str, quick_study: Study) -> None:
     assert "```bash\npython -m research.chains.study --out study\n```" in document
-    assert "```bash\npython -m research.chains.study --out study --preset quick\n```" in study_markdown(
-        quick_study, {}
-    )
+    assert "```bash\npython -m research.chains.study --out study --preset quick\n```" in study_markdown(quick_study, {})
 
 
 def test_the_quick_preset_has_no_lines_and_no_four_heads(quick_study: Study) -> None:
     shown = headings(plain(study_markdown(quick_study, {})))
 
-    assert shown == [
-        h for h in HEADINGS if h not in ("Four heads", "With fewer right, with fewer completions")
-    ]
+    assert shown == [h for h in HEADINGS if h not in ("Four heads", "With fewer right, with fewer completions")]
 
 
 def test_a_single_draw_wins_nothing(single_draw_study: Study) -> None:
@@ -130,9 +124,7 @@ def test_the_cost_of_critics_stands_beside_that_of_arms(document: str) -> None:
 
 
 def test_what_no_critic_measured_is_no_column(quick_study: Study) -> None:
-    critics = [
-        {key: value for key, value in row.items() if key != "brier"} for row in quick_study["meta"]["critics"]
-    ]
+    critics = [{key: value for key, value in row.items() if key != "brier"} for row in quick_study["meta"]["critics"]]
     text = study_markdown({**quick_study, "meta": {**quick_study["meta"], "critics": critics}}, {})
 
     assert "Brier score" not in text

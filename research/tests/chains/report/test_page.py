@@ -23,9 +23,7 @@ def sections(page: str) -> list[str]:
     return re.findall(r'<section id="(\w+)"', page)
 
 
-def test_write_study_page_makes_missing_folders_and_returns_the_path(
-    quick_study: Study, tmp_path: Path
-) -> None:
+def test_write_study_page_makes_missing_folders_and_returns_the_path(quick_study: Study, tmp_path: Path) -> None:
     path = write_study_page(tmp_path / "new" / "report.html", quick_study)
 
     assert path.read_text(encoding="utf-8") == render_study_page(quick_study)
@@ -44,9 +42,7 @@ def test_sections_without_results_are_left_out(quick_study: Study, single_draw_s
 
 
 def test_the_page_names_no_address(page: str) -> None:
-    assert (
-        re.findall(r"https?:|//[a-z]|url\((?!#)|@import|<link(?! rel=\"icon\" href=\"data:,\")", page) == []
-    )
+    assert re.findall(r"https?:|//[a-z]|url\((?!#)|@import|<link(?! rel=\"icon\" href=\"data:,\")", page) == []
 
 
 def test_equal_results_give_equal_pages(page: str, study: Study) -> None:
@@ -81,13 +77,7 @@ def test_the_page_opens_with_the_claim_and_four_numbers(page: str) -> None:
 def test_the_aim_is_judged_share_by_share(page: str) -> None:
     table = page.partition('<section id="aim"')[2].partition("</section>")[0]
 
-    assert re.findall(r">(met|missed|not asked)<", table) == [
-        "missed",
-        "met",
-        "met",
-        "not asked",
-        "not asked",
-    ]
+    assert re.findall(r">(met|missed|not asked)<", table) == ["missed", "met", "met", "not asked", "not asked"]
 
 
 def test_hostile_text_stays_text(study: Study, page: str) -> None:

@@ -42,9 +42,7 @@ def compared(study: Study, setting: str, second: str, diff: float, half: float |
         (0.3, None, "differs from right_only by +30.0 points at 24 % right (a single draw, no interval)."),
     ],
 )
-def test_the_claim_is_what_the_interval_says(
-    quick_study: Study, diff: float, half: float | None, words: str
-) -> None:
+def test_the_claim_is_what_the_interval_says(quick_study: Study, diff: float, half: float | None, words: str) -> None:
     assert plain(claim(compared(quick_study, "low_success", "right_only", diff, half))) == f"log_odds {words}"
 
 

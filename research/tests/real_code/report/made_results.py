@@ -18,10 +18,7 @@ MEASURES = {  # half of an interval, and of that of a difference
 }  # fmt: skip
 CONTROLS = ("untrained", "uniform", "right-only", "shuffled-across")
 SURPRISAL, ALL_UNTRAINED, LENGTH = "surprisal", "surprisal, entropy, position", "surprisal, length"
-ROWS = {
-    "humaneval": {"tasks": 86, "right": 120, "wrong": 169},
-    "doctests": {"tasks": 354, "right": 510, "wrong": 666},
-}
+ROWS = {"humaneval": {"tasks": 86, "right": 120, "wrong": 169}, "doctests": {"tasks": 354, "right": 510, "wrong": 666}}
 
 
 def real_code(
@@ -30,12 +27,8 @@ def real_code(
     sources: Sequence[str] = tuple(ROWS),
 ) -> dict[str, Any]:
     """An experiment in which these critics, students (the untrained model among them) and sources are finished."""
-    parts = {"all": 0.0} | (
-        {source: 0.01 * i for i, source in enumerate(sources, start=1)} if sources[1:] else {}
-    )
-    jobs = [
-        f"critics/{name}" for name in critics if not name.startswith("value-m") and name != "value-linear"
-    ]
+    parts = {"all": 0.0} | ({source: 0.01 * i for i, source in enumerate(sources, start=1)} if sources[1:] else {})
+    jobs = [f"critics/{name}" for name in critics if not name.startswith("value-m") and name != "value-linear"]
     jobs += [f"students/{name}" for name in students if name != "untrained"]
     return {
         "data": {
@@ -97,17 +90,13 @@ def _students(students: Sequence[str]) -> dict[str, Any]:
 
 
 def _compared(
-    found: Mapping[str, Mapping[str, float]],
-    halves: Mapping[str, tuple[float, float]],
-    against: Sequence[str],
+    found: Mapping[str, Mapping[str, float]], halves: Mapping[str, tuple[float, float]], against: Sequence[str]
 ) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     for name, measures in found.items():
         entries[name] = {key: interval(x, halves[key][0]) for key, x in measures.items()}
         for key, x in measures.items():
-            over = {
-                other: interval(x - found[other][key], halves[key][1]) for other in against if other != name
-            }
+            over = {other: interval(x - found[other][key], halves[key][1]) for other in against if other != name}
             if over:
                 entries[name][f"{key}_over"] = over
     return entries

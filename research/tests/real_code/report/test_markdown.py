@@ -10,13 +10,7 @@ import pytest
 
 from research.real_code.report.markdown import real_code_markdown
 from research.real_code.report.pictures import write_pictures
-from research.real_code.report.words import (
-    claim,
-    lead,
-    localisation_sentences,
-    outcome_sentences,
-    student_sentences,
-)
+from research.real_code.report.words import claim, lead, localisation_sentences, outcome_sentences, student_sentences
 from research.tests.real_code.report.made_results import interval, real_code, without_bounds
 
 HEADINGS = [
@@ -35,9 +29,7 @@ def headings(document: str) -> list[str]:
 
 def sentences(results: dict[str, Any]) -> str:
     made = (localisation_sentences, outcome_sentences, student_sentences)
-    return plain(
-        "\n".join([claim(results), lead(results), *(line for make in made for line in make(results))])
-    )
+    return plain("\n".join([claim(results), lead(results), *(line for make in made for line in make(results))]))
 
 
 def spellings(results: Any) -> Iterator[str]:

@@ -35,9 +35,7 @@ def texts(path: Path) -> list[str]:
 
 
 def test_a_whole_experiment_has_every_picture(pictures: dict[str, Path]) -> None:
-    assert {name: path.name for name, path in pictures.items()} == {
-        name: f"real-code-{name}.svg" for name in ALL
-    }
+    assert {name: path.name for name, path in pictures.items()} == {name: f"real-code-{name}.svg" for name in ALL}
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,7 @@ def row(table: Table, *names: str) -> dict[str, str]:
     return dict(zip(table.headings, found, strict=True))
 
 
-def with_difference(
-    results: dict[str, Any], entry: dict[str, Any], first: str, second: str
-) -> dict[str, Any]:
+def with_difference(results: dict[str, Any], entry: dict[str, Any], first: str, second: str) -> dict[str, Any]:
     results["critics"]["all"]["localisation"][first]["auc_over"][second] = entry
     return results
 
@@ -55,10 +53,7 @@ def test_auc_has_three_digits_and_top1_is_in_percent() -> None:
 def test_a_fit_with_a_critic_is_held_against_the_fit_that_lacks_only_the_critic(name: str) -> None:
     compared = [cells[:2] for cells in localisation_differences_table(real_code()).rows]
 
-    assert [second for first, second in compared if first == name] == [
-        "surprisal",
-        "surprisal, entropy, position",
-    ]
+    assert [second for first, second in compared if first == name] == ["surprisal", "surprisal, entropy, position"]
     assert [second for first, second in compared if first == f"{name} + surprisal"] == ["surprisal"]
     assert [second for first, second in compared if first == f"{name} + all untrained"] == [
         "surprisal, entropy, position"
@@ -85,10 +80,7 @@ def test_the_verdict_is_whether_the_interval_excludes_zero(entry: dict[str, Any]
 def test_by_source_each_method_fares_by_the_intervals_of_that_source() -> None:
     results = real_code(critics=["generative"])
     found = results["critics"]["doctests"]["localisation"]["generative + all untrained"]
-    found["auc_over"] |= {
-        "surprisal": interval(0.5, 0.1),
-        "surprisal, entropy, position": interval(-0.5, 0.1),
-    }
+    found["auc_over"] |= {"surprisal": interval(0.5, 0.1), "surprisal, entropy, position": interval(-0.5, 0.1)}
     cells = row(localisation_by_source_table(results), "generative + all untrained")
 
     assert cells["humaneval: AUC"] == "0.885\nwins"
@@ -97,10 +89,7 @@ def test_by_source_each_method_fares_by_the_intervals_of_that_source() -> None:
 
 def test_one_source_is_no_table_by_source() -> None:
     assert localisation_by_source_table(real_code(sources=["humaneval"])).rows == ()
-    assert [cells[0] for cells in data_table(real_code(sources=["humaneval"])).rows][:2] == [
-        "humaneval",
-        "fold 0",
-    ]
+    assert [cells[0] for cells in data_table(real_code(sources=["humaneval"])).rows][:2] == ["humaneval", "fold 0"]
 
 
 def test_what_gives_no_chance_of_success_has_no_calibration() -> None:

@@ -45,8 +45,7 @@ def test_without_bounds_nothing_is_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finished", "missing"),
-    [({"critics": []}, "generative"), ({"students": ["untrained"]}, "students, nats")],
+    ("finished", "missing"), [({"critics": []}, "generative"), ({"students": ["untrained"]}, "students, nats")]
 )
 def test_what_is_not_finished_is_left_out(finished: dict[str, Any], missing: str) -> None:
     assert missing not in printed(real_code(**finished))

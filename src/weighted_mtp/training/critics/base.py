@@ -95,10 +95,7 @@ def start_prior(model: MTPModel, rows: Dataset) -> None:
     assert head is not None, "such a model is built with a value head"
     require_outcomes(rows, f"a {spec.kind} critic")
     share = sum(reward > 0.5 for reward in rows["reward"]) / len(rows)
-    require(
-        0 < share < 1,
-        f"no row, or every row, is rewarded more than .5: a {spec.kind} critic needs both kinds",
-    )
+    require(0 < share < 1, f"no row, or every row, is rewarded more than .5: a {spec.kind} critic needs both kinds")
     if not (head.weight.any() or head.bias.any()):  # else it was learned before
         torch.nn.init.constant_(head.bias, math.log(share / (1 - share)))
     if spec.prior == "base_rate":

@@ -41,9 +41,7 @@ class GenerativeCritic(Critic):
         # filled on the device: copying a list from the host would wait for it
         condition = torch.cat([torch.full((rows,), label, device=batch.input_ids.device) for label in told])
         outputs = self.model(
-            batch.input_ids.repeat(len(told), 1),
-            batch.attention_mask.repeat(len(told), 1),
-            condition=condition,
+            batch.input_ids.repeat(len(told), 1), batch.attention_mask.repeat(len(told), 1), condition=condition
         )
         targets = batch.targets[..., :1].repeat(2, 1, 1)
         hidden = outputs["hidden_states"][: 2 * rows, :, :1]
@@ -97,10 +95,7 @@ class GenerativeStage(Stage):
             condition=torch.cat([told, torch.full_like(told, UNTOLD)]),
         )
         rows = len(told)
-        return {
-            "hidden_states": outputs["hidden_states"][:rows],
-            "value_logits": outputs["value_logits"][rows:],
-        }
+        return {"hidden_states": outputs["hidden_states"][:rows], "value_logits": outputs["value_logits"][rows:]}
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
@@ -186,11 +181,7 @@ def _same_under_both_labels(model: MTPModel) -> str | None:
     """Why the model reads the same whichever label it is told; None where it does not."""
     condition = model.label_condition
     if isinstance(condition, LabelTags):
-        return (
-            "both of its tags are the same tokens"
-            if bool((condition.tags[0] == condition.tags[1]).all())
-            else None
-        )
+        return "both of its tags are the same tokens" if bool((condition.tags[0] == condition.tags[1]).all()) else None
     assert isinstance(condition, LabelEmbedding), "a generative critic is told the label in one of two ways"
     embeddings: Tensor = model.hf_model.get_input_embeddings().weight
     right, wrong = condition.weight.detach()

@@ -104,9 +104,7 @@ class ValueStage(Stage):
     @property
     def ranks_pairs(self) -> bool:
         """Whether it learns from right and wrong completions of one prompt that meet in a batch."""
-        return (
-            self.critic is None and self.value_coef > 0 and objective(self.value_objective).counted == "pairs"
-        )
+        return self.critic is None and self.value_coef > 0 and objective(self.value_objective).counted == "pairs"
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
@@ -148,17 +146,13 @@ def _bce(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], no
     return value_bce(logits, returns, batch.mask, normalizer=normalizer)
 
 
-def _lambda(
-    stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor
-) -> Tensor:
+def _lambda(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     values = outputs["values"].squeeze(-1)
     returns = compute_lambda_returns(values.detach(), _rewards(batch), batch.mask, stage.gamma, stage.lam)
     return value_mse(values, returns, batch.mask, normalizer=normalizer)
 
 
-def _pairwise(
-    stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor
-) -> Tensor:
+def _pairwise(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     logits = outputs["value_logits"].squeeze(-1)
     assert batch.prompt_ids is not None, "the collator always gives prompt_ids"
     return pairwise_ranking(logits, _rewards(batch), batch.prompt_ids, batch.mask, normalizer=normalizer)
