@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from benchmarks.harness import summary, write_results
-from weighted_mtp.evaluation.python_tests import PythonTests
+from weighted_mtp.verifiers.python_tests import PythonTests
 
 ROW = {
     "prompt": "from typing import List\n\n\ndef below_zero(operations: List[int]) -> bool:\n",

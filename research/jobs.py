@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from weighted_mtp.evaluation.verifiers import available_cores
+from weighted_mtp.verifiers.base import available_cores
 
 MOST_WORKERS = 8
 """A worker takes up to some gigabytes, and a machine may have more cores than memory for them."""

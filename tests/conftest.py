@@ -39,7 +39,7 @@ def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with `base` (a tiny Llama and its tokenizer), `critic` (the same with a value head), train.jsonl (96
     rows) and eval.jsonl (24 rows)."""
     from weighted_mtp.data import EASY, chain_tokenizer, make_chains
-    from weighted_mtp.experiments.chain_runs import tiny_llama
+    from weighted_mtp.demo.draw import tiny_llama
     from weighted_mtp.models import MTPModel
 
     root = tmp_path_factory.mktemp("chains")
@@ -126,7 +126,7 @@ def reasoning_gym() -> None:
 @pytest.fixture(scope="session")
 def sandbox_works() -> None:
     """Skips, or fails where it must not, unless bubblewrap works here."""
-    from weighted_mtp.evaluation.sandbox import Sandbox, SandboxError
+    from weighted_mtp.verifiers.sandbox import Sandbox, SandboxError
 
     try:
         Sandbox()

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weighted_mtp.cli import main
-from weighted_mtp.cli_grammar import parse_config, train_parser
+from weighted_mtp.cli.main import main
+from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.data import SAMPLERS
-from weighted_mtp.evaluation.reasoning_gym_tasks import UNSOUND
-from weighted_mtp.experiments.evaluation_config import EvaluationConfig
-from weighted_mtp.labelling.mutants_config import MutantsConfig
-from weighted_mtp.labelling.reasoning_gym_config import ReasoningGymConfig
-from weighted_mtp.labelling.split_config import SplitConfig
+from weighted_mtp.evaluation.config import EvaluationConfig
+from weighted_mtp.labelling.mutants.config import MutantsConfig
+from weighted_mtp.labelling.reasoning_gym.config import ReasoningGymConfig
+from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.unread import require_all_read
 from weighted_mtp.value_weighting import SCHEMES
+from weighted_mtp.verifiers.reasoning_gym_tasks import UNSOUND
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,7 +54,7 @@ def commands(page: Path) -> list[list[str]]:
 
 def wmtp_commands(page: Path) -> list[list[str]]:
     """Arguments of `wmtp`, also where torchrun starts it as a module."""
-    names = ("wmtp", "weighted_mtp.cli")
+    names = ("wmtp", "weighted_mtp.cli.main")
     return [words[words.index(name) + 1 :] for words in commands(page) for name in names if name in words]
 
 

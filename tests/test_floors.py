@@ -12,22 +12,21 @@ import weighted_mtp
 
 ROOT = Path(weighted_mtp.__file__).parent
 FLOORS = {
+    "faces": 0,
+    "checks": 0,
     "files": 0,
-    "value_weighting": 0,
-    "losses": 0,
-    "models": 1,
-    "data": 1,
-    "training": 2,
-    "evaluation": 2,
-    "reports": 2,
-    "experiments": 3,
-    "labelling": 3,
-    "cli": 6,
-    "cli_data": 5,
-    "cli_evaluate": 5,
-    "cli_inspect": 5,
-    "cli_grammar": 4,
-    "cli_yaml": 3,
+    "value_weighting": 1,
+    "losses": 1,
+    "models": 2,
+    "data": 2,
+    "verifiers": 3,
+    "reports": 3,
+    "training": 4,
+    "evaluation": 5,
+    "labelling": 6,
+    "inspection": 6,
+    "demo": 7,
+    "cli": 8,
 }
 
 

@@ -150,7 +150,8 @@ def height_of(png: bytes) -> int:
 
 
 def report(folder: Path, completions: int) -> Path:
-    from weighted_mtp.reports import PageContent, TokenView, write_page
+    from weighted_mtp.demo.page.content import PageContent, TokenView
+    from weighted_mtp.demo.page.page import write_page
 
     view = TokenView(
         prompt="7 +3 :", label=False, tokens=["4", "<eos>"], weights=[0.2, 0.9], td_errors=[-0.5, 0.0],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.files import own_file, own_folder
 from weighted_mtp.training.score_folder import shard_marker
 

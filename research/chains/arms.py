@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weighted_mtp.experiments.arms import (
+from weighted_mtp.demo.arms import (
     CRITIC,
     GENERATIVE,
     LOG_ODDS,
@@ -17,7 +17,7 @@ from weighted_mtp.experiments.arms import (
     WHITENED,
     Arm,
 )
-from weighted_mtp.experiments.chain_runs import Budget
+from weighted_mtp.demo.draw import Budget
 
 VALUE_HEAD = replace(CRITIC, times=2)
 """Learns more slowly than the generative critic, and is given twice its steps."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from research.jobs import run_jobs
-from weighted_mtp.experiments.arms import Arm
-from weighted_mtp.experiments.chain_files import read_chains
-from weighted_mtp.experiments.chain_runs import Budget, Draw
+from weighted_mtp.demo.arms import Arm
+from weighted_mtp.demo.draw import Budget, Draw
+from weighted_mtp.demo.files import read_chains
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from research.chains.resampling import resample_right
 from research.chains.results import study_results
 from research.jobs import job_progress
 from weighted_mtp.data import LOW_SUCCESS, Chains, make_chains
-from weighted_mtp.experiments.chain_runs import Budget, Draw
+from weighted_mtp.demo.draw import Budget, Draw
+from weighted_mtp.demo.page.summary import print_summary
 from weighted_mtp.files import write_text
-from weighted_mtp.reports.terminal import print_summary
 from weighted_mtp.training.paths import mlflow_store
 
 BUDGET = Budget(steps=150, critic_steps=300, curve_points=2)

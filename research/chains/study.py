@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from research.jobs import workers
-from weighted_mtp.cli_grammar import Parser, UsageError, answer
+from weighted_mtp.cli.grammar import Parser, UsageError, answer
 from weighted_mtp.files import own_folder
 from weighted_mtp.training.paths import expand_path, require_folder
 from weighted_mtp.training.quiet import quiet_libraries

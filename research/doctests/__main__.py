@@ -5,7 +5,7 @@ import sys
 from jsonargparse import set_parsing_settings
 
 from research.doctests.config import DoctestsConfig
-from weighted_mtp.cli_grammar import Parser, answer
+from weighted_mtp.cli.grammar import Parser, answer
 from weighted_mtp.files import own_file
 from weighted_mtp.training.paths import require_file
 

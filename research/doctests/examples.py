@@ -10,7 +10,7 @@ from typing import Literal
 
 from research.doctests.context import is_standard
 from research.doctests.modules import Unsuitable, bound_by, bound_names, global_names
-from weighted_mtp.labelling.source_code import parse
+from weighted_mtp.labelling.mutants.source_code import parse
 
 UNREADABLE = "its examples are no Python"
 

@@ -6,7 +6,7 @@ from jsonargparse import set_parsing_settings
 
 from research.jobs import workers
 from research.real_code.config import RealCodeConfig
-from weighted_mtp.cli_grammar import Parser, answer
+from weighted_mtp.cli.grammar import Parser, answer
 from weighted_mtp.files import own_folder
 from weighted_mtp.training.quiet import quiet_libraries
 

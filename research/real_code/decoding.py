@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from research.real_code.rows import Row
 from weighted_mtp.evaluation.decoding import complete
-from weighted_mtp.evaluation.python_tests import PythonTests
+from weighted_mtp.evaluation.problems import open_prompt
 from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
-from weighted_mtp.experiments.evaluation_problems import open_prompt
 from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.verifiers.python_tests import PythonTests
 
 BATCH_SIZE = 16
 MAX_NEW_TOKENS = 128

@@ -7,7 +7,7 @@ import yaml
 
 from research.chains.arms import ALL_ARMS
 from weighted_mtp.data.chains import Chains
-from weighted_mtp.experiments.chain_runs import Budget, Draw
+from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.unread import require_all_read
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError
 from weighted_mtp.data.folds import near_duplicates
 from weighted_mtp.data.json_lines import read_json_lines
-from weighted_mtp.labelling.split import split_file
-from weighted_mtp.labelling.split_config import SplitConfig
+from weighted_mtp.labelling.split import SplitConfig, split_file
 from weighted_mtp.training.settings import ConfigError
 
 SHARED = Path(__file__).parents[3] / "shared/data/humaneval_mutants.jsonl"

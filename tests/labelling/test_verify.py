@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError, load_rows
 from weighted_mtp.data.json_lines import read_json_lines
-from weighted_mtp.evaluation.python_tests import PythonTests
-from weighted_mtp.evaluation.verifiers import Verdict, Verifier
 from weighted_mtp.labelling.verify import label_file
+from weighted_mtp.verifiers.base import Verdict, Verifier
+from weighted_mtp.verifiers.python_tests import PythonTests
 
 
 class Even(Verifier):

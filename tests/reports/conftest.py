@@ -11,8 +11,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from tests.reports.made_runs import three_runs
-from weighted_mtp.reports import Accuracy, Curve, Histogram, PageContent, SummaryRow, TokenView
-from weighted_mtp.reports.run_content import RunPage
+from weighted_mtp.demo.page.content import Accuracy, Curve, Histogram, PageContent, SummaryRow, TokenView
+from weighted_mtp.inspection.content import RunPage
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

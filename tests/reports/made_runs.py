@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from weighted_mtp.reports import TokenView
-from weighted_mtp.reports.run_content import Bin, InspectedRun, Reliability, RunPage, Series, ValueQuality
+from weighted_mtp.inspection.content import Bin, InspectedRun, Reliability, RunPage, Series, ValueQuality
+from weighted_mtp.reports.token_view import TokenView
 
 WRONG_AT = 2
 

@@ -5,7 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from weighted_mtp.reports import PageContent, TokenView, print_summary, print_tokens
+from weighted_mtp.demo.page.content import PageContent
+from weighted_mtp.demo.page.summary import print_summary
+from weighted_mtp.reports.terminal import print_tokens
+from weighted_mtp.reports.token_view import TokenView
 
 
 def plain(encoding: str = "utf-8", width: int = 80) -> Console:

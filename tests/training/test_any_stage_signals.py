@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.value_weighting import Signals, WeightingScheme, weigh

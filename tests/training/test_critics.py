@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
+from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.generative import GenerativeCritic
 from weighted_mtp.training.critics.implicit import ImplicitCritic
 from weighted_mtp.training.critics.table import load_critic
-from weighted_mtp.training.inspection import view_tokens
 from weighted_mtp.training.run import make_trainer
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.launch import launch
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.models import MTPModel
 from weighted_mtp.models.lora import ADAPTERS
 from weighted_mtp.training.run import train

@@ -9,8 +9,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from weighted_mtp.cli import main
-from weighted_mtp.cli_grammar import parse_config, train_parser
+from weighted_mtp.cli.main import main
+from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, mark_complete, why_incomplete, why_not_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs

@@ -8,12 +8,12 @@ import datasets
 import pytest
 import torch
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError, load_rows
 from weighted_mtp.data.scored import shard_marker
+from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.training import scoring
-from weighted_mtp.training.inspection import view_tokens
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
 from weighted_mtp.training.settings import ConfigError

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.data import SAMPLERS
-from weighted_mtp.evaluation.verifier_table import VERIFIERS, make_verifier
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.models.critic_spec import CONDITIONS
 from weighted_mtp.training import settings, stage_table
@@ -22,6 +21,7 @@ from weighted_mtp.training.settings import ConfigError, CriticConfig
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.stage_table import STAGE_TABLE, stage_row
 from weighted_mtp.value_weighting import SCHEMES, WeightingScheme, make_scheme
+from weighted_mtp.verifiers.table import VERIFIERS, make_verifier
 
 
 def test_the_lists_of_names_are_the_rows_of_the_tables():

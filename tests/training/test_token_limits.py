@@ -9,7 +9,7 @@ import torch
 from tokenizers import AddedToken
 from transformers import OPTConfig, OPTForCausalLM
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer, require_readable
 
 

@@ -10,7 +10,7 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.training_args import OptimizerNames
 
 from tests.forked import start
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import LogLines
 from weighted_mtp.training.optional_packages import OPTIMIZERS, REPORTERS, Package

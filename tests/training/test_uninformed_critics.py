@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.training.critics.spread import require_spread
 from weighted_mtp.training.critics.table import load_critic

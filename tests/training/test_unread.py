@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from weighted_mtp.data.chains import Chains
-from weighted_mtp.experiments.arms import FOUR_HEADS, NEXT_TOKEN
-from weighted_mtp.experiments.chain_runs import Budget, Draw
+from weighted_mtp.demo.arms import FOUR_HEADS, NEXT_TOKEN
+from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import CRITICS, critic_kind, load_critic

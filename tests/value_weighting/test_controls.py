@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from weighted_mtp.value_weighting import Signals, align_to_heads, make_scheme, weigh
-from weighted_mtp.value_weighting.controls import hash_per_prediction, standard_normal
+from weighted_mtp.value_weighting.schemes.controls import hash_per_prediction, standard_normal
 
 
 def signals_of(weights, mask, seed=0, segment_ids=None):

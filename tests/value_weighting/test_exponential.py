@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weighted_mtp.value_weighting import TD, Exponential, Signals, build_weights, make_scheme, weigh, whiten
-from weighted_mtp.value_weighting.log_odds import smooth_log_odds
+from weighted_mtp.value_weighting.schemes.log_odds import smooth_log_odds
 
 MASK = torch.tensor([[True, True, True], [False, True, True]])
 CREDIT = torch.tensor([[0.5, -1.0, 9.0], [math.nan, 0.0, -9.0]])

@@ -15,7 +15,7 @@ from weighted_mtp.value_weighting import (
     values_from_credit,
     whiten,
 )
-from weighted_mtp.value_weighting.log_odds import smooth_log_odds
+from weighted_mtp.value_weighting.schemes.log_odds import smooth_log_odds
 
 MASK = torch.tensor([[1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 1, 1]])
 SEGMENTS = torch.tensor([[1, 1, 1, 1, 2, 2], [3, 3, 3, 4, 4, 0]])

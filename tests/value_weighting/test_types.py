@@ -6,17 +6,15 @@ from beartype import beartype
 from jaxtyping import TypeCheckError, jaxtyped
 
 from weighted_mtp.value_weighting import (
-    controls,
     credit,
     entropy_floor,
     episodes,
-    log_odds,
     returns,
     reverse_scan,
-    rho1,
     statistics,
     td_weighting,
 )
+from weighted_mtp.value_weighting.schemes import controls, log_odds, rho1
 
 VALUES, MASK = torch.rand(2, 5), torch.ones(2, 5, dtype=torch.bool)
 SEGMENTS = torch.tensor([[1, 1, 2, 2, 0]]).expand(2, 5)

@@ -8,9 +8,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from research.chains.report.numbers import Results, auc_by_position, critic_draws, critic_mean, critics, reliability
 from research.drawing.labels import label_ends
-from weighted_mtp.reports.dots import label_rows, mean_marker
+from weighted_mtp.demo.page.dots import label_rows, mean_marker
+from weighted_mtp.inspection.figures import draw_reliability
 from weighted_mtp.reports.grid import balanced, panel_grid, title
-from weighted_mtp.reports.run_figures import draw_reliability
 from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel
 
 _MEASURES = {"auc": "AUC of the first wrong token", "auc_within_wrong": "AUC in wrong completions", "top1": "Top-1"}

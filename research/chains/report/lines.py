@@ -21,11 +21,11 @@ from research.chains.report.numbers import (
 )
 from research.chains.report.tables import setting_names
 from research.drawing.labels import label_ends
-from weighted_mtp.reports.arms import Role, role_of
-from weighted_mtp.reports.content import CONTROLS
+from weighted_mtp.demo.page.arms import Role, role_of
+from weighted_mtp.demo.page.content import CONTROLS
+from weighted_mtp.demo.page.small_multiples import small_multiples
 from weighted_mtp.reports.grid import balanced, panel_grid, title
 from weighted_mtp.reports.numbers import MINUS, PERCENT
-from weighted_mtp.reports.small_multiples import small_multiples
 from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel
 
 _LABELS: dict[Axis, str] = {"share_right": "right completions, %", "n_traces": "number of completions"}

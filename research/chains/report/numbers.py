@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from weighted_mtp.reports.content import Accuracy, SummaryRow
-from weighted_mtp.reports.run_content import Bin
+from weighted_mtp.demo.page.content import Accuracy, SummaryRow
+from weighted_mtp.inspection.content import Bin
 
 Results = Mapping[str, Any]
 Verdict = Literal["wins", "ties", "loses", "single draw"]

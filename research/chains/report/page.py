@@ -30,9 +30,9 @@ from research.chains.report.words import (
     notes,
 )
 from research.drawing.tables import Table
-from weighted_mtp.reports.accuracy import accuracy_table
-from weighted_mtp.reports.arms import group_rows
-from weighted_mtp.reports.content import CONTROLS
+from weighted_mtp.demo.page.accuracy import accuracy_table
+from weighted_mtp.demo.page.arms import group_rows
+from weighted_mtp.demo.page.content import CONTROLS
 from weighted_mtp.reports.layout import (
     document,
     folded,

@@ -23,9 +23,9 @@ from research.chains.report.numbers import (
     settings_along,
     summary_rows,
 )
-from weighted_mtp.reports.arms import Role, group_rows, role_of
-from weighted_mtp.reports.content import CONTROLS
-from weighted_mtp.reports.figures import accuracy_figure
+from weighted_mtp.demo.page.arms import Role, group_rows, role_of
+from weighted_mtp.demo.page.content import CONTROLS
+from weighted_mtp.demo.page.figures import accuracy_figure
 from weighted_mtp.reports.svg import save_figures
 
 

@@ -17,8 +17,8 @@ from research.chains.report.numbers import (
     verdict,
 )
 from research.chains.report.tables import setting_names
-from weighted_mtp.reports.arms import role_of
-from weighted_mtp.reports.content import CONTROLS
+from weighted_mtp.demo.page.arms import role_of
+from weighted_mtp.demo.page.content import CONTROLS
 from weighted_mtp.reports.numbers import PERCENT, draws, listing, percent, span, span_of_points, with_margin
 
 _SAID: dict[Verdict, str] = {

@@ -24,11 +24,11 @@ from research.real_code.report.numbers import (
     signals,
     students,
 )
-from weighted_mtp.reports.dots import label_rows
+from weighted_mtp.demo.page.dots import label_rows
+from weighted_mtp.inspection.content import Bin
+from weighted_mtp.inspection.figures import draw_reliability
 from weighted_mtp.reports.grid import balanced, panel_grid, title
 from weighted_mtp.reports.numbers import MINUS
-from weighted_mtp.reports.run_content import Bin
-from weighted_mtp.reports.run_figures import draw_reliability
 from weighted_mtp.reports.svg import COLORS, WIDE, new_figure, page_style, panel
 
 _LEFT, _TOP, _BOTTOM, _BETWEEN, _RIGHT, _ROW = 124, 26, 30, 28, 14, 24

@@ -18,9 +18,9 @@ from research.chains.cells import Cell, run_cells
 from research.chains.run import run_study, study_cells, study_chains
 from research.chains.study import main
 from weighted_mtp.data import share_right
-from weighted_mtp.experiments.arms import Arm
-from weighted_mtp.experiments.chain_files import read_chains, write_chains
-from weighted_mtp.experiments.chain_runs import Budget
+from weighted_mtp.demo.arms import Arm
+from weighted_mtp.demo.draw import Budget
+from weighted_mtp.demo.files import read_chains, write_chains
 
 TINY = Budget(steps=2, critic_steps=2, batch_size=16, test_prompts=24, curve_points=1)
 QUICK_ARMS = {"uniform", "right_only", "td_whitened", "log_odds", "oracle", "shuffled_across"}

@@ -15,8 +15,8 @@ from research.doctests.functions import Draft, draft, functions_with_doctests
 from research.doctests.modules import Unsuitable
 from research.doctests.packages import find_package
 from weighted_mtp.data import DataError
-from weighted_mtp.labelling.mutants import build_mutants
-from weighted_mtp.labelling.mutants_config import MutantsConfig
+from weighted_mtp.labelling.mutants.build import build_mutants
+from weighted_mtp.labelling.mutants.config import MutantsConfig
 from weighted_mtp.training.settings import ConfigError
 
 DOUBLE = '''

@@ -6,11 +6,13 @@ What needs torch is imported when it is asked for, so that files are read and sp
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from weighted_mtp import IGNORED
+
 if TYPE_CHECKING:
     from .chain_checks import share_right, share_right_with_error, verify
     from .chains import EASY, LOW_SUCCESS, Chains, ChainTables, ChainTask, chain_tables, chain_tokenizer, make_chains
     from .collators import CompletionCollator
-    from .encoding import IGNORED, prompt_id, prompt_text
+    from .encoding import prompt_id, prompt_text
     from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
     from .rank_batches import NO_ROW, RankBatches, WithNoRow
     from .sampler_base import SeededSampler
@@ -32,7 +34,7 @@ _HOMES = {
         "make_chains",
     ),
     "collators": ("CompletionCollator",),
-    "encoding": ("IGNORED", "prompt_id", "prompt_text"),
+    "encoding": ("prompt_id", "prompt_text"),
     "paired_samplers": ("BalancedSampler", "LengthBalancedSampler", "PairSampler"),
     "rank_batches": ("NO_ROW", "RankBatches", "WithNoRow"),
     "sampler_base": ("SeededSampler",),

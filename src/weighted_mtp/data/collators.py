@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .encoding import IGNORED
+from weighted_mtp import IGNORED
+
 from .schema import TOKEN_COLUMNS
 
 

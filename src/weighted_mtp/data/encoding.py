@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from weighted_mtp import IGNORED
+
 from .borders import Border, Continuation
 from .chat import Written, not_shown, opened_chat, turn_end, without_end, written_chat
 from .ends import end_tokens
 from .schema import DataError, Row
 
 logger = logging.getLogger(__name__)
-
-IGNORED = -100
-"""The label of a token that is read but not learned."""
 
 CHANGED = "the learned tokens decode to other text than the completion: this tokenizer changes text or lacks characters"
 PROMPT_SPACED = "the prompt's tokens decode to other white space: this tokenizer changes it"

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .encoding import IGNORED
+from weighted_mtp import IGNORED
+
 from .sampler_base import Indices, SeededSampler, column
 from .schema import DataError
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch.utils.data import Dataset, Sampler
 
-from .encoding import IGNORED
+from weighted_mtp import IGNORED
+
 from .schema import TOKEN_COLUMNS
 
 NO_ROW = -1

@@ -10,14 +10,38 @@ from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.overlap import Overlap, popular_limit
 from weighted_mtp.data.schema import DataError, is_unjudged, parse_row
 from weighted_mtp.data.sources import UNJUDGED
-
-from .split_config import SplitConfig
+from weighted_mtp.training.settings import ConfigError, settle
 
 Rows = list[dict[str, Any]]
 _SAYS_ENOUGH = 7
 """Words and signs below which two equal completions, as `The answer is 42.`, make no near-duplicates."""
 _UNSEEN = ("system", "developer")
 """Roles of messages that belong to a data set, not to a task."""
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """What is split, and into how many folds."""
+
+    input: str
+    """Rows as JSON lines; those of a task stay together."""
+    out: str
+    """Folder of fold0/train.jsonl, fold0/test.jsonl, fold1/..."""
+    folds: int = 5
+    """How many; each is the test set once."""
+    task: str = "task_id"
+    """The column that names a row's task; prompt where there is no other."""
+    threshold: float = 0.5
+    """Tasks of which this share of a prompt or a right completion stands in another's are kept together."""
+    seed: int = 0
+    """Another split for another number."""
+
+    def __post_init__(self) -> None:
+        settle(self, "input", "out")
+        if self.folds < 2:
+            raise ConfigError(f"folds is {self.folds}: give at least 2")
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold is {self.threshold}: give a number in (0, 1]")
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from weighted_mtp.losses.checks import (
-    accumulation_dtype,
-    as_denominator,
-    require_denominator,
-    require_number,
-    require_shape,
-)
+from weighted_mtp import IGNORED
+from weighted_mtp.checks import require_number, require_shape, working_dtype
+from weighted_mtp.losses.denominators import as_denominator, require_denominator
 from weighted_mtp.losses.likelihoods import mtp_likelihoods
 from weighted_mtp.losses.mtp import weighted_mtp_loss
-from weighted_mtp.losses.targets import IGNORED
 from weighted_mtp.losses.value import Normalizer
 
 
@@ -85,7 +80,7 @@ def implicit_reward_loss(
     denominator = counted.sum().clamp(min=1) if normalizer is None else normalizer
     likelihoods = mtp_likelihoods(hidden, lm_head_weight, targets, **head)
     log_ratio = torch.where(valid, reference_nll - likelihoods.nll, 0.0).sum((1, 2)).detach()
-    logit = prior.to(accumulation_dtype(hidden)) + beta * log_ratio
+    logit = prior.to(working_dtype(hidden)) + beta * log_ratio
     outcome = rewards.to(logit.dtype)
     losses = binary_cross_entropy_with_logits(logit, outcome, reduction="none")
     require_denominator(denominator, counted.sum())

@@ -6,15 +6,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from weighted_mtp.losses.checks import (
-    accumulation_dtype,
-    require_floats,
-    require_integers,
-    require_number,
-    require_shape,
-)
+from weighted_mtp import IGNORED
+from weighted_mtp.checks import require_floats, require_integers, require_number, require_shape, working_dtype
 from weighted_mtp.losses.linear_ce import Backend, Gradients, Rows, Unembedding, chunked
-from weighted_mtp.losses.targets import IGNORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +69,7 @@ def mtp_likelihoods(
         (tensor([[1.0986, 0.0000]]), tensor([[1.0986, 0.0000]]))
     """
     unembedding = checked_unembedding(hidden, lm_head_weight, targets, bias, logit_scale, softcap)
-    rows = kept_rows((targets != IGNORED).to(accumulation_dtype(hidden)), targets)
+    rows = kept_rows((targets != IGNORED).to(working_dtype(hidden)), targets)
     learns = any(x is not None and x.requires_grad for x in (lm_head_weight, bias))
     wanted = (torch.is_grad_enabled() and hidden.requires_grad and not learns, False, False)
     entropies = torch.empty_like(rows.weights) if entropy else None

@@ -8,14 +8,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from weighted_mtp.losses.checks import (
-    accumulation_dtype,
-    as_denominator,
-    require_denominator,
-    require_number,
-    require_shape,
-    safe_divide,
-)
+from weighted_mtp import IGNORED
+from weighted_mtp.checks import require_number, require_shape, working_dtype
+from weighted_mtp.losses.denominators import as_denominator, require_denominator, safe_divide
 from weighted_mtp.losses.likelihoods import (
     MTPLikelihoods,
     checked_unembedding,
@@ -25,7 +20,6 @@ from weighted_mtp.losses.likelihoods import (
     scattered,
 )
 from weighted_mtp.losses.linear_ce import Backend, Rows, chunked, weighted_ce_sum
-from weighted_mtp.losses.targets import IGNORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +162,7 @@ def _backend(name: str, chunk_size: int | None, device: torch.device) -> Backend
 
 def _valid_weights(weights: Tensor | None, valid: Tensor, hidden: Tensor) -> Tensor:
     """Weights as constants in the precision of sums, 0 where there is nothing to predict."""
-    dtype = accumulation_dtype(hidden)
+    dtype = working_dtype(hidden)
     if weights is None:
         return valid.to(dtype)
     if weights.shape != valid.shape:
@@ -180,7 +174,7 @@ def _valid_weights(weights: Tensor | None, valid: Tensor, hidden: Tensor) -> Ten
 
 
 def _head_weights(head_weights: Sequence[float] | Tensor | None, hidden: Tensor) -> Tensor:
-    n_future, dtype = hidden.shape[2], accumulation_dtype(hidden)
+    n_future, dtype = hidden.shape[2], working_dtype(hidden)
     if head_weights is None:
         return torch.ones(n_future, dtype=dtype, device=hidden.device)
     if isinstance(head_weights, Tensor):

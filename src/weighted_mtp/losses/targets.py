@@ -4,9 +4,8 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.nn.functional import pad
 
-from weighted_mtp.losses.checks import require_integers, require_shape
-
-IGNORED = -100
+from weighted_mtp import IGNORED
+from weighted_mtp.checks import require_integers, require_shape
 
 
 def mtp_targets(

@@ -11,13 +11,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from weighted_mtp.losses.checks import (
-    accumulation_dtype,
-    as_denominator,
-    require_denominator,
-    require_floats,
-    require_shape,
-)
+from weighted_mtp.checks import require_floats, require_shape, working_dtype
+from weighted_mtp.losses.denominators import as_denominator, require_denominator
 
 Normalizer = float | Shaped[Tensor, ""] | None
 
@@ -222,7 +217,7 @@ def _valid_only(mask: Tensor, **arguments: Tensor) -> tuple[Tensor, ...]:
     for other, x in (*arguments.items(), ("mask", mask)):
         if x.shape != first.shape:
             raise ValueError(f"{other} has shape {list(x.shape)}; that of {name}, {list(first.shape)}, is needed")
-    mask, dtype = mask.bool(), accumulation_dtype(first)
+    mask, dtype = mask.bool(), working_dtype(first)
     return (*(torch.where(mask, x.to(dtype), 0.0) for x in arguments.values()), mask)
 
 

@@ -1,4 +1,4 @@
-"""Results in the terminal: the table of arms, and completions with their tokens shaded by weight.
+"""Completions in the terminal, their tokens shaded by weight.
 
 Where the terminal has no colour (a pipe, `NO_COLOR`), a line of digits below the tokens carries the same
 information: 1 to 9, 5 for a weight near 1.
@@ -11,13 +11,10 @@ from typing import Literal
 from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 
-from weighted_mtp.reports.arms import group_rows
-from weighted_mtp.reports.content import CONTROLS, SummaryRow, TokenView, check_token_view, shown_piece
-from weighted_mtp.reports.numbers import MINUS, NOTHING, interval, percent, points
 from weighted_mtp.reports.scale import LEVELS, td_level, weight_level
+from weighted_mtp.reports.token_view import TokenView, check_token_view, shown_piece
 
 Shade = Literal["weight", "td_error"]
 
@@ -29,44 +26,6 @@ _TICKS: dict[Shade, tuple[tuple[int, str], ...]] = {
     "weight": ((-6, "<=0.2"), (-3, "0.45"), (0, "1"), (3, "2.2"), (6, ">=5")),
     "td_error": ((-6, "-1"), (-3, "-0.25"), (0, "0"), (3, "+0.25"), (6, "+1")),
 }
-
-
-def print_summary(
-    console: Console,
-    summary: Sequence[SummaryRow],
-    *,
-    title: str | None = None,
-    baseline: str = "uniform",
-    controls: Sequence[str] = CONTROLS,
-) -> None:
-    """Print mean, spread and paired difference of every arm, controls in a group of their own.
-
-    Args:
-        console: where to print; 80 columns suffice.
-        summary: one row per arm, accuracies as fractions.
-        title: a line above the table.
-        baseline: the arm that differences are taken from.
-        controls: arms that must not gain; an `mtp_` prefix is ignored.
-    """
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("arm", overflow="fold", min_width=15)
-    for heading in ("mean %", "spread", "draws", "difference", "95 % interval"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for group in group_rows(summary, baseline, controls):
-        if group.heading:
-            table.add_row()
-            table.add_row(Text(group.heading, style="dim italic"))
-        for row in group.rows:
-            table.add_row(*_cells(row, baseline))
-    console.print(table)
-    words = f"Differences to {baseline} are paired by draw, in points; spread is the standard deviation."
-    others = {row.get("baseline", baseline) for row in summary if row["diff"] is not None} - {baseline}
-    if others:
-        words += f" *: to {', '.join(sorted(others))}."
-    console.print(Text(words, style="dim"))
-    for row in summary:
-        if "note" in row:
-            console.print(Text(f"{row['arm']}: {row['note']}", style="dim"))
 
 
 def print_tokens(
@@ -97,24 +56,6 @@ def print_tokens(
         if shade == "td_error" and view["td_errors"] is None:
             console.print(Text("this completion has no TD errors", style="dim italic"))
         (_print_marked if plain else _print_shaded)(console, view, shade)
-
-
-def _cells(row: SummaryRow, baseline: str) -> tuple[str | Text, ...]:
-    star = "*" if row.get("baseline", baseline) != baseline and row["diff"] is not None else ""
-    certain = row["low"] is not None and row["high"] is not None and not row["low"] <= 0 <= row["high"]
-    return (
-        Text(row["arm"]),
-        _ascii(percent(row["mean"])),
-        _ascii(percent(row["std"] if row["n"] > 1 else None)),
-        str(row["n"]),
-        Text(_ascii(points(row["diff"])) + star, style="bold" if certain else ""),
-        _ascii(interval(row["low"], row["high"])),
-    )
-
-
-def _ascii(text: str) -> str:
-    """Terminals may lack the true minus sign and the dash."""
-    return text.replace(MINUS, "-").replace(NOTHING, "-")
 
 
 def _header(number: int, view: TokenView, console: Console) -> Text:

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import NotRequired, TypedDict
 
-from weighted_mtp.reports.content import TokenView, shown_piece
 from weighted_mtp.reports.layout import section
 from weighted_mtp.reports.numbers import NOTHING, signed
 from weighted_mtp.reports.scale import (
@@ -27,6 +27,39 @@ _SCALES = {  # shade: its name on the button, the words of its legend, its ticks
     "credit": ("Credit", "Credit, in log-odds: speaks against, neither (0), for success", CREDIT_TICKS, -LEVELS),
     "loss": ("Loss", "Loss of the next-token head, in nats: expected to surprising", LOSS_TICKS, 0),
 }  # fmt: skip
+
+
+class TokenView(TypedDict):
+    """One completion, token by token: `weights[i]`, `td_errors[i]`, `losses[i]`, ... belong to `tokens[i]`."""
+
+    prompt: str
+    label: bool  # did the completion pass its check
+    tokens: Sequence[str]  # joined they are the text; a character of several tokens stands with the last of them
+    weights: Sequence[float]
+    td_errors: Sequence[float] | None
+    values: Sequence[float] | None  # P(success | prefix)
+    token_error: Sequence[bool] | None  # which tokens are truly wrong, where that is known
+    arm: str
+    row: NotRequired[int]  # its number among the rows of its file
+    credit: NotRequired[Sequence[float] | None]  # in the critic's own unit: log-odds, unless the data say otherwise
+    losses: NotRequired[Sequence[Sequence[float]]]  # nats, one per head that predicts the token; NaN: none does
+    head_weights: NotRequired[Sequence[Sequence[float]]]  # likewise, where heads weigh the token differently
+
+
+def shown_piece(token: str) -> str:
+    """What stands for a token: its text, or a dot where its character is shown with a later token."""
+    return token or "\N{MIDDLE DOT}"
+
+
+def check_token_view(view: TokenView) -> None:
+    """Raise ValueError unless every list of `view` has one entry per token."""
+    for name in ("weights", "td_errors", "values", "token_error", "credit", "losses", "head_weights"):
+        entries = view.get(name)
+        if entries is not None and len(entries) != len(view["tokens"]):
+            raise ValueError(
+                f"token view of arm {view['arm']!r}: {name} has {len(entries)} entries for"
+                f" {len(view['tokens'])} tokens; give one per token, or None"
+            )
 
 
 def tokens_section(views: Sequence[TokenView], noun: str = "arm", more: str = "") -> str:

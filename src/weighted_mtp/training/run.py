@@ -40,7 +40,7 @@ from weighted_mtp.value_weighting import WeightingScheme, make_scheme
 logger = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """Training was stopped by a signal after saving; the message says how to go on."""
 
 

@@ -5,9 +5,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from weighted_mtp.checks import check_rank, check_segment_ids, check_shape, working_dtype
 from weighted_mtp.value_weighting.episodes import valid_positions
 from weighted_mtp.value_weighting.reverse_scan import beyond, place_in_episode, segmented_reverse_scan
-from weighted_mtp.value_weighting.validation import check_rank, check_segment_ids, check_shape, working_dtype
 
 
 def log_odds_of_success(

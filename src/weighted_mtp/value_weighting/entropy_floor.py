@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from weighted_mtp.value_weighting.episodes import episode_index, episode_max, episode_sum, valid_positions
-from weighted_mtp.value_weighting.validation import (
+from weighted_mtp.checks import (
     check_number,
     check_rank,
     check_segment_ids,
@@ -14,6 +13,7 @@ from weighted_mtp.value_weighting.validation import (
     usable_temperature,
     working_dtype,
 )
+from weighted_mtp.value_weighting.episodes import episode_index, episode_max, episode_sum, valid_positions
 
 BISECTION_STEPS = 32  # log(tau) to 2e-8 even where it spans 100
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from weighted_mtp.value_weighting.validation import check_rank, check_segment_ids
+from weighted_mtp.checks import check_rank, check_segment_ids
 
 IGNORED_LABEL = -100
 

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from weighted_mtp.checks import check_rank, check_shape, working_dtype
 from weighted_mtp.value_weighting.episodes import align_to_heads
 from weighted_mtp.value_weighting.returns import compute_gae
 from weighted_mtp.value_weighting.td_weighting import compute_td_errors
-from weighted_mtp.value_weighting.validation import check_rank, check_shape, working_dtype
 
 HOW_TO_SUPPLY = {
     "values": "P(success) by position, [batch, seq]: train a critic first, or give the model a value head",

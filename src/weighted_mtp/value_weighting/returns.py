@@ -5,10 +5,10 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from weighted_mtp.checks import check_number, check_rank, check_rewards, check_shape, working_dtype
 from weighted_mtp.value_weighting.episodes import next_valid, valid_positions
 from weighted_mtp.value_weighting.reverse_scan import beyond, place_in_episode, reverse_scan, segmented_reverse_scan
 from weighted_mtp.value_weighting.td_weighting import td_errors
-from weighted_mtp.value_weighting.validation import check_number, check_rank, check_rewards, check_shape, working_dtype
 
 
 def compute_gae(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from weighted_mtp.value_weighting.validation import check_shape, working_dtype
+from weighted_mtp.checks import check_shape, working_dtype
 
 
 class Moments(NamedTuple):

@@ -7,9 +7,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from weighted_mtp.value_weighting.episodes import next_valid, valid_positions
-from weighted_mtp.value_weighting.statistics import moments, td_stats, weight_stats
-from weighted_mtp.value_weighting.validation import (
+from weighted_mtp.checks import (
     check_number,
     check_rank,
     check_rewards,
@@ -18,6 +16,8 @@ from weighted_mtp.value_weighting.validation import (
     usable_temperature,
     working_dtype,
 )
+from weighted_mtp.value_weighting.episodes import next_valid, valid_positions
+from weighted_mtp.value_weighting.statistics import moments, td_stats, weight_stats
 
 
 def compute_td_errors(

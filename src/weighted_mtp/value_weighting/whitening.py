@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from weighted_mtp.checks import check_number, check_shape, working_dtype
 from weighted_mtp.value_weighting.statistics import masked_mean_and_m2, merge_mean_and_m2, unbiased_std
-from weighted_mtp.value_weighting.validation import check_number, check_shape, working_dtype
 
 
 def whiten(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = None) -> Float[Tensor, "*shape"]:

@@ -1,0 +1,1 @@
+"""The `wmtp` command line."""

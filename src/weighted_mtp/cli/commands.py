@@ -1,0 +1,250 @@
+"""The commands of `wmtp`, one row each: its line of help, its settings, and what it runs.
+
+What a command needs is imported when it is called, so that `--help` answers at once and a mistake is told before torch
+is there.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weighted_mtp.cli.grammar import PROGRAM, Parser
+from weighted_mtp.files import own_file, own_folder
+from weighted_mtp.training.paths import require_file, require_folder
+from weighted_mtp.training.quiet import quiet_libraries
+
+
+class Command(NamedTuple):
+    """A command whose settings are a dataclass."""
+
+    help: str
+    """What it is for, in a line."""
+    settings: str
+    """module:Class of the settings, which are its flags."""
+    run: Callable[[Any], None]
+    """Gets the settings, does the work and prints what came of it."""
+    words: Mapping[str, str] = {}
+    """Settings that are given as words and not as flags, with their lines of help."""
+    bare: Mapping[str, str] = {}
+    """What a flag without a value means."""
+    goes_on: str = ""
+    """With what the same command goes on after Ctrl-C."""
+
+    def answer(self, name: str, words: list[str]) -> int:
+        """Runs it on its words; returns the exit status."""
+        module, _, class_name = self.settings.partition(":")
+        settings = getattr(import_module(f"weighted_mtp.{module}"), class_name)
+        parser = Parser(prog=f"{PROGRAM} {name}", description=self.help)
+        for word, line in self.words.items():
+            many = "+" if settings.__annotations__[word] == list[str] else None
+            parser.add_argument(word, type=str, nargs=many, help=line)
+        parser.add_class_arguments(settings, skip=set(self.words))
+        try:
+            self.run(settings(**parser.parse(words, self.bare)))
+        except KeyboardInterrupt:
+            goes_on = self.goes_on and f"; the same command goes on {self.goes_on}"
+            print(f"{PROGRAM}: stopped{goes_on}", file=sys.stderr)
+            return 130
+        return 0
+
+
+def _console(**options: Any) -> Any:
+    from rich.console import Console
+
+    return Console(**options)
+
+
+def _demo(settings: Any) -> None:
+    require_folder("--out", settings.out)
+    quiet_libraries()
+    from weighted_mtp.demo.main import run_demo
+
+    with own_folder(settings.out):
+        run_demo(Path(settings.out), settings.seeds)
+
+
+def _score(settings: Any) -> None:
+    from weighted_mtp.training.early_checks import check_score
+
+    check_score(settings)
+    quiet_libraries()
+    from weighted_mtp.data.scored import unfinished_shards
+    from weighted_mtp.evaluation.critic_checks import quality_of_scores
+    from weighted_mtp.evaluation.critic_table import print_critic_quality
+    from weighted_mtp.training.scoring import score
+
+    print(score(settings).summary())
+    if not unfinished_shards(Path(settings.out)):
+        quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma)
+        print_critic_quality(_console(), quality.as_dict(), errors_known=known)
+    print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out} ...")
+
+
+def _verify(settings: Any) -> None:
+    from weighted_mtp.data.json_lines import require_objects
+    from weighted_mtp.verifiers.table import make_verifier
+
+    source, out = Path(settings.input), Path(settings.output)
+    require_objects(source)
+    require_file("--output", out)
+    verifier = make_verifier(settings.verifier, timeout=settings.timeout)
+    from weighted_mtp.labelling.verify import label_file, summary
+
+    with own_file(out):
+        print(summary(label_file(source, out, verifier, _console(stderr=True)), out))
+
+
+def _mutants(settings: Any) -> None:
+    from weighted_mtp.data.json_lines import require_objects
+
+    if settings.input is not None:
+        require_objects(settings.input)
+    require_file("out", settings.out)
+    from weighted_mtp.labelling.mutants.build import build_mutants
+
+    with own_file(settings.out):
+        report = build_mutants(settings, _console(stderr=True))
+    _console().print(report.table())
+    print(f"{settings.out}: {report.summary()}")
+
+
+def _reasoning_gym(settings: Any) -> None:
+    from weighted_mtp.verifiers.reasoning_gym import ReasoningGym
+
+    if settings.list:
+        from weighted_mtp.labelling.reasoning_gym.rows import print_tasks
+
+        print_tasks(ReasoningGym(), _console())
+        return
+    files = {name: getattr(settings, name) for name in ("out", "problems") if getattr(settings, name) is not None}
+    for name, path in files.items():
+        require_file(name, path)
+    from weighted_mtp.labelling.reasoning_gym.rows import make_rows
+
+    with ExitStack() as owned:
+        for path in files.values():
+            owned.enter_context(own_file(path))
+        print(make_rows(settings, ReasoningGym(settings.timeout), _console(stderr=True)).summary())
+
+
+def _split(settings: Any) -> None:
+    from weighted_mtp.labelling.split import split_file
+
+    require_folder("out", settings.out)
+    with own_folder(settings.out):
+        report = split_file(settings)
+    print(report.summary())
+    if report.warning():
+        print(f"{PROGRAM}: warning: {report.warning()}", file=sys.stderr)
+
+
+def _evaluate(settings: Any) -> None:
+    from weighted_mtp.evaluation.problems import check_evaluation
+
+    check_evaluation(settings)
+    quiet_libraries()
+    from weighted_mtp.evaluation.run import evaluate
+
+    with own_folder(settings.out):
+        evaluate(settings, _console())
+
+
+def _inspect(settings: Any) -> None:
+    from weighted_mtp.inspection.run_dirs import check_dirs
+
+    dirs, moved = [Path(run) for run in settings.run], settings.moved()
+    check_dirs(dirs, moved)
+    page = Path(settings.page) if settings.page else dirs[0] / "page.html"
+    if settings.on_page:
+        require_file("--page", page)
+    quiet_libraries()
+    rows, count, label = settings.rows, settings.count, settings.label
+    if not settings.on_page:
+        from weighted_mtp.inspection.run import inspect_run
+
+        inspect_run(dirs[0], rows, count or 4, label, _console(), moved)
+        return
+    from weighted_mtp.inspection.side_by_side import Selection, inspect_on_page
+    from weighted_mtp.reports.serve import page_server
+
+    selection = Selection(rows, count or 24, label)
+    write = partial(inspect_on_page, dirs, page, selection, settings.judged_rows, _console(stderr=True), moved)
+    if not settings.serve:
+        print(f"look at {write()}")
+        return
+    with page_server(page, settings.port or 0) as server:  # a port that cannot be had is told before the page is made
+        print(f"{write()} is at http://127.0.0.1:{server.server_port}/ until Ctrl-C", flush=True)
+        server.serve_forever()
+
+
+def _generate(settings: Any) -> None:
+    from weighted_mtp.data.chat_files import read_chat
+    from weighted_mtp.models import sources
+
+    prompt, tools = settings.prompt, None
+    if settings.messages is not None:
+        prompt, tools = read_chat(settings.messages)
+    elif settings.chat:
+        prompt = [{"role": "user", "content": prompt}]
+    sources.require(settings.model)
+    quiet_libraries()
+    from weighted_mtp.evaluation.generate import generate_text
+
+    limits = settings.max_new_tokens, settings.temperature, settings.label
+    print(generate_text(settings.model, prompt, *limits, tools, lambda line: print(line, file=sys.stderr)))
+
+
+_MODEL = {"model": "A directory saved by wmtp train, or any model path."}
+_MISSING = "with the rows that are missing"
+COMMANDS = {
+    "demo": Command(
+        "the main job, small, on made data: critic, arms, controls, a table and a page to look at",
+        "cli.settings:DemoSettings",
+        _demo,
+        goes_on="with the unfinished arms",
+    ),
+    "score": Command(
+        "values, TD errors and weights of a data set by a critic, once and ahead",
+        "training.score_config:ScoreConfig",
+        _score,
+    ),
+    "data verify": Command(
+        "label completions with a verifier", "cli.settings:VerifySettings", _verify, goes_on=_MISSING
+    ),
+    "data mutants": Command(
+        "right and wrong completions, by mutating reference solutions that have tests",
+        "labelling.mutants.config:MutantsConfig",
+        _mutants,
+        goes_on=_MISSING,
+    ),
+    "data reasoning-gym": Command(
+        "prompts of procedural tasks, with verified completions",
+        "labelling.reasoning_gym.config:ReasoningGymConfig",
+        _reasoning_gym,
+        goes_on=_MISSING,
+    ),
+    "data split": Command(
+        "training and test files by task, near-duplicates on one side", "labelling.split:SplitConfig", _split
+    ),
+    "evaluate": Command(
+        "exact match and pass@k of a model on problems with a verifier",
+        "evaluation.config:EvaluationConfig",
+        _evaluate,
+        _MODEL,
+        goes_on="where it stopped",
+    ),
+    "inspect": Command(
+        "completions of a run, every token coloured by its weight; with --page runs side by side on one HTML page",
+        "cli.settings:InspectSettings",
+        _inspect,
+        {"run": "output_dir of a finished wmtp train; with --page several."},
+        bare={"page": ""},
+    ),
+    "generate": Command(
+        "completions of a prompt by a trained model", "cli.settings:GenerateSettings", _generate, _MODEL
+    ),
+}

@@ -1,0 +1,156 @@
+"""The command line's grammar: flags and files into settings, and one line for a mistake."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from weighted_mtp.cli.settings_files import read_flags_alike
+
+PROGRAM = "wmtp"
+
+
+class UsageError(ValueError):
+    """A mistake on the command line."""
+
+
+def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program: str = PROGRAM) -> int:
+    """Runs a command on its words; returns the exit status: of a user's mistake 2, after one line.
+
+    Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError.
+
+    Args:
+        run: the command; returns its exit status.
+        arguments: its words; None: those that this process was called with.
+        program: what its lines begin with.
+    """
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt as stop:
+        print(f"{program}: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("WMTP_DEBUG"):
+            raise
+        return fail(shorten(str(error)), program=program)
+
+
+def fail(message: str, status: int = 2, program: str = PROGRAM) -> int:
+    """Says what is wrong, and gives the exit status."""
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return status
+
+
+class Parser(ArgumentParser):
+    """A parser that gives one line for a mistake, with the nearest key, and exits with 2."""
+
+    def __init__(self, **options: Any) -> None:
+        read_flags_alike()
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)  # a setting's line of doc is its help
+        super().__init__(**options)
+
+    def parse(self, words: list[str], bare: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The settings that these words give, under their names; `bare` says what a flag without a value means.
+
+        Raises:
+            UsageError: a flag that is no setting, a value of another kind, a missing one.
+        """
+        words = self._with_values(words, bare or {})
+        flags = (name for action in self._actions for name in action.option_strings)
+        check_flags(words, [name[2:] for name in flags if re.fullmatch(r"--(?!help|print_)\w+", name)])
+        try:
+            parsed = self.parse_args(words)
+        except RecursionError:
+            raise UsageError("a value on the command line is nested too deeply to be read") from None
+        assert isinstance(parsed, Namespace)
+        return dict(parsed.as_dict())
+
+    def _with_values(self, words: list[str], bare: Mapping[str, str]) -> list[str]:
+        """The words, with a value behind the bare flags that have a meaning, as those of true or false."""
+        meanings = {a.dest: "true" for a in self._actions if getattr(a, "_typehint", None) is bool} | dict(bare)
+        meant = {f"--{name}": value for name, value in meanings.items()}
+        following = zip_longest(words, words[1:], fillvalue="--")
+        return [
+            f"{word}={meant[word]}" if word in meant and after.startswith("--") else word for word, after in following
+        ]
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises instead of printing usage."""
+        raise UsageError(_about_value(message) or _about_words(message, self.args or []) or shorten(message))
+
+
+def shorten(message: str) -> str:
+    """One line of at most 500 characters."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines)[:500]
+
+
+_KEY = re.compile(r'Parser key "([\w.]+)":\s')
+_GIVEN = re.compile(r"Given value: (.*)|Got value: (.*)")
+_NESTED = re.compile(r"NestedArg\(key='(.*?)', val='?(.*?)'?\)")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list, as [1,2]",
+    "dict": "a mapping, as {a: 1}",
+    "NoneType": "null",
+}
+
+
+def _about_value(message: str) -> str | None:
+    """jsonargparse's complaint about a value, in our words; None where it is about something else."""
+    key = _KEY.search(message)
+    given = list(_GIVEN.finditer(message))  # of a union the last one is the whole value
+    if key is None or not given:
+        return None
+    name, value = key[1], (given[-1][1] or given[-1][2]).strip()
+    nested = _NESTED.fullmatch(value)
+    if nested:
+        name, value = f"{name}.{nested[1]}", nested[2]
+    of_union = re.search(r"Subtypes: \[(.*)\]", message)
+    expected = of_union[1] if of_union else message[: given[0].start()]
+    wanted = dict.fromkeys(re.findall(r"'([^']*)'", " ".join(re.findall(r"Literal\[(.*?)\]", expected))))
+    for kind in re.findall(r"<class '(\w+)'>|\b(list|dict)\[", expected):
+        wanted[_KINDS.get(kind[0] or kind[1], kind[0])] = None
+    return f"--{name} {shorten(value)[:200]}: give {' or '.join(wanted)}" if wanted else None
+
+
+def _about_words(message: str, words: list[str]) -> str | None:
+    """argparse's complaints about the words themselves, in ours."""
+    flag = re.fullmatch(r"argument (--\w+): expected (?:one|at least one) argument", message)
+    if flag is None:
+        return None
+    minus = any(re.match(r"-[\d.]", word) for word in words)
+    return f"{flag[1]} needs a value" + (f"; write a negative one as {flag[1]}=-1" if minus else "")
+
+
+def unknown(kind: str, given: str, known: Any) -> str:
+    """A mistyped name, with those that are near: spelled alike, of these initials, or with this as a part.
+
+    >>> unknown("setting", "lr", ["learning_rate", "lora_rank", "seed"])
+    "unknown setting 'lr': did you mean learning_rate or lora_rank?"
+    """
+    near = difflib.get_close_matches(given, list(known), n=1)
+    if not near:
+        initials = {name: "".join(part[0] for part in name.split("_") if part) for name in known}
+        near = [name for name in known if initials[name] == given or (len(given) > 2 and given in name)][:3]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    return f"unknown {kind} {given!r}: {hint}"
+
+
+def check_flags(words: list[str], known: list[str]) -> None:
+    """Raises for a flag that is no setting."""
+    for word in words:
+        if word == "--":
+            raise UsageError("-- is no flag: leave it out, and write a value that begins with a minus as --KEY=-1")
+        if word.startswith("--") and word != "--help":
+            name = word[2:].split("=")[0].split(".")[0].rstrip("+")
+            if name not in known and not name.startswith("print_"):
+                raise UsageError(unknown("setting", name, known))

@@ -1,0 +1,122 @@
+"""What commands are told that have no settings of their own elsewhere; defaults live here and nowhere else."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from weighted_mtp.training.settings import require, settle
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """How much is run, and where it goes."""
+
+    out: str = "demo"
+    """Output directory; finished arms there are kept."""
+    seeds: int = 3
+    """Draws of data, initialisation and batch order."""
+
+    def __post_init__(self) -> None:
+        settle(self, "out")
+        require(self.seeds >= 1, f"--seeds is {self.seeds}: give at least 1 (intervals need 2)")
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """Who completes what."""
+
+    model: str
+    """A directory saved by wmtp train, or any model path."""
+    prompt: str | None = None
+    """Text to complete."""
+    chat: bool = False
+    """--prompt is what a user says to a chat model."""
+    messages: str | None = None
+    """In place of --prompt: a JSON file, a list of messages, or an object with messages and tools."""
+    max_new_tokens: int = 128
+    """Tokens at most."""
+    temperature: float = 0.0
+    """0 is greedy; above it samples."""
+    label: Literal["right", "wrong"] | None = None
+    """What a generative critic is told."""
+
+    def __post_init__(self) -> None:
+        settle(self, "model", "messages")
+        one = (self.prompt is None) != (self.messages is None)
+        require(one, "give a prompt, and one of them: --prompt TEXT or --messages FILE")
+        chat_twice = self.messages is not None and self.chat
+        require(not chat_twice, "--chat is for --prompt: what --messages holds is a chat already")
+        require(self.max_new_tokens >= 1, f"--max_new_tokens is {self.max_new_tokens}: give at least 1")
+        fits = 0 <= self.temperature < math.inf
+        require(fits, f"--temperature is {self.temperature}: give 0 (greedy) or a number above it")
+
+
+@dataclass(frozen=True)
+class VerifySettings:
+    """What is judged by whom."""
+
+    verifier: str
+    """Name of a verifier, as docs/verifiers.md lists them."""
+    input: str
+    """Rows as JSON lines: prompt, completion, and what the verifier reads."""
+    output: str
+    """The rows, with label and verdict; a second call goes on."""
+    timeout: float | None = None
+    """Seconds a row; none: 5, where there is a limit."""
+
+    def __post_init__(self) -> None:
+        settle(self, "input", "output")
+
+
+@dataclass(frozen=True)
+class InspectSettings:
+    """Which runs are looked at, which of their rows, and where."""
+
+    MOVED: ClassVar = ("train_file", "eval_file", "critic", "reference")
+
+    run: list[str]
+    """output_dir of a finished wmtp train; with --page several."""
+    page: str | None = None
+    """Write one HTML page, FILE.html; without a file RUN/page.html of the first run."""
+    serve: bool = False
+    """Write the page, and serve it on 127.0.0.1."""
+    port: int | None = None
+    """Of --serve; none: a free one."""
+    rows: list[int] | None = None
+    """Row numbers, as [0,5,7]."""
+    count: int | None = None
+    """How many rows, where none are named; none: 4, on a page 24 of each run."""
+    label: Literal["any", "right", "wrong"] = "any"
+    """Which rows."""
+    train_file: str | None = None
+    """Where the training file of the run lies now, if it was moved."""
+    eval_file: str | None = None
+    """Where the evaluation file of the run lies now, if it was moved."""
+    critic: str | None = None
+    """Where the separate critic of the run lies now, if it was moved."""
+    reference: str | None = None
+    """Where the reference model of the run lies now, if it was moved."""
+    judged_rows: int = 200
+    """Rows that the reliability of values is taken from, on a page."""
+
+    def __post_init__(self) -> None:
+        settle(self, "run", *(["page"] if self.page else []), *self.MOVED)
+        html = not self.page or self.page.endswith(".html")
+        require(html, f"--page {self.page}: give a file that ends with .html; runs come first")
+        several = len(self.run) > 1 and not self.on_page
+        require(not several, f"{len(self.run)} runs side by side need a page: add --page, or name one run")
+        if self.port is not None:
+            require(self.serve, f"--port {self.port} is of --serve: add --serve, or leave it out")
+            require(0 <= self.port < 65536, f"--port is {self.port}: give 0 (a free one) to 65535")
+        for name in ("count", "judged_rows"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name} is {value}: give at least 1")
+
+    @property
+    def on_page(self) -> bool:
+        """Whether a page is written, rather than the terminal."""
+        return self.page is not None or self.serve
+
+    def moved(self) -> dict[str, str]:
+        """Where files of the runs lie now, by the name of their setting."""
+        return {name: getattr(self, name) for name in self.MOVED if getattr(self, name)}

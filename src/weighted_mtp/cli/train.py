@@ -1,0 +1,123 @@
+"""`wmtp train`: every setting of a run as a flag, over a file of settings, over defaults."""
+
+import json
+import os
+from argparse import SUPPRESS
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail, unknown
+from weighted_mtp.cli.settings_files import read_settings
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, list_checkpoints
+from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
+from weighted_mtp.training.early_checks import check_run
+from weighted_mtp.training.paths import expand_path
+from weighted_mtp.training.quiet import quiet_libraries
+from weighted_mtp.training.stage_table import STAGE_TABLE
+
+NOT_IN_CONFIG = ("config", "resume", "resume_with_changes")
+
+
+def train(stage: str, words: list[str]) -> int:
+    """Runs the command; returns the exit status."""
+    parsed = parse_config(train_parser(stage), words)
+    if parsed["stage"] != stage:
+        given = parsed["stage"]
+        raise UsageError(f"the configuration is of stage {given}: use `{PROGRAM} train {given}`")
+    config = RunConfig.from_flat({key: value for key, value in parsed.items() if key not in NOT_IN_CONFIG})
+    resume = parsed["resume"] and expand_path("--resume", parsed["resume"])
+    with_changes = parsed["resume_with_changes"]
+    if with_changes and not resume:
+        raise UsageError("--resume_with_changes goes with --resume: add --resume auto, or the path of a checkpoint")
+    check_run(config, resume)
+    quiet_libraries()
+    from weighted_mtp.training.run import NonFiniteError
+    from weighted_mtp.training.run import train as train_run
+
+    try:
+        output_dir = train_run(config, resume=resume, with_changes=with_changes)
+    except NonFiniteError as error:
+        return fail(str(error), status=1)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
+    return 0
+
+
+def train_parser(stage: str) -> Parser:
+    """Every setting of a run as a flag."""
+    program = f"{PROGRAM} train {stage}"
+    usage = f"{program} --config FILE [--KEY VALUE ...] [--resume auto|PATH [--resume_with_changes]]"
+    parser = Parser(prog=program, usage=usage, description=STAGE_TABLE[stage].help)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
+    parser.add_argument("--resume", type=str | None, default=None, help="auto, or the path of a checkpoint.")
+    parser.add_argument(
+        "--resume_with_changes",
+        action="store_true",
+        help="With --resume: go on with other settings, rows or models than the checkpoint's; run.yaml says which.",
+    )
+    parser.add_argument("--stage", type=str, default=stage, help=SUPPRESS)  # a run.yaml names its stage
+    for part in RunConfig.PARTS.values():
+        parser.add_class_arguments(part)
+    return parser
+
+
+def parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
+    """Flags over the file over defaults, under their flat names; wherever `--config` stands."""
+    path, flags = _take_config(words)
+    if path is None:
+        return parser.parse(flags)
+    # Read by us, because the parser's own reading lets doubled keys pass; checked by the parser like flags.
+    settings = _checked(path, read_settings(path))
+    if "--resume=auto" in flags or ("--resume", "auto") in pairwise(flags):
+        settings = _of_moved_run(Path(path), settings)
+    content = json.dumps(settings, ensure_ascii=False)
+    return parser.parse(["--config", content, *flags])
+
+
+def _of_moved_run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run.yaml whose directory was moved or copied: what lay in it lies where run.yaml lies now.
+
+    One that was copied alone lies beside no checkpoint and no finished run, and means its `output_dir`.
+    """
+    given, here = str(settings.get("output_dir", "")), path.parent
+    holds_run = (here / MADE_WITH_FILE).is_file() or bool(list_checkpoints(here))
+    if path.name != RUN_FILE or not given or not holds_run or here.resolve() == Path(given).resolve():
+        return settings
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, str) and (value == given or value.startswith(given.rstrip("/") + "/")):
+            return str(path.parent / Path(value).relative_to(given))
+        return value
+
+    return {name: moved(value) for name, value in settings.items()}
+
+
+def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
+    """The file that `--config` names, and the other words."""
+    paths, others, given = [], [], iter(words)
+    for word in given:
+        if word == "--config":
+            paths.append(next(given, None))
+        elif word.startswith("--config="):
+            paths.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    if len(paths) > 1:
+        raise UsageError(f"--config is given {len(paths)} times: give one file, and flags for what differs")
+    if paths == [None]:
+        raise UsageError("--config needs a value")
+    return (expand_path("--config", paths[0]) if paths else None), others
+
+
+def _checked(path: str, settings: dict[Any, Any]) -> dict[str, Any]:
+    """What the file holds, without what stands empty and may."""
+    kinds = {name: kind for part in RunConfig.PARTS.values() for name, kind in get_type_hints(part).items()}
+    known = ["resume", "stage", *kinds]
+    settings = {key: value for key, value in settings.items() if key != CHANGES_KEY}  # a history, of a run.yaml
+    for key, value in settings.items():
+        if key not in known:
+            raise UsageError(f"--config {path}: {unknown('setting', str(key), known)}")
+        if value is None and key != "resume" and type(None) not in get_args(kinds.get(key)):
+            raise UsageError(f"--config {path}: {key} is empty: give a value, or remove the line")
+    return {key: value for key, value in settings.items() if value is not None}

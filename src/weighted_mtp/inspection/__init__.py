@@ -1,0 +1,1 @@
+"""What `wmtp inspect` shows of runs, in the terminal and on a page."""

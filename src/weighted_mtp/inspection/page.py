@@ -1,0 +1,102 @@
+"""The page of runs: side by side, their curves, how reliable their values are, and what they make of tokens."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from weighted_mtp.inspection.content import InspectedRun, RunPage
+from weighted_mtp.inspection.figures import LOOKS, curves_figure, metrics_shown, reliability_figure
+from weighted_mtp.inspection.table import differing_settings, final_rows, identity_rows, number
+from weighted_mtp.reports.layout import document, picture, save, section, text_table
+from weighted_mtp.reports.token_view import tokens_section
+
+_ALIGNED = (
+    "They are about the token itself: the value is the chance of success before it is read; a loss, in nats, is what a"
+    " head lost on it, head k from k tokens further back."
+)
+
+_FIT_A_PHONE = 3  # runs; more are scrolled sideways within their table
+
+
+def write_run_page(path: str | Path, page: RunPage) -> Path:
+    """Write `page` as one HTML file: styles, script and figures inline, equal input giving equal bytes.
+
+    Args:
+        path: the file to write; missing folders are made.
+        page: what to show.
+
+    Returns:
+        The path of the file.
+    """
+    return save(path, render_run_page(page))
+
+
+def render_run_page(page: RunPage) -> str:
+    """The page as text; see `write_run_page`."""
+    sections = (
+        _side_by_side(page.runs),
+        _curves(page.runs),
+        _reliability(page.runs),
+        tokens_section(page.examples, "run", _ALIGNED) if page.examples else "",
+    )
+    return document(title=page.title, lead=page.lead, sections=sections, facts=page.facts)
+
+
+def _side_by_side(runs: Sequence[InspectedRun]) -> str:
+    if not runs:
+        return ""
+    headings = ("", *(run.name for run in runs))
+    tables = [("What was trained.", identity_rows(runs))]
+    tables += [("Where it ended: the last log entry, and below it the last evaluation.", final_rows(runs))]
+    tables += [("Settings in which the runs differ.", differing_settings(runs))]
+    body = "".join(text_table(headings, rows, caption) for caption, rows in tables if rows)
+    scrolls = ' tabindex="0" role="region" aria-label="Runs side by side"' if len(runs) > _FIT_A_PHONE else ""
+    return section("runs", "Side by side", f'<div class="sheet"{scrolls}>{body}</div>')
+
+
+def _curves(runs: Sequence[InspectedRun]) -> str:
+    if not metrics_shown(runs):
+        return ""
+    silent = [run.name for run in runs if not run.record]
+    caption = "Solid: training, over the steps between two log entries; dashed: evaluation. Losses in nats."
+    if silent:
+        caption += f" No record was found of {', '.join(silent)}."
+    shown = picture(
+        "run-curves",
+        lambda wide: curves_figure(runs, wide=wide),
+        "Metrics by optimizer step, one panel per metric, one line per run; the tables above have the last entries.",
+        escape(caption),
+    )
+    return section("run-curves", "Curves", _key(runs) + shown)
+
+
+def _key(runs: Sequence[InspectedRun]) -> str:
+    entries = ""
+    for index, run in enumerate(runs):
+        color, _, mark = LOOKS[index % len(LOOKS)]
+        entries += f'<li><i style="color: var(--{color})" aria-hidden="true">{mark}</i> {escape(run.name)}</li>'
+    return f'<ul class="key" aria-label="Runs">{entries}</ul>'
+
+
+def _reliability(runs: Sequence[InspectedRun]) -> str:
+    judged = [(run.name, run.quality) for run in runs if run.quality is not None]
+    if not judged:
+        return ""
+    shown = picture(
+        "run-reliability",
+        lambda wide: reliability_figure(judged, wide=wide),
+        "Reliability: rate of success by the value, a row a run; the table below has the numbers.",
+        "How often a completion succeeded, in percent, by the value of its prefixes; larger dots hold more of"
+        " them. On the dashed line values are true chances; ECE is the mean distance from it.",
+    )
+    rows = [
+        (
+            f"{name}\n{quality.rows:,} {quality.source}, {quality.values:,} prefixes",
+            *map(number, (quality.reliability[0].ece, quality.explained_variance)),
+            *map(number, (quality.outcome_auc, quality.error_auc)),
+        )
+        for name, quality in judged
+    ]
+    headings = ("run", "ECE", "explained variance", "AUC of outcome", "AUC of wrong token")
+    caption = "The values as predictions of the outcome, and the credit as a finder of the first wrong token."
+    return section("run-reliability", "Are the values probabilities?", shown + text_table(headings, rows, caption))

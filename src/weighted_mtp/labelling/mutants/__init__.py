@@ -1,0 +1,1 @@
+"""Test-verified mutants of Python solutions: `wmtp data mutants`."""

@@ -1,0 +1,143 @@
+"""Mutations of a completion: one small edit each, in the text itself, so that its place is known to the character."""
+
+import ast
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+from weighted_mtp.labelling.mutants.operators import OPERATORS, Edit
+from weighted_mtp.labelling.mutants.source_code import SourceCode, descendants, parse
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A completion with one edit.
+
+    Putting `replaced` back where `span` lies gives the completion it was made from. The span of a deletion is empty and
+    lies where the text goes on.
+    """
+
+    operator: str
+    """A name in OPERATORS."""
+    completion: str
+    """The completion after the edit: formatting and comments are as they were."""
+    span: tuple[int, int]
+    """Start and end of the new text, in characters of `completion`."""
+    replaced: str
+    """What stood there before; empty for an insertion."""
+
+    @property
+    def replacement(self) -> str:
+        """The new text; empty for a deletion."""
+        return self.completion[slice(*self.span)]
+
+    def describe(self) -> str:
+        """One line: the operator, and what became what, in shortened form.
+
+        Examples:
+            >>> Mutation("comparison", "    return a <= b", (13, 15), "<").describe()
+            'comparison: < -> <='
+        """
+        return f"{self.operator}: {_short(self.replaced)} -> {_short(self.replacement)}".rstrip()
+
+
+def mutations(prompt: str, completion: str) -> list[Mutation]:
+    """Every mutation of a completion, by place; prompt and completion together are a Python program.
+
+    Each compiles, and its syntax tree is neither that of the completion nor that of another mutation. The prompt,
+    docstrings, annotations and f-strings are left alone.
+
+    Raises:
+        SourceError: prompt and completion do not compile as they are.
+
+    Examples:
+        >>> for found in mutations("def f(a, b):\\n", "    return a - b\\n"):
+        ...     print(found.operator, repr(found.replaced), repr(found.replacement), found.span)
+        variable 'a' 'b' (11, 12)
+        operand_order 'a - b' 'b - a' (11, 16)
+        arithmetic '-' '+' (13, 14)
+        variable 'b' 'a' (15, 16)
+    """
+    code = SourceCode(prompt, completion)
+    found = _Distinct(code)
+    edits = ((name, edit) for name, edits in _edits(code).items() for edit in edits)
+    every = [mutation for name, edit in edits if (mutation := found.take(name, edit))]
+    return sorted(every, key=lambda mutation: (mutation.span, mutation.operator))
+
+
+def sample_mutations(prompt: str, completion: str, count: int, seed: str) -> list[Mutation]:
+    """At most `count` mutations, spread over operators and places, the same for the same seed; by place.
+
+    Operators take turns, in an order of chance; each gives a mutation at a place that was changed least often so far.
+    Only what is chosen is compiled, so that long functions cost little. More of them include the fewer.
+
+    Args:
+        prompt: read, never changed.
+        completion: what is mutated.
+        count: mutations at most.
+        seed: any text; that of a task should hold its name, lest all tasks draw alike.
+
+    Raises:
+        SourceError: prompt and completion do not compile as they are.
+    """
+    code, generator = SourceCode(prompt, completion), random.Random(seed)
+    queues = {name: edits for name, edits in _edits(code).items() if edits}
+    names = generator.sample(list(queues), len(queues))
+    for name in names:
+        generator.shuffle(queues[name])
+    found, used = _Distinct(code), Counter[int]()
+    chosen: list[Mutation] = []
+    while queues and len(chosen) < count:
+        for name in [name for name in names if name in queues]:
+            mutation = _next(name, queues, found, used)
+            if mutation and len(chosen) < count:
+                chosen.append(mutation)
+    return sorted(chosen, key=lambda mutation: (mutation.span, mutation.operator))
+
+
+def _next(name: str, queues: dict[str, list[Edit]], found: "_Distinct", used: Counter[int]) -> Mutation | None:
+    """An operator's next mutation; an operator that has none left loses its queue."""
+    edits = queues[name]
+    while edits:
+        edit = min(edits, key=lambda edit: used[edit.start])
+        edits.remove(edit)
+        mutation = found.take(name, edit)
+        if mutation:
+            used[edit.start] += 1
+            return mutation
+    del queues[name]
+    return None
+
+
+def _edits(code: SourceCode) -> dict[str, list[Edit]]:
+    """All edits within the completion by operator, each in the order of the code."""
+    nodes = list(descendants(code.tree))
+    return {
+        name: [edit for node in nodes for edit in operator(node, code) if edit.start >= code.border]
+        for name, operator in OPERATORS.items()
+    }
+
+
+class _Distinct:
+    """Edits to mutations, as far as they compile and their syntax trees are new."""
+
+    def __init__(self, code: SourceCode) -> None:
+        self.code, self.seen = code, {ast.dump(code.tree)}
+
+    def take(self, operator: str, edit: Edit) -> Mutation | None:
+        text, border = self.code.text, self.code.border
+        mutated = text[: edit.start] + edit.new + text[edit.end :]
+        try:
+            tree = ast.dump(parse(mutated))
+        except SyntaxError:
+            return None
+        if tree in self.seen:
+            return None
+        self.seen.add(tree)
+        start = edit.start - border
+        return Mutation(operator, mutated[border:], (start, start + len(edit.new)), text[edit.start : edit.end])
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= 40 else f"{words[:37]}..."

@@ -1,0 +1,1 @@
+"""Rows of reasoning-gym tasks: `wmtp data reasoning-gym`."""

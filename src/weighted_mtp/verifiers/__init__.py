@@ -1,0 +1,1 @@
+"""What judges a completion: a table of verifiers, and the sandbox that code runs in."""

@@ -1,0 +1,194 @@
+"""Answers to reasoning-gym's procedural tasks, judged by the tasks' own scorers, in a sandbox."""
+
+import hashlib
+import itertools
+import json
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
+
+from weighted_mtp.verifiers.base import Verdict, Verifier, available_cores, check_timeout
+from weighted_mtp.verifiers.reasoning_gym_process import Library, LibraryError, LibraryProcess
+from weighted_mtp.verifiers.reasoning_gym_tasks import EVALUATED, UNSOUND, may_be_scored
+
+OPEN, CLOSE = "<answer>", "</answer>"
+Entry = Mapping[str, Any]
+"""An item of the library: question, answer, and metadata with its task's name as `source_dataset`."""
+_TOGETHER = 16  # rows that one request holds
+_LOADING_SECONDS = 60.0  # for a scorer that loads its data; the process itself keeps the time of every answer
+_Job = TypeVar("_Job")
+_Found = TypeVar("_Found")
+
+
+class ReasoningGym(Verifier):
+    """Passes an answer that its task's scorer gives exactly 1.0.
+
+    A partial score is a `fail`, 0.999 too, and so is an answer at which the scorer raises. The answer is what stands in
+    the last `<answer>...</answer>` of the completion, or else the whole completion, stripped. `entry` is the item of
+    the library (question, answer, metadata), as JSON text or as an object.
+
+    `error`: no such item or task, a task of `UNSOUND`, or an item whose own answer does not pass, as one of a
+    configuration that the default scorer does not fit.
+
+    Answers are scored in a sandbox, because some scorers evaluate them: such an answer has a process of its own, and
+    one that holds more than a formula does fails without being scored.
+
+    Args:
+        timeout: seconds an answer by the wall clock.
+        workers: answers at a time; None: one a core that this process may use.
+
+    Raises:
+        VerifierError: a timeout that is not positive, no reasoning-gym, or no sandbox to be had (SandboxError).
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("completion", "entry")
+
+    def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
+        self.timeout = check_timeout(timeout)
+        self.workers = workers or available_cores()
+        self._usable: dict[bytes, bool] = {}
+        self._library = Library()
+        self._own = threading.local()
+        self._pool = ThreadPoolExecutor(self.workers)  # kept: a sandbox ends with the thread that starts it
+        self._processes: list[LibraryProcess] = []
+        weakref.finalize(self, _close, self._pool, self._processes)
+        self.version, self.tasks = self._pool.submit(lambda: self._process().describe()).result()
+
+    def check(self, row: Mapping[str, Any]) -> Verdict:
+        """The verdict on one row."""
+        return next(self.check_all([row]))
+
+    def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+        """Verdicts in order, made in several processes at a time, some rows ahead of who reads them."""
+        return self._in_order(self._judge, rows)
+
+    def make(self, task: str, seed: int, size: int, first: int, count: int) -> list[dict[str, Any]]:
+        """Items `first` to `first + count` of the task's `size` items, with its default configuration."""
+        request = {"do": "make", "task": task, "seed": seed, "size": size, "first": first, "count": count}
+        return self._pool.submit(lambda: self._process().ask(request)).result()["items"]
+
+    def score_all(self, answers: Iterable[tuple[str, Entry]]) -> Iterator[dict[str, Any]]:
+        """What the scorer says to (answer, item), in order, of any task and with no answer held back.
+
+        {"score": ...}, {"raised": name of the exception} or {"timeout": true}.
+        """
+        return self._in_order(self._score, answers)
+
+    def _in_order(self, judge: Callable[[list[_Job]], list[_Found]], jobs: Iterable[_Job]) -> Iterator[_Found]:
+        waiting: deque[Future[list[_Found]]] = deque()
+        jobs = iter(jobs)
+        try:
+            while some := list(itertools.islice(jobs, _TOGETHER)):
+                waiting.append(self._pool.submit(judge, some))
+                if len(waiting) > 2 * self.workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _process(self) -> LibraryProcess:
+        if not hasattr(self._own, "process"):
+            self._own.process = LibraryProcess(self._library)
+            self._processes.append(self._own.process)
+        return self._own.process
+
+    def _judge(self, rows: list[Mapping[str, Any]]) -> list[Verdict]:
+        """Verdicts on some rows at once; where that fails, on each by itself."""
+        try:
+            return self._judge_together(rows)
+        except LibraryError:
+            return ["error"] if len(rows) == 1 else [self._judge([row])[0] for row in rows]
+
+    def _judge_together(self, rows: list[Mapping[str, Any]]) -> list[Verdict]:
+        answers = {
+            place: (extract_answer(row["completion"]), entry)
+            for place, row in enumerate(rows)
+            if (entry := self._entry(row)) is not None
+        }
+        verdicts = dict(zip(answers, self._verdicts(list(answers.values())), strict=True))
+        failed = {place: answers[place][1] for place, verdict in verdicts.items() if verdict != "pass"}
+        self._learn_usable(list(failed.values()))
+        verdicts |= {place: "error" for place, entry in failed.items() if not self._usable[_digest(entry)]}
+        return [verdicts.get(place, "error") for place in range(len(rows))]
+
+    def _entry(self, row: Mapping[str, Any]) -> Entry | None:
+        """The row's item; None where the row cannot be judged."""
+        entry = as_entry(row.get("entry"))
+        if entry is None or not isinstance(row.get("completion"), str):
+            return None
+        task = task_of(entry)
+        return entry if task in self.tasks and task not in UNSOUND else None
+
+    def _learn_usable(self, entries: list[Entry]) -> None:
+        """Finds out, once an item, whether its own answer passes."""
+        new = {key: entry for entry in entries if (key := _digest(entry)) not in self._usable}
+        found = self._verdicts([(entry["answer"].strip(), entry) for entry in new.values()])
+        self._usable |= {key: verdict == "pass" for key, verdict in zip(new, found, strict=True)}
+
+    def _verdicts(self, answers: list[tuple[str, Entry]]) -> list[Verdict]:
+        safe = [pair for pair in answers if may_be_scored(task_of(pair[1]), pair[0])]
+        results = iter(self._score(safe))
+        return [
+            _verdict(next(results)) if may_be_scored(task_of(entry), answer) else "fail" for answer, entry in answers
+        ]
+
+    def _score(self, answers: list[tuple[str, Entry]]) -> list[dict[str, Any]]:
+        if not answers:
+            return []
+        jobs = [{"answer": answer, "entry": entry, "alone": task_of(entry) in EVALUATED} for answer, entry in answers]
+        waited = self.timeout * len(jobs) + _LOADING_SECONDS
+        request = {"do": "score", "jobs": jobs, "seconds": self.timeout}
+        return self._process().ask(request, waited)["results"]
+
+
+def extract_answer(completion: str) -> str:
+    """The text in the last `<answer>...</answer>`, or else the whole completion; without white space around.
+
+    Examples:
+        >>> extract_answer("<think>6 * 7</think> <answer> 42 </answer>")
+        '42'
+        >>> extract_answer("42 ")
+        '42'
+    """
+    end = completion.rfind(CLOSE)
+    start = completion.rfind(OPEN, 0, end) if end >= 0 else -1
+    return (completion[start + len(OPEN) : end] if start >= 0 else completion).strip()
+
+
+def as_entry(value: Any) -> dict[str, Any] | None:
+    """The item of a row, from JSON text or an object; None where it is none, or one without an answer."""
+    try:
+        value = json.loads(value if isinstance(value, str) else json.dumps(value))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("answer"), str):
+        return None
+    metadata = value.get("metadata")
+    named = isinstance(metadata, dict) and isinstance(metadata.get("source_dataset"), str)
+    return value if named else None
+
+
+def task_of(entry: Entry) -> str:
+    """The name of an item's task."""
+    return entry["metadata"]["source_dataset"]
+
+
+def _verdict(result: Mapping[str, Any]) -> Verdict:
+    if "timeout" in result:
+        return "timeout"
+    return "pass" if result.get("score") == 1.0 else "fail"
+
+
+def _digest(entry: Entry) -> bytes:
+    return hashlib.blake2b(json.dumps(entry, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _close(pool: ThreadPoolExecutor, processes: list[LibraryProcess]) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.close()
