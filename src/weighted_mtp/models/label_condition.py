@@ -9,7 +9,9 @@ import torch.nn as nn
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-RIGHT, WRONG, UNTOLD = 1, 0, -1
+RIGHT = 1
+WRONG = 0
+UNTOLD = -1
 """What a row of `condition` says: the completion is right, it is wrong, or nothing."""
 
 Decode = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]

@@ -234,7 +234,8 @@ class MTPModel(ActivationCheckpointing, nn.Module):
             n_future: None for the saved number (1 where nothing was saved). Heads beyond those saved start
                 as copies of the last layer; saved heads beyond n_future are dropped with a warning.
             value_head: None for as saved (False where nothing was saved); False drops one with a warning.
-            value_link, value_hidden: None for as saved ("sigmoid" and 0 where nothing was saved).
+            value_link: None for as saved ("sigmoid" where nothing was saved).
+            value_hidden: None for as saved (0 where nothing was saved).
             critic: None for as saved (none where nothing was saved); False drops a saved one with a warning.
             dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
                 is float32 always.
