@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,25 @@ def imported_folders(path: Path) -> set[str]:
     return found
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Full names of the modules of this package that a module imports anywhere, but for a type checker."""
+    package = ["weighted_mtp", *path.relative_to(ROOT).parts[:-1]]
+    found: set[str] = set()
+
+    def look(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            home = ".".join([*base, *([node.module] if node.module else [])])
+            found.update({home, *(f"{home}.{alias.name}" for alias in node.names)})
+        for child in ast.iter_child_nodes(node):
+            look(child)
+
+    look(ast.parse(path.read_text()))
+    return found
+
+
 def imported_names(path: Path) -> set[str]:
     """The first part of everything that a module imports by its whole name."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
@@ -69,6 +89,16 @@ def test_a_module_imports_only_from_lower_floors_or_its_own_folder(path: Path):
     own = folder_of(path)
     allowed = {folder for folder, floor in FLOORS.items() if floor < FLOORS[own]} | {own}
     assert imported_folders(path) <= allowed
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Functions' own imports count, those for a type checker alone do not."""
+    names = {".".join(["weighted_mtp", *path.relative_to(ROOT).with_suffix("").parts]): path for path in modules()}
+    graph = {name: imported_modules(path) & {*names} for name, path in names.items()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))

@@ -17,6 +17,7 @@ from weighted_mtp.training.paths import mlflow_store, require_folder
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.trainer_fields import check_trainer_args
 from weighted_mtp.training.unread import require_all_read
+from weighted_mtp.value_weighting.registry import scheme_path
 
 
 def check_run(config: RunConfig, resume: str | None) -> None:
@@ -28,6 +29,7 @@ def check_run(config: RunConfig, resume: str | None) -> None:
         DataError: as `load_rows`, for the first row.
         ValueError: as `sources.require`.
     """
+    scheme_path(config.scheme)
     require_all_read(config)
     check_trainer_args(config.train, config.model, config.data.eval_file is not None)
     require_folder("output_dir", config.train.output_dir)
@@ -68,6 +70,7 @@ def check_score(config: ScoreConfig) -> None:
         DataError: as `load_rows`, for the first row.
         ValueError: as `sources.require`.
     """
+    scheme_path(config.scheme)
     first_row(config.data)
     for model in filter(None, (config.critic, config.reference)):
         sources.require(model)
