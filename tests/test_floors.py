@@ -13,7 +13,6 @@ import weighted_mtp
 
 ROOT = Path(weighted_mtp.__file__).parent
 FLOORS = {
-    "faces": 0,
     "checks": 0,
     "files": 0,
     "value_weighting": 1,
