@@ -25,9 +25,9 @@ from weighted_mtp.verifiers.table import VERIFIERS, make_verifier
 
 
 def test_the_lists_of_names_are_the_rows_of_the_tables():
-    assert tuple(CRITICS) == settings.KINDS_OF_CRITIC
+    assert {*settings.KINDS_OF_CRITIC} <= set(CRITICS)
     assert tuple(STAGE_TABLE) == STAGES
-    assert {"value_head", *CONDITIONS} == set(CRITICS)
+    assert {"value_head", *CONDITIONS} <= set(CRITICS)
     assert set(OBJECTIVES) == set(CriticConfig.__annotations__["value_loss"].__args__)
 
 

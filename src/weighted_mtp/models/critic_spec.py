@@ -11,7 +11,7 @@ from weighted_mtp.models.label_condition import LabelCondition, LabelEmbedding, 
 
 @dataclass(frozen=True)
 class CriticSpec:
-    """A generative or an implicit critic.
+    """A generative or an implicit critic, or one of another kind, whose decoder reads its rows like one of these.
 
     generative: one model of right and of wrong completions, told the label (see `LabelEmbedding`, `LabelTags`);
     implicit: log-odds of success = b + beta * sum of log(model / reference). In both the value head gives the
@@ -21,7 +21,8 @@ class CriticSpec:
         ValueError: an unknown kind or prior.
     """
 
-    kind: Literal["generative", "implicit"]
+    kind: str
+    """Row of the table of critics (`training.critics.table`) that trains and reads it."""
     prior: Literal["base_rate", "head"] = "base_rate"
     """Generative: the prior is the share of right completions, or learned for each prompt."""
     tags: dict[str, list[int]] | None = None
@@ -32,14 +33,17 @@ class CriticSpec:
     """Implicit: log-odds per nat of log-ratio."""
     reference: str | None = None
     """Implicit: directory of the reference model."""
+    like: Literal["generative", "implicit"] | None = None
+    """Another kind: which of these its decoder reads a row like; a generative one is told the label, an implicit one
+    is not."""
 
     def __post_init__(self) -> None:
-        _require_one_of("the kind of critic", self.kind, CONDITIONS)
+        _require_one_of("the kind of critic", self.like or self.kind, CONDITIONS)
         _require_one_of("the prior of a critic", self.prior, PRIORS)
 
     def label_condition(self, hf_model: Any) -> LabelCondition | None:
         """The module that tells a decoder the label, None where none is told."""
-        return CONDITIONS[self.kind](self, hf_model)
+        return CONDITIONS[self.like or self.kind](self, hf_model)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""

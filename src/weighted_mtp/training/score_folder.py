@@ -36,8 +36,8 @@ def settings_of(config: ScoreConfig, critic: Critic) -> dict[str, Any]:
 
 def _reference(config: ScoreConfig, critic: Critic) -> str | None:
     spec = critic.model.critic
-    if spec is not None and spec.kind == "implicit":
-        return config.reference or spec.reference
+    if critic.reads_reference:
+        return config.reference or (spec.reference if spec is not None else None)
     if config.reference is not None:
         kind = "value head" if spec is None else f"{spec.kind} critic"
         raise ConfigError(
