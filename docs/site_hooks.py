@@ -71,15 +71,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> None:
     """Warns of what a face of the package exports and its page of the reference does not show."""
-    face = ROOT / "src/weighted_mtp" / Path(page.file.src_uri).stem / "__init__.py"
     if page.file.src_uri.startswith("reference/"):
-        for name in _exported(face):
-            if f'id="weighted_mtp.{face.parent.name}.{name}"' not in html:
+        face = Path(page.file.src_uri).stem
+        for name in _exported(ROOT / "src/weighted_mtp" / face):
+            if f'id="weighted_mtp.{face}.{name}"' not in html:
                 logger.warning("%s does not show %s", page.file.src_uri, name)
 
 
 def _exported(face: Path) -> list[str]:
-    lists = [node for node in ast.parse(face.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign)]
+    file = next(file for file in (face / "__init__.pyi", face / "__init__.py") if file.exists())
+    lists = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign)]
     return [
         name for node in lists if ast.unparse(node.targets[0]) == "__all__" for name in ast.literal_eval(node.value)
     ]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "add-a-critic.md").read_text(encoding="utf-8")
 RUN_ALL = """
 import shlex, sys
-from weighted_mtp.cli import main
+from weighted_mtp.cli.main import main
 for line in sys.stdin:
     print(line, end="")
     if main(shlex.split(line.removeprefix("$ wmtp "))):
