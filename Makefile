@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-research lint types check bench docs env clean
+.PHONY: demo test test-research lint types check bench docs dist env clean
 
 demo: $(VENV)/.installed
 	$(BIN)/wmtp demo --out demo
@@ -29,6 +29,11 @@ bench: $(VENV)/.installed-bench
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+dist: $(VENV)/.installed-dist
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 env: $(VENV)/.installed-dev
 
@@ -59,5 +64,9 @@ $(VENV)/.installed-docs: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
+$(VENV)/.installed-dist: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo site .artifacts
+	rm -rf $(VENV) demo site dist .artifacts
