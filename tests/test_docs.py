@@ -143,7 +143,10 @@ def test_make_targets_exist(page):
 
 @each_page
 def test_stores_of_mlflow_are_those_of_the_configs(page):
-    stores = {yaml.safe_load(path.read_text())["tracking_uri"] for path in ROOT.glob("configs/smollm2/*.yaml")}
+    stores = {
+        yaml.safe_load(path.read_text())["tracking_uri"]
+        for path in ROOT.glob("src/weighted_mtp/configs/smollm2/*.yaml")
+    }
     named = {words[-1] for words in commands(page) if words[:2] == ["mlflow", "ui"]}
     assert named <= stores
 

@@ -244,6 +244,27 @@ def test_the_configuration_file_itself_is_found_under_home(monkeypatch, tmp_path
     assert parse_config(train_parser("baseline"), ["--config", "~/v.yaml"])["output_dir"] == "out"
 
 
+@pytest.mark.parametrize("path", ["smollm2/critic.yaml", "configs/smollm2/critic.yaml"])
+def test_a_configuration_of_the_package_is_found_from_anywhere(monkeypatch, tmp_path, path):
+    monkeypatch.chdir(tmp_path)
+    assert read_settings(path)["output_dir"] == "runs/smollm2/critic"
+
+
+def test_a_file_of_that_path_goes_before_the_one_of_the_package(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smollm2").mkdir()
+    (tmp_path / "smollm2" / "critic.yaml").write_text("output_dir: mine\n")
+    assert read_settings("smollm2/critic.yaml") == {"output_dir": "mine"}
+
+
+@pytest.mark.parametrize("path", ["smollm2/critc.yaml", "smollm2", "smollm2/../smollm2/critic.yaml"])
+def test_a_name_that_is_no_file_lists_the_configurations_of_the_package(capsys, monkeypatch, tmp_path, path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "critic", "--config", path]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--config {path}: there is no such file; with the package come smollm2/baseline.yaml, " in line
+
+
 def test_the_saved_configuration_of_a_run_is_read_again(make_config):
     shared = {"beta": [1, 2]}
     config = make_config("verifiable", scheme_options=shared, trainer_args=shared, learning_rate=1e-5)

@@ -38,7 +38,7 @@ def rows(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(smollm2, smollm2_dir, rows, tmp_path_factory) -> Path:
-    """The three configurations of configs/smollm2, run in order for a few short steps each.
+    """The three configurations of smollm2/*.yaml, run in order for a few short steps each.
 
     The first reads the GGUF file as configured, the second the same weights from a directory. A processor without
     bfloat16 takes a second a token for it: there it is left to the critic, which has one head.
@@ -46,7 +46,7 @@ def runs(smollm2, smollm2_dir, rows, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("smollm2")
     starts = {"baseline": smollm2, "critic": smollm2_dir, "verifiable": str(root / "critic")}
     for stage, start in starts.items():
-        settings = yaml.safe_load((ROOT / "configs" / "smollm2" / f"{stage}.yaml").read_text())
+        settings = yaml.safe_load((ROOT / "src/weighted_mtp/configs/smollm2" / f"{stage}.yaml").read_text())
         assert settings["bf16"]
         if stage != "verifiable":
             assert settings["model_name_or_path"] == smollm2

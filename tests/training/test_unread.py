@@ -207,7 +207,9 @@ def test_the_saved_settings_of_any_run_are_taken_again(run):
     require_all_read(RunConfig.from_flat(config_of(run).to_flat()))
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("src/weighted_mtp/configs/**/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 def test_our_configurations_hold_nothing_that_is_not_read(path):
     settings = yaml.safe_load(path.read_text())
     stage = "critic" if path.stem == "generative" else path.stem  # where a file names none

@@ -13,19 +13,18 @@ import yaml
 
 from weighted_mtp.training.errors import ConfigError
 
+SHIPPED = Path(__file__).parents[1] / "configs"
 MOST_NESTED = 20
 MOST_BYTES = 1_000_000
 
 
 def read_settings(path: str) -> dict[str, Any]:
-    """The keys and values of a file of settings.
+    """The keys and values of a file of settings; one that comes with the package goes by its name there.
 
     Raises:
         ConfigError: there is no such file, it is none of YAML, or not `key: value` lines.
     """
-    file = Path(path)
-    if not path or not file.exists():
-        raise ConfigError(f"--config {path}: there is no such file")
+    file = _found(path)
     if file.is_dir():
         inside = file / "run.yaml"
         hint = f"; did you mean {inside}?" if inside.is_file() else ": give a YAML file"
@@ -39,6 +38,17 @@ def read_settings(path: str) -> dict[str, Any]:
         found = {type(None): "nothing", list: "a list"}.get(type(settings), "text")
         raise ConfigError(f"--config {path} holds {found}: give `key: value` lines")
     return settings
+
+
+def _found(path: str) -> Path:
+    """The file of that path, or of that name among those that come with the package, as a clone has it or without."""
+    if path and Path(path).exists():
+        return Path(path)
+    shipped = sorted(file.relative_to(SHIPPED).as_posix() for file in SHIPPED.rglob("*.yaml"))
+    name = path.removeprefix("configs/")
+    if name not in shipped:
+        raise ConfigError(f"--config {path}: there is no such file; with the package come {', '.join(shipped)}")
+    return SHIPPED / name
 
 
 def read_flags_alike() -> None:

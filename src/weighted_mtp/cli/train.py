@@ -49,7 +49,11 @@ def train_parser(stage: str) -> Parser:
     program = f"{PROGRAM} train {stage}"
     usage = f"{program} --config FILE [--KEY VALUE ...] [--resume auto|PATH [--resume_with_changes]]"
     parser = Parser(prog=program, usage=usage, description=STAGE_TABLE[stage].help)
-    parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="YAML file with any of the settings below, or one that comes with the package: smollm2/critic.yaml.",
+    )
     parser.add_argument("--resume", type=str | None, default=None, help="auto, or the path of a checkpoint.")
     parser.add_argument(
         "--resume_with_changes",
