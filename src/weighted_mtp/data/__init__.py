@@ -9,41 +9,49 @@ from typing import TYPE_CHECKING, Any
 from weighted_mtp import IGNORED
 
 if TYPE_CHECKING:
-    from .chain_checks import share_right, share_right_with_error, verify
-    from .chains import EASY, LOW_SUCCESS, Chains, ChainTables, ChainTask, chain_tables, chain_tokenizer, make_chains
-    from .collators import CompletionCollator
+    from .batches import NO_ROW, CompletionCollator, RankBatches, WithNoRow
+    from .chains import (
+        EASY,
+        LOW_SUCCESS,
+        Chains,
+        ChainTables,
+        ChainTask,
+        chain_tables,
+        chain_tokenizer,
+        make_chains,
+        share_right,
+        share_right_with_error,
+        verify,
+    )
     from .encoding import prompt_id, prompt_text
-    from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
-    from .rank_batches import NO_ROW, RankBatches, WithNoRow
-    from .sampler_base import SeededSampler
-    from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
-    from .schema import TOKEN_COLUMNS, BadRows, DataError, Row, parse_row
+    from .fields import DataError
+    from .samplers import (
+        SAMPLERS,
+        BalancedSampler,
+        CurriculumSampler,
+        LengthBalancedSampler,
+        PairSampler,
+        SeededSampler,
+        ShuffledSampler,
+        make_sampler,
+    )
+    from .schema import TOKEN_COLUMNS, BadRows, Row, parse_row
     from .sources import LoadReport, load_rows
     from .tokenization import TokenizeReport, tokenize_rows
 
-_HOMES = {
-    "chain_checks": ("share_right", "share_right_with_error", "verify"),
-    "chains": (
-        "EASY",
-        "LOW_SUCCESS",
-        "Chains",
-        "ChainTables",
-        "ChainTask",
-        "chain_tables",
-        "chain_tokenizer",
-        "make_chains",
-    ),
-    "collators": ("CompletionCollator",),
-    "encoding": ("prompt_id", "prompt_text"),
-    "paired_samplers": ("BalancedSampler", "LengthBalancedSampler", "PairSampler"),
-    "rank_batches": ("NO_ROW", "RankBatches", "WithNoRow"),
-    "sampler_base": ("SeededSampler",),
-    "samplers": ("SAMPLERS", "CurriculumSampler", "ShuffledSampler", "make_sampler"),
-    "schema": ("TOKEN_COLUMNS", "BadRows", "DataError", "Row", "parse_row"),
-    "sources": ("LoadReport", "load_rows"),
-    "tokenization": ("TokenizeReport", "tokenize_rows"),
+_NAMES = {
+    "batches": "NO_ROW CompletionCollator RankBatches WithNoRow",
+    "chains": "EASY LOW_SUCCESS Chains ChainTables ChainTask chain_tables chain_tokenizer make_chains share_right"
+    " share_right_with_error verify",
+    "encoding": "prompt_id prompt_text",
+    "fields": "DataError",
+    "samplers": "SAMPLERS BalancedSampler CurriculumSampler LengthBalancedSampler PairSampler SeededSampler"
+    " ShuffledSampler make_sampler",
+    "schema": "TOKEN_COLUMNS BadRows Row parse_row",
+    "sources": "LoadReport load_rows",
+    "tokenization": "TokenizeReport tokenize_rows",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_HOME_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "EASY",
