@@ -9,7 +9,7 @@ from typing import Any
 from weighted_mtp.evaluation.config import EvaluationConfig
 from weighted_mtp.evaluation.provenance import provenance
 from weighted_mtp.files import write_text
-from weighted_mtp.models.digest import digest_of_model
+from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.settings import ConfigError
 
 COMPLETIONS, SAMPLES, RESULTS, SETTINGS = ("completions.jsonl", "samples.jsonl", "results.json", "settings.json")

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .architecture import UnsupportedModelError
     from .critic_spec import CriticSpec
+    from .extra_heads import head_warmup
     from .label_condition import RIGHT, UNTOLD, WRONG
     from .mtp_model import MTPModel
     from .sources import load_tokenizer
     from .token_limits import require_readable
     from .value_head import ValueHead, ValueLink
-    from .warmup import head_warmup
 
 _HOMES = {
     "architecture": ("UnsupportedModelError",),
     "critic_spec": ("CriticSpec",),
+    "extra_heads": ("head_warmup",),
     "label_condition": ("RIGHT", "UNTOLD", "WRONG"),
     "mtp_model": ("MTPModel",),
     "sources": ("load_tokenizer",),
     "token_limits": ("require_readable",),
     "value_head": ("ValueHead", "ValueLink"),
-    "warmup": ("head_warmup",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
