@@ -3,10 +3,10 @@
 What needs torch is imported when it is asked for, so that files are read and split without it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weighted_mtp import IGNORED
+from weighted_mtp.faces import lazy_face
 
 if TYPE_CHECKING:
     from .batches import NO_ROW, CompletionCollator, RankBatches, WithNoRow
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .sources import LoadReport, load_rows
     from .tokenization import TokenizeReport, tokenize_rows
 
-_NAMES = {
+_HOMES = {
     "batches": "NO_ROW CompletionCollator RankBatches WithNoRow",
     "chains": "EASY LOW_SUCCESS Chains ChainTables ChainTask chain_tables chain_tokenizer make_chains share_right"
     " share_right_with_error verify",
@@ -51,8 +51,6 @@ _NAMES = {
     "sources": "LoadReport load_rows",
     "tokenization": "TokenizeReport tokenize_rows",
 }
-_HOME_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
-
 __all__ = [
     "EASY",
     "IGNORED",
@@ -91,9 +89,4 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
-    return value
+__getattr__ = lazy_face(__name__, {module: names.split() for module, names in _HOMES.items()})
