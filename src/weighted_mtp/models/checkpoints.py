@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from weighted_mtp.files import staged_save
+from weighted_mtp.files import replacing, staged_save
 from weighted_mtp.models.architecture import incomplete, read_causal_lm
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import merged, save_adapters
@@ -194,9 +194,8 @@ def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
         return
     with safe_open(directory / WEIGHTS, framework="pt") as tensors:
         together = {name: tensors.get_tensor(name) for name in tensors.keys()} | own  # noqa: SIM118
-    partial = directory / (WEIGHTS + ".partial")
-    save_file(together, partial, metadata={"format": "pt"})
-    partial.replace(directory / WEIGHTS)
+    with replacing(directory / WEIGHTS) as partial:
+        save_file(together, partial, metadata={"format": "pt"})
 
 
 def _write_config_entry(model: HeadedModel, directory: Path, dtype: torch.dtype | None) -> None:
