@@ -14,6 +14,7 @@ import weighted_mtp
 ROOT = Path(weighted_mtp.__file__).parent
 FLOORS = {
     "checks": 0,
+    "choices": 0,
     "files": 0,
     "value_weighting": 1,
     "losses": 1,

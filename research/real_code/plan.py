@@ -1,6 +1,5 @@
 """Which critics and students an experiment trains: one YAML file for each row of its tables."""
 
-import difflib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import yaml
 
 from research.real_code.config import RealCodeConfig
 from research.real_code.rows import SUMMARY_FILE
+from weighted_mtp.choices import nearest
 from weighted_mtp.data.sources import first_row
 from weighted_mtp.models import sources
 from weighted_mtp.training.config import RunConfig
@@ -126,7 +126,7 @@ def _read_config(path: Path) -> RunConfig:
         raise ConfigError(f"{path}: a mapping of settings with `stage` is needed")
     for name in flat:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+            near = nearest(str(name), known)
             raise ConfigError(f"{path}: unknown setting {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
     try:
         config = RunConfig.from_flat(

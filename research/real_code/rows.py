@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from research.real_code.closeness import task_closeness
 from weighted_mtp.data import load_rows
-from weighted_mtp.data.folds import split_tasks, task_closeness
+from weighted_mtp.data.folds import split_tasks
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.files import write_text

@@ -5,8 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.data.sentencepiece_forms import llama2_form, mistral_form, space_before_form
 from weighted_mtp.data import chain_tokenizer
-from weighted_mtp.data.borders import Border
-from weighted_mtp.data.detokenization import Detokenizer
+from weighted_mtp.data.borders import Border, Detokenizer
 
 PAIRS = [
     ("def f(a, b):\n    return", " a + b\n"), ("def f(a, b):\n", "    return a + b\n"), ("1 + 1 =", "2"),

@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from weighted_mtp.data import DataError, load_rows
-from weighted_mtp.data.exact_parquet import exact_columns, write_rows
-from weighted_mtp.data.scored import column_types
+from weighted_mtp.data.exact_parquet import column_types, exact_columns, write_rows
 
 BASE = {"prompt": "a", "completion": "b", "label": True}
 CALLS = [{"function": {"name": "add", "arguments": arguments}} for arguments in ({"b": 1, "a": 2}, {"c": [None]})]

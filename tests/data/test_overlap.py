@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weighted_mtp.data.folds import shingles
-from weighted_mtp.data.overlap import Overlap, popular_limit
+from tests.data.containment import shingles
+from weighted_mtp.data.folds import Overlap, popular_limit
 
 
 def found(texts: list[str], least: int = 1) -> dict[tuple[int, int], float]:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rich.progress import Progress
-
 from weighted_mtp.cli.evaluate import evaluate as command
+
 from weighted_mtp.cli.grammar import UsageError
 from weighted_mtp.data import EASY, DataError, make_chains, verify
 from weighted_mtp.evaluation.config import EvaluationConfig

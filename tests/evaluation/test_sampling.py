@@ -5,7 +5,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from weighted_mtp.data import DataError, chain_tokenizer, tokenize_rows
-from weighted_mtp.data.detokenization import Detokenizer
+from weighted_mtp.data.borders import Detokenizer
 from weighted_mtp.evaluation.decoding import Completion, complete, decode, prompt_tokens
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
 from weighted_mtp.models import CriticSpec, MTPModel

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.data.containment import near_duplicates
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError
-from weighted_mtp.data.folds import near_duplicates
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.labelling.split import SplitConfig, split_file
 from weighted_mtp.training.settings import ConfigError

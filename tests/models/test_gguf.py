@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from weighted_mtp.models import MTPModel, load_tokenizer
-from weighted_mtp.models.digest import digest_of_model
+from weighted_mtp.models.sources import digest_of_model
 
 DIM, HIDDEN, LAYERS, HEADS, KV_HEADS = 32, 64, 2, 4, 2
 TOKENS = ["<unk>", "<s>", "</s>", "a", "b", "ab", "Ġ"]

@@ -10,7 +10,7 @@ import torch
 
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError, load_rows
-from weighted_mtp.data.scored import shard_marker
+from weighted_mtp.data.exact_parquet import shard_marker
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.training import scoring

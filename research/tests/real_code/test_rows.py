@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from research.real_code.closeness import near_duplicates, task_closeness
 from research.real_code.rows import FOLDS, Selection, fold_of, prepare_rows, sides
 from research.tests.real_code.made_code import made_rows, made_task, write_rows
 from weighted_mtp.data import DataError, load_rows, tokenize_rows
-from weighted_mtp.data.folds import near_duplicates, task_closeness
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.training.settings import ConfigError
 

@@ -72,7 +72,7 @@ def _score(settings: Any) -> None:
 
     check_score(settings)
     quiet_libraries()
-    from weighted_mtp.data.scored import unfinished_shards
+    from weighted_mtp.data.exact_parquet import unfinished_shards
     from weighted_mtp.evaluation.critic_checks import quality_of_scores
     from weighted_mtp.evaluation.critic_table import print_critic_quality
     from weighted_mtp.training.scoring import score
@@ -182,7 +182,7 @@ def _inspect(settings: Any) -> None:
 
 
 def _generate(settings: Any) -> None:
-    from weighted_mtp.data.chat_files import read_chat
+    from weighted_mtp.data.sources import read_chat
     from weighted_mtp.models import sources
 
     prompt, tools = settings.prompt, None

@@ -1,6 +1,5 @@
 """The command line's grammar: flags and files into settings, and one line for a mistake."""
 
-import difflib
 import os
 import re
 import sys
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from weighted_mtp.choices import nearest
 from weighted_mtp.cli.settings_files import read_flags_alike
 
 PROGRAM = "wmtp"
@@ -137,10 +137,7 @@ def unknown(kind: str, given: str, known: Any) -> str:
     >>> unknown("setting", "lr", ["learning_rate", "lora_rank", "seed"])
     "unknown setting 'lr': did you mean learning_rate or lora_rank?"
     """
-    near = difflib.get_close_matches(given, list(known), n=1)
-    if not near:
-        initials = {name: "".join(part[0] for part in name.split("_") if part) for name in known}
-        near = [name for name in known if initials[name] == given or (len(given) > 2 and given in name)][:3]
+    near = nearest(given, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
     return f"unknown {kind} {given!r}: {hint}"
 

@@ -3,48 +3,54 @@
 What needs torch is imported when it is asked for, so that files are read and split without it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weighted_mtp import IGNORED
+from weighted_mtp.faces import lazy_face
 
 if TYPE_CHECKING:
-    from .chain_checks import share_right, share_right_with_error, verify
-    from .chains import EASY, LOW_SUCCESS, Chains, ChainTables, ChainTask, chain_tables, chain_tokenizer, make_chains
-    from .collators import CompletionCollator
+    from .batches import NO_ROW, CompletionCollator, RankBatches, WithNoRow
+    from .chains import (
+        EASY,
+        LOW_SUCCESS,
+        Chains,
+        ChainTables,
+        ChainTask,
+        chain_tables,
+        chain_tokenizer,
+        make_chains,
+        share_right,
+        share_right_with_error,
+        verify,
+    )
     from .encoding import prompt_id, prompt_text
-    from .paired_samplers import BalancedSampler, LengthBalancedSampler, PairSampler
-    from .rank_batches import NO_ROW, RankBatches, WithNoRow
-    from .sampler_base import SeededSampler
-    from .samplers import SAMPLERS, CurriculumSampler, ShuffledSampler, make_sampler
-    from .schema import TOKEN_COLUMNS, BadRows, DataError, Row, parse_row
+    from .fields import DataError
+    from .samplers import (
+        SAMPLERS,
+        BalancedSampler,
+        CurriculumSampler,
+        LengthBalancedSampler,
+        PairSampler,
+        SeededSampler,
+        ShuffledSampler,
+        make_sampler,
+    )
+    from .schema import TOKEN_COLUMNS, BadRows, Row, parse_row
     from .sources import LoadReport, load_rows
     from .tokenization import TokenizeReport, tokenize_rows
 
 _HOMES = {
-    "chain_checks": ("share_right", "share_right_with_error", "verify"),
-    "chains": (
-        "EASY",
-        "LOW_SUCCESS",
-        "Chains",
-        "ChainTables",
-        "ChainTask",
-        "chain_tables",
-        "chain_tokenizer",
-        "make_chains",
-    ),
-    "collators": ("CompletionCollator",),
-    "encoding": ("prompt_id", "prompt_text"),
-    "paired_samplers": ("BalancedSampler", "LengthBalancedSampler", "PairSampler"),
-    "rank_batches": ("NO_ROW", "RankBatches", "WithNoRow"),
-    "sampler_base": ("SeededSampler",),
-    "samplers": ("SAMPLERS", "CurriculumSampler", "ShuffledSampler", "make_sampler"),
-    "schema": ("TOKEN_COLUMNS", "BadRows", "DataError", "Row", "parse_row"),
-    "sources": ("LoadReport", "load_rows"),
-    "tokenization": ("TokenizeReport", "tokenize_rows"),
+    "batches": "NO_ROW CompletionCollator RankBatches WithNoRow",
+    "chains": "EASY LOW_SUCCESS Chains ChainTables ChainTask chain_tables chain_tokenizer make_chains share_right"
+    " share_right_with_error verify",
+    "encoding": "prompt_id prompt_text",
+    "fields": "DataError",
+    "samplers": "SAMPLERS BalancedSampler CurriculumSampler LengthBalancedSampler PairSampler SeededSampler"
+    " ShuffledSampler make_sampler",
+    "schema": "TOKEN_COLUMNS BadRows Row parse_row",
+    "sources": "LoadReport load_rows",
+    "tokenization": "TokenizeReport tokenize_rows",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
 __all__ = [
     "EASY",
     "IGNORED",
@@ -83,9 +89,4 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
-    return value
+__getattr__ = lazy_face(__name__, {module: names.split() for module, names in _HOMES.items()})

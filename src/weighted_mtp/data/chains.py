@@ -11,8 +11,10 @@ hurt greedy decoding. Adding 3 or 7 and multiplying by 3 or 7 are bijections mod
 heals, while a later one can cancel it.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+from .schema import Row
+
+_Ints = NDArray[np.int64]
 OPERATIONS = ("+3", "+7", "*3", "*7")
+_PROMPT = re.compile(r"\s*(\d)((?:\s+[+*-]\d)+)\s*:\s*")
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,11 @@ class ChainTables:
 class Chains:
     """One draw of the made task."""
 
-    train: list[dict[str, Any]]
+    train: list[Row]
     """Rows `prompt, completion, label, token_error`; the completions of a prompt are neighbours."""
-    test: list[dict[str, Any]]
+    test: list[Row]
     """One row a prompt: the same columns, with the gold completion, and its last digit as `answer`."""
-    fresh: list[dict[str, Any]]
+    fresh: list[Row]
     """One trace of the teacher for each test prompt, in their order: what critics are measured on."""
 
 
@@ -183,7 +189,6 @@ def chain_tokenizer() -> "PreTrainedTokenizerFast":
         >>> tokenizer.decode([0, 0, 23], skip_special_tokens=True)
         '0 0'
     """
-    # Here and not above: rows can be made without paying for transformers.
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -198,19 +203,56 @@ def chain_tokenizer() -> "PreTrainedTokenizerFast":
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
 
 
-def _decode(codes: NDArray[np.int64], n_ops: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def verify(prompt: str, completion: str) -> bool:
+    """Whether a completion solves its prompt: one digit for each operation, and the last one is right.
+
+    The program that checks reads only the prompt's text and knows nothing of the generator. Results on
+    the way do not count: a chain that went wrong and came back is right.
+
+    Raises:
+        ValueError: when the prompt is not a chain. A completion can be anything: what is no chain is False.
+
+    Examples:
+        >>> verify("7 +3 *7 +7 *3 :", "0 0 7 1")
+        True
+        >>> verify("7 +3 *7 +7 *3 :", "0 0 7 2"), verify("7 +3 *7 +7 *3 :", "1"), verify("7 +3 :", "zero")
+        (False, False, False)
+    """
+    match = _PROMPT.fullmatch(prompt)
+    if match is None:
+        raise ValueError(f"{prompt!r} is not a chain such as '7 +3 *7 :'")
+    result, operations = int(match[1]), match[2].split()
+    for operation in operations:
+        sign, digit = operation[0], int(operation[1])
+        result = {"+": result + digit, "-": result - digit, "*": result * digit}[sign] % 10
+    written = completion.split()
+    return (
+        len(written) == len(operations)
+        and all(len(w) == 1 and w in "0123456789" for w in written)
+        and int(written[-1]) == result
+    )
+
+
+def share_right(rows: Sequence[Row]) -> float:
+    """The share of rows whose label is right."""
+    return sum(row["label"] for row in rows) / len(rows)
+
+
+def share_right_with_error(rows: Sequence[Row]) -> float:
+    """Of the rows whose label is right, the share that holds a wrong token; 0.0 when no row is right."""
+    right = [any(row["token_error"]) for row in rows if row["label"]]
+    return sum(right) / len(right) if right else 0.0
+
+
+def _decode(codes: _Ints, n_ops: int) -> tuple[_Ints, _Ints]:
     """Prompt numbers -> start digits [N] and operation indices [N, n_ops]; every number is another prompt."""
     powers = len(OPERATIONS) ** np.arange(n_ops)
     return codes % 10, (codes[:, None] // 10 // powers) % len(OPERATIONS)
 
 
 def _write(
-    task: ChainTask,
-    tables: ChainTables,
-    start: NDArray[np.int64],
-    ops: NDArray[np.int64],
-    rng: np.random.Generator | None,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    task: ChainTask, tables: ChainTables, start: _Ints, ops: _Ints, rng: np.random.Generator | None
+) -> tuple[_Ints, NDArray[np.bool_]]:
     """Results and errors, both [N, n_ops]: the teacher's, or the right ones when there is no `rng`."""
     results, errors = np.empty_like(ops), np.zeros(ops.shape, dtype=np.bool_)
     result = start
@@ -226,14 +268,9 @@ def _write(
     return results, errors
 
 
-def _rows(
-    start: NDArray[np.int64],
-    ops: NDArray[np.int64],
-    results: NDArray[np.int64],
-    errors: NDArray[np.bool_],
-    answers: NDArray[np.int64],
-) -> list[dict[str, Any]]:
+def _rows(start: _Ints, ops: _Ints, results: _Ints, errors: NDArray[np.bool_], answers: _Ints) -> list[Row]:
     labels = results[:, -1] == answers
+    columns = (column.tolist() for column in (start, ops, results, labels, errors))
     return [
         {
             "prompt": " ".join([str(digit), *(OPERATIONS[op] for op in row_ops), ":"]),
@@ -241,7 +278,5 @@ def _rows(
             "label": label,
             "token_error": row_errors,
         }
-        for digit, row_ops, row_results, label, row_errors in zip(
-            start.tolist(), ops.tolist(), results.tolist(), labels.tolist(), errors.tolist(), strict=True
-        )
+        for digit, row_ops, row_results, label, row_errors in zip(*columns, strict=True)
     ]

@@ -1,13 +1,15 @@
-"""A chat as the tokenizer's template writes it: what is read, what is learned, and what the template leaves out."""
+"""A chat as the tokenizer's template writes it: what is read, learned and left out, and what ends a turn."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from .chat_marks import MARK, OWN_CONTENT, Message, left_out
-from .schema import DataError, Row
+from .fields import DataError, plain_content
+from .schema import MESSAGE, Row
 
 _WEIGHTS = ("weight", "loss_weight", "train")
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
 
 
 class Written(NamedTuple):
@@ -26,10 +28,8 @@ class Written(NamedTuple):
 def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> str:
     """Messages through the chat template, with the assistant's turn opened: what a model is asked with.
 
-    An assistant's message at the end is the beginning of the turn that is asked for.
-
-    Raises:
-        DataError: the tokenizer has no chat template, or the template refuses the messages.
+    An assistant's message at the end is the beginning of the turn that is asked for. DataError where the tokenizer has
+    no chat template, or the template refuses the messages.
     """
     before, begun = _begun(messages)
     if begun:
@@ -40,9 +40,19 @@ def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) 
 def not_shown(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[str]:
     """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked."""
     try:
-        return left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)
+        return left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)[1]
     except DataError:
         return []
+
+
+def check_roles(messages: Sequence[Message], template: Any) -> None:
+    """Raises DataError for a role that is none of the usual ones and that the template does not name."""
+    for message in messages:
+        role = message["role"]
+        if role not in _ROLES and role not in str(template):
+            raise DataError(
+                f"`role` is {role!r}, which the chat template does not know: user, assistant, system and tool are usual"
+            )
 
 
 def turn_end(tokenizer: Any) -> str:
@@ -51,33 +61,55 @@ def turn_end(tokenizer: Any) -> str:
     Empty where the template writes none, or cannot be asked.
     """
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": MARK}]
-    for form in _forms(chat):
-        try:
-            _, mark, end = _render(tokenizer, form, None, opened=False).rpartition(MARK)
-        except DataError:
-            continue
-        if mark:
-            return end.strip()
-    return ""
+    return _around_mark(tokenizer, _forms(chat), None)[1].strip()
+
+
+def end_tokens(tokenizer: Any, named: int | Sequence[int] | None = None) -> list[int]:
+    """Token ids behind which nothing is generated, each once, EOS first; where the tokenizer knows none, those `named`.
+
+    They are the tokenizer's EOS; the token with which its chat template ends a turn, where that is one (Gemma's
+    `<end_of_turn>`); and of those that a model's generation_config.json names (`named`) the ones that are no text in
+    this tokenizer: an id that was another vocabulary's end may be a word here.
+    """
+    several = [named] if isinstance(named, int) else list(named or [])
+    known = known_tokens(tokenizer)
+    ends = [tokenizer.eos_token_id, _turn_end_token(tokenizer), *(n for n in several if n in known)]
+    return list(dict.fromkeys(token for token in ends if token is not None)) or several
+
+
+def known_tokens(tokenizer: Any) -> set[int]:
+    """Ids that were added to the vocabulary as wholes, special tokens among them: none of them is a piece of text."""
+    return {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}
+
+
+def padding_token(tokenizer: Any) -> int | None:
+    """The tokenizer's own, else its end token, which attention masks hide."""
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
+def _turn_end_token(tokenizer: Any) -> int | None:
+    """The longest added token that the text of the template's end of turn begins with."""
+    end = turn_end(tokenizer)
+    added = {number: str(token) for number, token in getattr(tokenizer, "added_tokens_decoder", {}).items()}
+    found = [number for number, token in added.items() if token and end.startswith(token)]
+    return max(found, key=lambda number: len(added[number]), default=None)
 
 
 def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
-    """Prompt and learned text of a row whose prompt is messages.
+    """Prompt and learned text of a row whose prompt is messages; `end` is `turn_end(tokenizer)`.
 
     The whole conversation is rendered once, and cut where the rendered prompt with an opened turn ends. A template
     that opens the turn with more than it writes in a whole conversation (`<think>`) is cut where it writes the
     content of an assistant. A prompt that ends with an assistant's message begins the turn that is learned from there.
 
-    Args:
-        tokenizer: with a chat template.
-        row: as `parse_row` gives it.
-        end: `turn_end(tokenizer)`.
-
-    Raises:
-        DataError: no template; a template that refuses the messages, or shows nothing of the assistant's turn.
+    DataError: no template, or one that refuses the messages, or shows nothing of the assistant's turn.
     """
     tools = row.get("tools")
-    answer, ended_twice = _without_end(answer_of(row), end)
+    answer: Message = row.get(MESSAGE) or {"role": "assistant", "content": row["completion"]}
+    ended_twice = False
+    if isinstance(answer.get("content"), str):
+        content, ended_twice = without_end(answer["content"], end)
+        answer = answer | {"content": content}
     prompt, begun = _begun(row["prompt"])
     turn = answer | {"content": begun["content"] + plain_content(answer)} if begun else answer
     messages = _readable(tokenizer, [*prompt, turn], tools)
@@ -88,7 +120,8 @@ def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
     if ends_itself:
         learned = learned.rstrip()  # white space behind the end of a turn is the template's, not the model's
     if learned.strip() in ("", end):
-        raise DataError(f"the chat template shows nothing of the assistant's turn ({_parts(answer)})")
+        parts = ", ".join(name for name in answer if name != "role" and answer[name])
+        raise DataError(f"the chat template shows nothing of the assistant's turn ({parts})")
     gone = not_shown(tokenizer, messages, tools)
     if not _is_shown(plain_content(answer), whole[:start], learned) and OWN_CONTENT not in gone:
         gone = [*gone, OWN_CONTENT]  # it depends on what the content says
@@ -103,11 +136,6 @@ def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
     return Written(whole[:start], learned, ends_itself, tuple(notes))
 
 
-def answer_of(row: Row) -> Message:
-    """The assistant's message of a row whose prompt is messages."""
-    return row.get("completion_message") or {"role": "assistant", "content": row["completion"]}
-
-
 def without_end(text: str, end: str) -> tuple[str, bool]:
     """A text without an end that it already has, and whether it had one.
 
@@ -119,13 +147,6 @@ def without_end(text: str, end: str) -> tuple[str, bool]:
     while end and text.rstrip().endswith(end):
         text, ended = text.rstrip().removesuffix(end), True
     return text, ended
-
-
-def _without_end(message: Message, end: str) -> tuple[Message, bool]:
-    if not isinstance(message.get("content"), str):
-        return message, False
-    content, had = without_end(message["content"], end)
-    return message | {"content": content}, had
 
 
 def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: bool) -> str:
@@ -153,7 +174,7 @@ def _readable(tokenizer: Any, messages: Sequence[Message], tools: Any) -> list[M
     found: dict[int, list[Message]] = {}
     for form in _forms(messages):
         try:
-            text, gone = _looked_at(tokenizer, form, tools)
+            text, gone = left_out(partial(_render, tokenizer, opened=False), form, tools)
         except DataError:
             continue
         faults = sum(what == OWN_CONTENT or what.startswith("the content") for what in gone)
@@ -165,42 +186,28 @@ def _readable(tokenizer: Any, messages: Sequence[Message], tools: Any) -> list[M
     return found[min(found)] if found else list(messages)
 
 
-def _looked_at(tokenizer: Any, messages: Sequence[Message], tools: Any) -> tuple[str, list[str]]:
-    """The text of marked messages, and what it does not show."""
-    texts: list[str] = []
-
-    def render(marked: Sequence[Message], described: Any) -> str:
-        texts.append(_render(tokenizer, marked, described, opened=False))
-        return texts[-1]
-
-    gone = left_out(render, messages, tools)
-    return texts[-1], gone
-
-
 def _forms(messages: Sequence[Message]) -> Iterator[list[Message]]:
     """The messages as they are, with content as text, and with content as a list of parts."""
     yield list(messages)
     plain = [message | {"content": plain_content(message)} for message in messages]
     if any(old.get("content") != new["content"] for old, new in zip(messages, plain, strict=True)):
         yield plain
-    parts = [
+    yield [
         message | {"content": [{"type": "text", "text": message["content"]}]} if message["content"] else message
         for message in plain
     ]
-    yield parts
 
 
-def plain_content(message: Mapping[str, Any]) -> str:
-    """A message's content as text: its parts joined, nothing where it is null.
-
-    Examples:
-        >>> plain_content({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})
-        'ab'
-    """
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content)
-    return content or ""
+def _around_mark(tokenizer: Any, chats: Iterable[Sequence[Message]], tools: Any) -> tuple[str, str]:
+    """What the template writes before and behind the mark, in the first of these chats whose mark it shows."""
+    for chat in chats:
+        try:
+            head, mark, end = _render(tokenizer, chat, tools, opened=False).rpartition(MARK)
+        except DataError:
+            continue
+        if mark:
+            return head, end
+    return "", ""
 
 
 def _begun(prompt: Sequence[Message]) -> tuple[Sequence[Message], Message | None]:
@@ -214,14 +221,8 @@ def _begun(prompt: Sequence[Message]) -> tuple[Sequence[Message], Message | None
 def _header(tokenizer: Any, prompt: Sequence[Message], tools: Any, begun: Message | None) -> str:
     """What stands before the assistant's content, or before what follows on the beginning of it; empty if not known."""
     begun = begun or {"role": "assistant", "content": ""}
-    for form in _forms([begun | {"content": begun["content"] + MARK}]):
-        try:
-            head, mark, _ = _render(tokenizer, [*prompt, *form], tools, opened=False).rpartition(MARK)
-        except DataError:
-            continue
-        if mark:
-            return head
-    return ""
+    forms = _forms([begun | {"content": begun["content"] + MARK}])
+    return _around_mark(tokenizer, ([*prompt, *form] for form in forms), tools)[0]
 
 
 def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, begun: Message | None) -> int:
@@ -240,13 +241,5 @@ def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, be
 
 def _is_shown(content: str, before: str, learned: str) -> bool:
     """Whether the answer's content is learned, white space apart, or begins in what opens its turn (`<think>`)."""
-    content, before = _squeezed(content), _squeezed(before)
-    return content in before[max(0, len(before) - len(content)) :] + _squeezed(learned)
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
-
-
-def _parts(message: Message) -> str:
-    return ", ".join(name for name in message if name != "role" and message[name])
+    content, before, learned = ("".join(text.split()) for text in (content, before, learned))
+    return content in before[max(0, len(before) - len(content)) :] + learned

@@ -75,14 +75,15 @@ class Marks:
         return [what for what in dict.fromkeys(gone) if what not in known]
 
 
-def left_out(render: Render, messages: Sequence[Message], tools: Any) -> list[str]:
-    """Names of the parts that a template does not show, each once; of the last message, if it is the assistant's, bare.
+def left_out(render: Render, messages: Sequence[Message], tools: Any) -> tuple[str, list[str]]:
+    """The text of marked messages, and names of the parts that it does not show, each once.
 
-    What the template raises passes through.
+    Those of the last message, if it is the assistant's, are bare. What the template raises passes through.
     """
     marks = Marks()
     marked = [marks.message(message, _whose(messages, i)) for i, message in enumerate(messages)]
-    return marks.missing(render(marked, tools and [marks.function(tool, "tools") for tool in tools]))
+    text = render(marked, tools and [marks.function(tool, "tools") for tool in tools])
+    return text, marks.missing(text)
 
 
 def _whose(messages: Sequence[Message], i: int) -> str:

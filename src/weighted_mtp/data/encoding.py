@@ -1,6 +1,5 @@
 """One row -> its tokens, labels and per-token columns, whole: what each entry belongs to."""
 
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -11,17 +10,19 @@ from functools import cached_property
 from typing import Any
 
 from weighted_mtp import IGNORED
+from weighted_mtp.files import number_of
 
 from .borders import Border, Continuation
-from .chat import Written, not_shown, opened_chat, turn_end, without_end, written_chat
-from .ends import end_tokens
-from .schema import DataError, Row
+from .chat import Written, end_tokens, not_shown, opened_chat, turn_end, without_end, written_chat
+from .fields import DataError
+from .schema import Row
 
 logger = logging.getLogger(__name__)
 
 CHANGED = "the learned tokens decode to other text than the completion: this tokenizer changes text or lacks characters"
 PROMPT_SPACED = "the prompt's tokens decode to other white space: this tokenizer changes it"
 PROMPT_CHANGED = "the prompt's tokens decode to other text: this tokenizer changes text or lacks characters"
+_NO_PROMPT_TOKEN = "the prompt has no token, so nothing could predict the completion's first"
 
 
 @contextmanager
@@ -77,28 +78,18 @@ class RowEncoder:
     def prompts(
         self, prompts: Sequence[str | list[dict[str, Any]]], tools: Sequence[Any] | None = None
     ) -> list[list[int]]:
-        """Token ids of prompts as a model is asked with them: text with its special tokens, chats with the turn opened.
-
-        Raises:
-            DataError: a prompt without tokens, messages without a chat template, or messages that it refuses.
-        """
-        chats = [isinstance(prompt, list) for prompt in prompts]
-        given = tools or [None] * len(prompts)
-        self._tell_what_is_not_read([(p, t) for p, t in zip(prompts, given, strict=True) if isinstance(p, list)])
-        texts = [
-            prompt if isinstance(prompt, str) else opened_chat(self.tokenizer, prompt, its_tools)
-            for prompt, its_tools in zip(prompts, given, strict=True)
-        ]
+        """Token ids of prompts as a model is asked with them: texts with special tokens, chats with the turn opened."""
+        asked = list(zip(prompts, tools or [None] * len(prompts), strict=True))
+        chats = [(prompt, its_tools) for prompt, its_tools in asked if isinstance(prompt, list)]
+        parts = Counter(part for chat in chats for part in not_shown(self.tokenizer, *chat))
+        for part, count in parts.items():
+            logger.warning("the chat template leaves out %s (%d of %d chats)", part, count, len(chats))
+        texts = [prompt_text(prompt, self.tokenizer, its_tools) for prompt, its_tools in asked]
         with _refusing():
-            found = [ids for ids, _ in self._prompt_tokens(texts, chats)]
+            found = [ids for ids, _ in self._prompt_tokens(texts, [isinstance(prompt, list) for prompt in prompts])]
         if not all(found):
             raise DataError(_NO_PROMPT_TOKEN)
         return found
-
-    def _tell_what_is_not_read(self, chats: Sequence[tuple[list[dict[str, Any]], Any]]) -> None:
-        parts = Counter(part for chat, tools in chats for part in not_shown(self.tokenizer, chat, tools))
-        for part, count in parts.items():
-            logger.warning("the chat template leaves out %s (%d of %d chats)", part, count, len(chats))
 
     @cached_property
     def _stops(self) -> dict[int, str]:
@@ -171,10 +162,9 @@ class RowEncoder:
     def _prompt_tokens(self, texts: Sequence[str], chats: Sequence[bool]) -> list[tuple[list[int], list[str]]]:
         """Token ids of prompts and notes: with special tokens, except that a chat template writes its own."""
         ids: dict[int, tuple[list[int], list[str]]] = {}
-        for chat in (False, True):
+        for chat in set(chats):
             indices = [i for i, is_chat in enumerate(chats) if is_chat == chat]
-            some = [texts[i] for i in indices]
-            found = self.tokenizer(some, add_special_tokens=not chat)["input_ids"] if some else []
+            found = self.tokenizer([texts[i] for i in indices], add_special_tokens=not chat)["input_ids"]
             for i, tokens in zip(indices, found, strict=True):
                 ids[i] = self._begun_once(tokens if chat else self._opened(texts[i], tokens))
         return [ids[i] for i in range(len(texts))]
@@ -242,22 +232,15 @@ class RowEncoder:
         return None
 
     def _wrong_length(self, name: str, row: Row, n_learned: int) -> DataError:
-        counted = f"{n_learned} labelled tokens"
-        if self.append_eos and isinstance(row["prompt"], str):
-            counted += f" ({n_learned - 1} of the completion and EOS)"
-        elif self.append_eos:
-            counted += " (the assistant's turn with its end)"
-        return DataError(f"`{name}` has {len(row[name])} entries for {counted}")
-
-
-_NO_PROMPT_TOKEN = "the prompt has no token, so nothing could predict the completion's first"
+        of_text, of_chat = f" ({n_learned - 1} of the completion and EOS)", " (the assistant's turn with its end)"
+        counted = (of_text if isinstance(row["prompt"], str) else of_chat) if self.append_eos else ""
+        return DataError(f"`{name}` has {len(row[name])} entries for {n_learned} labelled tokens{counted}")
 
 
 def overlapping(extents: Sequence[tuple[int, int]], span: Sequence[int]) -> list[bool]:
-    """Which tokens share a character with the span.
+    """Which tokens share a character with the span; of an empty one (something was deleted), the token at its start.
 
-    Edge conventions: an empty span (something was deleted) marks the token at its start. Where the
-    tokenizer's offsets leave out the white space that the span covers, the next token carries it, else the
+    Where the tokenizer's offsets leave out the white space that the span covers, the next token carries it, else the
     last.
 
     Examples:
@@ -294,4 +277,4 @@ def prompt_id(prompt: str | list[dict[str, Any]], tools: Any = None) -> int:
     text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
     if tools:
         text += json.dumps(tools, sort_keys=True)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    return number_of(text, 8)

@@ -1,12 +1,13 @@
-"""Rows as Parquet that come back as they were: what Arrow would bend or refuse is carried as JSON text.
+"""Rows as Parquet that come back as they were, and the names of the files in a folder of scored rows.
 
-A column of mixed types, or of objects with different keys, has no one Arrow type: Arrow refuses it, or fills it up with
-nulls. Such a column `meta` is stored as `meta@json`, and `load_rows` gives it back as `meta`. The name says it, so that
-the files may pass through other programs.
+What Arrow would bend or refuse is carried as JSON text. A column of mixed types, or of objects with different keys, has
+no one Arrow type: Arrow refuses it, or fills it up with nulls. Such a column `meta` is stored as `meta@json`, and
+`load_rows` gives it back as `meta`. The name says it, so that the files may pass through other programs.
 """
 
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +42,9 @@ class ExactColumns:
 
 
 def exact_columns(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> ExactColumns:
-    """How to store rows so that each comes back as it is.
+    """How to store rows so that each comes back as it is; DataError names a row with what JSON cannot hold either.
 
-    Args:
-        rows: all rows that get the same columns.
-        types: Arrow types to try first, as those of the Parquet file that the rows come from.
-
-    Raises:
-        DataError: the first row with something that JSON cannot hold either.
+    `types` are tried first, as those of the Parquet file that the rows come from.
     """
     held: dict[str, pa.DataType] = {}
     text: list[str] = []
@@ -60,14 +56,17 @@ def exact_columns(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.Data
         if kind is None or (lacking and None in values):
             _require_json(name, rows)
             text.append(name)
-            continue
-        held[name] = kind
-        optional += [name] if lacking else []
+        else:
+            held[name] = kind
+            optional += [name] if lacking else []
     return ExactColumns(held, text, optional)
 
 
-def arrow_types(path: Path) -> dict[str, pa.DataType]:
-    """The types of the columns of a Parquet file."""
+def column_types(source: Path) -> dict[str, pa.DataType]:
+    """Types of the columns of a Parquet file, or of a folder of scored rows; none of other files."""
+    path = scored_parts(source)[0] if source.is_dir() else source
+    if path.suffix.lower() != ".parquet":
+        return {}
     return {field.name: field.type for field in pq.read_schema(path)}
 
 
@@ -88,9 +87,6 @@ def optional_columns(schema: pa.Schema) -> frozenset[str]:
 
 def unpacked(row: Mapping[str, Any], optional: frozenset[str]) -> dict[str, Any]:
     """A row of a Parquet file as it was before `write_rows`.
-
-    Raises:
-        DataError: a column that is named as JSON text and holds something else, or stands there twice.
 
     Examples:
         >>> unpacked({"prompt": "a", "meta@json": '{"x": 1}', "note@json": None}, frozenset())
@@ -116,42 +112,73 @@ def _read(name: str, text: Any) -> Any:
 
 def _type_of(name: str, values: Sequence[Any], known: pa.DataType | None) -> pa.DataType | None:
     """The first type that gives a column back as it is."""
-    if name.endswith(AS_JSON):
-        return None
-    candidates = [None] if known is None else [known, None]  # None: what Arrow infers
-    return next((held for kind in candidates if (held := _holding(name, values, kind)) is not None), None)
-
-
-def _holding(name: str, values: Sequence[Any], kind: pa.DataType | None) -> pa.DataType | None:
-    try:
-        array = pa.array(values, kind)
-        found = _read_back(name, array)
-        # representations tell 1, 1.0 and True apart, see the order of keys, and NaN is NaN
-        same = all(repr(a) == repr(b) for a, b in zip(found, values, strict=True))
-    except Exception:  # whatever Arrow objects to: the type does not hold them
-        return None
-    return array.type if same else None
-
-
-def _read_back(name: str, array: pa.Array) -> list[Any]:
-    file = io.BytesIO()
-    pq.write_table(pa.table({name: array}), file)
-    return pq.read_table(file)[name].to_pylist()
+    for kind in () if name.endswith(AS_JSON) else (known, None):  # None: what Arrow infers
+        try:
+            array, file = pa.array(values, kind), io.BytesIO()
+            pq.write_table(pa.table({name: array}), file)
+            found = pq.read_table(file)[name].to_pylist()
+            # representations tell 1, 1.0 and True apart, see the order of keys, and NaN is NaN
+            if all(repr(a) == repr(b) for a, b in zip(found, values, strict=True)):
+                return array.type
+        except Exception:  # whatever Arrow objects to: the type does not hold them
+            continue
+    return None
 
 
 def _require_json(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    for number, row in enumerate(rows, start=1):
-        if name in row and not _is_json(name, row[name]):
+    """Raises DataError unless JSON holds the column's values, and UTF-8 its name."""
+    for number, row in ((number, row) for number, row in enumerate(rows, start=1) if name in row):
+        try:
+            name.encode()
+            same = repr(json.loads(json.dumps(row[name]))) == repr(row[name])
+        except (TypeError, ValueError, RecursionError):
+            same = False
+        if not same:
             raise DataError(
                 f"row {number}: column {name!r} is {short(row[name])}, which neither Parquet nor JSON gives back as "
                 "it is: write it as text, or leave the column out"
             )
 
 
-def _is_json(name: str, value: Any) -> bool:
-    """Whether JSON holds a value, and UTF-8 the column's name."""
-    try:
-        name.encode()
-        return repr(json.loads(json.dumps(value))) == repr(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
+def part_name(number: int, count: int, start: int) -> str:
+    """File of the rows from `start` on, in shard `number` of `count`; sorted by name, parts are in row order."""
+    return f"part-{number:05d}-of-{count:05d}-{start:09d}.parquet"
+
+
+def shard_marker(number: int, count: int) -> str:
+    """File that says that a shard is whole."""
+    return f"shard-{number:05d}-of-{count:05d}.json"
+
+
+def scored_parts(folder: Path) -> list[Path]:
+    """The parts of a folder that `wmtp score` wrote, in row order; DataError unless all of one division are there."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    counts = _divisions(parts)
+    if not counts:
+        raise DataError(f"{folder}: is a folder; name the file in it (only what `wmtp score` wrote is read)")
+    if len(counts) > 1:
+        raise DataError(f"{folder}: holds parts of {sorted(counts)} shards; score into a folder for each division")
+    if missing := unfinished_shards(folder):
+        raise DataError(
+            f"{folder}: shards {', '.join(missing)} are not finished; run `wmtp score` with --shard for each"
+        )
+    return parts
+
+
+def divisions(folder: Path) -> set[int]:
+    """Into how many shards the scores in a folder are divided; more than one number only where folders were mixed."""
+    return _divisions(path for pattern in ("part-*", "shard-*") for path in folder.glob(pattern))
+
+
+def _divisions(paths: Iterable[Path]) -> set[int]:
+    return {int(match[1]) for path in paths if (match := re.search(r"-of-(\d+)[-.]", path.name))}
+
+
+def unfinished_shards(folder: Path) -> list[str]:
+    """Shards of the division that the folder's parts and markers belong to, as i/n, that have no marker yet."""
+    return [
+        f"{number}/{count}"
+        for count in divisions(folder)
+        for number in range(1, count + 1)
+        if not (folder / shard_marker(number, count)).exists()
+    ]

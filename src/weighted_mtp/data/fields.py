@@ -1,7 +1,10 @@
-"""Single fields of a row: what type they must have, and what is said where they have another."""
+"""Fields of a row, chat messages among them: of what type they must be, and what is said where they are of another."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
+
+_FLOAT32_MAX = 3.4028234663852886e38
 
 
 class DataError(ValueError):
@@ -29,11 +32,7 @@ def plain_value(value: Any) -> Any:
 
 
 def text_of(raw: Mapping[str, Any], name: str, absent: str = "") -> str:
-    """A field that must be text; `absent` is what is said where it is not there.
-
-    Raises:
-        DataError: no such field, no text, or characters that have no UTF-8.
-    """
+    """A field that must be text, with characters that have UTF-8; `absent` is said where it is not there."""
     text = plain_value(raw.get(name))
     if text is None:
         raise DataError(absent or f"no `{name}`")
@@ -47,11 +46,7 @@ def text_of(raw: Mapping[str, Any], name: str, absent: str = "") -> str:
 
 
 def bool_of(name: str, value: Any) -> bool:
-    """A field that must be true or false, or a number or word for it.
-
-    Raises:
-        DataError: anything else.
-    """
+    """A field that must be true or false, or a number or word for it."""
     value = plain_value(value)
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
@@ -63,8 +58,7 @@ def bool_of(name: str, value: Any) -> bool:
     raise DataError(f"`{name}` is {short(value)}: true, false, 0 or 1 is needed{hint}")
 
 
-def list_of(name: str, value: Any) -> list[Any]:
-    """A field that must be a list."""
+def _list_of(name: str, value: Any) -> list[Any]:
     value = plain_value(value)
     if not isinstance(value, list):
         raise DataError(f"`{name}` is {short(value)}: a list with one entry for each token is needed")
@@ -73,19 +67,16 @@ def list_of(name: str, value: Any) -> list[Any]:
 
 def bools_of(name: str, value: Any) -> list[bool]:
     """A list of bools."""
-    return [bool_of(name, entry) for entry in list_of(name, value)]
-
-
-FLOAT32_MAX = 3.4028234663852886e38
+    return [bool_of(name, entry) for entry in _list_of(name, value)]
 
 
 def numbers_of(name: str, value: Any) -> list[float]:
     """A list of numbers that are finite in float32, which training reads them in; those of `weights` not negative."""
-    entries = [plain_value(entry) for entry in list_of(name, value)]
+    entries = [plain_value(entry) for entry in _list_of(name, value)]
     for entry in entries:
         # a JSON integer may be too large for a float, and then isfinite raises
         number = isinstance(entry, float) or (type(entry) is int and abs(entry) < 2**64)
-        if not number or not abs(entry) <= FLOAT32_MAX:
+        if not number or not abs(entry) <= _FLOAT32_MAX:
             raise DataError(f"`{name}` holds {short(entry)}: finite numbers are needed (in float32)")
         if name == "weights" and entry < 0:
             raise DataError(f"`weights` holds {entry}: a weight must not be negative")
@@ -95,9 +86,64 @@ def numbers_of(name: str, value: Any) -> list[float]:
 def span_of(value: Any, completion: str) -> list[int]:
     """[start, end] in characters of the completion."""
     value = plain_value(value)
-    whole = isinstance(value, list) and len(value) == 2
-    if not whole or not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
+    if not isinstance(value, list) or [type(end) for end in value] != [int, int]:
         raise DataError(f"`span` is {short(value)}: [start, end] in characters is needed")
     if not 0 <= value[0] <= value[1] <= len(completion):
         raise DataError(f"`span` is {value}: outside the completion's {len(completion)} characters")
     return value
+
+
+def messages_of(name: str, messages: Any) -> list[dict[str, Any]]:
+    """The messages of a column; fields that are null count as absent, `content` apart.
+
+    Content is text, or a list of text parts; it may be null beside `tool_calls` or `reasoning_content`.
+    """
+    messages = plain_value(messages)
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f"`{name}` is {short(messages)}: a list of messages with role and content is needed")
+    return [_message(name, message) for message in messages]
+
+
+def _message(name: str, message: Any) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise DataError(f"`{name}` holds {short(message)}: a message has role and content")
+    if "role" not in message and "from" in message:
+        raise DataError(
+            f"`{name}` holds ShareGPT's `from` and `value`: name them `role` (user, assistant) and `content`"
+        )
+    if not text_of(message, "role"):
+        raise DataError("`role` is empty")
+    kept = {key: value for key, value in message.items() if value is not None or key == "content"}
+    content = plain_value(kept.get("content"))
+    if isinstance(content, list):
+        kept["content"] = [_part(part) for part in content]
+    elif content is not None or not (kept.get("tool_calls") or kept.get("reasoning_content")):
+        text_of(message, "content")
+    for key in kept.keys() - {"role", "content"}:
+        try:
+            json.dumps(kept[key], ensure_ascii=False, default=str).encode()
+        except (UnicodeEncodeError, ValueError, RecursionError):
+            raise DataError(f"`{key}` of a message cannot be written as text: {short(kept[key])}") from None
+    return kept
+
+
+def _part(part: Any) -> dict[str, Any]:
+    """A content part, which is text: a model of text can read nothing else."""
+    if not isinstance(part, Mapping) or part.get("type", "text") != "text":
+        kind = part.get("type") if isinstance(part, Mapping) else short(part)
+        raise DataError(
+            f"`content` holds a part of type {kind}: only parts of type text, with their `text`, can be read"
+        )
+    text_of(part, "text")
+    return {key: value for key, value in part.items() if value is not None}
+
+
+def plain_content(message: Mapping[str, Any]) -> str:
+    """A message's content as text: its parts joined, nothing where it is null.
+
+    Examples:
+        >>> plain_content({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})
+        'ab'
+    """
+    content = message.get("content")
+    return "".join(part["text"] for part in content) if isinstance(content, list) else content or ""

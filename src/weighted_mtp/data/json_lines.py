@@ -4,10 +4,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from .schema import DataError
+from .fields import DataError
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
@@ -16,42 +15,16 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         DataError: `file:line: reason`; no such file; a line that is no JSON object; no line at all.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise _no_file(path)
-    rows = list(_objects(path))
-    if not rows:
-        raise _no_line(path)
-    return rows
+    return list(_some_objects(Path(path)))
 
 
 def require_objects(path: str | Path) -> None:
-    """Raises where `read_json_lines` would, as far as the first line tells, which it is told by at once.
-
-    Raises:
-        DataError: as `read_json_lines`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise _no_file(path)
-    if next(_objects(path), None) is None:
-        raise _no_line(path)
-
-
-def _no_file(path: Path) -> DataError:
-    return DataError(f"{path}: no such file; a .jsonl file is needed, one JSON object a line")
-
-
-def _no_line(path: Path) -> DataError:
-    return DataError(f"{path}: no row in it; one JSON object a line is needed")
+    """Raises where `read_json_lines` would, as far as the first line tells, which it is told by at once."""
+    next(_some_objects(Path(path)))
 
 
 def parse_json(data: bytes) -> Any:
-    """What a JSON text holds.
-
-    Raises:
-        DataError: why it is none.
-    """
+    """What a JSON text holds, or DataError: why it is none."""
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
@@ -62,6 +35,14 @@ def parse_json(data: bytes) -> Any:
         raise
     except (RecursionError, ValueError) as error:  # nested too deeply; a number of too many digits
         raise DataError(f"is not JSON that can be read: {error}") from None
+
+
+def filled_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines of a file that are not blank, and the place of each, `file:line`."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"{path}:{number}", line
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -75,26 +56,30 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = parse_json(line)
-            except DataError as error:
-                raise DataError(f"{path}:{number}: {error}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: is {type(row).__name__}, an object {{...}} is needed")
-            yield row
+    for where, line in filled_lines(path):
+        try:
+            row = parse_json(line)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: is {type(row).__name__}, an object {{...}} is needed")
+        yield row
+
+
+def _some_objects(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; a .jsonl file is needed, one JSON object a line")
+    row = None
+    for row in _objects(path):
+        yield row
+    if row is None:
+        raise DataError(f"{path}: no row in it; one JSON object a line is needed")
 
 
 class JsonLinesWriter:
     """Appends rows to a file, each flushed as it comes. Rows of an earlier call that are whole are kept.
 
     A last line cut off by a kill is dropped. `done` holds the rows that were there.
-
-    Args:
-        path: the file; missing folders are made.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -107,9 +92,7 @@ class JsonLinesWriter:
         self._file = self.path.open("ab")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def write(self, row: Mapping[str, Any]) -> None:

@@ -4,15 +4,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .fields import DataError, bool_of, bools_of, numbers_of, plain_value, short, span_of, text_of
-from .messages import MESSAGE, answer_columns, messages_of
-from .nearest_form import without
+from .fields import (
+    DataError,
+    bool_of,
+    bools_of,
+    messages_of,
+    numbers_of,
+    plain_content,
+    plain_value,
+    short,
+    span_of,
+    text_of,
+)
 
 Row = dict[str, Any]
 """After `parse_row`: `prompt` (text or chat messages), `completion`, `label`, optional columns, extras."""
 
 TOKEN_COLUMNS = ("weights", "values", "td_errors", "credit")
 """Pre-scored columns: one number for each labelled token (the completion's tokens, then EOS)."""
+
+MESSAGE = "completion_message"
+"""Column of a parsed row: the assistant's message, where it holds more than text."""
 
 OnBadRow = Literal["error", "skip"]
 
@@ -51,7 +63,7 @@ class BadRows:
             raise ValueError(f"on_bad_row is {self.policy!r}: 'error' or 'skip' is needed")
 
     def add(self, where: str, reason: str) -> None:
-        """Take one in. Raises `DataError` (`where: reason`) when the policy is "error"."""
+        """Takes one in, or raises `DataError` (`where: reason`)."""
         if self.policy == "error":
             raise DataError(f"{where}: {reason}")
         self.count += 1
@@ -150,7 +162,7 @@ def _texts(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
         *prompt, last = messages_of("messages", raw["messages"])
         if not prompt or last["role"] != "assistant":
             raise DataError("`messages` must hold a prompt and end with the assistant's message, the completion")
-        return ("messages", "prompt", "completion"), {"prompt": prompt, **answer_columns("messages", last)}
+        return ("messages", "prompt", "completion"), {"prompt": prompt, **_answer("messages", last)}
     given = text_of(raw, "input") if "input" in has else ""
     template = ALPACA_PROMPT_WITH_INPUT if given else ALPACA_PROMPT
     prompt = template.format(instruction=_filled(raw, "instruction", "prompt"), input=given)
@@ -161,14 +173,12 @@ def _texts(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], Row]:
 def _prompt_and_completion(raw: Mapping[str, Any]) -> Row:
     prompt, completion = plain_value(raw.get("prompt")), plain_value(raw.get("completion"))
     if not isinstance(prompt, list):
-        return {
-            "prompt": text_of(raw, "prompt", without("prompt", raw)),
-            "completion": _filled(raw, "completion", "completion"),
-        }
+        text = text_of(raw, "prompt", without("prompt", raw))
+        return {"prompt": text, "completion": _filled(raw, "completion", "completion")}
     messages = messages_of("prompt", prompt)
     if raw.get(MESSAGE) is not None:  # a row that was parsed before
         (message,) = messages_of(MESSAGE, [raw[MESSAGE]])
-        return {"prompt": messages, **answer_columns(MESSAGE, message)}
+        return {"prompt": messages, **_answer(MESSAGE, message)}
     if not isinstance(completion, list):
         return {"prompt": messages, "completion": _filled(raw, "completion", "completion")}
     *before, last = messages_of("completion", completion)
@@ -177,7 +187,18 @@ def _prompt_and_completion(raw: Mapping[str, Any]) -> Row:
             f"`completion` holds {len(completion)} messages, and one is learned, the assistant's last: move the "
             "others to the end of `prompt`"
         )
-    return {"prompt": messages, **answer_columns("completion", last)}
+    return {"prompt": messages, **_answer("completion", last)}
+
+
+def _answer(name: str, message: dict[str, Any]) -> Row:
+    """The completion's columns from the assistant's message: its text, and itself where it is more than text."""
+    if message["role"] != "assistant":
+        raise DataError(f"`{name}` ends with a message of role {short(message['role'])}: the assistant's is learned")
+    text = plain_content(message)
+    if not text and not message.get("tool_calls") and not message.get("reasoning_content"):
+        raise DataError("`content` is empty")
+    is_text = message.keys() == {"role", "content"} and isinstance(message["content"], str)
+    return {"completion": text} if is_text else {"completion": text, MESSAGE: message}
 
 
 def _filled(raw: Mapping[str, Any], name: str, role: str) -> str:
@@ -200,8 +221,54 @@ def _label(raw: Mapping[str, Any]) -> bool:
         raise DataError(without("label", raw))
     if len(set(labels.values())) == 2:
         raise DataError(f"`label` is {raw['label']!r} but `is_correct` is {raw['is_correct']!r}")
-    label, verdict = next(iter(labels.values())), _verdict(raw)
+    (name, label), *_ = labels.items()
+    verdict = _verdict(raw)
     if (verdict == "pass" and not label) or (verdict in _WRONG and label):
-        name = next(iter(labels))
         raise DataError(f"`{name}` is {raw[name]!r} but `verdict` is {raw['verdict']!r}: drop one of them")
     return label
+
+
+_NEEDED = "a row needs prompt, completion and label (or instruction, output and is_correct; or messages and label)"
+# Columns of the forms that other tools read, and how they become ours.
+_OTHER_FORMS = {
+    "conversations": "ShareGPT's `conversations` become `messages`, with role (user, assistant) and content",
+    "conversation": "`conversation` is named `messages`, with role and content",
+    "dialogue": "`dialogue` is named `messages`, with role and content",
+    "chosen": "chosen and rejected become two rows, completion = chosen with label true, rejected with false",
+    "completions": "`completions` with `labels` (steps) become one `completion`, joined, with one `label` of the whole",
+    "text": "`text` is split into `prompt` and `completion`, since only the latter is learned",
+}
+_OTHER_NAMES = {
+    "prompt": ("question", "query", "problem", "input", "instruction", "task", "context"),
+    "completion": ("response", "output", "generation", "answer", "solution", "target", "text"),
+    "label": ("reward", "score", "correct", "passed", "is_right", "success", "labels", "acc"),
+}
+
+
+def without(name: str, raw: Mapping[str, Any]) -> str:
+    """The reason for a row without one of prompt, completion and label: the columns it has, and the nearest form.
+
+    Examples:
+        >>> print(without("completion", {"prompt": "p", "response": "r", "label": 1}))
+        no `completion` among prompt, response, label: rename `response` to `completion`
+        >>> print(without("prompt", {"Prompt": "p", "completion": "c"}))
+        no `prompt` among Prompt, completion: rename `Prompt` to `prompt`
+    """
+    there = [str(column) for column in raw if raw[column] is not None]
+    among = f" among {', '.join(there[:12])}{', ...' * (len(there) > 12)}" if there else ""
+    return f"no `{name}`{among}: {_remedy(name, there)}"
+
+
+def _remedy(name: str, there: list[str]) -> str:
+    spelled = next((other for other in there if other.strip().lower() == name), None)
+    if spelled is not None:
+        return f"rename `{spelled}` to `{name}`"
+    if name == "label" and "verdict" in there:
+        return "`wmtp data verify` writes it beside `verdict`: true for pass, null for error, else false"
+    form = next((form for form in _OTHER_FORMS if form in there), None)
+    if name != "label" and form is not None:
+        return _OTHER_FORMS[form]
+    near = next((other for other in _OTHER_NAMES[name] if other in there), None)
+    if near in ("reward", "score", "acc"):
+        return f"write `label`: true where `{near}` is at least what you call right, false below"
+    return _NEEDED if near is None else f"rename `{near}` to `{name}`"

@@ -1,13 +1,18 @@
-"""Where rows come from: JSON lines, a JSON array, Parquet, or a list of dicts."""
+"""Where rows come from: JSON lines, a JSON array, Parquet, or a list of dicts; and a chat in a file of its own."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .json_lines import parse_json
-from .schema import BadRows, DataError, OnBadRow, Row, is_unjudged, parse_row
-from .scored import scored_parts
+from .fields import DataError, messages_of, short
+from .json_lines import filled_lines, parse_json
+from .schema import BadRows, OnBadRow, Row, is_unjudged, parse_row
+
+UNJUDGED = "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
+_WANTED = "each row holds prompt, completion and label"
+_READ_AT_ONCE = 10_000_000  # bytes, a tenth of a second
+_BATCH = 1024  # rows decoded together: few, so that the first one is there at once
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,6 @@ class LoadReport:
     def dropped(self) -> str:
         """How many rows were dropped unjudged, in one line; empty where there is none."""
         return f"{self.unjudged} rows dropped: {UNJUDGED}" if self.unjudged else ""
-
-
-UNJUDGED = "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
 
 
 def load_rows(
@@ -65,10 +67,9 @@ def load_rows(
     """
     bad = BadRows(on_bad_row, shown)
     name = str(source) if isinstance(source, str | Path) else "rows"
-    found = _open(Path(source)) if isinstance(source, str | Path) else _numbered("rows", source)
     rows: list[Row] = []
     read = unjudged = 0
-    for where, raw in found:
+    for where, raw in _open(Path(source)) if isinstance(source, str | Path) else _numbered("rows", source):
         read += 1
         try:
             row = _parsed(raw)
@@ -79,30 +80,19 @@ def load_rows(
             unjudged += 1
         else:
             rows.append(row)
-    report = LoadReport(name, read, len(rows), bad, unjudged)
     if not read:
         raise _no_row(name)
     if not rows and not bad.count:
         raise DataError(f"{name}: all {read} rows are dropped, {UNJUDGED}: check them again")
     if not rows:
         raise DataError(f"{name}: no usable row among {read}\n{bad.summary()}")
-    return rows, report
+    return rows, LoadReport(name, read, len(rows), bad, unjudged)
 
 
 def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
     """The first row of a file: what is wrong with the file, or with every row of it, is told before it is read.
 
-    Of a .json file, which can only be read whole, a large one is not read at all.
-
-    Args:
-        path: as `load_rows` takes it.
-        on_bad_row: of "skip" a malformed row is no error.
-
-    Returns:
-        None where the row would be left out, or was not read.
-
-    Raises:
-        DataError: as `load_rows`.
+    None where the row would be left out, or was not read: a .json file can only be read whole, and a large one is not.
     """
     path = Path(path)
     if path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
@@ -116,7 +106,39 @@ def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
     raise _no_row(path)
 
 
-_READ_AT_ONCE = 10_000_000  # bytes, a tenth of a second
+def read_chat(path: str | Path) -> tuple[list[dict[str, Any]], Any]:
+    """Messages that an assistant answers, and the tools that it is told of (None: none).
+
+    Args:
+        path: JSON: a list of messages, or an object with `messages` (or `prompt`) and `tools`.
+
+    Raises:
+        DataError: no such file, no JSON, no messages, or a chat that the assistant ended already.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"{path}: no such file; {_CHAT_NEEDED}")
+    try:
+        return _chat_of(parse_json(file.read_bytes()))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+_CHAT_NEEDED = "a JSON list of messages is needed, or an object with `messages` and, if there are, `tools`"
+
+
+def _chat_of(content: Any) -> tuple[list[dict[str, Any]], Any]:
+    given = {"messages": content} if isinstance(content, list) else content
+    if not isinstance(given, dict) or ("messages" in given) == ("prompt" in given):
+        raise DataError(f"holds {short(content)}; {_CHAT_NEEDED}")
+    name = "prompt" if "prompt" in given else "messages"
+    if others := sorted(given.keys() - {name, "tools"}):
+        raise DataError(f"has the key {others[0]!r}, which nothing reads; {_CHAT_NEEDED}")
+    messages = messages_of(name, given[name])
+    if messages[-1]["role"] == "assistant":
+        raise DataError("the last message is the assistant's: end with the one that it is to answer")
+    row = {"prompt": messages, "completion": "-", "label": False, "tools": given.get("tools")}
+    return messages, parse_row(row).get("tools")
 
 
 def _parsed(raw: Any) -> Row | None:
@@ -129,13 +151,12 @@ def _no_row(source: str | Path) -> DataError:
     return DataError(f"{source}: no row in it; {_WANTED}")
 
 
-_WANTED = "each row holds prompt, completion and label"
-
-
 def _open(path: Path) -> Iterator[tuple[str, Any]]:
     """Places and rows of a file; a row still to be decoded comes as a function that may raise DataError."""
     readers = {".jsonl": _json_lines, ".json": _json_array, ".parquet": _parquet}
     if path.is_dir():
+        from .exact_parquet import scored_parts
+
         parts = scored_parts(path)
         return _numbered(str(path), (raw for part in parts for _, raw in _parquet(part)))
     if path.suffix.lower() not in readers:
@@ -148,10 +169,7 @@ def _open(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"{path}:{number}", lambda line=line: parse_json(line)
+    return ((where, lambda line=line: parse_json(line)) for where, line in filled_lines(path))
 
 
 def _json_array(path: Path) -> Iterator[tuple[str, Any]]:
@@ -175,7 +193,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: is not a Parquet file ({error})") from None
     names = file.schema_arrow.names
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{path}: has {names.count(twice[0])} columns named {twice[0]!r}: keep one")
     optional = optional_columns(file.schema_arrow)
     return _numbered(str(path), (lambda row=row: unpacked(row, optional) for row in _values(path, file)))
@@ -187,9 +205,6 @@ def _values(path: Path, file: Any) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
     except (OSError, ValueError, OverflowError) as error:  # a damaged page; a date that Python has not
         raise DataError(f"{path}: holds what cannot be read ({error})") from None
-
-
-_BATCH = 1024  # rows decoded together: few, so that the first one is there at once
 
 
 def _numbered(name: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from rich.progress import track
 
-from .chat import plain_content
 from .encoding import RowEncoder
+from .fields import plain_content
 from .schema import TOKEN_COLUMNS, BadRows, DataError, OnBadRow, Row
 
 _CHUNK = 2_000  # rows tokenized at a time: bounds the Python lists that wait to become Arrow

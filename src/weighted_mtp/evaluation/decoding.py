@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from weighted_mtp.data.detokenization import Detokenizer
+from weighted_mtp.data.borders import Detokenizer
+from weighted_mtp.data.chat import end_tokens, padding_token
 from weighted_mtp.data.encoding import RowEncoder
-from weighted_mtp.data.ends import end_tokens, padding_token
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
 from weighted_mtp.models import MTPModel, require_readable
 

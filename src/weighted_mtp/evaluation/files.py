@@ -1,6 +1,5 @@
 """The folder of an evaluation: what its rows depend on, what a later call must bring again, and its results."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 from weighted_mtp.evaluation.config import EvaluationConfig
 from weighted_mtp.evaluation.provenance import provenance
-from weighted_mtp.files import write_text
-from weighted_mtp.models.digest import digest_of_model
+from weighted_mtp.files import digest_of, write_text
+from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.settings import ConfigError
 
 COMPLETIONS, SAMPLES, RESULTS, SETTINGS = ("completions.jsonl", "samples.jsonl", "results.json", "settings.json")
@@ -32,7 +31,7 @@ def settings_of(config: EvaluationConfig, problems: list[dict[str, Any]], stop: 
         *(["chat"] if config.chat else []),
     )
     rows = json.dumps(problems, sort_keys=True).encode()
-    contents = (digest_of_model(config.model), hashlib.blake2b(rows, digest_size=16).hexdigest())
+    contents = (digest_of_model(config.model), digest_of(rows))
     return {**dict(zip(BY_CONTENT, contents, strict=True)), "stop": stop, **{name: flat[name] for name in names}}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from weighted_mtp.data.chat_files import check_roles
+from weighted_mtp.data.chat import check_roles
 from weighted_mtp.evaluation.decoding import Prompt, decode
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.settings import ConfigError

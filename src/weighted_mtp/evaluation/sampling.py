@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
-from weighted_mtp.data.detokenization import BROKEN, Detokenizer
+from weighted_mtp.data.borders import BROKEN, Detokenizer
 
 HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 """Where the body of a function ends. Source: Chen et al. 2021, arXiv 2107.03374, section 3.2."""

@@ -1,16 +1,18 @@
-"""What lands on disk: whole files, whole folders, one writer at a time."""
+"""What lands on disk: whole files, whole folders, one writer at a time; digests of what lies there."""
 
 from .locks import Occupied, own_file, own_folder
 from .staged import finish_interrupted, staged_save
-from .whole import replacing, sync_folder, write_text
+from .whole import digest_of, digest_of_files, number_of, replacing, write_text
 
 __all__ = [
     "Occupied",
+    "digest_of",
+    "digest_of_files",
     "finish_interrupted",
+    "number_of",
     "own_file",
     "own_folder",
     "replacing",
     "staged_save",
-    "sync_folder",
     "write_text",
 ]

@@ -24,8 +24,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
-_held: dict[Path, int] = {}
-"""Locks of this process, and how often each was taken: a command may hand its folder on to another."""
+_held: set[Path] = set()
+"""Locks of this process: a command may hand its folder on to another, inside of it."""
 
 
 class Occupied(ValueError):
@@ -34,11 +34,7 @@ class Occupied(ValueError):
 
 @contextmanager
 def own_folder(folder: str | Path) -> Iterator[None]:
-    """Keeps other writers out of a folder while inside; a folder that was made for it and stays empty is removed.
-
-    Raises:
-        Occupied: another process writes there.
-    """
+    """Keeps other writers out of a folder while inside; a folder that was made for it and stays empty is removed."""
     folder = Path(folder)
     with _made(folder), _owned(folder / ".lock", folder):
         yield
@@ -46,11 +42,7 @@ def own_folder(folder: str | Path) -> Iterator[None]:
 
 @contextmanager
 def own_file(path: str | Path) -> Iterator[None]:
-    """Keeps other writers from a file while inside.
-
-    Raises:
-        Occupied: another process writes it.
-    """
+    """Keeps other writers from a file while inside."""
     target = Path(path).resolve()
     with _made(target.parent), _owned(target.parent / f".{target.name}.lock", target):
         yield
@@ -73,18 +65,14 @@ def _made(folder: Path) -> Iterator[None]:
 def _owned(lock: Path, what: Path) -> Iterator[None]:
     lock = lock.resolve()
     if lock in _held:
-        _held[lock] += 1
-        try:
-            yield
-        finally:
-            _held[lock] -= 1
+        yield
         return
     descriptor = _acquire(lock, what)
-    _held[lock] = 1
+    _held.add(lock)
     try:
         yield
     finally:
-        del _held[lock]
+        _held.remove(lock)
         # Removed while it is held: whoever waits for this file sees that its name is gone, and opens another.
         lock.unlink(missing_ok=True)
         os.close(descriptor)
@@ -98,7 +86,7 @@ def _acquire(lock: Path, what: Path) -> int:
                 raise Occupied(_refusal(what, lock, _read_owner(descriptor)))
             if _is_the_same(descriptor, lock):
                 owner = _read_owner(descriptor)
-                if owner.get("host", _host()) != _host():
+                if owner.get("host", platform.node()) != platform.node():
                     raise Occupied(_refusal(what, lock, owner))
                 _write_owner(descriptor)
                 return descriptor
@@ -126,15 +114,11 @@ def _is_the_same(descriptor: int, lock: Path) -> bool:
         return False
 
 
-def _host() -> str:
-    return platform.node()
-
-
 def _write_owner(descriptor: int) -> None:
     owner = {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "pid": os.getpid(),
-        "host": _host(),
+        "host": platform.node(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
     os.ftruncate(descriptor, 0)
@@ -144,11 +128,9 @@ def _write_owner(descriptor: int) -> None:
 
 def _read_owner(descriptor: int) -> dict[str, Any]:
     """What stands in the file; nothing where its owner has not yet written, or was killed while it did."""
-    try:
-        owner = json.loads(os.pread(descriptor, 1 << 20, 0))
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
+    with suppress(ValueError, TypeError):
+        return dict(json.loads(os.pread(descriptor, 1 << 20, 0)))
+    return {}
 
 
 def _refusal(what: Path, lock: Path, owner: dict[str, Any]) -> str:
@@ -157,6 +139,7 @@ def _refusal(what: Path, lock: Path, owner: dict[str, Any]) -> str:
         f"{what} is being written by `{command}` (pid {pid} on {host}, since {since}): wait for its end or stop it, "
         "or give another output"
     )
-    if host in ("?", _host()):
+    here = platform.node()
+    if host in ("?", here):
         return message
-    return f"{message}; whether it still runs cannot be seen from here ({_host()}): if it does not, remove {lock}"
+    return f"{message}; whether it still runs cannot be seen from here ({here}): if it does not, remove {lock}"

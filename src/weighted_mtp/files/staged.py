@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .whole import sync_file, sync_folder
+from .whole import sync
 
 SIGN = "config.json"
 """What makes a folder a model."""
@@ -41,11 +41,10 @@ def staged_save(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     (unfinished / _NAMES).write_text(json.dumps([path.name for path in unfinished.iterdir()]))
-    for path in sorted(unfinished.rglob("*")):
-        (sync_folder if path.is_dir() else sync_file)(path)
-    sync_folder(unfinished)
+    for path in (*unfinished.rglob("*"), unfinished):
+        sync(path)
     os.rename(unfinished, folder / COMMITTED)
-    sync_folder(folder)
+    sync(folder)
     finish_interrupted(folder)
 
 
@@ -63,20 +62,16 @@ def finish_interrupted(folder: str | Path) -> None:
 
 def _move_in(committed: Path, folder: Path) -> None:
     (folder / SIGN).unlink(missing_ok=True)
-    sync_folder(folder)
+    sync(folder)
     names: list[str] = json.loads((committed / _NAMES).read_text())
     for path in list(folder.iterdir()):
         if _WEIGHTS.fullmatch(path.name) and path.name not in names:
             path.unlink()
     for path in sorted(committed.iterdir()):
         if path.name not in (SIGN, _NAMES):
-            _move(path, folder / path.name)
-    sync_folder(folder)
-    _move(committed / SIGN, folder / SIGN)
-    sync_folder(folder)
-
-
-def _move(source: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(source, target)
+            if (folder / path.name).is_dir():
+                shutil.rmtree(folder / path.name)
+            os.replace(path, folder / path.name)
+    sync(folder)
+    os.replace(committed / SIGN, folder / SIGN)
+    sync(folder)

@@ -1,8 +1,9 @@
-"""A file that is whole or not there: written under another name, synced to disk, then renamed."""
+"""A file that is whole or not there, and what tells files and texts apart by their content."""
 
+import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,18 +12,15 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives the name to write under; at the end the file takes the place of `path`, and at no moment is it half there.
 
-    After an exception the old file stays as it was. Two writers never meet: each has a name of its own, which ends as
-    that of `path` does.
-
-    Args:
-        path: the file; missing folders are made.
+    Missing folders are made. After an exception the old file stays as it was. Two writers never meet: each has a name
+    of its own, which ends as that of `path` does.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{secrets.token_hex(4)}.{path.name}"
     try:
         yield temporary
-        sync_file(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -34,16 +32,29 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def sync_file(path: Path) -> None:
-    """Waits until the file's content is on disk: a rename may otherwise get there before what it names."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Waits until the folder's list of names is on disk."""
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on disk: a rename may otherwise get there first."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def digest_of(content: bytes) -> str:
+    """A number of 128 bits, in hexadecimal, that depends on the content alone."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """A digest that depends on the files' content and order."""
+    total = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "blake2b").digest())
+    return total.hexdigest()
+
+
+def number_of(text: str, n_bytes: int) -> int:
+    """A number in [0, 2**(8 * n_bytes - 1)) that depends on the text alone: the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=n_bytes).digest(), "big") >> 1

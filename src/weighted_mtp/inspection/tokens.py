@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from weighted_mtp.data.detokenization import Detokenizer
+from weighted_mtp.data.borders import Detokenizer
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.trainer import WeightedMTPTrainer

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weighted_mtp.data.folds import groups_of, split_tasks
+from weighted_mtp.data.folds import Overlap, groups_of, popular_limit, split_tasks
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
-from weighted_mtp.data.overlap import Overlap, popular_limit
 from weighted_mtp.data.schema import DataError, is_unjudged, parse_row
 from weighted_mtp.data.sources import UNJUDGED
 from weighted_mtp.training.settings import ConfigError, settle

@@ -3,30 +3,19 @@
 What needs torch is imported when it is asked for, so that a path that leads to no model is told without it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from weighted_mtp.faces import lazy_face
 
 if TYPE_CHECKING:
     from .architecture import UnsupportedModelError
     from .critic_spec import CriticSpec
+    from .extra_heads import head_warmup
     from .label_condition import RIGHT, UNTOLD, WRONG
     from .mtp_model import MTPModel
     from .sources import load_tokenizer
     from .token_limits import require_readable
     from .value_head import ValueHead, ValueLink
-    from .warmup import head_warmup
-
-_HOMES = {
-    "architecture": ("UnsupportedModelError",),
-    "critic_spec": ("CriticSpec",),
-    "label_condition": ("RIGHT", "UNTOLD", "WRONG"),
-    "mtp_model": ("MTPModel",),
-    "sources": ("load_tokenizer",),
-    "token_limits": ("require_readable",),
-    "value_head": ("ValueHead", "ValueLink"),
-    "warmup": ("head_warmup",),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "RIGHT",
@@ -42,9 +31,16 @@ __all__ = [
     "require_readable",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
-    return value
+__getattr__ = lazy_face(
+    __name__,
+    {
+        "architecture": ("UnsupportedModelError",),
+        "critic_spec": ("CriticSpec",),
+        "extra_heads": ("head_warmup",),
+        "label_condition": ("RIGHT", "UNTOLD", "WRONG"),
+        "mtp_model": ("MTPModel",),
+        "sources": ("load_tokenizer",),
+        "token_limits": ("require_readable",),
+        "value_head": ("ValueHead", "ValueLink"),
+    },
+)

@@ -1,12 +1,16 @@
-"""What a decoder must look like to carry extra heads, and the check that it does."""
+"""A plain decoder: read whole or not at all, and what it must look like to carry extra heads."""
 
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn as nn
+from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-if TYPE_CHECKING:
-    from weighted_mtp.models.mtp_model import MTPModel
+from weighted_mtp.models.sources import Source, first_line
 
 KNOWN_FAMILIES = (
     "llama (SmolLM2, Code Llama, ...), mistral, qwen2, qwen3, qwen3_moe, gemma2, gemma3_text, phi3, olmo2, "
@@ -27,9 +31,8 @@ class UnsupportedModelError(ValueError):
 def decoder_layers(hf_model: Any) -> nn.ModuleList:
     """The decoder's layers in order of computation.
 
-    Raises:
-        UnsupportedModelError: an encoder, an encoder-decoder, or a decoder without a list named `layers`
-            (gpt2 and its kin, whose forward also folds the heads back into the hidden size).
+    UnsupportedModelError: an encoder, an encoder-decoder, or a decoder without a list named `layers` (gpt2 and its kin,
+    whose forward also folds the heads back into the hidden size).
     """
     model_type = hf_model.config.model_type
     if hf_model.config.is_encoder_decoder:
@@ -60,39 +63,64 @@ def logit_scaling(config: Any) -> tuple[float, float | None]:
     return scale, None if softcap is None else float(softcap)
 
 
-@torch.no_grad()
-def check_heads(model: "MTPModel") -> None:
-    """Run five tokens through a model with fresh heads: every head must give the plain model's logits.
-
-    One test covers whatever could go wrong in an unknown family: a forward that reshapes the stacked heads,
-    a layer that depends on its index, logits scaled in an unknown way, attention that is not causal. A
-    model on the meta device has nothing to run and is not checked.
-
-    Raises:
-        UnsupportedModelError: if the logits differ.
-    """
-    hf_model, model_type = model.hf_model, model.config.model_type
-    if model.device.type == "meta":
-        return
-    ids = torch.arange(1, 6, device=model.device).repeat(2, 1) % model.config.get_text_config().vocab_size
-    ids[1, -1] = 0  # the rows differ in their last token only, which no earlier position may see
-    mask = torch.ones_like(ids)
-    was_training = hf_model.training
-    model.eval()
-    plain = hf_model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
+def read_causal_lm(source: Source, dtype: str | torch.dtype) -> Any:
+    """A plain causal language model, complete or not at all: transformers would make up what is missing."""
+    keywords: dict[str, Any] = {
+        **source.keywords(),
+        "dtype": _checked_dtype(dtype),
+        "ignore_mismatched_sizes": True,  # reported below, in one line
+        "output_loading_info": True,
+    }
+    if source.gguf_file is not None:
+        # Without it the model keeps a quantizer that refuses to save.
+        keywords["quantization_config"] = GgufConfig(dequantize=True)
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        heads = model.full_forward(ids, mask)["logits"].float()
-    except Exception as error:  # whatever a foreign forward raises on stacked heads
-        raise UnsupportedModelError(model_type, f"its forward fails with them ({error})") from error
+        if source.gguf_file is None:
+            _require_causal_lm(source)
+        with _without_load_report():
+            model, report = load(source.location, **keywords)
+    except UnsupportedModelError:
+        raise
+    except Exception as error:  # OSError, SafetensorError, struct.error, ...: whatever a broken file causes
+        raise ValueError(f"cannot read the model at {source}: {first_line(error)}") from error
+    decoder_layers(model)  # an encoder lacks weights too; say the real reason
+    if absent := sorted(report["missing_keys"]):
+        raise incomplete(source, absent)
+    if wrong := sorted(key for key, *_ in report["mismatched_keys"]):
+        raise ValueError(f"{source}: {wrong[0]!r} has not the shape that config.json asks for")
+    return model
+
+
+def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    if dtype != "auto" and not isinstance(getattr(torch, str(dtype).removeprefix("torch."), None), torch.dtype):
+        raise ValueError(f"dtype must be auto, float32, bfloat16, float16 or float64, got {dtype!r}")
+    return dtype
+
+
+def _require_causal_lm(source: Source) -> None:
+    config = AutoConfig.from_pretrained(source.location, **source.keywords())
+    if config.is_encoder_decoder:
+        raise UnsupportedModelError(config.model_type, "it is an encoder-decoder")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UnsupportedModelError(config.model_type, "transformers has no causal language model of this type")
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Keep transformers from printing a table that calls our own tensors unexpected."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def other_records(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(other_records)
+    try:
+        yield
     finally:
-        model.train(was_training)
-    # Stacked heads are multiplied in other block sizes than plain rows: half precision rounds differently.
-    tolerance = (1e-3 if model.dtype in (torch.float32, torch.float64) else 0.1) * plain.abs().max().clamp_min(1e-3)
-    if heads.shape != (*plain.shape[:2], model.n_future, plain.shape[-1]):
-        raise UnsupportedModelError(model_type, "its forward folds them into the hidden size")
-    if (heads - plain.unsqueeze(-2)).abs().max() > tolerance:
-        raise UnsupportedModelError(
-            model_type, "logits from its hidden states and head weight differ from its own (unknown scaling?)"
-        )
-    if (plain[0, :-1] - plain[1, :-1]).abs().max() > tolerance:
-        raise UnsupportedModelError(model_type, "its attention is not causal")
+        logger.removeFilter(other_records)
+
+
+def incomplete(location: object, missing: list[str]) -> ValueError:
+    """The error of a model without some of its weights."""
+    return ValueError(f"the model at {location} is incomplete: it lacks {len(missing)} weights, {missing[0]!r} first")

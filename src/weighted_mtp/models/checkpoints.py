@@ -5,34 +5,30 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from weighted_mtp.files import staged_save
-from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
+from weighted_mtp.files import replacing, staged_save
+from weighted_mtp.models.architecture import incomplete, read_causal_lm
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import merged, save_adapters
-from weighted_mtp.models.saved_precision import cast_to, fits
-from weighted_mtp.models.sources import Source, first_line, resolve
+from weighted_mtp.models.parts import HeadedModel
+from weighted_mtp.models.sources import Source, resolve
 from weighted_mtp.models.value_head import ValueLink
 
-if TYPE_CHECKING:
-    from weighted_mtp.models.mtp_model import MTPModel
-
-    Model = TypeVar("Model", bound=MTPModel)
+logger = logging.getLogger(__name__)
+Model = TypeVar("Model", bound=HeadedModel)
 
 CONFIG_ENTRY = "weighted_mtp"
 OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
+FLOAT32_ALWAYS = OWN_PREFIXES[1:]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OWN_SHARD = "model-weighted-mtp.safetensors"
 
@@ -64,7 +60,7 @@ class SavedHeads(NamedTuple):
 
 
 def read_mtp_model(
-    model_class: "type[Model]",
+    model_class: type[Model],
     path: str | PathLike[str],
     n_future: int | None,
     value_head: bool | None,
@@ -72,10 +68,10 @@ def read_mtp_model(
     value_hidden: int | None,
     critic: CriticSpec | Literal[False] | None,
     dtype: str | torch.dtype,
-) -> "Model":
+) -> Model:
     """`MTPModel.from_pretrained`, which see."""
     source = resolve(path)
-    hf_model = _read_causal_lm(source, dtype)
+    hf_model = read_causal_lm(source, dtype)
     saved, saved_critic = _own_entry(hf_model.config, source)
     if saved.value_link is not None and value_link not in (None, saved.value_link):
         raise ValueError(
@@ -118,69 +114,7 @@ def _own_entry(config: Any, source: Source) -> tuple[SavedHeads, CriticSpec | No
         ) from None
 
 
-def _read_causal_lm(source: Source, dtype: str | torch.dtype) -> Any:
-    """A plain causal language model, complete or not at all: transformers would make up what is missing."""
-    keywords: dict[str, Any] = {
-        **source.keywords(),
-        "dtype": _checked_dtype(dtype),
-        "ignore_mismatched_sizes": True,  # reported below, in one line
-        "output_loading_info": True,
-    }
-    if source.gguf_file is not None:
-        # Without it the model keeps a quantizer that refuses to save.
-        keywords["quantization_config"] = GgufConfig(dequantize=True)
-    load: Any = AutoModelForCausalLM.from_pretrained
-    try:
-        if source.gguf_file is None:
-            _require_causal_lm(source)
-        with _without_load_report():
-            model, report = load(source.location, **keywords)
-    except UnsupportedModelError:
-        raise
-    except Exception as error:  # OSError, SafetensorError, struct.error, ...: whatever a broken file causes
-        raise ValueError(f"cannot read the model at {source}: {first_line(error)}") from error
-    decoder_layers(model)  # an encoder lacks weights too; say the real reason
-    if absent := sorted(report["missing_keys"]):
-        raise _incomplete(source, absent)
-    if wrong := sorted(key for key, *_ in report["mismatched_keys"]):
-        raise ValueError(f"{source}: {wrong[0]!r} has not the shape that config.json asks for")
-    return model
-
-
-def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
-    if dtype != "auto" and not isinstance(getattr(torch, str(dtype).removeprefix("torch."), None), torch.dtype):
-        raise ValueError(f"dtype must be auto, float32, bfloat16, float16 or float64, got {dtype!r}")
-    return dtype
-
-
-def _require_causal_lm(source: Source) -> None:
-    config = AutoConfig.from_pretrained(source.location, **source.keywords())
-    if config.is_encoder_decoder:
-        raise UnsupportedModelError(config.model_type, "it is an encoder-decoder")
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UnsupportedModelError(config.model_type, "transformers has no causal language model of this type")
-
-
-@contextmanager
-def _without_load_report() -> Iterator[None]:
-    """Keep transformers from printing a table that calls our own tensors unexpected."""
-    logger = logging.getLogger("transformers.modeling_utils")
-
-    def other_records(record: logging.LogRecord) -> bool:
-        return "LOAD REPORT" not in record.getMessage()
-
-    logger.addFilter(other_records)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other_records)
-
-
-def _incomplete(location: object, missing: list[str]) -> ValueError:
-    return ValueError(f"the model at {location} is incomplete: it lacks {len(missing)} weights, {missing[0]!r} first")
-
-
-def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) -> None:
+def _restore_own_tensors(model: HeadedModel, directory: Path, saved: SavedHeads) -> None:
     def was_saved(name: str) -> bool:
         if name.startswith("extra_heads."):
             return int(name.split(".")[1]) < saved.n_future - 1
@@ -191,13 +125,13 @@ def _restore_own_tensors(model: "MTPModel", directory: Path, saved: SavedHeads) 
     wanted = {name: tensor for name, tensor in model.state_dict().items() if was_saved(name)}
     stored = dict(_own_tensors_in(directory))
     if missing := sorted(wanted.keys() - stored.keys()):
-        raise _incomplete(directory, missing)
+        raise incomplete(directory, missing)
     for name, tensor in wanted.items():
         tensor.copy_(stored[name])
 
 
 @torch.no_grad()
-def restore_new_parts(model: "MTPModel", directory: Path) -> None:
+def restore_new_parts(model: HeadedModel, directory: Path) -> None:
     """Takes over value head and label embedding of a saved model of this shape."""
     state = model.state_dict()
     for name, tensor in _own_tensors_in(directory):
@@ -218,7 +152,7 @@ def _own_tensors_in(directory: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def write_mtp_model(
-    model: "MTPModel",
+    model: HeadedModel,
     path: str | PathLike[str],
     state_dict: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype | None = None,
@@ -233,8 +167,8 @@ def write_mtp_model(
             "then pass the result as state_dict on one"
         )
     whole = merged(model, state, dtype)
-    if dtype is not None and fits(dtype, whole):
-        whole = cast_to(dtype, whole)
+    if dtype is not None and _fits(dtype, whole):
+        whole = _cast_to(dtype, whole)
     else:
         dtype = None
     plain = {k.removeprefix("hf_model."): v for k, v in whole.items() if k.startswith("hf_model.")}
@@ -260,12 +194,11 @@ def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
         return
     with safe_open(directory / WEIGHTS, framework="pt") as tensors:
         together = {name: tensors.get_tensor(name) for name in tensors.keys()} | own  # noqa: SIM118
-    partial = directory / (WEIGHTS + ".partial")
-    save_file(together, partial, metadata={"format": "pt"})
-    partial.replace(directory / WEIGHTS)
+    with replacing(directory / WEIGHTS) as partial:
+        save_file(together, partial, metadata={"format": "pt"})
 
 
-def _write_config_entry(model: "MTPModel", directory: Path, dtype: torch.dtype | None) -> None:
+def _write_config_entry(model: HeadedModel, directory: Path, dtype: torch.dtype | None) -> None:
     file = directory / "config.json"
     head = model.value_head
     critic = None if model.critic is None else model.critic.as_dict()
@@ -277,3 +210,31 @@ def _write_config_entry(model: "MTPModel", directory: Path, dtype: torch.dtype |
     if dtype is not None:  # transformers writes down that of the model in memory
         content["dtype"] = str(dtype).removeprefix("torch.")
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def _fits(dtype: torch.dtype, state: Mapping[str, Tensor]) -> bool:
+    """Whether the weights lie in the range of `dtype`; a warning says which does not.
+
+    They are then saved as they were trained: a run that ends must not lose its model.
+    """
+    largest = torch.finfo(dtype).max
+    for name, tensor in state.items():
+        if _is_cast(name, tensor) and tensor.numel() and tensor.abs().max() > largest:
+            short = str(dtype).removeprefix("torch.")
+            logger.warning("not saved as %s: %s is beyond its range; saved as it was trained", short, name)
+            return False
+    return True
+
+
+def _cast_to(dtype: torch.dtype, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict in another precision; tensors that share memory (tied embeddings) still do."""
+    made: dict[tuple[int, torch.Size], Tensor] = {}
+    cast = dict(state)
+    for name, tensor in state.items():
+        if _is_cast(name, tensor):
+            cast[name] = made.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype))
+    return cast
+
+
+def _is_cast(name: str, tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and not name.startswith(FLOAT32_ALWAYS)

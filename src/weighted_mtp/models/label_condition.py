@@ -14,8 +14,10 @@ WRONG = 0
 UNTOLD = -1
 """What a row of `condition` says: the completion is right, it is wrong, or nothing."""
 
+Rows = tuple[Tensor, Tensor | None, Tensor | None]
+"""input_ids, attention_mask, position_ids, each [batch, seq]."""
 Decode = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
-"""(input_ids, attention_mask, position_ids) -> hidden states [batch, seq, ...]."""
+"""Those three -> hidden states [batch, seq, ...]."""
 
 
 class LabelEmbedding(nn.Module):
@@ -28,9 +30,6 @@ class LabelEmbedding(nn.Module):
 
     Source: Keskar et al. 2019 (CTRL, arXiv 1909.05858) for conditioning on a code; Chen et al. 2021 (Decision
     Transformer, arXiv 2106.01345) for conditioning on the outcome.
-
-    Args:
-        embeddings: the decoder's input embedding, whose output the vectors are added to.
     """
 
     def __init__(self, embeddings: nn.Module):
@@ -39,18 +38,10 @@ class LabelEmbedding(nn.Module):
         assert isinstance(like, Tensor)
         self.weight = nn.Parameter(torch.zeros(2, like.shape[1], device=like.device))
 
-    def decode(
-        self,
-        decode: Decode,
-        embeddings: nn.Module,
-        input_ids: Shaped[Tensor, "batch seq"],
-        attention_mask: Shaped[Tensor, "batch seq"] | None,
-        position_ids: Shaped[Tensor, "batch seq"] | None,
-        condition: Shaped[Tensor, " batch"],
-    ) -> Tensor:
+    def decode(self, decode: Decode, embeddings: nn.Module, rows: Rows, condition: Shaped[Tensor, " batch"]) -> Tensor:
         """Hidden states under the labels."""
         with self._attached_to(embeddings, condition):
-            return decode(input_ids, attention_mask, position_ids)
+            return decode(*rows)
 
     def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Tensor:
         """The decoder's own `generate` under one label."""
@@ -84,8 +75,7 @@ class LabelTags(nn.Module):
     conditional training.
 
     Args:
-        right: token ids of the tag that says that the completion is right.
-        wrong: token ids of the tag that says that it is wrong.
+        right: token ids of the tag that says that the completion is right; `wrong` alike.
         bos: the token that stays in front of the tag, where a row begins with it; None: no such token.
     """
 
@@ -98,20 +88,9 @@ class LabelTags(nn.Module):
         self.register_buffer("tags", torch.tensor(rows), persistent=False)
         self.tags: Tensor
 
-    def decode(
-        self,
-        decode: Decode,
-        embeddings: nn.Module,
-        input_ids: Shaped[Tensor, "batch seq"],
-        attention_mask: Shaped[Tensor, "batch seq"] | None,
-        position_ids: Shaped[Tensor, "batch seq"] | None,
-        condition: Shaped[Tensor, " batch"],
-    ) -> Tensor:
-        """Hidden states under the labels, at the positions of `input_ids`.
-
-        Raises:
-            ValueError: position ids are given, which the tags would shift.
-        """
+    def decode(self, decode: Decode, embeddings: nn.Module, rows: Rows, condition: Shaped[Tensor, " batch"]) -> Tensor:
+        """Hidden states under the labels, at the positions of the rows' ids."""
+        input_ids, attention_mask, position_ids = rows
         if position_ids is not None:
             raise ValueError("a tagged row gets its own positions: leave position_ids out")
         ids, mask, place = self.insert(input_ids, attention_mask, condition)

@@ -1,9 +1,9 @@
 """Low-rank adapters on a frozen model: little trains, and a saved model has the plain form all the same."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -11,16 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from weighted_mtp.models.architecture import decoder_layers
-
-if TYPE_CHECKING:
-    from weighted_mtp.models.mtp_model import MTPModel
+from weighted_mtp.models.parts import HeadedModel
 
 ADAPTERS = "lora.safetensors"
 """The adapters alone, beside the merged weights: what a run is resumed from."""
 _BASE, _MARK = ".base_layer.", ".lora_"
 
 
-def add_adapters(model: "MTPModel", rank: int, alpha: float) -> None:
+def add_adapters(model: HeadedModel, rank: int, alpha: float) -> None:
     """Adapters on every linear layer of the decoder's layers and of the extra heads; all other weights freeze.
 
         W' = W + (alpha / rank) B A,    A [rank, in] random, B [out, rank] zero at first
@@ -28,11 +26,6 @@ def add_adapters(model: "MTPModel", rank: int, alpha: float) -> None:
     The value head and the label embedding, which are new, train on; the adapters are float32.
 
     Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685; peft puts them in.
-
-    Args:
-        model: changed in place.
-        rank: of each adapter, at least 1.
-        alpha: scale times rank.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -49,21 +42,23 @@ def add_adapters(model: "MTPModel", rank: int, alpha: float) -> None:
             new.requires_grad_(True)
 
 
-def has_adapters(model: "MTPModel") -> bool:
+def has_adapters(model: HeadedModel) -> bool:
     """Whether `add_adapters` was called."""
     return any(_MARK in name for name, _ in model.named_parameters())
 
 
-def merged(model: "MTPModel", state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+def merged(model: HeadedModel, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """The state of the model without adapters that computes the same; `state` as it is where there are none.
 
     Sums are rounded once: to `dtype`, or to the precision of the frozen weight.
     """
     plain = {name.replace(_BASE, "."): tensor for name, tensor in state.items() if _MARK not in name}
-    for name, layer in _adapted(model):
+    adapted = ((name, module) for name, module in model.named_modules() if hasattr(module, "lora_A"))
+    for name, layer in adapted:
         a, b = (state[f"{name}.lora_{letter}.default.weight"].float() for letter in "AB")
         weight = plain[f"{name}.weight"]
-        change = layer.scaling["default"] * (b @ a)
+        scaling: Any = layer.scaling
+        change = scaling["default"] * (b @ a)
         plain[f"{name}.weight"] = (weight.float() + change.to(weight.device)).to(dtype or weight.dtype)
     return plain
 
@@ -75,12 +70,8 @@ def save_adapters(state: Mapping[str, Tensor], directory: Path) -> None:
         save_file(adapters, directory / ADAPTERS, metadata={"format": "pt"})
 
 
-def load_adapters(model: "MTPModel", directory: str | PathLike[str]) -> None:
-    """Takes over, in place, adapters that `save_adapters` wrote.
-
-    Raises:
-        ValueError: there are none, or those of another rank or model.
-    """
+def load_adapters(model: HeadedModel, directory: str | PathLike[str]) -> None:
+    """Takes over, in place, adapters that `save_adapters` wrote, unless they are of another rank or model."""
     path = Path(directory) / ADAPTERS
     if not path.is_file():
         raise ValueError(f"{path} is not there: this run trains adapters, and the checkpoint holds none")
@@ -91,7 +82,3 @@ def load_adapters(model: "MTPModel", directory: str | PathLike[str]) -> None:
             raise ValueError(f"{path} holds other adapters: {name} is {list(tensor.shape)} here")
     for name, tensor in adapters.items():
         tensor.copy_(stored[name])
-
-
-def _adapted(model: "MTPModel") -> Iterator[tuple[str, Any]]:
-    return ((name, module) for name, module in model.named_modules() if hasattr(module, "lora_A"))

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn as nn
 from jaxtyping import Shaped
 from torch import Tensor
 
-from weighted_mtp.models.activation_checkpointing import ActivationCheckpointing
-from weighted_mtp.models.architecture import check_heads, decoder_layers, logit_scaling
+from weighted_mtp.models.architecture import decoder_layers, logit_scaling
 from weighted_mtp.models.checkpoints import read_mtp_model, restore_new_parts, write_mtp_model
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.extra_heads import ExtraHeads
-from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
+from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition, Rows
 from weighted_mtp.models.lora import add_adapters, has_adapters, load_adapters
+from weighted_mtp.models.parts import HeadedModel, check_heads
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
 
-class MTPModel(ActivationCheckpointing, nn.Module):
+class MTPModel(HeadedModel):
     """A Hugging Face causal language model that predicts the next n_future tokens, and its own success.
 
         trunk      x_{<=t} -> layers[:-1] -> z_t
@@ -78,26 +77,6 @@ class MTPModel(ActivationCheckpointing, nn.Module):
         self.label_condition = None if critic is None else critic.label_condition(hf_model)
         check_heads(self)
 
-    @property
-    def n_future(self) -> int:
-        """Number of prediction heads, the next-token head included."""
-        return 1 + len(self.extra_heads)
-
-    @property
-    def config(self) -> Any:
-        """The wrapped model's configuration."""
-        return self.hf_model.config
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the wrapped model."""
-        return self.hf_model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the wrapped model."""
-        return self.hf_model.dtype
-
     def forward(
         self,
         input_ids: Shaped[Tensor, "batch seq"],
@@ -121,7 +100,7 @@ class MTPModel(ActivationCheckpointing, nn.Module):
             with token t.
         """
         with self.extra_heads.attached_to(decoder_layers(self.hf_model)[-1]):
-            hidden = self._decode_under(condition, input_ids, attention_mask, position_ids)
+            hidden = self._decode_under(condition, (input_ids, attention_mask, position_ids))
         return {"hidden_states": hidden, **self._value_outputs(hidden[..., 0, :])}
 
     def trunk_forward(
@@ -288,14 +267,10 @@ class MTPModel(ActivationCheckpointing, nn.Module):
             raise ValueError("a condition is for a generative critic, and this model is none")
         return self.label_condition
 
-    def _decode_under(
-        self, condition: Tensor | None, input_ids: Tensor, attention_mask: Tensor | None,
-        position_ids: Tensor | None,
-    ) -> Tensor:  # fmt: skip
+    def _decode_under(self, condition: Tensor | None, rows: Rows) -> Tensor:
         if condition is None:
-            return self._decode(input_ids, attention_mask, position_ids)
-        embeddings = self.hf_model.get_input_embeddings()
-        return self._conditioned().decode(self._decode, embeddings, input_ids, attention_mask, position_ids, condition)
+            return self._decode(*rows)
+        return self._conditioned().decode(self._decode, self.hf_model.get_input_embeddings(), rows, condition)
 
     def _decode(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
         return self.hf_model.get_decoder()(

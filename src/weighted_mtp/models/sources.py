@@ -3,13 +3,21 @@
 transformers is imported only to read a tokenizer, so that a path that leads nowhere is told at once.
 """
 
+import functools
 import importlib.util
 import os
+import threading
+import time
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weighted_mtp.models.hub import only_cached
+from weighted_mtp.files import digest_of_files
+
+_DIGESTED = ("*.safetensors", "*.bin", "config.json", "tokenizer*.json", "chat_template.jinja")
+SECONDS = 5.0
+"""How long the hub's answer is waited for, since its library goes on trying for a minute; HF_HUB_ETAG_TIMEOUT sets
+another time."""
 
 
 class Source(NamedTuple):
@@ -23,13 +31,9 @@ class Source(NamedTuple):
         return self.location if self.gguf_file is None else os.path.join(self.location, self.gguf_file)
 
     def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of transformers' `from_pretrained` beside the location.
-
-        Raises:
-            ValueError: as `require`.
-        """
+        """Keyword arguments of transformers' `from_pretrained` beside the location; raises as `require`."""
         gguf = {} if self.gguf_file is None else {"gguf_file": self.gguf_file}
-        return {"local_files_only": not self.from_hub or only_cached(self.location), **gguf}
+        return {"local_files_only": not self.from_hub or _only_cached(self.location), **gguf}
 
 
 def resolve(path: str | PathLike[str]) -> Source:
@@ -65,11 +69,7 @@ def resolve(path: str | PathLike[str]) -> Source:
 
 
 def require(path: str | PathLike[str]) -> None:
-    """Raises where there is no model, without reading one; `path` as in `resolve`.
-
-    Raises:
-        ValueError: as `resolve`; the hub does not answer, and the cache of downloads does not hold the model.
-    """
+    """Raises ValueError where there is no model, as `resolve`, or where neither hub nor cache of downloads has it."""
     resolve(path).keywords()
 
 
@@ -107,3 +107,59 @@ def load_tokenizer(path: str | PathLike[str]) -> Any:
 def first_line(error: Exception) -> str:
     """The kind of an error and the first line of its message."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def digest_of_model(path: str | PathLike[str]) -> str:
+    """Digest of a model's weights, config and tokenizer, the same wherever they lie; the name of one on the hub."""
+    source = resolve(path)
+    if source.from_hub:
+        return os.fspath(path)
+    patterns = _DIGESTED if source.gguf_file is None else (source.gguf_file,)
+    return digest_of_files(sorted({file for pattern in patterns for file in Path(source.location).glob(pattern)}))
+
+
+def _only_cached(name: str) -> bool:
+    """Whether a model must be taken from the cache of downloads, because the hub does not answer.
+
+    ValueError: the cache does not hold it either, or it is no name that a model can have.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.utils import validate_repo_id
+
+    validate_repo_id(name)
+    why = _why_silent(constants.ENDPOINT, int(time.monotonic() // 60))
+    if why is None:
+        return False
+    if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        raise ValueError(
+            f"no model at 'hub:{name}': {why}, and the cache of downloads has no such model. Give the directory of a "
+            "model, or download it where there is a network (hf download) and copy its directory"
+        )
+    return True
+
+
+@functools.lru_cache(maxsize=1)
+def _why_silent(endpoint: str, minute: int) -> str | None:
+    """None where the hub answers, whatever it says; asked again in another minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids to ask the hub"
+    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or SECONDS)
+    found: list[str | None] = []
+    # In a thread, since no timeout of a client bounds the time that looking up a name takes.
+    asking = threading.Thread(target=lambda: found.append(_ask(endpoint, seconds)), daemon=True)
+    asking.start()
+    asking.join(seconds)
+    reason = found[0] if found else f"no answer within {seconds:g} s"
+    return reason and f"the hub at {endpoint} cannot be reached ({reason})"
+
+
+def _ask(endpoint: str, seconds: float) -> str | None:
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(endpoint, timeout=seconds)  # with the proxies and certificates of the library
+    except Exception as error:  # of whichever client the library uses
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return None

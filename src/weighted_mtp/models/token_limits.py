@@ -2,18 +2,22 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch.nn as nn
 
-if TYPE_CHECKING:
-    from weighted_mtp.models.mtp_model import MTPModel
+from weighted_mtp.models.parts import HeadedModel
 
 logger = logging.getLogger(__name__)
 
 
 def require_readable(
-    model: "MTPModel", tokenizer: Any, rows: Iterable[Sequence[int]], name_of: Callable[[int], str], *, further: int = 0
+    model: HeadedModel,
+    tokenizer: Any,
+    rows: Iterable[Sequence[int]],
+    name_of: Callable[[int], str],
+    *,
+    further: int = 0,
 ) -> None:
     """Raises ValueError for the first token or row that the model cannot read; a device would only say "assert".
 
@@ -31,30 +35,24 @@ def require_readable(
     Raises:
         ValueError: with row, token, both sizes, and how to mend it.
     """
-    limit = token_limit(model)
+    ends = (model.hf_model.get_input_embeddings(), model.hf_model.get_output_embeddings())
+    limit = min(end.weight.shape[0] for end in ends)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    special = {"the padding token": [pad] if pad is not None else []}
+    _require_ids(tokenizer, [] if pad is None else [pad], limit, "the padding token")
     tags = (model.critic.tags if model.critic is not None else None) or {}
-    special |= {f"the label tag of {label} completions": ids for label, ids in tags.items()}
-    for what, ids in special.items():
-        _require_ids(model, tokenizer, ids, limit, what)
+    for label, ids in tags.items():
+        _require_ids(tokenizer, ids, limit, f"the label tag of {label} completions")
     tagged = max(map(len, tags.values()), default=0)
     longest, longest_row = 0, 0
     for i, ids in enumerate(rows):
         if len(ids) and max(ids) >= limit:
-            _require_ids(model, tokenizer, ids, limit, name_of(i))
+            _require_ids(tokenizer, ids, limit, name_of(i))
         if len(ids) > longest:
             longest, longest_row = len(ids), i
     _require_positions(model, longest + tagged, name_of(longest_row), tagged, further)
 
 
-def token_limit(model: "MTPModel") -> int:
-    """One more than the largest token id that embedding and unembedding both have."""
-    ends = (model.hf_model.get_input_embeddings(), model.hf_model.get_output_embeddings())
-    return min(end.weight.shape[0] for end in ends)
-
-
-def _require_ids(model: "MTPModel", tokenizer: Any, ids: Sequence[int], limit: int, what: str) -> None:
+def _require_ids(tokenizer: Any, ids: Sequence[int], limit: int, what: str) -> None:
     beyond = next((token for token in ids if token >= limit), None)
     if beyond is not None:
         raise ValueError(
@@ -64,7 +62,7 @@ def _require_ids(model: "MTPModel", tokenizer: Any, ids: Sequence[int], limit: i
         )
 
 
-def _require_positions(model: "MTPModel", length: int, what: str, tagged: int, further: int) -> None:
+def _require_positions(model: HeadedModel, length: int, what: str, tagged: int, further: int) -> None:
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if limit is None or length + further <= limit:
         return
@@ -87,7 +85,7 @@ def _require_positions(model: "MTPModel", length: int, what: str, tagged: int, f
     )  # fmt: skip
 
 
-def _learns_positions(model: "MTPModel", limit: int) -> bool:
+def _learns_positions(model: HeadedModel, limit: int) -> bool:
     """Whether positions are rows of a table (OPT's has two more than positions)."""
     return any(
         isinstance(module, nn.Embedding) and "pos" in name.rsplit(".", 1)[-1] and module.num_embeddings <= limit + 2

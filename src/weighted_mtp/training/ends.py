@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from weighted_mtp.data.ends import end_tokens, known_tokens, padding_token
+from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
 
 
 def name_ends(hf_model: Any, tokenizer: Any) -> None:

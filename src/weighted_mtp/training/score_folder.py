@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weighted_mtp.data.scored import divisions, scored_parts, shard_marker
-from weighted_mtp.files import write_text
-from weighted_mtp.models.digest import digest_of_files, digest_of_model
+from weighted_mtp.data.exact_parquet import divisions, scored_parts, shard_marker
+from weighted_mtp.files import digest_of_files, write_text
+from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.settings import ConfigError

@@ -24,8 +24,14 @@ from weighted_mtp.data import (
     load_rows,
     tokenize_rows,
 )
-from weighted_mtp.data.exact_parquet import ExactColumns, exact_columns, write_rows
-from weighted_mtp.data.scored import column_types, part_name, shard_marker
+from weighted_mtp.data.exact_parquet import (
+    ExactColumns,
+    column_types,
+    exact_columns,
+    part_name,
+    shard_marker,
+    write_rows,
+)
 from weighted_mtp.files import own_file, replacing
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch

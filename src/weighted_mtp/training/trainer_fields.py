@@ -4,12 +4,12 @@ A field is a setting of our own, is passed on and has its effect, or is refused 
 of a newer transformers, is refused as unknown. No transformers is imported, so that a mistake is told at once.
 """
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from weighted_mtp.choices import nearest
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.optional_packages import check_packages
 from weighted_mtp.training.settings import ModelConfig, TrackingConfig, TrainConfig
@@ -142,7 +142,7 @@ def _check_name(name: str, value: Any) -> None:
         if value != neutral or isinstance(value, bool) != isinstance(neutral, bool):
             raise ConfigError(f"trainer_args sets {name} to {value!r}: {reason}")
     elif name not in PASSED_ON:
-        near = difflib.get_close_matches(str(name), [*PASSED_ON, *OURS, *REFUSED], n=1)
+        near = nearest(str(name), [*PASSED_ON, *OURS, *REFUSED])
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"trainer_args has no field {name!r} of transformers.TrainingArguments that we know{hint}")
 

@@ -3,11 +3,12 @@
 Needs no torch until a scheme is asked for, so that a mistaken name is told at once.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from weighted_mtp.choices import nearest
 
 if TYPE_CHECKING:
     from weighted_mtp.value_weighting.protocol import WeightingScheme
@@ -54,7 +55,7 @@ def scheme_path(name: str) -> str:
     if ":" in name:
         return name
     if name not in PATHS:
-        near = difflib.get_close_matches(name, PATHS, n=1, cutoff=0.5)
+        near = nearest(name, PATHS)
         hint = f"nearest is {near[0]!r}, " if near else ""
         raise ValueError(
             f"unknown weighting scheme {name!r}; {hint}choices are {', '.join(PATHS)}, "

@@ -1,6 +1,5 @@
 """Answers to reasoning-gym's procedural tasks, judged by the tasks' own scorers, in a sandbox."""
 
-import hashlib
 import itertools
 import json
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
+from weighted_mtp.files import digest_of
 from weighted_mtp.verifiers.base import Verdict, Verifier, available_cores, check_timeout
 from weighted_mtp.verifiers.reasoning_gym_process import Library, LibraryError, LibraryProcess
 from weighted_mtp.verifiers.reasoning_gym_tasks import EVALUATED, UNSOUND, may_be_scored
@@ -49,7 +49,7 @@ class ReasoningGym(Verifier):
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
         self.timeout = check_timeout(timeout)
         self.workers = workers or available_cores()
-        self._usable: dict[bytes, bool] = {}
+        self._usable: dict[str, bool] = {}
         self._library = Library()
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(self.workers)  # kept: a sandbox ends with the thread that starts it
@@ -184,8 +184,8 @@ def _verdict(result: Mapping[str, Any]) -> Verdict:
     return "pass" if result.get("score") == 1.0 else "fail"
 
 
-def _digest(entry: Entry) -> bytes:
-    return hashlib.blake2b(json.dumps(entry, sort_keys=True).encode(), digest_size=16).digest()
+def _digest(entry: Entry) -> str:
+    return digest_of(json.dumps(entry, sort_keys=True).encode())
 
 
 def _close(pool: ThreadPoolExecutor, processes: list[LibraryProcess]) -> None:

@@ -1,9 +1,9 @@
 """Verifiers by name. Each is imported when it is asked for: one may need what another does not."""
 
-import difflib
 import importlib
 from typing import Any, NamedTuple
 
+from weighted_mtp.choices import nearest
 from weighted_mtp.verifiers.base import Verifier, VerifierError, check_timeout
 
 
@@ -46,8 +46,8 @@ def verifier_class(name: str, *, timeout: float | None = None) -> type[Verifier]
     """
     entry = VERIFIERS.get(name)
     if entry is None:
-        near = difflib.get_close_matches(name, VERIFIERS, n=1, cutoff=0.0)[0]
-        raise VerifierError(f"unknown verifier {name!r}: did you mean {near}? There are {', '.join(VERIFIERS)}")
+        hint = "".join(f"did you mean {near}? " for near in nearest(name, VERIFIERS)[:1])
+        raise VerifierError(f"unknown verifier {name!r}: {hint}There are {', '.join(VERIFIERS)}")
     if timeout is not None and not entry.timed:
         raise VerifierError(f"timeout is {timeout}, and the verifier {name} takes none: leave it out")
     if timeout is not None:

@@ -1,7 +1,5 @@
 """Prompts of reasoning-gym with a right completion and wrong ones, each judged by the task's scorer."""
 
-import difflib
-import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -12,7 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from weighted_mtp.choices import nearest
 from weighted_mtp.data.schema import DataError
+from weighted_mtp.files import number_of
 from weighted_mtp.labelling.reasoning_gym.config import ReasoningGymConfig
 from weighted_mtp.labelling.reasoning_gym.files import Made, OutputFile
 from weighted_mtp.labelling.reasoning_gym.wrong_answers import Changed, wrong_answers
@@ -171,7 +171,7 @@ class _Maker:
 
 def _task_seed(task: str, seed: int) -> int:
     """A seed of 31 bits. The library adds the index to it: seeds 0 and 1 would share all items but one."""
-    return int.from_bytes(hashlib.blake2b(f"{task}/{seed}".encode(), digest_size=4).digest(), "big") >> 1
+    return number_of(f"{task}/{seed}", 4)
 
 
 def _completion(answer: Changed) -> str:
@@ -180,7 +180,7 @@ def _completion(answer: Changed) -> str:
 
 def _check_task(task: str, known: Sequence[str]) -> None:
     if task not in known:
-        near = difflib.get_close_matches(task, known, n=1, cutoff=0.5)
+        near = nearest(task, known)
         hint = f"did you mean {near[0]}?" if near else "--list prints all"
         raise DataError(f"unknown task {task!r}: {hint}")
     if task in UNSOUND:
