@@ -13,8 +13,8 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.data import SAMPLERS
 from weighted_mtp.evaluation.config import EvaluationConfig
-from weighted_mtp.labelling.mutants.config import MutantsConfig
-from weighted_mtp.labelling.reasoning_gym.config import ReasoningGymConfig
+from weighted_mtp.labelling.mutants.problems import MutantsConfig
+from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.score_config import ScoreConfig

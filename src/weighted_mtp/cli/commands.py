@@ -217,13 +217,13 @@ COMMANDS = {
     ),
     "data mutants": Command(
         "right and wrong completions, by mutating reference solutions that have tests",
-        "labelling.mutants.config:MutantsConfig",
+        "labelling.mutants.problems:MutantsConfig",
         _mutants,
         goes_on=_MISSING,
     ),
     "data reasoning-gym": Command(
         "prompts of procedural tasks, with verified completions",
-        "labelling.reasoning_gym.config:ReasoningGymConfig",
+        "labelling.reasoning_gym.rows:ReasoningGymConfig",
         _reasoning_gym,
         goes_on=_MISSING,
     ),

@@ -97,11 +97,10 @@ def split_file(config: SplitConfig) -> SplitReport:
     Two tasks are near-duplicates where the prompt of one stands in the other's to a large part, or its first right
     completion does, or both together; system prompts, and what many tasks share, are not counted (`Overlap`). Rows
     whose check could not be made are left out.
-
-    Raises:
-        DataError: rows without a task or a prompt, too few tasks, or files that are there already.
     """
-    _require_new(config)
+    out = Path(config.out)
+    if there := [path for fold in range(config.folds) for path in _files(out, fold) if path.exists()]:
+        raise DataError(f"{there[0]} is there already: give another folder, or move this one away")
     given = read_json_lines(config.input)
     rows = [row for row in given if not is_unjudged(row)]
     if not rows:
@@ -117,10 +116,15 @@ def split_file(config: SplitConfig) -> SplitReport:
     parts: list[Rows] = [[] for _ in range(config.folds)]
     for row, known in zip(rows, read, strict=True):
         parts[fold_of[str(known[config.task])]].append(row)
-    _write(parts, Path(config.out))
+    for fold, part in enumerate(parts):
+        others = [row for other in parts if other is not part for row in other]
+        for path, held in zip(_files(out, fold), (part, others), strict=True):
+            with JsonLinesWriter(path) as writer:
+                for row in held:
+                    writer.write(row)
     folds = [fold_of[name] for name in names]
     return SplitReport(
-        out=Path(config.out),
+        out=out,
         tasks=[folds.count(fold) for fold in range(config.folds)],
         rows=[len(part) for part in parts],
         together=together,
@@ -159,7 +163,10 @@ def _by_task(rows: Rows, config: SplitConfig) -> dict[str, Rows]:
 def _overlaps(tasks: Sequence[Rows]) -> list[Overlap]:
     """Of prompts, of right completions, and of both as one: a solution may be the helper that a prompt holds."""
     prompts = [_text(rows[0]["prompt"]) for rows in tasks]
-    right = [_right_completion(rows) for rows in tasks]
+    right = [
+        next((_text(row["completion"]) for row in rows if row.get("completion") and _is_right(row)), "")
+        for rows in tasks
+    ]
     whole = [prompt + completion if completion else "" for prompt, completion in zip(prompts, right, strict=True)]
     return [Overlap(prompts), Overlap(right, least=_SAYS_ENOUGH), Overlap(whole)]
 
@@ -176,20 +183,14 @@ def _near(overlaps: Sequence[Overlap], threshold: float) -> dict[tuple[int, int]
 
 
 def _closest(overlaps: Sequence[Overlap], folds: Sequence[int]) -> float:
-    return max(
-        (
-            share
-            for overlap in overlaps
-            for first, shares in overlap.pairs()
-            for second, share in shares.items()
-            if folds[first] != folds[second]
-        ),
-        default=0.0,
+    shares = (
+        share
+        for overlap in overlaps
+        for first, others in overlap.pairs()
+        for second, share in others.items()
+        if folds[first] != folds[second]
     )
-
-
-def _right_completion(rows: Sequence[Mapping[str, Any]]) -> str:
-    return next((_text(row["completion"]) for row in rows if row.get("completion") and _is_right(row)), "")
+    return max(shares, default=0.0)
 
 
 def _is_right(row: Mapping[str, Any]) -> bool:
@@ -202,8 +203,6 @@ def _is_right(row: Mapping[str, Any]) -> bool:
 
 def _text(given: Any) -> str:
     """Text as it is; of messages what they say, without system prompts."""
-    if isinstance(given, str):
-        return given
     if not isinstance(given, list):
         return str(given)
     said = [message for message in given if isinstance(message, Mapping) and message.get("role") not in _UNSEEN]
@@ -217,29 +216,6 @@ def _content(given: Any) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _require_new(config: SplitConfig) -> None:
-    """Before anything is read: comparing many tasks takes minutes."""
-    for fold in range(config.folds):
-        for name in ("test", "train"):
-            path = _file(Path(config.out), fold, name)
-            if path.exists():
-                raise DataError(f"{path} is there already: give another folder, or move this one away")
-
-
-def _file(out: Path, fold: int, name: str) -> Path:
-    return out / f"fold{fold}" / f"{name}.jsonl"
-
-
-def _write(parts: Sequence[Rows], out: Path) -> None:
-    files = {
-        _file(out, fold, name): held
-        for fold in range(len(parts))
-        for name, held in (
-            ("test", parts[fold]),
-            ("train", [row for other, part in enumerate(parts) if other != fold for row in part]),
-        )
-    }
-    for path, held in files.items():
-        with JsonLinesWriter(path) as writer:
-            for row in held:
-                writer.write(row)
+def _files(out: Path, fold: int) -> list[Path]:
+    """Where the rows of a fold are, and all others."""
+    return [out / f"fold{fold}" / f"{name}.jsonl" for name in ("test", "train")]

@@ -26,19 +26,6 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
 
     A label is test-verified: it says what the verifier found, which is as good as the row's tests. A label or verdict
     that a row came with is replaced.
-
-    Args:
-        source: rows as JSON lines, with the verifier's columns.
-        out: JSON lines; rows that stand there already are kept and not judged again.
-        verifier: gives the verdicts.
-        console: where the progress bar goes; None: none.
-
-    Returns:
-        How many rows of `out` have each verdict.
-
-    Raises:
-        DataError: a source that cannot be read, lacks a column in every row, or is not what the rows of `out` were
-            made from; or those were verified by something else.
     """
     if out.exists() and out.samefile(source):
         raise DataError(f"{out} is the input too: name another output")

@@ -7,10 +7,8 @@ import pytest
 from rich.console import Console
 
 from weighted_mtp.data import DataError
-from weighted_mtp.labelling.mutants.build import build_mutants
-from weighted_mtp.labelling.mutants.config import MutantsConfig
-from weighted_mtp.labelling.mutants.problems import Problem, load_problems
-from weighted_mtp.labelling.mutants.report import MutantsReport
+from weighted_mtp.labelling.mutants.build import MutantsReport, build_mutants
+from weighted_mtp.labelling.mutants.problems import MutantsConfig, Problem, load_problems
 from weighted_mtp.training.settings import ConfigError
 
 ADD = {

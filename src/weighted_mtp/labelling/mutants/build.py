@@ -1,27 +1,97 @@
 """`wmtp data mutants`: right and wrong completions from reference solutions, each verified by the solution's tests."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.data.schema import DataError
-from weighted_mtp.labelling.mutants.config import MutantsConfig
 from weighted_mtp.labelling.mutants.mutations import Mutation, sample_mutations
-from weighted_mtp.labelling.mutants.problems import Problem, load_problems
-from weighted_mtp.labelling.mutants.report import CANONICAL, MutantsReport
+from weighted_mtp.labelling.mutants.problems import MutantsConfig, Problem, load_problems
 from weighted_mtp.labelling.mutants.source_code import SourceError
 from weighted_mtp.reports.progress import progress_bar
-from weighted_mtp.verifiers.base import Verdict, Verifier
+from weighted_mtp.verifiers.base import VERDICTS, Verdict, Verifier
 from weighted_mtp.verifiers.python_tests import PythonTests
 
-VERIFIED_BY = "python-tests"
-
 Row = dict[str, Any]
+VERIFIED_BY = "python-tests"
+CANONICAL = "canonical"
+"""The mutation of a reference solution: none."""
+_SHOWN = 20
+
+
+@dataclass
+class MutantsReport:
+    """The rows by operator and verdict, and the problems that gave none."""
+
+    left_out: dict[str, str]
+    """The reason, by task_id."""
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Rows by operator (or `canonical`) and verdict."""
+    unchecked: int = 0
+    """Mutants left out because their check could not be made."""
+    seconds: float = 0.0
+    """What this call took."""
+
+    def accepts(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row that was just checked belongs in the file; what does not is counted."""
+        if row["task_id"] in self.left_out:
+            return False
+        if row["mutation"] == CANONICAL and not row["label"]:
+            self.left_out[row["task_id"]] = f"the verdict on its reference solution is {row['verdict']}"
+            return False
+        if row["verdict"] == "error":
+            self.unchecked += 1
+            return False
+        return True
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts a row of the file."""
+        self.counts[row["mutation"].split(":")[0], row["verdict"]] += 1
+
+    @property
+    def tasks(self) -> int:
+        """Problems with rows in the file."""
+        return self.counts[CANONICAL, "pass"]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        return self.counts.total()
+
+    def summary(self) -> str:
+        """Tasks, rows and the share right; then what was left out, with reasons."""
+        right = sum(count for (_, verdict), count in self.counts.items() if verdict == "pass")
+        share = f", {right / self.rows:.0%} right (test-verified, no more)" if self.rows else ""
+        lines = [f"{self.tasks} tasks, {self.rows} rows{share}, {self.seconds:.0f} s"]
+        if self.unchecked:
+            lines.append(f"{self.unchecked} mutants left out, their checks could not be made")
+        if self.left_out:
+            lines.append(f"{len(self.left_out)} problems left out:")
+            lines += [f"  {task}: {reason}" for task, reason in list(self.left_out.items())[:_SHOWN]]
+        if len(self.left_out) > _SHOWN:
+            lines.append(f"  and {len(self.left_out) - _SHOWN} more")
+        return "\n".join(lines)
+
+    def table(self) -> Table:
+        """Rows by operator and verdict, the most frequent operator first."""
+        verdicts = [verdict for verdict in VERDICTS if any(found == verdict for _, found in self.counts)]
+        table = Table(box=None, pad_edge=False)
+        table.add_column("mutation", no_wrap=True)
+        for heading in (*verdicts, "rows"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        totals = Counter[str]()
+        for (operator, _), count in self.counts.items():
+            totals[operator] += count
+        for operator, total in totals.most_common():
+            table.add_row(operator, *(str(self.counts[operator, verdict]) for verdict in verdicts), str(total))
+        return table
 
 
 def build_mutants(config: MutantsConfig, console: Console | None = None) -> MutantsReport:
@@ -34,21 +104,10 @@ def build_mutants(config: MutantsConfig, console: Console | None = None) -> Muta
     does not pass is left out, and so is a mutant whose check could not be made.
 
     Rows are written as they are found, so that a second call goes on; with a higher `per_task` it adds to each problem.
-
-    Args:
-        config: what is mutated, and how it is checked.
-        console: where progress goes; None: nowhere.
-
-    Returns:
-        What the whole file now holds, and what was left out.
-
-    Raises:
-        DataError: no problem in the input, or `out` is the input or holds other rows.
-        VerifierError: there is no sandbox here.
-        HumanEvalMissingError: HumanEval is not installed.
     """
-    start = time.perf_counter()
-    _check_out(config)
+    start, out = time.perf_counter(), Path(config.out)
+    if config.input is not None and out.exists() and out.samefile(config.input):
+        raise DataError(f"{out} is the input too: name another output")
     problems, left_out = load_problems(config)
     verifier = PythonTests(timeout=config.timeout)
     report = MutantsReport(left_out)
@@ -65,12 +124,6 @@ def build_mutants(config: MutantsConfig, console: Console | None = None) -> Muta
                 report.add(row)
     report.seconds = time.perf_counter() - start
     return report
-
-
-def _check_out(config: MutantsConfig) -> None:
-    out = Path(config.out)
-    if config.input is not None and out.exists() and out.samefile(config.input):
-        raise DataError(f"{out} is the input too: name another output")
 
 
 def _judged(verifier: Verifier, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
@@ -90,12 +143,13 @@ def _missing_rows(
     problem: Problem, done: Mapping[str, set[str]], config: MutantsConfig, report: MutantsReport
 ) -> Iterator[Row]:
     """The rows of a problem that the file lacks, until its reference is found not to pass."""
-    written = done.get(problem.task_id, set())
+    written, seed = done.get(problem.task_id, set()), f"{config.seed} {problem.task_id}"
     try:
-        rows = _rows(problem, config)
+        mutants = sample_mutations(problem.prompt, problem.canonical_solution, config.per_task, seed)
     except SourceError as error:
         report.left_out[problem.task_id] = str(error)
         return
+    rows = [_row(problem, mutation, config) for mutation in (None, *mutants)]
     if not written <= {row["completion"] for row in rows}:
         raise _other_rows(config)
     for row in rows:
@@ -103,13 +157,6 @@ def _missing_rows(
             return
         if row["completion"] not in written:
             yield row
-
-
-def _rows(problem: Problem, config: MutantsConfig) -> list[Row]:
-    """The reference first, then its mutants, all of them without a verdict."""
-    seed = f"{config.seed} {problem.task_id}"
-    chosen = sample_mutations(problem.prompt, problem.canonical_solution, config.per_task, seed)
-    return [_row(problem, mutation, config) for mutation in (None, *chosen)]
 
 
 def _row(problem: Problem, mutation: Mutation | None, config: MutantsConfig) -> Row:
@@ -134,16 +181,12 @@ def _done(rows: list[Row], problems: list[Problem], config: MutantsConfig) -> di
     known = {problem.task_id: problem for problem in problems}
     done: dict[str, set[str]] = {}
     for row in rows:
-        if not _is_same(row, known.get(row.get("task_id", "")), config):
+        problem = known.get(row.get("task_id", ""))
+        made = problem and (problem.prompt, problem.test, VERIFIED_BY, config.timeout)
+        if not made or made != tuple(row.get(name) for name in ("prompt", "test", "verified_by", "timeout")):
             raise _other_rows(config)
         done.setdefault(row["task_id"], set()).add(row["completion"])
     return done
-
-
-def _is_same(row: Mapping[str, Any], problem: Problem | None, config: MutantsConfig) -> bool:
-    if problem is None or row.get("verified_by") != VERIFIED_BY or row.get("timeout") != config.timeout:
-        return False
-    return (row.get("prompt"), row.get("test")) == (problem.prompt, problem.test)
 
 
 def _other_rows(config: MutantsConfig) -> DataError:

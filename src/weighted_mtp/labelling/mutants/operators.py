@@ -16,8 +16,32 @@ from decimal import Decimal
 from itertools import pairwise
 
 from weighted_mtp.labelling.mutants.source_code import SourceCode, descendants
-from weighted_mtp.labelling.mutants.tables import ARITHMETIC, BOOLEANS, CALLS, COMPARISONS, FORGETTABLE
 from weighted_mtp.labelling.mutants.wrong_variables import misread_variables
+
+# What is easily written for what: a new entry here is a new mutation.
+# fmt: off
+ARITHMETIC = {
+    "+": ["-"], "-": ["+"], "*": ["+", "**"], "/": ["//", "*"], "//": ["/", "%"], "%": ["//"], "**": ["*"],
+    "&": ["|"], "|": ["&"], "^": ["|"], "<<": [">>"], ">>": ["<<"], "+=": ["-=", "="], "-=": ["+="], "*=": ["+="],
+    "/=": ["//="], "//=": ["/=", "%="], "%=": ["//="],
+}
+COMPARISONS = {
+    "<": ["<=", ">"], "<=": ["<", ">="], ">": [">=", "<"], ">=": [">", "<="], "==": ["!="], "!=": ["=="],
+    "in": ["not in"], "not in": ["in"], "is": ["is not"], "is not": ["is"],
+}
+BOOLEANS = {"and": ["or"], "or": ["and"]}
+CALLS = {
+    "min": ["max"], "max": ["min"], "any": ["all"], "all": ["any"], "ceil": ["floor"], "floor": ["ceil"],
+    "round": ["int"], "append": ["extend"], "extend": ["append"], "appendleft": ["append"], "popleft": ["pop"],
+    "upper": ["lower"], "lower": ["upper"], "isupper": ["islower"], "islower": ["isupper"], "isdigit": ["isalpha"],
+    "isalpha": ["isalnum"], "isalnum": ["isalpha"], "startswith": ["endswith"], "endswith": ["startswith"],
+    "strip": ["lstrip", "rstrip"], "lstrip": ["rstrip"], "rstrip": ["lstrip"], "find": ["rfind"], "rfind": ["find"],
+    "index": ["rindex"], "keys": ["values"], "values": ["keys"], "items": ["keys"], "union": ["intersection"],
+    "intersection": ["union"],
+}
+# fmt: on
+FORGETTABLE = ("abs", "float", "int", "list", "reversed", "round", "set", "sorted", "str", "tuple")
+"""Functions of one argument that code often runs without."""
 
 
 @dataclass(frozen=True)

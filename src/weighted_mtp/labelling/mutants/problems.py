@@ -3,16 +3,41 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.human_eval import humaneval_problems
-from weighted_mtp.labelling.mutants.config import MutantsConfig
 from weighted_mtp.labelling.mutants.mbpp import from_mbpp, is_mbpp
 from weighted_mtp.labelling.mutants.source_code import SourceError
+from weighted_mtp.training.settings import ConfigError, settle
 
 COLUMNS = ("prompt", "canonical_solution", "test", "entry_point")
+
+
+@dataclass(frozen=True)
+class MutantsConfig:
+    """What is mutated, and how it is checked."""
+
+    out: str
+    """Rows with label, verdict and span, as .jsonl; a second call goes on where the first one stopped."""
+    source: Literal["humaneval"] | None = None
+    """Reference solutions by name: humaneval, from the human-eval package."""
+    input: str | None = None
+    """Or a .jsonl file of them, in the columns of HumanEval or of MBPP."""
+    per_task: int = 12
+    """Mutants of each reference solution at most, spread over operators and places."""
+    seed: int = 0
+    """Which mutants are chosen."""
+    timeout: float = 5.0
+    """Seconds a completion may take."""
+
+    def __post_init__(self) -> None:
+        settle(self, "out", "input")
+        if (self.source is None) == (self.input is None):
+            raise ConfigError("give either source, as humaneval, or input, a .jsonl file of reference solutions")
+        if self.per_task < 1:
+            raise ConfigError(f"per_task is {self.per_task}: give at least 1 mutant")
 
 
 @dataclass(frozen=True)
@@ -29,12 +54,7 @@ class Problem:
 
 
 def load_problems(config: MutantsConfig) -> tuple[list[Problem], dict[str, str]]:
-    """The problems of a source or file, and a reason for every row that is left out, by its task_id.
-
-    Raises:
-        DataError: a file that is no JSON lines, or no row of it is a problem.
-        HumanEvalMissingError: the source is not installed.
-    """
+    """The problems of a source or file, and a reason for every row that is left out, by its task_id."""
     if config.input is None:
         return _problems("humaneval", humaneval_problems())
     problems, left_out = _problems(Path(config.input).stem, read_json_lines(config.input))
@@ -63,11 +83,7 @@ def _problems(name: str, rows: Iterable[Mapping[str, Any]]) -> tuple[list[Proble
 
 
 def parse_problem(row: Mapping[str, Any]) -> Problem:
-    """A row with HumanEval's columns; others are passed over.
-
-    Raises:
-        SourceError: a column is missing or is no text.
-    """
+    """A row with HumanEval's columns; others are passed over."""
     for name in COLUMNS:
         text = row.get(name)
         if not isinstance(text, str) or not text.strip():

@@ -2,21 +2,22 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from weighted_mtp.choices import nearest
+from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.files import number_of
-from weighted_mtp.labelling.reasoning_gym.config import ReasoningGymConfig
-from weighted_mtp.labelling.reasoning_gym.files import Made, OutputFile
 from weighted_mtp.labelling.reasoning_gym.wrong_answers import Changed, wrong_answers
 from weighted_mtp.reports.progress import progress_bar
+from weighted_mtp.training.settings import ConfigError, settle
 from weighted_mtp.verifiers.base import Verdict
 from weighted_mtp.verifiers.reasoning_gym import CLOSE, OPEN, ReasoningGym
 from weighted_mtp.verifiers.reasoning_gym_tasks import MEASURED_WITH, UNSOUND
@@ -28,21 +29,117 @@ _BATCH = 32  # items at a time; a wrong answer may be another one's of the same 
 _SPARE = 2  # wrong answers tried beyond those that are asked for
 
 
+@dataclass(frozen=True)
+class ReasoningGymConfig:
+    """Which problems are made, how many, and where they go."""
+
+    tasks: list[str] = field(default_factory=list)
+    """Names of tasks; `--list` prints them."""
+    out: str | None = None
+    """JSON lines for training: prompts with a right completion and wrong ones. A second call goes on."""
+    count: int = 500
+    """Problems of each task in `out`."""
+    wrong: int = 1
+    """Wrong completions of each problem, at most."""
+    seed: int = 0
+    """Other problems for another number."""
+    problems: str | None = None
+    """JSON lines for `wmtp evaluate`: problems without completions, none of which is in `out`."""
+    problem_count: int = 100
+    """Problems of each task in `problems`."""
+    timeout: float = 5.0
+    """Seconds that scoring an answer may take."""
+    list: bool = False
+    """Print all tasks, and which scorers hold."""
+
+    def __post_init__(self) -> None:
+        settle(self, "out", "problems")
+        if self.list:
+            return
+        if not self.tasks:
+            raise ConfigError("no task given: --tasks '[basic_arithmetic, leg_counting]'; --list prints all")
+        for name in ("count", "wrong", "problem_count"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if self.problems == self.out:
+            given = "missing" if self.out is None else f"both {self.out}"
+            raise ConfigError(f"out and problems are {given}: give one file, or two different ones")
+
+
+LEFT_OUT = ("duplicates", "unverified", "without wrong")
+
+
+@dataclass
+class Made:
+    """What the two files hold after a call, and what they lack."""
+
+    out: str | None
+    problems: str | None
+    version: str
+    counts: Counter[str] = field(default_factory=Counter)
+    """Rows by `made_by`; `problems`; questions asked before (`duplicates`), whose own answer does not pass
+    (`unverified`), and of which no wrong answer was found (`without wrong`)."""
+    short: dict[str, int] = field(default_factory=dict)
+    """Tasks that ran out of different problems, and how many they gave."""
+
+    def summary(self) -> str:
+        """The rows, what was left out, and what to know."""
+        counts, lines = self.counts, []
+        if self.out:
+            wrong = {name: n for name, n in sorted(counts.items()) if name.startswith(("corrupted", "other"))}
+            kinds = ", ".join(f"{n} {name}" for name, n in wrong.items()) or "none"
+            right = counts["reference"]
+            lines.append(f"{self.out}: test-verified: {right} right, {sum(wrong.values())} wrong ({kinds})")
+        if self.problems:
+            lines.append(f"{self.problems}: {counts['problems']} problems without completions")
+        if any(counts[name] for name in LEFT_OUT):
+            lines.append(
+                f"{counts['duplicates']} questions came again and {counts['unverified']} items' own answers do not"
+                f" pass: left out; {counts['without wrong']} prompts have no wrong completion"
+            )
+        lines += [f"{task}: has no more than {n} different problems" for task, n in self.short.items()]
+        if self.version != MEASURED_WITH:
+            lines.append(f"scorers were measured in reasoning-gym {MEASURED_WITH}; this is {self.version}")
+        return "\n".join(lines)
+
+
+class OutputFile:
+    """The prompts that a file holds, and more of them; no path: none, ever."""
+
+    def __init__(self, path: str | None, seed: int, verified_by: str, stack: ExitStack) -> None:
+        self.held: dict[str, list[dict[str, Any]]] = {}
+        self._last: str | None = None
+        if path is None:
+            return
+        writer = JsonLinesWriter(path)
+        for number, row in enumerate(writer.done, start=1):
+            if str(row.get("id")).split("/")[1:2] != [str(seed)] or row.get("verified_by") != verified_by:
+                raise DataError(
+                    f"{path}:{number}: is not of seed {seed} and {verified_by}: give another file, or move this one"
+                    " away"
+                )
+            self.held.setdefault(row["prompt"], []).append(row)
+            self._last = row["prompt"]
+        self._writer = stack.enter_context(writer)
+
+    def is_whole(self, prompt: str) -> bool:
+        """All rows of a prompt are there: those of the last one may have been cut off."""
+        return prompt in self.held and prompt != self._last
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Writes a row that is not there yet."""
+        held = self.held.setdefault(row["prompt"], [])
+        if all(other.get("completion") != row.get("completion") for other in held):
+            self._writer.write(row)
+            held.append(dict(row))
+
+
 def make_rows(config: ReasoningGymConfig, gym: ReasoningGym, console: Console | None = None) -> Made:
     """Writes `config.out` and `config.problems`, and goes on with what an earlier call has left there.
 
     Every question is asked once, in one of the two files. The right completion is the item's answer, and a problem
     whose answer the scorer does not give 1.0 is left out. Wrong ones (`wrong_answers`) are kept if the scorer fails
     them. The same settings give the same rows, whether in one call or in several.
-
-    Args:
-        config: tasks, counts and files.
-        gym: makes the items and judges the answers.
-        console: where the progress bar goes; None: none.
-
-    Raises:
-        DataError: a task that is unknown or whose scorer is unsound; a file with rows of another seed or version.
-        LibraryError: the library could not make an item.
     """
     for task in config.tasks:
         _check_task(task, gym.tasks)

@@ -52,12 +52,6 @@ def wrong_answers(answer: str, others: Sequence[str], count: int, generator: ran
 
     Where the other items have few different answers between them, as yes and no, the wrong ones are among those: a word
     that is never right would be known by its looks.
-
-    Args:
-        answer: the right one.
-        others: answers of other items of the same task.
-        count: how many.
-        generator: draws kinds, places and items.
     """
     choices = sorted({other for other in others if other.strip() != answer.strip()})
 
