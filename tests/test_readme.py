@@ -84,7 +84,7 @@ def test_the_table_is_made_from_the_results(script, page):
 
 def results(**accuracies: list[float]) -> dict:
     """results.json of arms with one accuracy a draw."""
-    from weighted_mtp.evaluation.summary import summarise
+    from weighted_mtp.evaluation.intervals import summarise
 
     arms = [
         {"arm": arm, "seed": seed, "accuracy": accuracy}

@@ -10,9 +10,8 @@ from research.chains.cells import Cell
 from weighted_mtp.data import share_right, share_right_with_error
 from weighted_mtp.demo.draw import Budget
 from weighted_mtp.demo.files import read_chains
-from weighted_mtp.evaluation.intervals import paired_t_interval
-from weighted_mtp.evaluation.provenance import provenance
-from weighted_mtp.evaluation.summary import summarise
+from weighted_mtp.evaluation.intervals import paired_t_interval, summarise
+from weighted_mtp.evaluation.results import provenance
 
 Finished = Sequence[tuple[Cell, dict[str, Any]]]
 

@@ -10,7 +10,7 @@ from research.real_code.jobs import UNTRAINED, Job
 from research.real_code.rows import FOLDS, SUMMARY_FILE, Row
 from research.real_code.students import judge_students
 from research.real_code.tokens import Completions, read_signals
-from weighted_mtp.evaluation.provenance import provenance
+from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.settings import ConfigError

@@ -12,7 +12,7 @@ from weighted_mtp.cli.grammar import UsageError
 from weighted_mtp.cli.main import main
 from weighted_mtp.cli.settings_files import read_settings
 from weighted_mtp.cli.train import parse_config, train_parser
-from weighted_mtp.evaluation.config import EvaluationConfig
+from weighted_mtp.evaluation.problems import EvaluationConfig
 from weighted_mtp.labelling.mutants.problems import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig

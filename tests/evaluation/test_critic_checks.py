@@ -9,7 +9,7 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
 from weighted_mtp.evaluation import critic_checks
 from weighted_mtp.evaluation.critic_checks import discounted_outcomes, measure_critic, quality_of, quality_of_scores
-from weighted_mtp.evaluation.critic_table import print_critic_quality
+from weighted_mtp.evaluation.critic_quality import print_critic_quality
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.run import train

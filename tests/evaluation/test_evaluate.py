@@ -9,20 +9,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
-from weighted_mtp.cli.evaluate import evaluate as command
 
+from weighted_mtp.cli.commands import COMMANDS
 from weighted_mtp.cli.grammar import UsageError
 from weighted_mtp.data import EASY, DataError, make_chains, verify
-from weighted_mtp.evaluation.config import EvaluationConfig
 from weighted_mtp.evaluation.decoding import decode
-from weighted_mtp.evaluation.pass_at_k import pass_at_k
-from weighted_mtp.evaluation.problems import read_problems
+from weighted_mtp.evaluation.problems import EvaluationConfig, read_problems
+from weighted_mtp.evaluation.results import pass_at_k
 from weighted_mtp.evaluation.run import evaluate
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
@@ -32,6 +32,7 @@ from weighted_mtp.verifiers.base import VerifierError
 from weighted_mtp.verifiers.table import make_verifier
 
 N_PROBLEMS, SAMPLES = 9, 5
+command = partial(COMMANDS["evaluate"].answer, "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -411,8 +412,8 @@ def test_the_command_line_reads_lists_and_returns_0(make, capsys):
 
 def test_help_needs_neither_torch_nor_transformers():
     code = (
-        "import sys; from weighted_mtp.cli.evaluate import evaluate\n"
-        "try: evaluate(['--help'])\n"
+        "import sys; from weighted_mtp.cli.main import main\n"
+        "try: main(['evaluate', '--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'transformers', 'mlflow') if m in sys.modules])"
     )

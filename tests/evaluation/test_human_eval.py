@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from weighted_mtp.evaluation.human_eval import HumanEvalMissingError, humaneval_problems
+from weighted_mtp.evaluation.problems import HumanEvalMissingError, humaneval_problems
 from weighted_mtp.labelling.mutants.build import build_mutants
 from weighted_mtp.labelling.mutants.problems import MutantsConfig
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from weighted_mtp.evaluation.intervals import Interval, paired_t_interval
-from weighted_mtp.evaluation.summary import summarise
+from weighted_mtp.evaluation.intervals import Interval, paired_t_interval, summarise
 
 shares = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
 

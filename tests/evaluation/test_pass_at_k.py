@@ -1,5 +1,6 @@
 """pass@k against its definition by enumeration, and the bootstrap against what it promises."""
 
+from dataclasses import asdict
 from fractions import Fraction
 from itertools import combinations
 from math import comb
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighted_mtp.evaluation.intervals import Interval, bootstrap_interval
-from weighted_mtp.evaluation.pass_at_k import pass_at_k
+from weighted_mtp.evaluation.intervals import Interval, bootstrap_interval, wilson_interval
+from weighted_mtp.evaluation.results import pass_at_k, summarise_samples
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -94,3 +95,15 @@ def test_values_that_are_no_list_of_numbers_are_refused(values):
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match="give"):
         bootstrap_interval([0.0, 1.0], **options)
+
+
+def test_exact_match_has_an_interval_with_a_width_where_nothing_is_solved():
+    # Wilson, z = 1.96: high = z^2 / (n + z^2) = 3.8415 / 23.8415 at 0 of 20, and the mirror image at 20 of 20
+    none, every = wilson_interval(0, 20), wilson_interval(20, 20)
+    assert (none.mean, none.low, none.high) == (0.0, pytest.approx(0.0, abs=1e-12), pytest.approx(0.16113, abs=1e-5))
+    assert (every.low, every.high) == (pytest.approx(1 - none.high), pytest.approx(1.0))
+    rows = [
+        {"problem": i, "task_id": None, "kind": "greedy", "ended": "eos", "verdict": "fail", "sample": None}
+        for i in range(20)
+    ]
+    assert summarise_samples(rows, 20, [])["exact_match"] == asdict(none)

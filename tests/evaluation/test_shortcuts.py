@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from weighted_mtp.evaluation.localisation import locate_errors
-from weighted_mtp.evaluation.ranking import auc
-from weighted_mtp.evaluation.shortcuts import (
+from weighted_mtp.evaluation.ranking import (
+    auc,
     length_groups,
     length_only,
     length_only_values,

@@ -74,7 +74,7 @@ def _score(settings: Any) -> None:
     quiet_libraries()
     from weighted_mtp.data.exact_parquet import unfinished_shards
     from weighted_mtp.evaluation.critic_checks import quality_of_scores
-    from weighted_mtp.evaluation.critic_table import print_critic_quality
+    from weighted_mtp.evaluation.critic_quality import print_critic_quality
     from weighted_mtp.training.scoring import score
 
     print(score(settings).summary())
@@ -192,7 +192,7 @@ def _generate(settings: Any) -> None:
         prompt = [{"role": "user", "content": prompt}]
     sources.require(settings.model)
     quiet_libraries()
-    from weighted_mtp.evaluation.generate import generate_text
+    from weighted_mtp.evaluation.decoding import generate_text
 
     limits = settings.max_new_tokens, settings.temperature, settings.label
     print(generate_text(settings.model, prompt, *limits, tools, lambda line: print(line, file=sys.stderr)))
@@ -232,7 +232,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "exact match and pass@k of a model on problems with a verifier",
-        "evaluation.config:EvaluationConfig",
+        "evaluation.problems:EvaluationConfig",
         _evaluate,
         _MODEL,
         goes_on="where it stopped",

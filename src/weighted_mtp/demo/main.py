@@ -21,8 +21,8 @@ from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.demo.page.page import PageContent, write_page
 from weighted_mtp.demo.page.summary import print_summary
-from weighted_mtp.evaluation.provenance import provenance
-from weighted_mtp.evaluation.summary import summarise
+from weighted_mtp.evaluation.intervals import summarise
+from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.files import write_text
 from weighted_mtp.training.paths import mlflow_store
 

@@ -16,6 +16,8 @@ from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.value_weighting import compute_td_errors
 
 Ragged = Sequence[Sequence[float]]
+JUDGED_ROWS = 2_000
+"""Enough for a calibration error of a hundredth; all rows of a large data set, padded, would not fit into memory."""
 
 
 def discounted_outcomes(rewards: Sequence[float], lengths: Sequence[int], gamma: float) -> list[list[float]]:
@@ -35,14 +37,8 @@ def quality_of(
 ) -> CriticQuality:
     """`critic_quality` of completions of any length, the last labelled token (EOS) left out.
 
-    EOS cannot be wrong; and a value head's TD error there reads the reward, which credit must not.
-
-    Args:
-        values: of each completion, before each of its labelled tokens.
-        credit: of each labelled token.
-        token_error: 1 where a labelled token is wrong.
-        rewards: one per completion.
-        gamma: discount per labelled token that the values were trained with.
+    EOS cannot be wrong; and a value head's TD error there reads the reward, which credit must not. The values were
+    trained with the discount gamma per labelled token.
     """
     targets = discounted_outcomes(rewards, [len(row) for row in values], gamma)
     lengths = np.array([len(row) - 1 for row in values])
@@ -53,14 +49,8 @@ def quality_of(
         array[mask] = np.concatenate([np.asarray(row, dtype=float)[:-1] for row in rows])
         return array
 
-    return critic_quality(
-        values=padded(values),
-        credit=padded(credit),
-        outcomes=np.asarray(rewards) > 0.5,
-        token_error=padded(token_error) > 0.5,
-        mask=mask,
-        targets=padded(targets),
-    )
+    right = np.asarray(rewards) > 0.5
+    return critic_quality(padded(values), padded(credit), right, padded(token_error) > 0.5, mask, padded(targets))
 
 
 @torch.no_grad()
@@ -86,19 +76,10 @@ def measure_critic(
     return quality_of(values, credit, dataset["token_error"], dataset["reward"])
 
 
-JUDGED_ROWS = 2_000
-"""Enough for a calibration error of a hundredth; all rows of a large data set, padded, would not fit into memory."""
-
-
 def quality_of_scores(folder: str | Path, critic_dir: str, gamma: float = 1.0) -> tuple[CriticQuality, bool]:
-    """The quality of the critic whose scores `wmtp score` wrote, and whether the wrong tokens were known.
+    """The quality of the critic whose scores, of all shards, `wmtp score` wrote, and whether wrong tokens were known.
 
     Of more than `JUDGED_ROWS` rows at most that many are judged, evenly spaced.
-
-    Args:
-        folder: of the scored rows, all shards.
-        critic_dir: where the critic's tokenizer is.
-        gamma: discount of the scores.
     """
     rows, _ = load_rows(folder)
     rows = rows[:: -(-len(rows) // JUDGED_ROWS)]

@@ -1,10 +1,13 @@
-"""Everything a results file says about one critic on fresh completions."""
+"""Everything a results file says about one critic on fresh completions, and how the terminal says it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from rich.console import Console
+from rich.table import Table
 
 from weighted_mtp.evaluation.calibration import (
     ReliabilityBin,
@@ -14,8 +17,9 @@ from weighted_mtp.evaluation.calibration import (
     reliability,
 )
 from weighted_mtp.evaluation.localisation import Localisation, locate_errors
-from weighted_mtp.evaluation.ranking import auc, auc_by_position
-from weighted_mtp.evaluation.shortcuts import (
+from weighted_mtp.evaluation.ranking import (
+    auc,
+    auc_by_position,
     length_groups,
     length_only,
     length_only_values,
@@ -96,22 +100,56 @@ def critic_quality(
     shapes = [v.shape, np.shape(credit), np.shape(token_error), valid.shape]
     if valid.ndim != 2 or len(set(shapes)) > 1 or outcome.shape != valid.shape[:1]:
         raise ValueError(f"values, credit, errors, mask are {shapes}, outcomes {outcome.shape}: [N, T] and [N]")
-    pooled, right = v[valid], np.broadcast_to(outcome[:, None], valid.shape)[valid]
-    target = np.broadcast_to(outcome[:, None], valid.shape) if targets is None else np.asarray(targets)
-    due = target[valid]
+    right = np.broadcast_to(outcome[:, None], valid.shape)
+    target = right if targets is None else np.asarray(targets)
+    pooled, due = v[valid], target[valid]
     last = valid & (valid[:, ::-1].cumsum(1)[:, ::-1] == 1)
-    by_position, by_length = position_only(credit, valid), length_only(credit, valid)
-    rates_by_length = np.broadcast_to(length_only_values(valid.sum(1), outcome)[:, None], valid.shape)
+    positions, lengths = position_groups(valid), length_groups(valid)
+    rates = np.broadcast_to(length_only_values(valid.sum(1), outcome)[:, None], valid.shape)
     return CriticQuality(
         localisation=locate_errors(credit, token_error, valid),
-        position_only_auc=locate_errors(by_position, token_error, valid, position_groups(valid)).auc,
-        length_only_auc=locate_errors(by_length, token_error, valid, length_groups(valid)).auc,
+        position_only_auc=locate_errors(position_only(credit, valid), token_error, valid, positions).auc,
+        length_only_auc=locate_errors(length_only(credit, valid), token_error, valid, lengths).auc,
         ece=expected_calibration_error(pooled, due),
         final_ece=expected_calibration_error(v[last], target[last]),
         reliability=reliability(pooled, due),
         explained_variance=explained_variance(pooled, due),
         brier=brier(pooled, due),
-        outcome_auc=auc(pooled, right),
-        length_only_outcome_auc=auc(rates_by_length[valid], right, length_groups(valid)[valid]),
+        outcome_auc=auc(pooled, right[valid]),
+        length_only_outcome_auc=auc(rates[valid], right[valid], lengths[valid]),
         auc_by_position=auc_by_position(v, outcome, valid),
     )
+
+
+def print_critic_quality(console: Console, quality: Mapping[str, Any], *, errors_known: bool) -> None:
+    """What the critic's values foretell, how far they are probabilities, and whether its credit finds wrong tokens.
+
+    Args:
+        console: where it goes.
+        quality: `CriticQuality.as_dict()`.
+        errors_known: False where the rows do not say which tokens are wrong.
+    """
+    table = Table("critic", "", "by length alone", "by position alone", box=None, pad_edge=False)
+    rows = [
+        ("AUC of the outcome", quality["outcome_auc"], quality["length_only_outcome_auc"]),
+        ("explained variance", quality["explained_variance"]),
+        ("calibration error", quality["ece"]),
+    ]
+    first = quality["localisation"]
+    if errors_known:
+        shortcuts = quality["length_only_auc"], quality["position_only_auc"]
+        rows += [
+            ("AUC of the first wrong token", first["auc"], *shortcuts),
+            ("  within wrong completions", first["auc_within_wrong"]),
+            ("  top-1", first["top1"]),
+        ]
+    for name, *numbers in rows:
+        table.add_row(name, *("-" if number is None else f"{number:.3f}" for number in numbers))
+    if not errors_known:
+        table.add_row("first wrong token", "not known: give `token_error` or `span`")
+    console.print(table)
+    table = Table("P(success) said", "came true", "tokens", box=None, pad_edge=False)
+    for one in quality["reliability"]:
+        bar = "\u2588" * round(20 * one["observed_rate"])
+        table.add_row(f"{one['mean_value']:.2f}", f"{one['observed_rate']:.2f} {bar}", f"{one['count']:,}")
+    console.print(table)

@@ -1,4 +1,4 @@
-"""Decoding in batches by head 0, greedy or sampled, and the share of completions that a verifier accepts."""
+"""Decoding in batches by head 0, greedy or sampled; `wmtp generate`: one completion of a text or of a chat."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.data.borders import Detokenizer
-from weighted_mtp.data.chat import end_tokens, padding_token
+from weighted_mtp.data.chat import check_roles, end_tokens, padding_token
 from weighted_mtp.data.encoding import RowEncoder
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
-from weighted_mtp.models import MTPModel, require_readable
+from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
+from weighted_mtp.training.settings import ConfigError
 
 Prompt = str | list[dict[str, Any]]
 """Text, or messages for the tokenizer's chat template."""
@@ -42,23 +42,12 @@ def decode(
     condition: str | None = None,
     tools: Sequence[Any] | None = None,
 ) -> list[str]:
-    """Completions by head 0, one a prompt, special tokens left out.
-
-    Args:
-        model: left in the mode (training or evaluation) it came in.
-        tokenizer: of the model.
-        prompts: texts or messages.
-        max_new_tokens: tokens at most, end of text included.
-        batch_size: prompts decoded together.
-        temperature: 0 is greedy, above it samples from softmax(logits / temperature), seeded by torch.
-        condition: "right" or "wrong": the label that a generative critic decodes under.
-        tools: of each prompt that is messages, for the chat template; None: none.
-    """
+    """Texts of `complete` for prompts of many batches; temperature 0 is greedy, above it torch seeds the samples."""
     seeds = torch.randint(2**63 - 1, (len(prompts), 1)).tolist() if temperature > 0 else None
-    completions: list[Completion] = []
+    texts: list[str] = []
     for start in range(0, len(prompts), batch_size):
         chosen = slice(start, start + batch_size)
-        completions += complete(
+        found = complete(
             model,
             tokenizer,
             prompts[chosen],
@@ -68,7 +57,8 @@ def decode(
             condition=condition,
             tools=tools and tools[chosen],
         )
-    return [completion.text for completion in completions]
+        texts += [completion.text for completion in found]
+    return texts
 
 
 @torch.no_grad()
@@ -110,7 +100,9 @@ def complete(
     """
     read, pad = prompt_tokens(tokenizer, prompts, tools), padding_token(tokenizer) or 0
     require_readable(model, tokenizer, read, lambda i: f"prompt {i}", further=max_new_tokens)
-    ids, mask = _padded_left(read, pad)
+    width = max(map(len, read))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in read])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in read])
     ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
     detokenizer = Detokenizer(tokenizer)
     options: dict[str, Any] = {}
@@ -129,24 +121,12 @@ def complete(
             **PLAIN,
             **options,
         )
-    return _completions(detokenizer, read, output[:, ids.shape[1] :].tolist(), ends, stop)
+    return _completions(detokenizer, read, output[:, width:].tolist(), ends, stop)
 
 
 def prompt_tokens(tokenizer: Any, prompts: Sequence[Prompt], tools: Sequence[Any] | None = None) -> list[list[int]]:
-    """Token ids of prompts, as training's encoder gives them.
-
-    Raises:
-        DataError: a prompt without tokens, messages without a chat template, or messages that it refuses.
-    """
+    """Token ids of prompts, as training's encoder gives them; errors are those of `complete`."""
     return RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False).prompts(prompts, tools)
-
-
-def _padded_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, both [batch, seq]."""
-    length = max(map(len, rows))
-    ids = torch.tensor([[pad] * (length - len(row)) + list(row) for row in rows])
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
 
 
 @contextmanager
@@ -179,3 +159,49 @@ def _completions(
 def accuracy(prompts: Sequence[str], completions: Sequence[str], verify: Callable[[str, str], bool]) -> float:
     """Share of completions that the verifier accepts, in [0, 1]."""
     return sum(map(verify, prompts, completions)) / len(prompts)
+
+
+def user_turn(text: str) -> list[dict[str, Any]]:
+    """A text as what a user says."""
+    return [{"role": "user", "content": text}]
+
+
+def require_template(tokenizer: Any, setting: str, model: str) -> None:
+    """Raises ConfigError where a chat is wanted and the tokenizer cannot write one."""
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            f"{setting}: the tokenizer of {model} has no chat template, so it takes prompts as plain text"
+        )
+
+
+def generate_text(
+    model_dir: str,
+    prompt: Prompt,
+    max_new_tokens: int,
+    temperature: float,
+    label: str | None = None,
+    tools: Any = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> str:
+    """One completion by head 0.
+
+    Text is read as it is; `label` is what a generative critic is told, and `tell` takes a line for whoever asked.
+
+    Raises:
+        ConfigError: a label or a chat that the model does not take.
+        DataError: messages that its chat template refuses.
+    """
+    tokenizer = load_tokenizer(model_dir)
+    if not isinstance(prompt, str):
+        require_template(tokenizer, "a chat", model_dir)
+        check_roles(prompt, tokenizer.chat_template)
+    elif tokenizer.chat_template:
+        tell(
+            "hint: this model's tokenizer has a chat template, and --prompt was read as plain text; --chat asks as a "
+            "user does, --messages FILE with a whole chat"
+        )
+    model = MTPModel.from_pretrained(model_dir)
+    if label is not None and model.label_condition is None:
+        raise ConfigError(f"--label {label}: {model_dir} is no generative critic, so it takes no label")
+    limits = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    return decode(model, tokenizer, [prompt], condition=label, tools=[tools], **limits)[0]

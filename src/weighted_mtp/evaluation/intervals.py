@@ -1,8 +1,9 @@
 """Intervals over draws and over problems: what a comparison or an evaluation may claim."""
 
-import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -26,16 +27,6 @@ def paired_t_interval(first: Sequence[float], second: Sequence[float], confidenc
 
     Pairing by draw removes what both arms share: data, initialisation, batch order, test prompts.
 
-    Source: Student 1908, "The probable error of a mean".
-
-    Args:
-        first: one value a draw.
-        second: the other arm's values of the same draws, in the same order.
-        confidence: coverage in (0, 1).
-
-    Raises:
-        ValueError: different lengths, no value, or a confidence outside (0, 1).
-
     Examples:
         >>> interval = paired_t_interval([0.9, 0.8, 1.0], [0.5, 0.6, 0.6])
         >>> round(interval.mean, 3), round(interval.low, 3), round(interval.high, 3)
@@ -44,39 +35,23 @@ def paired_t_interval(first: Sequence[float], second: Sequence[float], confidenc
     if len(first) != len(second) or not first:
         raise ValueError(f"got {len(first)} and {len(second)} values: pairs are needed, at least one")
     _check_confidence(confidence)
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    n = len(differences)
-    mean = sum(differences) / n
+    differences = np.subtract(first, second)
+    mean, n = float(differences.mean()), len(differences)
     if n == 1:
         return Interval(mean, None, None)
-    variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * math.sqrt(variance / n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(differences))
     return Interval(mean, mean - half, mean + half)
 
 
 def bootstrap_interval(
     values: Sequence[float], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap interval of the mean of one value a problem.
-
-        quantiles (1 -+ confidence) / 2 of the means of `resamples` draws of n values, with replacement
+    """Percentile bootstrap interval of the mean of one value a problem, as its pass@k.
 
     It says how much the mean owes to which problems were asked, given that others of their kind might have been. It is
     narrow for few problems (of some ten, it covers less than it says), and of width 0 where all values are alike.
 
     Source: Efron 1979, "Bootstrap methods: another look at the jackknife"; Efron and Tibshirani 1993, chapter 13.
-
-    Args:
-        values: one finite number a problem, as its pass@k.
-        confidence: coverage in (0, 1).
-        resamples: how many means are drawn, at least 1.
-        seed: of the draws; the same values and seed give the same interval.
-
-    Returns:
-        Bounds of None where there is a single value.
-
-    Raises:
-        ValueError: no value, one that is not finite, or a confidence or number of resamples that makes no sense.
 
     Examples:
         >>> interval = bootstrap_interval([1.0] * 30 + [0.0] * 70)
@@ -89,19 +64,68 @@ def bootstrap_interval(
     _check_confidence(confidence)
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}: give at least 1")
-    mean = float(x.mean())
     if x.size == 1:
-        return Interval(mean, None, None)
-    rng = np.random.default_rng(seed)
-    chunk = max(1, _DRAWN_AT_ONCE // x.size)
-    means = np.concatenate([
-        x[rng.integers(x.size, size=(min(chunk, resamples - start), x.size))].mean(axis=1)
-        for start in range(0, resamples, chunk)
-    ])  # fmt: skip
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(mean, float(low), float(high))
+        return Interval(float(x[0]), None, None)
+    found = stats.bootstrap(
+        (x,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, _DRAWN_AT_ONCE // x.size),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(x.mean()), float(found.low), float(found.high))
+
+
+def wilson_interval(right: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of a share, right of n: it keeps its width where none or all are right, unlike a bootstrap.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    Examples:
+        >>> interval = wilson_interval(0, 20)
+        >>> interval.mean, round(interval.low, 3), round(interval.high, 3)
+        (0.0, 0.0, 0.161)
+    """
+    _check_confidence(confidence)
+    found = stats.binomtest(right, n).proportion_ci(confidence, method="wilson")
+    return Interval(right / n, float(found.low), float(found.high))
 
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}: give a number in (0, 1)")
+
+
+def summarise(results: Sequence[Mapping[str, Any]], baselines: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Accuracies of arms over draws -> one row an arm, in the order in which arms first appear.
+
+    Args:
+        results: arm, seed and accuracy of every finished run.
+        baselines: the arm that each arm's differences are taken from, pair by pair over the draws that both have; an
+            arm that is its own baseline has no difference.
+
+    Returns:
+        rows of arm, mean, std (unbiased; None for one draw), n, diff, low, high, baseline.
+    """
+    by_arm: dict[str, dict[int, float]] = {}
+    for result in results:
+        by_arm.setdefault(result["arm"], {})[result["seed"]] = result["accuracy"]
+    rows: list[dict[str, Any]] = []
+    for arm, draws in by_arm.items():
+        values, reference = list(draws.values()), by_arm.get(baselines[arm], {})
+        shared = sorted(draws.keys() & reference.keys()) if baselines[arm] != arm else []
+        row: dict[str, Any] = {
+            "arm": arm,
+            "mean": statistics.fmean(values),
+            "std": statistics.stdev(values) if len(values) > 1 else None,
+            "n": len(values),
+            **dict.fromkeys(("diff", "low", "high")),
+            "baseline": baselines[arm],
+        }
+        if shared:
+            interval = paired_t_interval([draws[s] for s in shared], [reference[s] for s in shared])
+            row |= {"diff": interval.mean, "low": interval.low, "high": interval.high}
+        rows.append(row)
+    return rows

@@ -15,8 +15,7 @@ class Localisation:
     auc: float | None
     """Probability that a first wrong token has less credit than another token of any completion, in [0, 1]."""
     auc_within_wrong: float | None
-    """The same among the tokens of completions that hold an error: to know which completions are wrong is no
-    help here."""
+    """The same within completions that hold an error: to know which ones are wrong is no help here."""
     top1: float | None
     """Share of the completions with an error whose token of least credit is the first wrong one, in [0, 1]."""
     n_completions: int
@@ -30,25 +29,18 @@ class Localisation:
 def locate_errors(
     credit: ArrayLike, token_error: ArrayLike, mask: ArrayLike, tied_groups: ArrayLike | None = None
 ) -> Localisation:
-    """How well low credit points at the first wrong token of each completion.
+    """How well low credit points at the first wrong token of each completion; all arguments are [N, T].
 
         first[i] = min {j : mask[i, j] and token_error[i, j]}
         AUC      = P(-credit of a first wrong token > -credit of a negative) + P(equal) / 2
         top-1    = mean over i of 1[first[i] in A[i]] / |A[i]|,   A[i] = argmin over j of credit[i, j]
 
-    Negatives of the AUC are all other response tokens but the later errors (j > first[i] that are wrong too):
-    after the first error the outcome is mostly settled, so no verdict about them is right or wrong. The argmin
-    runs over all response tokens, later errors included: a critic that blames a later one missed the first.
-    Tokens of equal least credit share a hit. Whether the end of text is a response token is for the mask to say.
+    Negatives of the AUC are all other response tokens but the later errors (j > first[i] that are wrong too): after the
+    first error the outcome is mostly settled, so no verdict about them is right or wrong. The argmin runs over all
+    response tokens, later errors included: a critic that blames a later one missed the first. Tokens of equal least
+    credit share a hit. Outside the mask nothing is read. `tied_groups`: see `auc`.
 
     Source: the first error as the one to find: Zheng et al. 2024, ProcessBench, arXiv 2412.06559.
-
-    Args:
-        credit: [N, T], by how much each response token moved the critic's belief (probability or log-odds; only
-            the order matters).
-        token_error: [N, T], True where a response token is wrong.
-        mask: [N, T], True where a response token exists; what lies outside is never read.
-        tied_groups: [N, T], pairs of tokens of one group count half in both AUCs: see `auc`; for shortcuts.
 
     Raises:
         ValueError: shapes that differ, or a credit under the mask that is NaN.
@@ -61,10 +53,10 @@ def locate_errors(
         (1.0, 1.0, 1.0, 1, 5)
     """
     groups = None if tied_groups is None else np.asarray(tied_groups)
-    scores, error, valid = _checked(credit, token_error, mask, groups)
-    first = first_errors(error, valid)
-    wrong = np.any(first, axis=1)
-    candidates = valid & (first | ~error)
+    hits = hits_at_first_error(credit, token_error, mask)
+    scores, valid, first = np.asarray(credit, np.float64), np.asarray(mask, np.bool_), first_errors(token_error, mask)
+    wrong = first.any(axis=1)
+    candidates = valid & (first | ~np.asarray(token_error, np.bool_))
 
     def ranked(at: NDArray[np.bool_]) -> float | None:
         return auc(-scores[at], first[at], None if groups is None else groups[at])
@@ -72,7 +64,7 @@ def locate_errors(
     return Localisation(
         auc=ranked(candidates),
         auc_within_wrong=ranked(candidates & wrong[:, None]),
-        top1=float(_hits(scores, first, valid)[wrong].mean()) if wrong.any() else None,
+        top1=float(hits[wrong].mean()) if wrong.any() else None,
         n_completions=int(valid.any(1).sum()),
         n_with_error=int(wrong.sum()),
         n_tokens=int(valid.sum()),
@@ -94,41 +86,19 @@ def first_errors(token_error: ArrayLike, mask: ArrayLike) -> NDArray[np.bool_]:
 def hits_at_first_error(credit: ArrayLike, token_error: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
     """Whether each completion's token of least credit is its first wrong one, [N]: what top-1 is the mean of.
 
-        hits[i] = 1[first[i] in A[i]] / |A[i]|,   A[i] = argmin over j of credit[i, j]
-
-    Arguments, index and errors are those of `locate_errors`.
-
-    Returns:
-        a share in [0, 1], below 1 where tokens tie; NaN for a completion without an error.
-
-    Raises:
-        ValueError: shapes that differ, or a credit under the mask that is NaN.
+    Below 1 where tokens tie, NaN for a completion without an error; arguments and errors are those of `locate_errors`.
 
     Examples:
         >>> hits_at_first_error([[0.1, -0.7], [-0.2, -0.2], [0.0, 0.1]], [[0, 1], [1, 0], [0, 0]], np.ones((3, 2)))
         array([1. , 0.5, nan])
     """
-    scores, error, valid = _checked(credit, token_error, mask)
-    return _hits(scores, first_errors(error, valid), valid)
-
-
-def _checked(
-    credit: ArrayLike, token_error: ArrayLike, mask: ArrayLike, groups: NDArray[np.generic] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Credit, errors and mask as arrays of one shape, without NaN under the mask."""
     scores, valid = np.asarray(credit, np.float64), np.asarray(mask, np.bool_)
-    error = np.asarray(token_error, np.bool_)
-    shapes = [array.shape for array in (scores, error, valid, groups) if array is not None]
+    shapes = [scores.shape, np.shape(token_error), valid.shape]
     if valid.ndim != 2 or len(set(shapes)) > 1:
-        raise ValueError(f"credit, errors, mask (and groups) are {shapes}: all must be [N, T]")
+        raise ValueError(f"credit, errors and mask are {shapes}: all must be [N, T]")
     if n_nan := int(np.isnan(scores[valid]).sum()):
         raise ValueError(f"{n_nan} of {valid.sum()} response tokens have a NaN credit")
-    return scores, error, valid
-
-
-def _hits(credit: NDArray[np.float64], first: NDArray[np.bool_], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """`hits_at_first_error`, given where the first errors are."""
-    masked = np.where(valid, credit, np.inf)
+    first, masked = first_errors(token_error, valid), np.where(valid, scores, np.inf)
     least = valid & (masked == masked.min(1, keepdims=True, initial=np.inf))
-    shares = np.full(len(credit), np.nan)
+    shares = np.full(len(scores), np.nan)
     return np.divide((least & first).sum(1), least.sum(1), out=shares, where=first.any(1))

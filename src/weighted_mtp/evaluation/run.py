@@ -4,6 +4,7 @@ Two files grow row by row, in one fixed order: completions.jsonl while the model
 verifier checks. A call goes on where the last one stopped.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,29 +16,23 @@ from rich.console import Console
 
 from weighted_mtp.data import DataError
 from weighted_mtp.data.json_lines import JsonLinesWriter
-from weighted_mtp.evaluation.config import EvaluationConfig
-from weighted_mtp.evaluation.decoding import Completion, Prompt, complete, prompt_tokens
-from weighted_mtp.evaluation.files import (
-    COMPLETIONS,
-    RESULTS,
-    SAMPLES,
-    require_same,
-    settings_of,
-    write_results,
-    write_settings,
-)
-from weighted_mtp.evaluation.generate import require_template, user_turn
-from weighted_mtp.evaluation.problems import read_problems
-from weighted_mtp.evaluation.results import summarise_samples
-from weighted_mtp.evaluation.results_table import print_evaluation
+from weighted_mtp.evaluation.decoding import Prompt, complete, prompt_tokens, require_template, user_turn
+from weighted_mtp.evaluation.problems import EvaluationConfig, read_problems
+from weighted_mtp.evaluation.results import print_evaluation, provenance, summarise_samples
 from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
+from weighted_mtp.files import digest_of, write_text
 from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.reports.progress import progress_bar
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import make_verifier
 
 Rows = list[dict[str, Any]]
+COMPLETIONS, SAMPLES, RESULTS, SETTINGS = ("completions.jsonl", "samples.jsonl", "results.json", "settings.json")
+BY_CONTENT = ("model weights or tokenizer", "problems")
+"""Settings that are digests: the same wherever the files lie."""
+BY_VALUE = ("verifier", "samples", "temperature", "top_p", "max_new_tokens", "seed", "timeout", "label")
 HINT = (
     "hint: this model's tokenizer has a chat template, and prompts that are text are read as they are; --chat true "
     "asks as a user does"
@@ -59,14 +54,7 @@ class Job(NamedTuple):
 
 
 def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
-    """Generates what is missing, checks what is unchecked, and writes and prints the results.
-
-    Args:
-        config: what is asked for.
-        console: where the bars and the table go.
-
-    Returns:
-        What results.json holds.
+    """Generates what is missing, checks what is unchecked, writes and prints the results: what results.json holds.
 
     Raises:
         VerifierError: the verifier cannot work; known before anything is generated.
@@ -74,17 +62,17 @@ def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
         ConfigError: the folder holds an evaluation with other settings, or a setting does not fit the model.
     """
     verifier = make_verifier(config.verifier, timeout=config.timeout)
-    problems = read_problems(config.problems, config.verifier, verifier, config.limit)
+    problems, out = read_problems(config.problems, config.verifier, verifier, config.limit), Path(config.out)
     stop = _stop(config, problems)
-    settings, out = settings_of(config, problems, stop), Path(config.out)
-    require_same(settings, out)
+    settings = _settings(config, problems, stop)
+    _require_same(settings, out)
     jobs = [Job(i, None) for i in range(len(problems))]
     jobs += [Job(i, sample) for i in range(len(problems)) for sample in range(config.samples)]
     completions = _generate(config, settings, problems, jobs, console)
     samples = _verify(config, verifier, problems, completions, console)
     results = summarise_samples(samples, len(problems), config.tries())
     results["settings"] = asdict(config) | {"stop": stop, "k": config.tries()}
-    write_results(out, results)
+    _write_results(out / RESULTS, results)
     print_evaluation(console, results)
     console.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
     return results
@@ -106,6 +94,58 @@ def _stop(config: EvaluationConfig, problems: Rows) -> list[str]:
     return list(HUMANEVAL_STOPS) if body else []
 
 
+# The folder
+
+
+def _settings(config: EvaluationConfig, problems: Rows, stop: list[str]) -> dict[str, Any]:
+    """What the rows depend on; of model and problems the content, so that they may be moved."""
+    flat, rows = asdict(config), json.dumps(problems, sort_keys=True).encode()
+    contents = (digest_of_model(config.model), digest_of(rows))
+    names = (*BY_VALUE, *(["chat"] if config.chat else []))
+    return {**dict(zip(BY_CONTENT, contents, strict=True)), "stop": stop, **{name: flat[name] for name in names}}
+
+
+def _require_same(settings: dict[str, Any], out: Path) -> None:
+    """Raises ConfigError where the folder holds completions that were made with other settings; says which."""
+    completions, path = out / COMPLETIONS, out / SETTINGS
+    if not completions.exists() or not completions.stat().st_size:
+        return
+    if not path.exists():
+        raise ConfigError(f"{out} holds completions and no {SETTINGS}: use another --out")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    different = [
+        f"other {name}" if name in BY_CONTENT else f"{name} {found.get(name)!r} and not {value!r}"
+        for name, value in {**dict.fromkeys(found), **settings}.items()
+        if found.get(name) != value
+    ]
+    if different:
+        raise ConfigError(
+            f"{out} holds an evaluation with {', '.join(different)}; nothing in it was changed: use another --out"
+        )
+
+
+def _write_results(path: Path, results: dict[str, Any]) -> None:
+    """A file that says the same is kept, and with it the date and the versions of the call that did the work."""
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        results["provenance"] = found.get("provenance")
+        if found == results:
+            return
+    results["provenance"] = dict(provenance())
+    _write_json(path, results)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _require_prefix(path: Path, found: Rows, wanted: Rows) -> None:
+    """Raises DataError unless the rows of a file are the first of those that belong there."""
+    if found != wanted[: len(found)]:
+        at = next(i for i, row in enumerate(found) if i >= len(wanted) or row != wanted[i])
+        raise DataError(f"{path}: row {at} is not of this evaluation: was the file changed? Use another --out")
+
+
 # Generating
 
 
@@ -119,37 +159,31 @@ def _generate(
     if len(rows) == len(jobs):
         return rows
     model, tokenizer = _load(config, problems, console)
-    write_settings(Path(config.out), settings)
+    _write_json(Path(config.out) / SETTINGS, settings)
     with writer, _bar(console, "generating", len(jobs), len(rows)) as advance:
         for start, batch in _batches(jobs, config.batch_size):
             known = min(len(batch), max(0, len(rows) - start))
             if known == len(batch):
                 continue
             # A batch that a kill cut off is computed whole again: alone, its last rows might round differently.
-            found = _complete(config, settings["stop"], model, tokenizer, problems, batch)
+            asked = [problems[job.problem] for job in batch]
+            found = complete(
+                model,
+                tokenizer,
+                [_prompt(config, problem) for problem in asked],
+                max_new_tokens=config.max_new_tokens,
+                seeds=[[config.seed, job.problem, job.sample] for job in batch if job.sample is not None] or None,
+                temperature=config.temperature,
+                top_p=config.top_p,
+                stop=settings["stop"],
+                condition=config.label,
+                tools=[problem.get("tools") for problem in asked],
+            )
             for row, completion in zip(wanted[start + known :], found[known:], strict=False):
                 rows.append(row | {"completion": completion.text, "ended": completion.ended})
                 writer.write(rows[-1])
             advance(len(batch) - known)
     return rows
-
-
-def _complete(
-    config: EvaluationConfig, stop: list[str], model: MTPModel, tokenizer: Any, problems: Rows, batch: Sequence[Job]
-) -> list[Completion]:  # fmt: skip
-    seeds = [[config.seed, job.problem, job.sample] for job in batch if job.sample is not None]
-    return complete(
-        model,
-        tokenizer,
-        [_prompt(config, problems[job.problem]) for job in batch],
-        max_new_tokens=config.max_new_tokens,
-        seeds=seeds or None,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        stop=stop,
-        condition=config.label,
-        tools=[problems[job.problem].get("tools") for job in batch],
-    )
 
 
 def _prompt(config: EvaluationConfig, problem: Mapping[str, Any]) -> Prompt:
@@ -169,9 +203,10 @@ def _batches(jobs: Sequence[Job], size: int) -> Iterator[tuple[int, Sequence[Job
 def _load(config: EvaluationConfig, problems: Rows, console: Console) -> tuple[MTPModel, Any]:
     """Model and tokenizer, once it is known that every prompt fits."""
     tokenizer = load_tokenizer(config.model)
+    some_text = any(isinstance(problem["prompt"], str) for problem in problems)
     if config.chat:
         require_template(tokenizer, "chat is true", config.model)
-    elif tokenizer.chat_template and config.verifier != "python-tests" and _any_text(problems):
+    elif tokenizer.chat_template and config.verifier != "python-tests" and some_text:
         console.print(HINT, soft_wrap=True, markup=False)
     model = MTPModel.from_pretrained(config.model)
     if config.label is not None and model.label_condition is None:
@@ -179,9 +214,10 @@ def _load(config: EvaluationConfig, problems: Rows, console: Console) -> tuple[M
     longest = 0
     for i, problem in enumerate(problems):
         try:
-            longest = max(longest, len(_tokens_of(config, problem, tokenizer)))
+            tokens = prompt_tokens(tokenizer, [_prompt(config, problem)], [problem.get("tools")])[0]
         except DataError as error:
             raise DataError(f"{config.problems}: problem {i}: {error}") from None
+        longest = max(longest, len(tokens))
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and longest + config.max_new_tokens > positions:
         raise ConfigError(
@@ -190,14 +226,6 @@ def _load(config: EvaluationConfig, problems: Rows, console: Console) -> tuple[M
         )
     model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
     return model, tokenizer
-
-
-def _any_text(problems: Rows) -> bool:
-    return any(isinstance(problem["prompt"], str) for problem in problems)
-
-
-def _tokens_of(config: EvaluationConfig, problem: Mapping[str, Any], tokenizer: Any) -> list[int]:
-    return prompt_tokens(tokenizer, [_prompt(config, problem)], [problem.get("tools")])[0]
 
 
 # Checking
@@ -219,10 +247,3 @@ def _verify(config: EvaluationConfig, verifier: Verifier, problems: Rows, comple
             writer.write(samples[-1])
             advance(1)
     return samples
-
-
-def _require_prefix(path: Path, found: Rows, wanted: Rows) -> None:
-    """Raises DataError unless the rows of a file are the first of those that belong there."""
-    if found != wanted[: len(found)]:
-        at = next(i for i, row in enumerate(found) if i >= len(wanted) or row != wanted[i])
-        raise DataError(f"{path}: row {at} is not of this evaluation: was the file changed? Use another --out")

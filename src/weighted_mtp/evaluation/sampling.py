@@ -27,11 +27,7 @@ class SeededDraws(LogitsProcessor):
     Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", arXiv 1904.09751, for top_p; the
     inverse of the distribution function for the draw.
 
-    Args:
-        seeds: what seeds each row's numbers: one or more integers from 0.
-        steps: tokens at most.
-        temperature: above 0.
-        top_p: in (0, 1]; 1 keeps every token.
+    Each row's numbers are seeded by one or more integers, and there are `steps` of them, as many as tokens at most.
     """
 
     def __init__(self, seeds: Sequence[Sequence[int]], steps: int, *, temperature: float, top_p: float = 1.0) -> None:
@@ -46,15 +42,13 @@ class SeededDraws(LogitsProcessor):
         probabilities = torch.softmax(scores / self.temperature, dim=-1)
         u = self.uniform[:, self.step, None].to(scores)
         self.step += 1
-        token = self._draw(probabilities, u)
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
-
-    def _draw(self, probabilities: Tensor, u: Tensor) -> Tensor:
         if self.top_p == 1.0:
-            return _invert(probabilities, u)
-        ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
-        before = ordered.cumsum(-1) - ordered
-        return tokens.gather(1, _invert(ordered.where(before < self.top_p, 0.0), u))
+            token = _invert(probabilities, u)
+        else:
+            ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+            before = ordered.cumsum(-1) - ordered
+            token = tokens.gather(1, _invert(ordered.where(before < self.top_p, 0.0), u))
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
 def _invert(weights: Tensor, u: Tensor) -> Tensor:
@@ -71,10 +65,6 @@ class StopStrings(StoppingCriteria):
     Only the last tokens are turned into text at each step, and the whole only where those hold a string: a token
     adds a byte at least, so a string just completed lies within as many tokens as it has bytes. Where special tokens
     stand between its parts it is missed, which costs time alone: completions are cut afterwards anyway.
-
-    Args:
-        detokenizer: gives the text of tokens.
-        strings: at least one, none of them empty.
     """
 
     def __init__(self, detokenizer: Detokenizer, strings: Sequence[str]) -> None:
@@ -90,8 +80,7 @@ class StopStrings(StoppingCriteria):
         recent = max(start, input_ids.shape[1] - self.window)
         texts = self._texts(rows, recent, behind=max(0, recent - _READ))
         ended = [self._holds(text) or BROKEN in text for text in texts]  # a window may begin within a character
-        for i in [i for i, maybe in enumerate(ended) if maybe]:
-            ended[i] = self._holds(self._texts([rows[i]], start)[0])
+        ended = [maybe and self._holds(self._texts([row], start)[0]) for row, maybe in zip(rows, ended, strict=True)]
         return torch.tensor(ended, device=input_ids.device)
 
     def _texts(self, rows: Sequence[Sequence[int]], start: int, behind: int = 0) -> list[str]:

@@ -11,7 +11,7 @@ from datasets import Dataset
 from rich.console import Console
 from rich.progress import Progress
 
-from weighted_mtp.evaluation.provenance import provenance
+from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.inspection.content import InspectedRun, RunPage, ValueQuality
 from weighted_mtp.inspection.page import write_run_page
 from weighted_mtp.inspection.record import Record, read_record

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError
-from weighted_mtp.evaluation.human_eval import humaneval_problems
+from weighted_mtp.evaluation.problems import humaneval_problems
 from weighted_mtp.labelling.mutants.mbpp import from_mbpp, is_mbpp
 from weighted_mtp.labelling.mutants.source_code import SourceError
 from weighted_mtp.training.settings import ConfigError, settle
