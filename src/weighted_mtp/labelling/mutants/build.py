@@ -15,7 +15,7 @@ from weighted_mtp.labelling.mutants.mutations import Mutation, sample_mutations
 from weighted_mtp.labelling.mutants.problems import Problem, load_problems
 from weighted_mtp.labelling.mutants.report import CANONICAL, MutantsReport
 from weighted_mtp.labelling.mutants.source_code import SourceError
-from weighted_mtp.reports.progress import progress_bar
+from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import Verdict, Verifier
 from weighted_mtp.verifiers.python_tests import PythonTests
 
