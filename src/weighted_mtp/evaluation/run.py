@@ -23,7 +23,7 @@ from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
 from weighted_mtp.files import digest_of, write_text
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
-from weighted_mtp.reports.progress import progress_bar
+from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import make_verifier
