@@ -19,7 +19,7 @@ from mkdocs.structure.pages import Page
 logger = logging.getLogger("mkdocs.hooks.site")
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-QUICK_START = ("Install", "Your data, a real model")
+QUICK_START = ("Install", "First ten minutes", "Your data, a real model")
 """Sections of the README."""
 QUICK_START_ANCHORS = {"#" + re.sub(r"[^\w ]", "", name).lower().replace(" ", "-") for name in QUICK_START}
 LINK = re.compile(r"\[([^\[\]]*(?:\[[^\]]*\])?[^\[\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
