@@ -1,5 +1,6 @@
 """The trainings of the study: each arm of each draw, in a worker process, after the arms that it needs."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from research.jobs import run_jobs
+from weighted_mtp.data import Chains
 from weighted_mtp.demo.arms import Arm
 from weighted_mtp.demo.draw import Budget, Draw
-from weighted_mtp.demo.files import read_chains
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ def run_cells(
             prepared.add(cell.root)
 
     return run_jobs(cells, jobs, _run, prepare_draw)
+
+
+def read_chains(folder: Path) -> Chains:
+    """What `write_chains` wrote."""
+    names = ("train", "test", "fresh")
+    return Chains(*([json.loads(line) for line in (folder / f"{n}.jsonl").read_text().splitlines()] for n in names))
 
 
 @lru_cache(maxsize=2)

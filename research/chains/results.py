@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from research.chains.arms import CRITICS, Setting, study_notes
-from research.chains.cells import Cell
+from research.chains.cells import Cell, read_chains
 from weighted_mtp.data import share_right, share_right_with_error
 from weighted_mtp.demo.draw import Budget
-from weighted_mtp.demo.files import read_chains
 from weighted_mtp.evaluation.intervals import paired_t_interval
 from weighted_mtp.evaluation.provenance import provenance
 from weighted_mtp.evaluation.summary import summarise

@@ -18,14 +18,14 @@ from rich.console import Console
 from research.chains.arms import PRESETS, Setting, with_needs
 from research.chains.cells import Cell, run_cells
 from research.chains.report.markdown import study_markdown
-from research.chains.report.page import write_study_page
 from research.chains.report.pictures import write_pictures
+from research.chains.report.tables import main_table
 from research.chains.resampling import resample_right
 from research.chains.results import study_results
+from research.drawing.markdown import table_text
 from research.jobs import job_progress
 from weighted_mtp.data import LOW_SUCCESS, Chains, make_chains
 from weighted_mtp.demo.draw import Budget, Draw
-from weighted_mtp.demo.page.summary import print_summary
 from weighted_mtp.files import write_text
 from weighted_mtp.training.paths import mlflow_store
 
@@ -43,7 +43,7 @@ def run_study(
     budget: Budget | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Runs a preset and writes results.json, report.html, study.md with pictures, and mlflow.db into `out`.
+    """Runs a preset and writes results.json, study.md with pictures, and mlflow.db into `out`.
 
     Args:
         preset: full or quick.
@@ -69,14 +69,13 @@ def run_study(
     results = study_results(preset, settings, finished, budget)
     write_text(out / "results.json", json.dumps(results, indent=1))
     report(results, out)
-    print_summary(console, results["meta"]["summary"]["low_success"])
-    console.print(f"Look at [bold]{out / 'report.html'}[/], or: mlflow ui --backend-store-uri {mlflow_store(out)}")
+    console.print(table_text(main_table(results, several_heads=False)), soft_wrap=True, markup=False)
+    console.print(f"Look at [bold]{out / 'study.md'}[/], or: mlflow ui --backend-store-uri {mlflow_store(out)}")
     return results
 
 
 def report(results: dict[str, Any], out: Path) -> None:
-    """The page, and the text with its pictures."""
-    write_study_page(out / "report.html", results)
+    """The text with its pictures."""
     pictures = {name: path.name for name, path in write_pictures(results, out).items()}
     write_text(out / "study.md", study_markdown(results, pictures))
 

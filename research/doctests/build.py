@@ -17,7 +17,7 @@ from research.doctests.packages import Package, find_package
 from research.doctests.report import DoctestsReport
 from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.data.schema import DataError
-from weighted_mtp.reports.progress import progress_bar
+from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.python_tests import PythonTests
 
 COPIED = "it is a copy of another"

@@ -1,1 +1,1 @@
-"""What several experiments draw and write with: tables, markdown, labels at the ends of lines."""
+"""What several experiments draw and write with: Markdown with its tables and pictures, labels of figures."""

@@ -1,4 +1,4 @@
-"""Names written beside the ends of lines, so that no legend is needed."""
+"""Where names and panels stand: names beside the ends of lines, so that no legend is needed, and full rows."""
 
 from collections.abc import Sequence
 
@@ -64,6 +64,12 @@ def label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]], *, g
             arrowprops={"arrowstyle": "-", "color": COLORS["line"], "lw": 1, "shrinkA": 0, "shrinkB": 0},
             annotation_clip=False,
         )
+
+
+def balanced(count: int, most: int) -> int:
+    """How many panels side by side fill the rows best, in as few rows as `most` allows."""
+    rows = -(-count // most)
+    return -(-count // rows) if rows else most
 
 
 def _mean(numbers: Sequence[float]) -> float:

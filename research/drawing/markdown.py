@@ -1,19 +1,22 @@
 """What Markdown documents are made of: sections, lists, tables and pictures."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from research.drawing.tables import Table
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of text; the first column names the row."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
 
 
 def section(heading: str, *parts: str | None) -> list[str]:
     """The parts that are not empty, under a heading; nothing where every part is empty."""
     filled = [part for part in parts if part]
     return [f"## {heading}", *filled] if filled else []
-
-
-def picture(description: str, address: str, caption: str) -> str:
-    """A picture with its caption below."""
-    return f"![{description}]({address})\n\n{caption}"
 
 
 def items(sentences: Sequence[str]) -> str:

@@ -8,19 +8,23 @@ from typing import Any
 from mlflow import MlflowClient
 from rich.console import Console
 
+from research.drawing.markdown import table_text
 from research.jobs import job_progress, run_jobs
 from research.real_code.config import RealCodeConfig
 from research.real_code.jobs import UNTRAINED, Job, run_job
 from research.real_code.plan import Plan
-from research.real_code.report.terminal import print_real_code
+from research.real_code.report.markdown import real_code_markdown
+from research.real_code.report.pictures import write_pictures
+from research.real_code.report.tables import localisation_table, outcome_table, students_table
 from research.real_code.results import RESULTS_FILE, write_results
 from research.real_code.rows import FOLDS, SUMMARY_FILE, Row, Selection, prepare_rows
+from weighted_mtp.files import write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.settings import ConfigError, require
 
 
 def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dict[str, Any]:
-    """Runs what is not finished, judges what is, and writes results.json.
+    """Runs what is not finished, judges what is, and writes results.json, and real-code.md with pictures.
 
     Args:
         config: what to run; with `only`, no more than that now.
@@ -43,8 +47,12 @@ def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dic
     jobs = plan_jobs(config, plan)
     _run_all([job for job in jobs if _is_chosen(job, config)], workers, console)
     results = write_results(rows, jobs, plan.heads, tokenizer)
-    print_real_code(console, results)
-    console.print(f"numbers: {Path(config.out) / RESULTS_FILE}", soft_wrap=True, markup=False)
+    out = Path(config.out)
+    pictures = {name: path.name for name, path in write_pictures(results, out).items()}
+    write_text(out / "real-code.md", real_code_markdown(results, pictures))
+    for table in (localisation_table, outcome_table, students_table):
+        console.print(table_text(table(results)), soft_wrap=True, markup=False)
+    console.print(f"look at {out / 'real-code.md'}; numbers: {out / RESULTS_FILE}", soft_wrap=True, markup=False)
     return results
 
 

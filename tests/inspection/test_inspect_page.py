@@ -23,7 +23,7 @@ from weighted_mtp.evaluation.calibration import expected_calibration_error
 from weighted_mtp.inspection.record import read_record
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.models import MTPModel, load_tokenizer
-from weighted_mtp.reports.serve import page_server
+from weighted_mtp.reports.layout import page_server
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.checkpoints import mark_complete
 from weighted_mtp.training.config import RunConfig

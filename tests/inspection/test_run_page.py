@@ -10,8 +10,7 @@ import pytest
 
 from tests.reports.outline import Outline
 from weighted_mtp.inspection.content import InspectedRun, RunPage, Series
-from weighted_mtp.inspection.page import render_run_page, write_run_page
-from weighted_mtp.inspection.table import differing_settings, final_rows
+from weighted_mtp.inspection.page import differing_settings, final_rows, render_run_page, write_run_page
 from weighted_mtp.reports.token_view import TokenView
 
 HOSTILE = '</script><script>alert(1)</script><b title="x">&$title \'${style}'

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from weighted_mtp.inspection.content import Bin, InspectedRun, Reliability, RunPage, Series, ValueQuality
+from weighted_mtp.evaluation.calibration import ReliabilityBin
+from weighted_mtp.inspection.content import InspectedRun, Reliability, RunPage, Series, ValueQuality
 from weighted_mtp.reports.token_view import TokenView
 
 WRONG_AT = 2
@@ -21,7 +22,7 @@ def _run(name: str, scheme: str, heads: int = 1) -> InspectedRun:
     falling = [3.0 - step / 50 for step in steps]
     metrics = ["loss", "weight_mean", *(f"ce_head_{k}" for k in range(heads))]
     record = {f"{split}/{name}": Series(steps, falling) for split in ("train", "eval") for name in metrics}
-    bins = [Bin(0.1, 0.15, 300), Bin(0.6, 0.5, 200)]
+    bins = [ReliabilityBin(0.0, 0.1, 0.1, 0.15, 300), ReliabilityBin(0.5, 0.6, 0.6, 0.5, 200)]
     quality = ValueQuality(
         rows=50, values=500, source="evaluation rows of eval.jsonl", explained_variance=0.25, outcome_auc=0.75,
         error_auc=None if name == "td" else 0.9,

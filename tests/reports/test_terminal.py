@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+from weighted_mtp.demo.page.accuracy import print_summary
 from weighted_mtp.demo.page.content import PageContent
-from weighted_mtp.demo.page.summary import print_summary
 from weighted_mtp.reports.terminal import print_tokens
 from weighted_mtp.reports.token_view import TokenView
 
@@ -44,14 +44,6 @@ def test_without_colour_digits_and_carets_stand_below_the_tokens() -> None:
     where = lines.index(" 0 4<eos>")
 
     assert lines[where + 1 : where + 3] == [" 5 17", "  ^^"]
-
-
-def test_digits_can_show_td_errors() -> None:
-    console = plain()
-    print_tokens(console, [chain()], shade="td_error")
-    lines = text_of(console).splitlines()
-
-    assert lines[lines.index(" 0 4<eos>") + 1] == " 5 27"  # 0, -0.6, +0.25
 
 
 def test_header_tells_label_arm_mean_weight_and_lowest_td() -> None:
@@ -123,14 +115,9 @@ def test_an_ascii_terminal_gets_ascii(report: PageContent, code_example: TokenVi
 
 def test_long_prompts_are_cut_and_say_so() -> None:
     console = plain()
-    print_tokens(console, [chain(prompt="a\nb\nc\nd")], prompt_lines=2)
+    print_tokens(console, [chain(prompt="\n".join("abcdefghij"))])
 
-    assert "... 2 more lines of the prompt" in text_of(console)
-
-
-def test_an_unknown_shade_is_refused() -> None:
-    with pytest.raises(ValueError, match="shade is 'colour'"):
-        print_tokens(plain(), [chain()], shade="colour")  # type: ignore[arg-type]
+    assert "h\n... 2 more lines of the prompt" in text_of(console)
 
 
 def test_uneven_lists_are_refused() -> None:
@@ -147,7 +134,7 @@ def test_no_tokens_at_all_are_printed_without_complaint() -> None:
 
 def test_summary_fits_eighty_columns_and_groups_controls(report: PageContent) -> None:
     console = plain()
-    print_summary(console, report.summary, title="Easy setting")
+    print_summary(console, report.summary)
     lines = [line.rstrip() for line in text_of(console).splitlines()]
 
     assert max(map(len, lines)) <= 80

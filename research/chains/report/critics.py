@@ -7,11 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from research.chains.report.numbers import Results, auc_by_position, critic_draws, critic_mean, critics, reliability
-from research.drawing.labels import label_ends
-from weighted_mtp.demo.page.dots import label_rows, mean_marker
+from research.drawing.labels import balanced, label_ends
+from weighted_mtp.demo.page.figures import label_rows, mean_marker
 from weighted_mtp.inspection.figures import draw_reliability
-from weighted_mtp.reports.grid import balanced, panel_grid, title
-from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel
+from weighted_mtp.reports.svg import COLORS, WIDE, new_figure, page_style, panel, panel_grid, title
 
 _MEASURES = {"auc": "AUC of the first wrong token", "auc_within_wrong": "AUC in wrong completions", "top1": "Top-1"}
 _LOOKS = {  # colour, marker, dashes: the generative critic, the implicit one, and a family of value heads
@@ -25,22 +24,17 @@ _LOOKS = {  # colour, marker, dashes: the generative critic, the implicit one, a
 _OTHER = ("series-3", "X", "-")
 
 
-def localisation_figure(results: Results, *, wide: bool) -> Figure:
+def localisation_figure(results: Results) -> Figure:
     """Dots a critic: how well it finds the wrong tokens; hollow, its position alone."""
     names = critics(results)
     left, top, bottom, between, row = 118, 26, 30, 26, 27
     height = row * len(names)
     with page_style():
-        if wide:
-            figure = new_figure(WIDE, top + height + bottom)
-            width = (WIDE - left - 14 - 2 * between) / 3
-            panels = [panel(figure, left + i * (width + between), top, width, height) for i in range(3)]
-        else:
-            figure = new_figure(NARROW, 3 * (top + height + bottom) + 2 * 12)
-            step = top + height + bottom + 12
-            panels = [panel(figure, left, top + i * step, NARROW - left - 14, height) for i in range(3)]
+        figure = new_figure(WIDE, top + height + bottom)
+        width = (WIDE - left - 14 - 2 * between) / 3
+        panels = [panel(figure, left + i * (width + between), top, width, height) for i in range(3)]
         for axes, (key, heading) in zip(panels, _MEASURES.items(), strict=True):
-            label_rows(axes, [{"arm": name} for name in names], named=axes is panels[0] or not wide)
+            label_rows(axes, [{"arm": name} for name in names], named=axes is panels[0])
             axes.set_title(heading, pad=9)
             _draw_measure(axes, results, names, key)
     return figure
@@ -69,18 +63,13 @@ def _hollow_square(axes: Axes, x: float, y: int) -> None:
     axes.plot([x], [y], "s", ms=6, mew=1.4, color=COLORS["baseline"], mfc=COLORS["surface"], zorder=3)
 
 
-def reliability_figure(results: Results, *, wide: bool) -> Figure:
+def reliability_figure(results: Results) -> Figure:
     """A panel a critic: rate of success by the chance it gave; the area of a dot is its share of prefixes."""
     pooled = {name: reliability(results, name) for name in critics(results)}
     pooled = {name: bins for name, bins in pooled.items() if bins}
     with page_style():
         figure, panels = panel_grid(
-            len(pooled),
-            wide=wide,
-            slots=balanced(len(pooled), 4 if wide else 2),
-            height=150 if wide else 120,
-            above=44,
-            label="chance given, %",
+            len(pooled), wide=True, slots=balanced(len(pooled), 4), height=150, above=44, label="chance given, %"
         )
         for axes, (name, bins) in zip(panels, pooled.items(), strict=True):
             error = critic_mean(results, name, "ece")
@@ -89,13 +78,13 @@ def reliability_figure(results: Results, *, wide: bool) -> Figure:
     return figure
 
 
-def positions_figure(results: Results, *, wide: bool) -> Figure:
+def positions_figure(results: Results) -> Figure:
     """A line a critic: AUC of the outcome by how much of the completion the critic has seen."""
     curves = {name: auc_by_position(results, name) for name in critics(results)}
-    total, left, names, above, height, below = (WIDE if wide else NARROW), 34, 120, 30, 250, 42
+    left, names, above, height, below = 34, 120, 30, 250, 42
     with page_style():
-        figure = new_figure(total, above + height + below)
-        axes = panel(figure, left, above, total - left - names, height)
+        figure = new_figure(WIDE, above + height + below)
+        axes = panel(figure, left, above, WIDE - left - names, height)
         axes.set_title("AUC of the outcome", pad=10)
         axes.set_xlabel("tokens of the completion read")
         axes.grid(axis="y")

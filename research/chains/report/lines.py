@@ -9,7 +9,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from research.chains.report.aim import ARM, BEHIND, CEILING, FEW, OVER, RIVAL
 from research.chains.report.numbers import (
-    BASELINE,
     Axis,
     Comparison,
     Point,
@@ -20,13 +19,11 @@ from research.chains.report.numbers import (
     settings_along,
 )
 from research.chains.report.tables import setting_names
-from research.drawing.labels import label_ends
-from weighted_mtp.demo.page.arms import Role, role_of
-from weighted_mtp.demo.page.content import CONTROLS
-from weighted_mtp.demo.page.small_multiples import small_multiples
-from weighted_mtp.reports.grid import balanced, panel_grid, title
+from research.drawing.labels import balanced, label_ends
+from weighted_mtp.demo.page.content import BASELINE, role_of
+from weighted_mtp.demo.page.figures import small_multiples
 from weighted_mtp.reports.numbers import MINUS, PERCENT
-from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel
+from weighted_mtp.reports.svg import COLORS, WIDE, in_percent, new_figure, page_style, panel, panel_grid, title
 
 _LABELS: dict[Axis, str] = {"share_right": "right completions, %", "n_traces": "number of completions"}
 
@@ -49,20 +46,16 @@ _LOOKS = {  # the arms named in the overview, told apart by marker as well as by
 }
 
 
-def lines_figure(results: Results, *, wide: bool) -> Figure:
+def lines_figure(results: Results) -> Figure:
     """Accuracy of six arms, a panel for each line: mean and, as a band, lowest to highest draw."""
     drawn = lines_run(results)
-    height, names = (270, 122) if wide else (230, 122)
-    total, left, above, below = (WIDE if wide else NARROW), 34, 30, 42
-    columns = len(drawn) if wide else 1
-    width = (total - columns * (left + names)) / columns
+    height, names, left, above, below = 270, 122, 34, 30, 42
+    width = (WIDE - len(drawn) * (left + names)) / len(drawn)
     with page_style():
-        rows = -(-len(drawn) // columns)
-        figure = new_figure(total, rows * (above + height + below))
+        figure = new_figure(WIDE, above + height + below)
         for index, axis in enumerate(drawn):
-            row, column = divmod(index, columns)
-            x, y = left + column * (left + width + names), above + row * (above + height + below)
-            _draw_line(panel(figure, x, y, width, height), results, axis)
+            x = left + index * (left + width + names)
+            _draw_line(panel(figure, x, above, width, height), results, axis)
     return figure
 
 
@@ -109,9 +102,8 @@ def _draw_arm(axes: Axes, points: Sequence[Point], look: _Look) -> None:
     )
 
 
-def arms_figure(results: Results, arms: Sequence[str], *, wide: bool) -> Figure:
+def arms_figure(results: Results, arms: Sequence[str]) -> Figure:
     """A panel an arm: accuracy by share of right completions, the baseline in grey and the ceiling dashed."""
-    roles: dict[str, Role] = {arm: role_of(arm, BASELINE, CONTROLS) for arm in arms}
 
     def draw(axes: Axes, arm: str) -> None:
         for other in (BASELINE, CEILING):
@@ -121,14 +113,14 @@ def arms_figure(results: Results, arms: Sequence[str], *, wide: bool) -> Figure:
                 means = [point.mean for point in points]
                 axes.plot([p.x for p in points], means, color=COLORS[look.color], lw=1.2, ls=look.dashes, alpha=0.8)
         points = line(results, "share_right", arm)
-        color, style = COLORS[roles[arm]], "--" if roles[arm] in ("control", "ceiling") else "-"
+        color, style = COLORS[role_of(arm)], "--" if role_of(arm) in ("control", "ceiling") else "-"
         if any(point.n > 1 for point in points):
             low, high = [point.low for point in points], [point.high for point in points]
             axes.fill_between([p.x for p in points], low, high, color=color, alpha=0.2, lw=0)
         axes.plot([p.x for p in points], [p.mean for p in points], color=color, lw=1.8, ls=style)
 
     with page_style():
-        figure, panels = small_multiples(arms, roles, draw, wide=wide, label="right completions")
+        figure, panels = small_multiples(arms, draw, wide=True, label="right completions")
         for axes in panels:
             axes.grid(axis="y")
             axes.set_ylim(0, 1.03)
@@ -137,18 +129,13 @@ def arms_figure(results: Results, arms: Sequence[str], *, wide: bool) -> Figure:
     return figure
 
 
-def differences_figure(results: Results, *, wide: bool) -> Figure:
+def differences_figure(results: Results) -> Figure:
     """A panel a pair of arms: the paired difference by share of right completions, with its interval."""
     pairs = {pair: found for pair, found in pairs_along(results, "share_right").items() if len(found) > 1}
     shares = {name: entry["share_right"] for name, entry in results["meta"]["settings"].items()}
     with page_style():
         figure, panels = panel_grid(
-            len(pairs),
-            wide=wide,
-            slots=balanced(len(pairs), 4 if wide else 2),
-            height=120 if wide else 104,
-            above=44,
-            label="right completions",
+            len(pairs), wide=True, slots=balanced(len(pairs), 4), height=120, above=44, label="right completions"
         )
         for axes, (pair, found) in zip(panels, pairs.items(), strict=True):
             title(axes, pair[0], f"{MINUS} {pair[1]}")
@@ -157,10 +144,7 @@ def differences_figure(results: Results, *, wide: bool) -> Figure:
             _draw_aim(axes, pair, [shares[entry.setting] for entry in found])
             for entry in found:
                 _draw_difference(axes, shares[entry.setting], entry)
-            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            axes.yaxis.set_major_formatter(
-                FuncFormatter(lambda y, _: "0" if abs(y) < 1e-9 else f"{100 * y:+.3g}".replace("-", MINUS))
-            )
+            in_percent(axes.yaxis, signed=True)
             _share_ticks(axes)
     return figure
 

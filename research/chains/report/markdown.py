@@ -17,17 +17,9 @@ from research.chains.report.tables import (
     setting_names,
     settings_table,
 )
-from research.chains.report.words import (
-    aim_sentences,
-    ceiling_sentences,
-    claim,
-    control_sentences,
-    facts,
-    findings,
-    lead,
-    notes,
-)
-from research.drawing.markdown import items, picture, section, table_text
+from research.chains.report.words import claim, facts, lead, notes
+from research.drawing.markdown import items, section, table_text
+from research.drawing.pictures import shown
 
 
 def study_markdown(results: Results, pictures: Mapping[str, str]) -> str:
@@ -38,44 +30,38 @@ def study_markdown(results: Results, pictures: Mapping[str, str]) -> str:
         pictures: names, as `write_pictures` gives them -> addresses relative to the document; a picture without an
             address is left out.
     """
-    drawn = study_pictures(results)
-    shown = {
-        name: picture(drawn[name].description, address, drawn[name].caption)
-        for name, address in pictures.items()
-        if name in drawn
-    }
+    drawn = shown(study_pictures(results), pictures)
     share = setting_names(results, "share_right").get(MAIN, "0")
     axes = lines_run(results)
     parts = [
         *_opening(results),
-        *section("What was aimed at", " ".join(aim_sentences(results)), table_text(aim_table(results))),
+        *section("What was aimed at", table_text(aim_table(results))),
         *section(
-            f"Every arm, {share} right", shown.get("accuracy"), table_text(main_table(results, several_heads=False))
+            f"Every arm, {share} right", drawn.get("accuracy"), table_text(main_table(results, several_heads=False))
         ),
         *section(
             "With fewer right, with fewer completions",
-            shown.get("lines"),
+            drawn.get("lines"),
             *(table_text(accuracy_by_setting(results, axis)) for axis in axes),
-            shown.get("arms"),
+            drawn.get("arms"),
         ),
         *section(
             "Who wins, pair by pair",
-            items(findings(results)),
-            shown.get("differences"),
+            drawn.get("differences"),
             *(table_text(comparison_table(results, axis)) for axis in axes or AXES[:1]),
         ),
         *section(
             "What the critics know",
-            shown.get("localisation"),
+            drawn.get("localisation"),
             table_text(localisation_table(results)),
             table_text(localisation_by_share(results)),
-            shown.get("positions"),
-            shown.get("reliability"),
+            drawn.get("positions"),
+            drawn.get("reliability"),
             table_text(calibration_table(results)),
         ),
         *section(
             "Four heads",
-            shown.get("heads"),
+            drawn.get("heads"),
             table_text(main_table(results, several_heads=True)),
             table_text(heads_table(results)),
         ),
@@ -89,11 +75,10 @@ def study_markdown(results: Results, pictures: Mapping[str, str]) -> str:
 def _opening(results: Results) -> list[str]:
     preset = results["meta"].get("preset", "full")
     flags = "" if preset == "full" else f" --preset {preset}"
-    sure = [*ceiling_sentences(results), *control_sentences(results)]
     return [
         "# Study: which tokens should teach?",
         "<!-- written from results.json by research/chains/report/markdown.py: change that, or the results -->",
-        f"**{claim(results)}**" + (f" {' '.join(sure)}" if sure else ""),
+        f"**{claim(results)}**",
         lead(results),
         f"```bash\npython -m research.chains.study --out study{flags}\n```",
     ]

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from weighted_mtp.demo.page.content import Accuracy, SummaryRow
-from weighted_mtp.inspection.content import Bin
+from weighted_mtp.evaluation.calibration import ReliabilityBin
 
 Results = Mapping[str, Any]
 Verdict = Literal["wins", "ties", "loses", "single draw"]
@@ -18,7 +18,6 @@ Axis = Literal["share_right", "n_traces"]
 
 AXES: tuple[Axis, ...] = ("share_right", "n_traces")
 MAIN = "low_success"  # the setting in which every arm ran; both lines pass through it
-BASELINE = "uniform"
 _PREFIXES: dict[Axis, str] = {"share_right": "share_", "n_traces": "n_"}
 
 
@@ -155,7 +154,7 @@ def critic_mean(results: Results, critic: str, key: str, setting: str = MAIN) ->
     return fmean(draws) if draws else None
 
 
-def reliability(results: Results, critic: str) -> list[Bin]:
+def reliability(results: Results, critic: str) -> list[ReliabilityBin]:
     """A critic's bins pooled over draws: means and rates weighted by count, empty bins left out."""
     pooled: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
     for row in _critic_rows(results):
@@ -163,13 +162,13 @@ def reliability(results: Results, critic: str) -> list[Bin]:
             for entry in row.get("reliability") or ():
                 if entry["count"]:
                     pooled.setdefault((entry["low"], entry["high"]), []).append(entry)
-    return [_pool(pooled[edges]) for edges in sorted(pooled)]
+    return [_pool(*edges, pooled[edges]) for edges in sorted(pooled)]
 
 
-def _pool(entries: Sequence[Mapping[str, Any]]) -> Bin:
+def _pool(low: float, high: float, entries: Sequence[Mapping[str, Any]]) -> ReliabilityBin:
     count = sum(entry["count"] for entry in entries)
     mean, rate = (sum(entry[key] * entry["count"] for entry in entries) / count for key in ("mean", "rate"))
-    return Bin(mean, rate, count)
+    return ReliabilityBin(low, high, mean, rate, count)
 
 
 def auc_by_position(results: Results, critic: str) -> list[float | None]:

@@ -1,15 +1,11 @@
-"""The pictures of the study: the page shows them inline, the document as files."""
+"""The pictures of the study."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from research.chains.report.critics import localisation_figure, positions_figure, reliability_figure
 from research.chains.report.lines import arms_figure, differences_figure, lines_figure
 from research.chains.report.numbers import (
-    BASELINE,
     MAIN,
     Results,
     accuracies,
@@ -23,19 +19,9 @@ from research.chains.report.numbers import (
     settings_along,
     summary_rows,
 )
-from weighted_mtp.demo.page.arms import Role, group_rows, role_of
-from weighted_mtp.demo.page.content import CONTROLS
+from research.drawing.pictures import Picture, save_pictures
+from weighted_mtp.demo.page.content import BASELINE
 from weighted_mtp.demo.page.figures import accuracy_figure
-from weighted_mtp.reports.svg import save_figures
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure with the words that belong to it, as plain text."""
-
-    draw: Callable[[bool], Figure]  # from whether it is to be wide
-    description: str
-    caption: str
 
 
 def study_pictures(results: Results) -> dict[str, Picture]:
@@ -44,13 +30,8 @@ def study_pictures(results: Results) -> dict[str, Picture]:
 
 
 def write_pictures(results: Results, folder: str | Path) -> dict[str, Path]:
-    """Write each picture in its wide layout as `study-<name>.svg` into `folder`; equal results, equal bytes.
-
-    Returns:
-        Names of pictures, as `study_markdown` wants them -> paths.
-    """
-    drawn = ((name, picture.draw(True)) for name, picture in study_pictures(results).items())
-    return save_figures(drawn, folder, "study")
+    """Write each picture as `study-<name>.svg` into `folder`; names, as `study_markdown` wants them -> paths."""
+    return save_pictures(study_pictures(results), folder, "study")
 
 
 def _accuracies(results: Results) -> dict[str, Picture]:
@@ -58,11 +39,10 @@ def _accuracies(results: Results) -> dict[str, Picture]:
     for name, several in (("accuracy", False), ("heads", True)):
         rows = summary_rows(results, MAIN, several_heads=several)
         if rows:
-            groups = group_rows(rows, BASELINE, CONTROLS)
-            roles: dict[str, Role] = {row["arm"]: role_of(row["arm"], BASELINE, CONTROLS) for row in rows}
-            draws = [entry for entry in accuracies(results, MAIN) if entry["arm"] in roles]
+            arms = {row["arm"] for row in rows}
+            draws = [entry for entry in accuracies(results, MAIN) if entry["arm"] in arms]
             pictures[name] = Picture(
-                lambda wide, groups=groups, roles=roles, draws=draws: accuracy_figure(groups, draws, roles, wide=wide),
+                partial(accuracy_figure, rows, draws, wide=True),
                 "Accuracy of every draw by arm, and paired differences; the table below has the numbers.",
                 "Large marks are means, small dots below them single draws. Differences are paired by draw and"
                 " carry a 95 % t interval; a mark without a line is a single draw. Hollow: the ceiling"
@@ -75,7 +55,7 @@ def _lines(results: Results) -> dict[str, Picture]:
     pictures: dict[str, Picture] = {}
     if lines_run(results):
         pictures["lines"] = Picture(
-            lambda wide: lines_figure(results, wide=wide),
+            partial(lines_figure, results),
             "Accuracy of six arms by share of right completions and by number of completions.",
             "Mean over draws; bands run from the lowest to the highest draw. Hollow and dashed: the oracle, which"
             " drops the truly wrong tokens.",
@@ -84,14 +64,14 @@ def _lines(results: Results) -> dict[str, Picture]:
         settings = settings_along(results, "share_right")
         arms = [arm for arm in arms_in(results, settings) if len(line(results, "share_right", arm)) > 1]
         pictures["arms"] = Picture(
-            lambda wide: arms_figure(results, arms, wide=wide),
+            partial(arms_figure, results, arms),
             "Accuracy by share of right completions, one panel per arm.",
             f"Accuracy by share of right completions, in percent. Line: mean over draws; band: lowest to highest"
             f" draw; grey: {BASELINE}; thin dashes: the oracle.",
         )
     if any(len(found) > 1 for found in pairs_along(results, "share_right").values()):
         pictures["differences"] = Picture(
-            lambda wide: differences_figure(results, wide=wide),
+            partial(differences_figure, results),
             "Paired differences by share of right completions, one panel per pair of arms.",
             "First minus second in points, paired by draw, with 95 % t intervals. Filled: the interval excludes 0;"
             " hollow: a tie or a single draw. Dashes: what was aimed at, where few completions are right.",
@@ -104,20 +84,20 @@ def _critics(results: Results) -> dict[str, Picture]:
     names = critics(results)
     if names:
         pictures["localisation"] = Picture(
-            lambda wide: localisation_figure(results, wide=wide),
+            partial(localisation_figure, results),
             "How well each critic finds the wrong tokens; the table has the numbers.",
             "Fresh completions, whose wrong tokens are known. Large marks are means, small dots below them single"
             " draws. Hollow squares: a critic's mean credit at each position, which never looks at the tokens.",
         )
     if any(any(value is not None for value in auc_by_position(results, name)) for name in names):
         pictures["positions"] = Picture(
-            lambda wide: positions_figure(results, wide=wide),
+            partial(positions_figure, results),
             "AUC of the outcome by tokens read, one line per critic.",
             "How well the value of a prefix tells right from wrong completions, mean over draws; 0.5 is chance.",
         )
     if any(reliability(results, name) for name in names):
         pictures["reliability"] = Picture(
-            lambda wide: reliability_figure(results, wide=wide),
+            partial(reliability_figure, results),
             "Reliability: rate of success by the chance given, one panel per critic.",
             "How often a completion succeeded, by the chance of success that the critic gave its prefixes, pooled"
             " over draws; larger dots hold more prefixes. On the dashed line chances are true. ECE is the mean"

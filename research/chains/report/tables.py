@@ -1,8 +1,7 @@
 """The tables of the study as text, for the page and the document alike."""
 
-from research.chains.report.aim import ARM, CEILING, RIVAL, Aim, aims
+from research.chains.report.aim import ARM, BEHIND, CEILING, OVER, RIVAL, Aim, aims
 from research.chains.report.numbers import (
-    BASELINE,
     MAIN,
     Axis,
     Comparison,
@@ -17,8 +16,10 @@ from research.chains.report.numbers import (
     settings_along,
     summary_rows,
 )
-from research.drawing.tables import Table
-from weighted_mtp.reports.numbers import NOTHING, PERCENT, interval, percent, points, with_margin
+from research.drawing.markdown import Table
+from weighted_mtp.demo.page.accuracy import accuracy_cells
+from weighted_mtp.demo.page.content import BASELINE
+from weighted_mtp.reports.numbers import MINUS, NOTHING, PERCENT, listing, number, percent, points
 
 _ALONG: dict[Axis, str] = {"share_right": "share of right completions", "n_traces": "number of completions"}
 _MARGIN = "half of their paired 95 % t interval"
@@ -61,17 +62,7 @@ def main_table(results: Results, *, several_heads: bool) -> Table:
     """Every arm of the main setting: mean, spread and paired difference to its baseline."""
     shown = summary_rows(results, MAIN, several_heads=several_heads)
     baselines = list(dict.fromkeys(row.get("baseline", BASELINE) for row in shown))
-    rows = tuple(
-        (
-            row["arm"],
-            percent(row["mean"]),
-            percent(row["std"] if row["n"] > 1 else None),
-            str(row["n"]),
-            points(row["diff"]),
-            interval(row["low"], row["high"]),
-        )
-        for row in shown
-    )
+    rows = tuple((row["arm"], *accuracy_cells(row)) for row in shown)
     return Table(
         ("Arm", "Mean, %", "Spread", "Draws", "Difference", "95 % interval"),
         rows,
@@ -98,9 +89,9 @@ def comparison_table(results: Results, axis: Axis) -> Table:
     for (first, second), entries in pairs_along(results, axis).items():
         if len(entries) > 1 or len(names) == 1:
             by_setting = {entry.setting: _words(entry) for entry in entries}
-            rows.append((f"{first} − {second}", *(by_setting.get(setting, NOTHING) for setting in names)))
+            rows.append((f"{first} {MINUS} {second}", *(by_setting.get(setting, NOTHING) for setting in names)))
     return Table(
-        ("First − second", *names.values()),
+        (f"First {MINUS} second", *names.values()),
         tuple(rows),
         f"Differences in points by {_ALONG[axis]}, with {_MARGIN}, and how the first fares.",
     )
@@ -121,22 +112,27 @@ def aim_table(results: Results) -> Table:
         for aim in aims(results)
     )
     headings = ("Right", f"{RIVAL}, %", f"{ARM}, %", f"To {RIVAL}", f"To the {CEILING}", "The aim")
-    return Table(headings, rows, f"Differences in points with {_MARGIN}.")
+    caption = (
+        f"The aim, where few completions are right: {ARM} at least {100 * OVER:.0f} points over {RIVAL}, with an"
+        f" interval that excludes 0, and at most {100 * BEHIND:.0f} points below the {CEILING}. Differences in points"
+        f" with {_MARGIN}."
+    )
+    return Table(headings, rows, caption)
 
 
 def aim_in_words(aim: Aim) -> str:
-    """`met`, `missed`, or that it was not asked for."""
+    """`met`, what is missed, or that it was not asked for."""
     if not aim.asked:
         return "not asked"
-    return "missed" if aim.missed else "met"
+    return f"missed\n{listing(aim.missed)}" if aim.missed else "met"
 
 
 def heads_table(results: Results) -> Table:
     """Paired differences between arms with four heads."""
     pairs = [entry for entry in comparisons(results, MAIN) if entry.first.startswith("mtp_")]
-    rows = tuple((f"{entry.first} − {entry.second}", _words(entry), str(entry.n)) for entry in pairs)
+    rows = tuple((f"{entry.first} {MINUS} {entry.second}", _words(entry), str(entry.n)) for entry in pairs)
     caption = f"Differences in points with {_MARGIN}, and how the first fares."
-    return Table(("First − second", "Difference", "Draws"), rows, caption)
+    return Table((f"First {MINUS} second", "Difference", "Draws"), rows, caption)
 
 
 def localisation_table(results: Results) -> Table:
@@ -153,7 +149,7 @@ def localisation_by_share(results: Results) -> Table:
     for critic in critics(results):
         means = [critic_mean(results, critic, "auc", setting) for setting in names]
         if sum(mean is not None for mean in means) > 1:
-            rows.append((critic, *map(_number, means)))
+            rows.append((critic, *map(number, means)))
     caption = f"AUC of the first wrong token by {_ALONG['share_right']}, mean over draws."
     return Table(("Critic", *names.values()), tuple(rows), caption)
 
@@ -168,7 +164,7 @@ def _critics_table(results: Results, measures: dict[str, str], caption: str) -> 
     names = critics(results)
     means = {key: [critic_mean(results, name, key) for name in names] for key in measures}
     kept = [key for key in measures if any(mean is not None for mean in means[key])]
-    rows = tuple((name, *(_number(means[key][i]) for key in kept)) for i, name in enumerate(names))
+    rows = tuple((name, *(number(means[key][i]) for key in kept)) for i, name in enumerate(names))
     return Table(("Critic", *(measures[key] for key in kept)), rows, caption)
 
 
@@ -187,12 +183,12 @@ def cost_table(results: Results) -> Table:
 
 
 def _words(entry: Comparison) -> str:
-    return f"{with_margin(entry.diff, entry.low, entry.high)}\n{entry.verdict}"
+    """`+31.4 ± 3.4`, the half width of the interval, where there is one, and the verdict."""
+    margin = ""
+    if entry.low is not None and entry.high is not None:
+        margin = f" ±\N{NO-BREAK SPACE}{50 * (entry.high - entry.low):.1f}"
+    return f"{points(entry.diff)}{margin}\n{entry.verdict}"
 
 
 def _count(value: float | None, digits: int = 0) -> str:
     return NOTHING if value is None else f"{value:,.{digits}f}"
-
-
-def _number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.3f}".replace("-", "−")

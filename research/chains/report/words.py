@@ -1,32 +1,14 @@
-"""The study in sentences, made from its numbers, whichever way they came out."""
+"""What stands around the tables of the study: the claim, whichever way the numbers came out, and notes."""
 
 from collections.abc import Sequence
+from typing import get_args
 
-from research.chains.report.aim import ARM, BEHIND, CEILING, OVER, RIVAL, aims
-from research.chains.report.numbers import (
-    AXES,
-    BASELINE,
-    MAIN,
-    Axis,
-    Comparison,
-    Results,
-    Verdict,
-    mean_over_draws,
-    pairs_along,
-    summary_rows,
-    verdict,
-)
+from research.chains.report.aim import ARM, CEILING, RIVAL
+from research.chains.report.numbers import AXES, MAIN, Results, Verdict, mean_over_draws, pairs_along
 from research.chains.report.tables import setting_names
-from weighted_mtp.demo.page.arms import role_of
-from weighted_mtp.demo.page.content import CONTROLS
-from weighted_mtp.reports.numbers import PERCENT, draws, listing, percent, span, span_of_points, with_margin
+from weighted_mtp.demo.page.content import BASELINE
+from weighted_mtp.reports.numbers import PERCENT, draws, listing, percent, points, span
 
-_SAID: dict[Verdict, str] = {
-    "wins": "wins",
-    "ties": "ties",
-    "loses": "loses",
-    "single draw": "is undecided by a single draw",
-}
 _NOTES = {
     CEILING: f"{CEILING} is told which tokens are wrong: a ceiling, not a method.",
     "label_conditioned": "label_conditioned decodes the generative critic itself, asked for a right completion; no"
@@ -57,13 +39,14 @@ def lead(results: Results) -> str:
 def claim(results: Results) -> str:
     """One sentence: log_odds against training on the right completions only."""
     entries = pairs_along(results, "share_right").get((ARM, RIVAL), [])
-    if not entries:
-        return f"{ARM} and {RIVAL} were not both run."
-    parts = [
-        _against_rival(found, [entry.diff for entry in members], _where(results, "share_right", members))
-        for found, members in _by_verdict(entries).items()
-    ]
-    return f"{ARM} {listing(parts)}."
+    names = setting_names(results, "share_right")
+    parts: list[str] = []
+    for found in get_args(Verdict):
+        members = [entry for entry in entries if entry.verdict == found]
+        if members:
+            where = listing([names[entry.setting].removesuffix(PERCENT) for entry in members])
+            parts.append(_against_rival(found, [entry.diff for entry in members], f"at {where}{PERCENT} right"))
+    return f"{ARM} {listing(parts)}." if parts else f"{ARM} and {RIVAL} were not both run."
 
 
 def _against_rival(found: Verdict, differences: Sequence[float], where: str) -> str:
@@ -71,57 +54,11 @@ def _against_rival(found: Verdict, differences: Sequence[float], where: str) -> 
         return f"beats {RIVAL} by {span(differences)} points {where}"
     if found == "loses":
         return f"loses to {RIVAL} by {span([-difference for difference in differences])} points {where}"
-    difference = f"{span_of_points(differences)} points"
+    low, high = points(min(differences)), points(max(differences))
+    difference = f"{low if low == high else f'{low} to {high}'} points"
     if found == "ties":
         return f"ties with {RIVAL} {where} ({difference}, 0 within the interval)"
     return f"differs from {RIVAL} by {difference} {where} (a single draw, no interval)"
-
-
-def aim_sentences(results: Results) -> list[str]:
-    """What was aimed at, and where it is met and where not."""
-    asked = [aim for aim in aims(results) if aim.asked]
-    if not asked:
-        return []
-    names = setting_names(results, "share_right")
-    met = [aim.over for aim in asked if not aim.missed]
-    return [
-        f"The aim, where few completions are right: {ARM} at least {100 * OVER:.0f} points over {RIVAL}, with an"
-        f" interval that excludes 0, and at most {100 * BEHIND:.0f} points below the {CEILING}.",
-        *([f"It is met {_where(results, 'share_right', met)}."] if met else []),
-        *(f"It is missed at {names[aim.setting]} right: {listing(aim.missed)}." for aim in asked if aim.missed),
-    ]
-
-
-def ceiling_sentences(results: Results) -> list[str]:
-    """How log_odds fares against the oracle."""
-    entries = pairs_along(results, "share_right").get((ARM, CEILING), [])
-    if not entries:
-        return []
-    outcomes = _outcomes(results, "share_right", entries)
-    return [f"{ARM} against the {CEILING}, which drops the truly wrong tokens: {outcomes}."]
-
-
-def findings(results: Results) -> list[str]:
-    """Two sentences a pair of arms: where the first wins, ties and loses, along each line."""
-    by_share, by_number = (pairs_along(results, axis) for axis in ("share_right", "n_traces"))
-    sentences: list[str] = []
-    for pair, entries in by_share.items():
-        words = f"{pair[0]} against {pair[1]}: {_outcomes(results, 'share_right', entries)}."
-        numbers = by_number.get(pair, [])
-        if len(numbers) > 1:
-            words += f" By number: {_outcomes(results, 'n_traces', numbers)}."
-        sentences.append(words)
-    return sentences
-
-
-def control_sentences(results: Results) -> list[str]:
-    """Whether a control, whose weights carry no information, gained all the same."""
-    controls = [
-        f"{row['arm']} {_SAID[verdict(row['low'], row['high'])]} ({with_margin(row['diff'], row['low'], row['high'])})"
-        for row in summary_rows(results, MAIN, several_heads=False)
-        if role_of(row["arm"], BASELINE, CONTROLS) == "control" and row["diff"] is not None
-    ]
-    return [f"Controls against {BASELINE} in the main setting: {listing(controls)}."] if controls else []
 
 
 def notes(results: Results) -> list[str]:
@@ -155,27 +92,3 @@ def facts(results: Results) -> list[tuple[str, str]]:
     if "minutes" in meta:
         known.append(("training time", f"{meta['minutes']:.1f} minutes, added up over all trainings"))
     return known
-
-
-def _outcomes(results: Results, axis: Axis, entries: Sequence[Comparison]) -> str:
-    return ", ".join(
-        f"{_SAID[found]} {_where(results, axis, members)} ({span_of_points([entry.diff for entry in members])} points)"
-        for found, members in _by_verdict(entries).items()
-    )
-
-
-def _by_verdict(entries: Sequence[Comparison]) -> dict[Verdict, list[Comparison]]:
-    grouped: dict[Verdict, list[Comparison]] = {}
-    for found in _SAID:
-        members = [entry for entry in entries if entry.verdict == found]
-        if members:
-            grouped[found] = members
-    return grouped
-
-
-def _where(results: Results, axis: Axis, entries: Sequence[Comparison]) -> str:
-    """`at 5, 15 and 24 % right`, `with 1,000 and 8,000 completions`."""
-    names = setting_names(results, axis)
-    if axis == "n_traces":
-        return f"with {listing([names[entry.setting] for entry in entries])} completions"
-    return f"at {listing([names[entry.setting].removesuffix(PERCENT) for entry in entries])}{PERCENT} right"

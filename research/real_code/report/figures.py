@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from research.drawing.labels import balanced
 from research.real_code.report.measures import LOCALISATION, STUDENTS, Estimate, Measure, capital
 from research.real_code.report.numbers import (
     BASELINE,
@@ -24,12 +25,11 @@ from research.real_code.report.numbers import (
     signals,
     students,
 )
-from weighted_mtp.demo.page.dots import label_rows
-from weighted_mtp.inspection.content import Bin
+from weighted_mtp.demo.page.figures import label_rows
+from weighted_mtp.evaluation.calibration import ReliabilityBin
 from weighted_mtp.inspection.figures import draw_reliability
-from weighted_mtp.reports.grid import balanced, panel_grid, title
 from weighted_mtp.reports.numbers import MINUS
-from weighted_mtp.reports.svg import COLORS, WIDE, new_figure, page_style, panel
+from weighted_mtp.reports.svg import COLORS, WIDE, new_figure, page_style, panel, panel_grid, title
 
 _LEFT, _TOP, _BOTTOM, _BETWEEN, _RIGHT, _ROW = 124, 26, 30, 28, 14, 24
 _TITLES = 44  # room for a title of two lines
@@ -112,8 +112,7 @@ def draw_calibration(results: Results) -> Figure:
         )
         for axes, (name, entry) in zip(panels, found.items(), strict=True):
             title(axes, name, f"ECE {entry['ece']:.3f}")
-            bins = [Bin(b["mean_value"], b["observed_rate"], b["count"]) for b in entry["reliability"]]
-            draw_reliability(axes, bins)
+            draw_reliability(axes, [ReliabilityBin(**b) for b in entry["reliability"]])
     return figure
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from research.chains.report.words import facts
-from research.drawing.markdown import items, picture, section, table_text
+from research.drawing.markdown import items, section, table_text
+from research.drawing.pictures import shown
 from research.real_code.report.numbers import Results
 from research.real_code.report.pictures import real_code_pictures
 from research.real_code.report.tables import (
@@ -18,14 +19,7 @@ from research.real_code.report.tables import (
     student_differences_table,
     students_table,
 )
-from research.real_code.report.words import (
-    claim,
-    lead,
-    localisation_sentences,
-    notes,
-    outcome_sentences,
-    student_sentences,
-)
+from research.real_code.report.words import claim, lead, notes
 
 
 def real_code_markdown(results: Results, pictures: Mapping[str, str]) -> str:
@@ -36,20 +30,14 @@ def real_code_markdown(results: Results, pictures: Mapping[str, str]) -> str:
         pictures: names, as `write_pictures` gives them -> addresses relative to the document; a picture without an
             address is left out.
     """
-    drawn = real_code_pictures(results)
-    shown = {
-        name: picture(drawn[name].description, address, drawn[name].caption)
-        for name, address in pictures.items()
-        if name in drawn
-    }
+    drawn = shown(real_code_pictures(results), pictures)
     parts = [
         "<!-- written from results.json by research/real_code/report/markdown.py: change that, or the results -->",
         f"**{claim(results)}**",
         lead(results),
         *section(
             "Who finds the wrong token",
-            items(localisation_sentences(results)),
-            shown.get("localisation"),
+            drawn.get("localisation"),
             table_text(localisation_table(results)),
             table_text(localisation_differences_table(results)),
             table_text(localisation_by_source_table(results)),
@@ -57,15 +45,13 @@ def real_code_markdown(results: Results, pictures: Mapping[str, str]) -> str:
         ),
         *section(
             "Who tells right from wrong",
-            items(outcome_sentences(results)),
-            shown.get("reliability"),
+            drawn.get("reliability"),
             table_text(outcome_table(results)),
             table_text(outcome_differences_table(results)),
         ),
         *section(
             "What students learn",
-            items(student_sentences(results)),
-            shown.get("students"),
+            drawn.get("students"),
             table_text(students_table(results)),
             table_text(student_differences_table(results)),
         ),

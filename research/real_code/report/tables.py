@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from research.drawing.tables import Table
+from research.drawing.markdown import Table
 from research.real_code.report.measures import AUC, LOCALISATION, OUTCOME, STUDENTS, Measure, capital
 from research.real_code.report.numbers import (
     ALL,

@@ -169,7 +169,7 @@ def _inspect(settings: Any) -> None:
         inspect_run(dirs[0], rows, count or 4, label, _console(), moved)
         return
     from weighted_mtp.inspection.side_by_side import Selection, inspect_on_page
-    from weighted_mtp.reports.serve import page_server
+    from weighted_mtp.reports.layout import page_server
 
     selection = Selection(rows, count or 24, label)
     write = partial(inspect_on_page, dirs, page, selection, settings.judged_rows, _console(stderr=True), moved)

@@ -8,32 +8,19 @@ from typing import Any
 class Arm:
     """One way to train on the same completions."""
 
-    name: str
-    """How results name it."""
-    stage: str = "baseline"
-    """Which stage trains it."""
-    scheme: str = ""
-    """Its weighting scheme; empty is the stage's own."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Options of the scheme."""
-    keep: str = "all"
-    """Which completions it sees: all, or right."""
-    n_future: int = 1
-    """Prediction heads."""
-    rows: str = "train"
-    """Which file of rows it reads: train, or oracle (weight 0 on the truly wrong tokens)."""
-    critic: str = ""
-    """Stage critic: its kind. Stage verifiable: the arm whose model is the critic."""
-    reference: str = ""
-    """The arm whose model is the reference."""
-    start: str = ""
-    """The arm whose model it starts from; empty is the draw's shared initialisation."""
-    value_loss: str = "mse"
-    """Objective of a value head."""
-    times: int = 1
-    """How many times the budget's steps it is trained."""
-    decode_under: str = ""
-    """Label that decoding is conditioned on; empty: none."""
+    name: str  # how results name it
+    stage: str = "baseline"  # which stage trains it
+    scheme: str = ""  # its weighting scheme; empty is the stage's own
+    options: dict[str, Any] = field(default_factory=dict)  # options of the scheme
+    keep: str = "all"  # which completions it sees: all, or right
+    n_future: int = 1  # prediction heads
+    rows: str = "train"  # which file of rows it reads: train, or oracle (weight 0 on the truly wrong tokens)
+    critic: str = ""  # stage critic: its kind. Stage verifiable: the arm whose model is the critic
+    reference: str = ""  # the arm whose model is the reference
+    start: str = ""  # the arm whose model it starts from; empty is the draw's shared initialisation
+    value_loss: str = "mse"  # objective of a value head
+    times: int = 1  # how many times the budget's steps it is trained
+    decode_under: str = ""  # label that decoding is conditioned on; empty: none
 
     @property
     def is_policy(self) -> bool:

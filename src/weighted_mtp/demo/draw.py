@@ -13,11 +13,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 
 from weighted_mtp.data import Chains, CompletionCollator, chain_tokenizer, share_right, verify
 from weighted_mtp.demo.arms import Arm
-from weighted_mtp.demo.files import write_chains
 from weighted_mtp.evaluation.critic_checks import measure_critic
 from weighted_mtp.evaluation.decoding import accuracy, decode
 from weighted_mtp.files import write_text
-from weighted_mtp.inspection.tokens import collect_weights, view_tokens
+from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import load_critic
@@ -40,18 +39,20 @@ RESULT_FILE = "result.json"
 class Budget:
     """What every arm may spend. The same for all of them."""
 
-    steps: int = 120
-    """Optimizer steps of a policy."""
-    critic_steps: int = 300
-    """Optimizer steps of a critic."""
-    batch_size: int = 128
-    """Completions per step."""
-    learning_rate: float = 4e-3
-    """Peak learning rate: 30 steps of warm-up, then cosine down to 5 %."""
-    test_prompts: int = 500
-    """Prompts that training never shows."""
-    curve_points: int = 6
-    """How often accuracy is measured, the end included."""
+    steps: int = 120  # optimizer steps of a policy
+    critic_steps: int = 300  # optimizer steps of a critic
+    batch_size: int = 128  # completions per step
+    learning_rate: float = 4e-3  # peak learning rate: 30 steps of warm-up, then cosine down to 5 %
+    test_prompts: int = 500  # prompts that training never shows
+    curve_points: int = 6  # how often accuracy is measured, the end included
+
+
+def write_chains(folder: Path, chains: Chains) -> None:
+    """The rows of a draw, and those of the oracle: the training rows with weight 0 on the truly wrong tokens."""
+    oracle = [row | {"weights": [*(float(not error) for error in row["token_error"]), 1.0]} for row in chains.train]
+    rows = {"train": chains.train, "oracle": oracle, "test": chains.test, "fresh": chains.fresh}
+    for name, some in rows.items():
+        write_text(folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in some))
 
 
 @dataclass
@@ -125,9 +126,8 @@ class Draw:
     def run(self, arm: Arm, callbacks: list[TrainerCallback] | None = None) -> dict[str, Any]:
         """Trains one arm and measures it; a finished arm is read from its directory instead.
 
-        Returns:
-            setting, arm, seed, accuracy (share of test prompts solved by greedy decoding), curves, weights, and the
-            quality of a critic.
+        accuracy is the share of test prompts solved by greedy decoding; beside it stand curves, weights, and the
+        quality of a critic.
         """
         folder = self.root / arm.name
         finished = self.finished(arm)
@@ -168,6 +168,7 @@ class Draw:
         fit(trainer, config)
         history = [entry for entry in trainer.state.log_history if "loss" in entry]
         shown = inputs.train_dataset.select(range(min(512, len(inputs.train_dataset))))
+        views = view_tokens(trainer, shown, self.tokenizer, arm.name)
         return {
             "setting": self.setting,
             "arm": arm.name,
@@ -177,15 +178,15 @@ class Draw:
             "train_rows": len(inputs.train_dataset),
             "curve": {"steps": curve.steps, "accuracy": curve.values},
             "log": {k: [e[k] for e in history if k in e] for k in ("step", "ce_head_0")},
-            "weights": collect_weights(trainer, shown, self.tokenizer, arm.name),
+            "weights": [weight for view in views for weight in view["weights"]],
             "quality": self._critic_quality(config) if arm.stage == "critic" else None,
         }
 
     def _critic_quality(self, config: RunConfig) -> dict[str, Any]:
         """Of a critic that was trained and saved, on the teacher's traces of the test prompts."""
         fresh = load_dataset(config, str(self.root / "fresh.jsonl"), self.tokenizer)
-        critic, collate = (load_critic(config.train.output_dir), CompletionCollator.from_tokenizer(self.tokenizer))
-        return measure_critic(critic, fresh, collate).as_dict()
+        collate = CompletionCollator.from_tokenizer(self.tokenizer)
+        return measure_critic(load_critic(config.train.output_dir), fresh, collate).as_dict()
 
     def views(self, arm: Arm, rows: list[int]) -> list[dict[str, Any]]:
         """Token views of some training rows under a trained arm's weights."""

@@ -19,8 +19,8 @@ from transformers import TrainerCallback
 from weighted_mtp.data import EASY, make_chains
 from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
 from weighted_mtp.demo.draw import Budget, Draw
+from weighted_mtp.demo.page.accuracy import print_summary
 from weighted_mtp.demo.page.page import PageContent, write_page
-from weighted_mtp.demo.page.summary import print_summary
 from weighted_mtp.evaluation.provenance import provenance
 from weighted_mtp.evaluation.summary import summarise
 from weighted_mtp.files import write_text
@@ -42,11 +42,7 @@ class _Steps(TrainerCallback):
 def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: Console | None = None) -> Path:
     """Runs the demo and writes results.json, report.html and mlflow.db into `out`; returns the page's path.
 
-    Args:
-        out: output directory; finished arms found there are kept.
-        seeds: draws of task, initialisation and batch order; intervals need at least two.
-        budget: steps and sizes, the same for every arm.
-        console: where progress and the table go.
+    Intervals need at least two `seeds`, draws of task, initialisation and batch order; every arm has the same budget.
     """
     console, budget = console or Console(), budget or Budget()
     out.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ from weighted_mtp.evaluation.results import summarise_samples
 from weighted_mtp.evaluation.results_table import print_evaluation
 from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
 from weighted_mtp.models import MTPModel, load_tokenizer
-from weighted_mtp.reports.progress import progress_bar
+from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import make_verifier

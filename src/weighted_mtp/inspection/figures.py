@@ -9,11 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from weighted_mtp.inspection.content import Bin, InspectedRun, Series, ValueQuality
-from weighted_mtp.inspection.table import cross_entropies
-from weighted_mtp.reports.grid import panel_grid, title
+from weighted_mtp.evaluation.calibration import ReliabilityBin
+from weighted_mtp.inspection.content import InspectedRun, Series, ValueQuality
 from weighted_mtp.reports.numbers import MINUS
-from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel, shorten
+from weighted_mtp.reports.svg import (
+    COLORS,
+    NARROW,
+    WIDE,
+    new_figure,
+    page_style,
+    panel,
+    panel_grid,
+    shorten,
+    title,
+)  # fmt: skip
 
 LOOKS = (  # colour, marker, the same as a character for the key
     ("arm", "o", "●"),
@@ -32,6 +41,12 @@ _CURVES = {
 }
 _MOST_POINTS = 200  # a curve that is longer is thinned: more cannot be seen in a panel
 _HEIGHT, _ABOVE, _BETWEEN, _BELOW, _LEFT, _GAP = 130, 30, 14, 40, 42, 16
+
+
+def cross_entropies(runs: Sequence[InspectedRun]) -> dict[str, str]:
+    """The cross-entropy of each head that any run has: its metric, and its name."""
+    heads = max((run.heads for run in runs), default=0)
+    return {f"ce_head_{k}": "cross-entropy" + (f", head {k}" if heads > 1 else "") for k in range(heads)}
 
 
 def metrics_shown(runs: Sequence[InspectedRun]) -> dict[str, str]:
@@ -107,16 +122,16 @@ def reliability_figure(judged: Sequence[tuple[str, ValueQuality]], *, wide: bool
     return figure
 
 
-def draw_reliability(axes: Axes, bins: Sequence[Bin]) -> None:
+def draw_reliability(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     """Rate of success by the chance given; the area of a dot is its share of the prefixes."""
     axes.grid(axis="y")
     axes.plot([0, 1], [0, 1], color=COLORS["baseline"], lw=1, ls=(0, (3, 3)))
-    means, rates = [entry.mean for entry in bins], [entry.rate for entry in bins]
+    means, rates = [b.mean_value for b in bins], [b.observed_rate for b in bins]
     axes.plot(means, rates, color=COLORS["arm"], lw=1.4, clip_on=False)
-    total = sum(entry.count for entry in bins)
-    for entry in bins:
-        size = 3 + 15 * sqrt(entry.count / total)
-        axes.plot([entry.mean], [entry.rate], "o", ms=size, mew=0, color=COLORS["arm"], alpha=0.8, clip_on=False)
+    total = sum(b.count for b in bins)
+    for mean, rate, b in zip(means, rates, bins, strict=True):
+        size = 3 + 15 * sqrt(b.count / total)
+        axes.plot([mean], [rate], "o", ms=size, mew=0, color=COLORS["arm"], alpha=0.8, clip_on=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75], ["0", "25", "50", "75"])

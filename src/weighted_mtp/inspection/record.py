@@ -24,10 +24,6 @@ def read_record(run_dir: Path, config: RunConfig) -> Record:
 
     MLflow has all of them. Where its store is gone or does not answer, the log of the newest complete checkpoint has
     them up to that step.
-
-    Args:
-        run_dir: the run's output directory.
-        config: what it left there.
     """
     return _from_mlflow(run_dir, config) or _from_checkpoint(run_dir)
 

@@ -20,20 +20,13 @@ from weighted_mtp.training.trainer import WeightedMTPTrainer
 class FinishedRun:
     """A run that ended, with everything in memory that is needed to look at its tokens."""
 
-    config: RunConfig
-    """As it was trained."""
-    inputs: Inputs
-    """Its rows, and the model that it left."""
-    trainer: WeightedMTPTrainer
-    """With stage, scheme and the scheme's statistics; it trains no more."""
+    config: RunConfig  # as it was trained
+    inputs: Inputs  # its rows, and the model that it left
+    trainer: WeightedMTPTrainer  # with stage, scheme and the scheme's statistics; it trains no more
 
 
 def open_run(run_dir: Path, moved: Mapping[str, str] | None = None) -> FinishedRun:
-    """Reads a finished run.
-
-    Args:
-        run_dir: output directory of a finished `wmtp train`.
-        moved: of train_file, eval_file, critic and reference those that lie elsewhere now.
+    """Reads a finished run; `moved` are those of train_file, eval_file, critic and reference that lie elsewhere now.
 
     Raises:
         ConfigError: as `check_finished`; or a file or model that the run read is not there any more.
@@ -56,13 +49,7 @@ def inspect_run(
 ) -> None:
     """Prints completions of a run's training file with every token coloured by its weight.
 
-    Args:
-        run_dir: output directory of a finished `wmtp train`.
-        rows: row numbers to show; None takes the first `count` with the wanted label.
-        count: how many rows are shown.
-        label: right, wrong or any.
-        console: where they go.
-        moved: see `open_run`.
+    They are the rows of these numbers; where `rows` is None, the first `count` that are right, wrong or any.
     """
     run = open_run(run_dir, moved)
     dataset = run.inputs.train_dataset

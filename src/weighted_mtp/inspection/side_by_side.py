@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -17,9 +18,9 @@ from weighted_mtp.inspection.page import write_run_page
 from weighted_mtp.inspection.record import Record, read_record
 from weighted_mtp.inspection.run import FinishedRun, choose_evenly, find_rows, open_run
 from weighted_mtp.inspection.run_dirs import run_names
-from weighted_mtp.inspection.tokens import Judged, judge_rows, view_tokens
-from weighted_mtp.inspection.values import judged_positions, value_quality
-from weighted_mtp.reports.progress import progress_bar
+from weighted_mtp.inspection.tokens import Advance, view_tokens
+from weighted_mtp.inspection.values import judge_values
+from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.config import RunConfig
 
 _TITLE = 80  # characters
@@ -32,12 +33,9 @@ _SHOWN_APART = (
 class Selection:
     """Which completions of a run's training file are shown token by token."""
 
-    rows: list[int] | None = None
-    """Row numbers; None takes `count` of them."""
-    count: int = 24
-    """How many, where none are named: right and wrong ones evenly, for label any."""
-    label: str = "any"
-    """right, wrong or any."""
+    rows: list[int] | None = None  # row numbers; None takes `count` of them
+    count: int = 24  # how many, where none are named: right and wrong ones evenly, for label any
+    label: str = "any"  # right, wrong or any
 
     def positions(self, dataset: Dataset) -> list[int]:
         """Where they are in the data set."""
@@ -54,22 +52,10 @@ def inspect_on_page(
     console: Console,
     moved: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes finished runs as one HTML file.
+    """Writes finished runs, as `check_dirs` leaves them, as one HTML file; returns its path.
 
-    Args:
-        dirs: output directories of finished `wmtp train`, as `check_dirs` leaves them.
-        path: the file to write.
-        selection: which completions are shown.
-        judged_rows: how many rows, evenly spaced, the reliability of values is taken from; of the evaluation file
-            where a run has one.
-        console: where progress goes.
-        moved: see `open_run`.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ConfigError: as `open_run`.
+    The reliability of values is taken from `judged_rows` rows, evenly spaced, of the evaluation file where a run has
+    one. Progress goes to `console`; for `moved` and what is raised see `open_run`.
     """
     names = run_names(dirs)
     found: list[tuple[InspectedRun, list[dict[str, Any]]]] = []
@@ -101,9 +87,8 @@ def _look_at(
     """Everything the page shows of a run: what it is, and its views of completions."""
     run = open_run(run_dir, moved)
     chosen = run.inputs.train_dataset.select(selection.positions(run.inputs.train_dataset))
-    views: list[dict[str, Any]] = []
-    for rows in _batches(chosen, run, progress, f"{name}: tokens"):
-        views += view_tokens(run.trainer, rows, run.inputs.tokenizer, name)
+    with _bar(progress, f"{name}: tokens", chosen) as advance:
+        views = view_tokens(run.trainer, chosen, run.inputs.tokenizer, name, advance)
     record = read_record(run_dir, run.config)
     flat = run.config.to_flat()
     seen = InspectedRun(
@@ -127,29 +112,19 @@ def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQ
     dataset = run.inputs.eval_dataset if evaluated else run.inputs.train_dataset
     path = run.config.data.eval_file if evaluated else run.config.data.train_file
     assert dataset is not None
-    rows = dataset.select(judged_positions(len(dataset), most))
-    judged = Judged([], [])
-    for some in _batches(rows, run, progress, f"{name}: values"):
-        more = judge_rows(run.trainer, some)
-        if more is None:
-            return None
-        judged.values.extend(more.values)
-        judged.credit.extend(more.credit)
-    kind = "evaluation rows" if evaluated else "training rows"
-    source = f"{kind} of {Path(str(path)).name}"
-    return value_quality(judged, rows, source, run.config.weighting.gamma)
+    rows = dataset.select(range(0, len(dataset), -(-len(dataset) // most)))
+    source = f"{'evaluation' if evaluated else 'training'} rows of {Path(str(path)).name}"
+    with _bar(progress, f"{name}: values", rows) as advance:
+        return judge_values(run.trainer, rows, source, run.config.weighting.gamma, advance)
 
 
-def _batches(dataset: Dataset, run: FinishedRun, progress: Progress, words: str) -> Iterator[Dataset]:
-    """The rows in evaluation batches, with a bar."""
-    size = run.trainer.args.eval_batch_size
-    task = progress.add_task(words, total=len(dataset))
+@contextmanager
+def _bar(progress: Progress, words: str, rows: Dataset) -> Iterator[Advance]:
+    """A bar while the rows are gone through."""
+    task = progress.add_task(words, total=len(rows))
     try:
-        for start in range(0, len(dataset), size):
-            rows = dataset.select(range(start, min(start + size, len(dataset))))
-            yield rows
-            progress.advance(task, len(rows))
-    finally:  # a run without values is left after its first batch
+        yield lambda count: progress.advance(task, count)
+    finally:
         progress.remove_task(task)
 
 

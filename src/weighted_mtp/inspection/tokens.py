@@ -1,6 +1,6 @@
-"""What a run's scheme made of single completions, and what its values said: for people to look at."""
+"""What a run's scheme made of single completions: for people to look at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +15,11 @@ from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.trainer import WeightedMTPTrainer
 from weighted_mtp.value_weighting import Signals, weigh
 
+Advance = Callable[[int], None]
+"""Told how many rows were gone through."""
 
-class _Forwarded(NamedTuple):
+
+class Forwarded(NamedTuple):
     """A batch of rows with what the stage makes of it."""
 
     rows: list[dict[str, Any]]
@@ -25,25 +28,24 @@ class _Forwarded(NamedTuple):
     signals: Signals
 
 
+def no_advance(rows: int) -> None:
+    """Nobody is told."""
+
+
 @torch.no_grad()
-def view_tokens(trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str) -> list[dict[str, Any]]:
-    """One record a row: the completion's tokens, and what the run knows of each.
+def view_tokens(
+    trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str, advance: Advance = no_advance
+) -> list[dict[str, Any]]:
+    """One record a row, as `TokenView` wants it: the completion's tokens, and what the run knows of each.
 
-    Args:
-        trainer: holds model, stage and scheme; the scheme only reads its statistics.
-        dataset: encoded rows, few enough to look at.
-        tokenizer: turns ids into the pieces of text that are shown.
-        arm: name of the run in what is shown.
-
-    Returns:
-        dicts with row, prompt, label, tokens, arm, and lists over the labelled tokens: weights (of head 0); td_errors,
-        values, credit, None where the stage has none; token_error, None where the rows carry none; losses, for each
-        token the nats that each head lost on it, head k from k tokens earlier, NaN where the row begins later; and,
-        where heads weigh a token differently, head_weights, likewise.
+    The scheme only reads its statistics; the rows are encoded, and few enough to look at. weights are those of head 0;
+    td_errors, values and credit are None where the stage has none, token_error where the rows carry none. losses has
+    for each token the nats that each head lost on it, head k from k tokens earlier, NaN where the row begins later;
+    and, where heads weigh a token differently, head_weights likewise.
     """
     views: list[dict[str, Any]] = []
     detokenizer = Detokenizer(tokenizer)
-    for rows, batch, hidden, signals in _forwarded(trainer, dataset):
+    for rows, batch, hidden, signals in forwarded(trainer, dataset, advance):
         weights = _of_tokens(weigh(trainer.scheme.eval(), signals))
         nll = signals.nll
         if nll is None:
@@ -73,49 +75,18 @@ def view_tokens(trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, a
     return views
 
 
-def collect_weights(trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str) -> list[float]:
-    """All next-token weights of the rows, for a histogram."""
-    return [w for view in view_tokens(trainer, dataset, tokenizer, arm) for w in view["weights"]]
-
-
-class Judged(NamedTuple):
-    """Values and credit of completions, a list over the labelled tokens each."""
-
-    values: list[list[float]]
-    """P(success) before each token."""
-    credit: list[list[float]]
-    """The critic's credit of each token, or its TD error."""
-
-
-@torch.no_grad()
-def judge_rows(trainer: WeightedMTPTrainer, dataset: Dataset) -> Judged | None:
-    """What the run's values say of the rows; None where its stage has no values."""
-    judged = Judged([], [])
-    for _, batch, _, signals in _forwarded(trainer, dataset):
-        if signals.values is None:
-            return None
-        credit = signals.td_errors if signals.credit is None else signals.credit
-        for b, picked in enumerate(batch.mask):
-            judged.values.append(signals.values[b][picked].tolist())
-            judged.credit.append(credit[b][picked].tolist())
-    return judged
-
-
-def _forwarded(trainer: WeightedMTPTrainer, dataset: Dataset) -> Iterator[_Forwarded]:
+def forwarded(trainer: WeightedMTPTrainer, dataset: Dataset, advance: Advance = no_advance) -> Iterator[Forwarded]:
     """The rows in order, in evaluation batches."""
     trainer.model.eval()
     size = trainer.args.eval_batch_size
     for start in range(0, len(dataset), size):
         rows = [dataset[i] for i in range(start, min(start + size, len(dataset)))]
-        batch = TokenBatch.from_inputs(_on_device(trainer, rows), trainer.model.n_future)
+        collated = {name: tensor.to(trainer.args.device) for name, tensor in trainer.data_collator(rows).items()}
+        batch = TokenBatch.from_inputs(collated, trainer.model.n_future)
         outputs = trainer.stage.forward(trainer.model, batch)
         signals = trainer.stage.signals(batch, outputs, trainer.model, trainer.seeded_generator())
-        yield _Forwarded(rows, batch, outputs["hidden_states"], signals)
-
-
-def _on_device(trainer: WeightedMTPTrainer, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    collated = trainer.data_collator(rows)
-    return {name: tensor.to(trainer.args.device) for name, tensor in collated.items()}
+        yield Forwarded(rows, batch, outputs["hidden_states"], signals)
+        advance(len(rows))
 
 
 def _of_tokens(x: Float[Tensor, "batch seq n_future"]) -> Float[Tensor, "batch seq n_future"]:

@@ -3,53 +3,53 @@
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 
 from weighted_mtp.evaluation.calibration import expected_calibration_error, reliability
 from weighted_mtp.evaluation.critic_checks import discounted_outcomes, quality_of
-from weighted_mtp.inspection.content import Bin, Reliability, ValueQuality
-from weighted_mtp.inspection.tokens import Judged
+from weighted_mtp.inspection.content import Reliability, ValueQuality
+from weighted_mtp.inspection.tokens import Advance, forwarded
+from weighted_mtp.training.trainer import WeightedMTPTrainer
 
 _THIRDS = ("first third", "middle third", "last third")
 
 
-def judged_positions(rows: int, most: int) -> range:
-    """At most `most` of so many rows, evenly spaced.
+@torch.no_grad()
+def judge_values(
+    trainer: WeightedMTPTrainer, rows: Dataset, source: str, gamma: float, advance: Advance
+) -> ValueQuality | None:
+    """What the run's values of completions are worth; None where its stage has no values.
 
-    >>> list(judged_positions(5, 2)), list(judged_positions(2, 8))
-    ([0, 3], [0, 1])
+    The value before the last labelled token (EOS) is left out. The numbers of all prefixes are those of
+    `critic_quality`, which `wmtp score` prints too.
     """
-    return range(0, rows, -(-rows // most))
-
-
-def value_quality(judged: Judged, rows: Dataset, source: str, gamma: float = 1.0) -> ValueQuality:
-    """What the values of completions are worth; the value before the last labelled token (EOS) is left out.
-
-    The numbers of all prefixes are those of `critic_quality`, which `wmtp score` prints too.
-
-    Args:
-        judged: values and credit of the rows.
-        rows: the rows, with `reward` and perhaps `token_error`.
-        source: which rows they are, in words.
-        gamma: discount per labelled token that the values were trained with.
-    """
+    values: list[list[float]] = []
+    credit: list[list[float]] = []
+    for _, batch, _, signals in forwarded(trainer, rows, advance):
+        if signals.values is None:
+            return None
+        given = signals.td_errors if signals.credit is None else signals.credit
+        for b, picked in enumerate(batch.mask):
+            values.append(signals.values[b][picked].tolist())
+            credit.append(given[b][picked].tolist())
     errors: Any = rows["token_error"][:] if "token_error" in rows.column_names else [None]
     known = all(row is not None for row in errors)
     if not known:
-        errors = [[0.0] * len(row) for row in judged.values]
+        errors = [[0.0] * len(row) for row in values]
     rewards = rows["reward"][:]
-    quality = quality_of(judged.values, judged.credit, errors, rewards, gamma)
-    values = np.concatenate([np.asarray(row[:-1], dtype=float) for row in judged.values])
-    lengths = [len(row) - 1 for row in judged.values]
-    due = discounted_outcomes(rewards, [len(row) for row in judged.values], gamma)
+    quality = quality_of(values, credit, errors, rewards, gamma)
+    flat = np.concatenate([np.asarray(row[:-1], dtype=float) for row in values])
+    due = discounted_outcomes(rewards, [len(row) for row in values], gamma)
     outcomes = np.concatenate([np.asarray(row[:-1]) for row in due])
+    lengths = [len(row) - 1 for row in values]
     third = np.concatenate([3 * np.arange(n) // max(n, 1) for n in lengths])
-    parts = [Reliability("all prefixes", quality.ece, [_bin(b) for b in quality.reliability])]
+    parts = [Reliability("all prefixes", quality.ece, quality.reliability)]
     if max(lengths) >= 3:
-        parts += [_reliability(words, values[third == i], outcomes[third == i]) for i, words in enumerate(_THIRDS)]
+        parts += [_reliability(words, flat[third == i], outcomes[third == i]) for i, words in enumerate(_THIRDS)]
     return ValueQuality(
-        rows=len(judged.values),
-        values=len(values),
+        rows=len(values),
+        values=len(flat),
         source=source,
         reliability=parts,
         explained_variance=quality.explained_variance,
@@ -59,9 +59,4 @@ def value_quality(judged: Judged, rows: Dataset, source: str, gamma: float = 1.0
 
 
 def _reliability(words: str, values: Any, outcomes: Any) -> Reliability:
-    bins = [_bin(b) for b in reliability(values, outcomes)]
-    return Reliability(words, expected_calibration_error(values, outcomes), bins)
-
-
-def _bin(b: Any) -> Bin:
-    return Bin(b.mean_value, b.observed_rate, b.count)
+    return Reliability(words, expected_calibration_error(values, outcomes), reliability(values, outcomes))

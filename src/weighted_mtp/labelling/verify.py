@@ -10,7 +10,7 @@ from rich.console import Console
 
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
-from weighted_mtp.reports.progress import progress_bar
+from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS, Verifier
 
 ADDED = ("label", "verdict", "verified_by")

@@ -1,17 +1,27 @@
-"""What the report pages share: one self-contained HTML file, its sections, pictures, tables and facts."""
+"""What the report pages share: one self-contained HTML file, its sections, pictures, tables, facts, and a server."""
 
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
 from html import escape
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from matplotlib.figure import Figure
 
 from weighted_mtp.files import write_text
-from weighted_mtp.reports.assets import asset
 from weighted_mtp.reports.svg import inline_svg
+from weighted_mtp.reports.token_view import TokenView, token_view
+
+LOOPBACK = "127.0.0.1"
+
+
+def asset(name: str) -> str:
+    """A file of this folder, as text."""
+    return files("weighted_mtp.reports").joinpath(name).read_text(encoding="utf-8")
 
 
 def document(*, title: str, lead: str, sections: Sequence[str], facts: Sequence[tuple[str, str]]) -> str:
@@ -42,41 +52,10 @@ def section(name: str, heading: str, body: str) -> str:
     return f'<section id="{name}" aria-labelledby="{name}-h">{title}\n{body}\n</section>'
 
 
-def headline_section(claim: str, numbers: Sequence[tuple[str, str, str]], more: Sequence[str]) -> str:
-    """The page's first sentences.
-
-    Args:
-        claim: one sentence.
-        numbers: CSS class, name and percentage of what stands below it in large type.
-        more: sentences that say how sure the claim is.
-    """
-    entries = "".join(
-        f'<div class="{role}"><dt>{escape(name)}</dt><dd>{value}<small> %</small></dd></div>'
-        for role, name, value in numbers
-    )
-    return (
-        f'<section class="headline" aria-label="Result"><p class="claim">{escape(claim)}</p>\n'
-        f'<dl class="numbers">{entries}</dl>\n'
-        f'<p class="more">{" ".join(escape(sentence) for sentence in more)}</p></section>'
-    )
-
-
-def notes_section(notes: Sequence[str]) -> str:
-    """Sentences that a reader should know before believing the numbers."""
-    if not notes:
-        return ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return section("notes", "Worth knowing", f'<ul class="notes">{items}</ul>')
-
-
 def picture(name: str, draw: Callable[[bool], Figure], description: str, caption: str) -> str:
     """A figure in its wide and its narrow layout; the page shows the one that fits.
 
-    Args:
-        name: put before its ids; a different one for each picture of the page.
-        draw: the figure, from whether it is to be wide.
-        description: what a screen reader says; escaped.
-        caption: HTML.
+    `draw` makes it, from whether it is to be wide; a screen reader says `description`, text; `caption` is HTML.
     """
     layouts = "".join(
         f'<div class="{layout}" role="img" aria-label="{escape(description)}">'
@@ -86,31 +65,44 @@ def picture(name: str, draw: Callable[[bool], Figure], description: str, caption
     return f"<figure>{layouts}<figcaption>{caption}</figcaption></figure>"
 
 
-def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A table of text, escaped; the first cell of a row is its heading, on a phone above the others.
+def tokens_section(views: Sequence[TokenView], noun: str = "arm", more: str = "") -> str:
+    """The token view of completions, at least one; `noun` is what their `arm` is to the reader, `more` a sentence."""
+    lead = f"<p>Hover or focus a token, or tap it, for its numbers. {escape(more)}</p>"
+    return section("tokens", "Token by token", lead + token_view(views, noun))
 
-    What follows a line break in a cell is said quietly below it.
+
+def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """A table of text; the first cell of a row is its heading, on a phone above the others."""
+    return table(headings, [("", rows)], caption, f' class="text" style="--columns: {len(headings) - 1}"')
+
+
+def table(
+    headings: Sequence[str], groups: Sequence[tuple[str, Sequence[Sequence[str]]]], caption: str, look: str = ""
+) -> str:
+    """Rows of text below the heading of their group, if it has one, escaped; `look` are attributes.
+
+    What follows a line break in a cell is said quietly beside it.
     """
     head = "".join(f'<th role="columnheader" scope="col">{escape(text)}</th>' for text in headings)
-    body = ""
-    for first, *others in rows:
-        cells = "".join(f'<td role="cell">{_quiet_second_line(text)}</td>' for text in others)
-        body += f'<tr role="row"><th role="rowheader" scope="row">{_quiet_second_line(first)}</th>{cells}</tr>'
+    bodies = ""
+    for group, rows in groups:
+        body = ""
+        if group:
+            named = f'<th role="rowheader" scope="rowgroup" colspan="{len(headings)}">{escape(group)}</th>'
+            body = f'<tr role="row" class="group">{named}</tr>'
+        for first, *others in rows:
+            cells = "".join(f'<td role="cell">{_quiet_lines(text)}</td>' for text in others)
+            body += f'<tr role="row"><th role="rowheader" scope="row">{_quiet_lines(first)}</th>{cells}</tr>'
+        bodies += f'<tbody role="rowgroup">{body}</tbody>'
     return (
-        f'<table role="table" class="text" style="--columns: {len(headings) - 1}"><caption>{escape(caption)}'
-        f'</caption><thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">{body}</tbody></table>'
+        f'<table role="table"{look}><caption>{escape(caption)}</caption>'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>{bodies}</table>'
     )
 
 
-def _quiet_second_line(text: str) -> str:
-    first, _, second = escape(text).partition("\n")
-    return f"{first} <small>{second}</small>" if second else first
-
-
-def folded(summary: str, body: str) -> str:
-    """HTML that is shown on demand."""
-    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+def _quiet_lines(text: str) -> str:
+    first, *others = escape(text).split("\n")
+    return " ".join([first, *(f"<small>{other}</small>" for other in others)])
 
 
 def _footer(facts: Sequence[tuple[str, str]]) -> str:
@@ -118,3 +110,39 @@ def _footer(facts: Sequence[tuple[str, str]]) -> str:
         return ""
     entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
     return f'<footer><h2>How this was made</h2><dl class="facts">{entries}</dl></footer>'
+
+
+def page_server(page: Path, port: int = 0) -> ThreadingHTTPServer:
+    """A server on 127.0.0.1 that answers GET of `/` and of the page's name with the page, and nothing else.
+
+    The file is read for each request, so it need not be there yet; port 0 takes a free one, see `server_port`. A
+    request that names another host is refused: a foreign page could else read this one under a name of its own that
+    points here (DNS rebinding).
+
+    Raises:
+        ValueError: the port cannot be had.
+    """
+    paths = {"/", f"/{page.name}"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers.get("Host", "").partition(":")[0] not in (LOOPBACK, "localhost"):
+                self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            elif self.path not in paths:
+                self.send_error(HTTPStatus.NOT_FOUND)
+            else:
+                content = page.read_bytes()
+                self.send_response(HTTPStatus.OK)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    try:
+        return ThreadingHTTPServer((LOOPBACK, port), Handler)
+    except OSError as error:
+        raise ValueError(f"port {port} cannot be had ({error.strerror}): leave --port out for a free one") from None

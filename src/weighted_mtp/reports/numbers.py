@@ -8,23 +8,20 @@ NOTHING = "\N{EN DASH}"
 PERCENT = "\N{NO-BREAK SPACE}%"
 
 
-def _missing(value: float | None) -> bool:
-    return value is None or not math.isfinite(value)
-
-
 def percent(fraction: float | None) -> str:
     """`0.684` as `68.4`, in percent; a dash where there is no number."""
-    return NOTHING if fraction is None or _missing(fraction) else f"{100 * fraction:.1f}"
+    return NOTHING if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.1f}"
 
 
 def points(fraction: float | None) -> str:
     """A difference of fractions as signed percentage points: `-0.012` as `−1.2`, `0.314` as `+31.4`."""
-    return NOTHING if fraction is None or _missing(fraction) else signed(100 * fraction, 1)
+    return NOTHING if fraction is None or not math.isfinite(fraction) else signed(100 * fraction, 1)
 
 
 def interval(low: float | None, high: float | None) -> str:
     """`+28.0 to +34.8` in percentage points; a dash where one draw gives no interval."""
-    return NOTHING if _missing(low) or _missing(high) else f"{points(low)} to {points(high)}"
+    ends = points(low), points(high)
+    return NOTHING if NOTHING in ends else " to ".join(ends)
 
 
 def signed(value: float, digits: int) -> str:
@@ -35,27 +32,19 @@ def signed(value: float, digits: int) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
+def number(value: float | None) -> str:
+    """Three decimals, a true minus; a dash where there is none."""
+    return NOTHING if value is None or not math.isfinite(value) else signed(value, 3).removeprefix("+")
+
+
 def draws(count: int) -> str:
     """`1 draw`, `3 draws`."""
     return f"{count} draw" if count == 1 else f"{count} draws"
 
 
-def with_margin(difference: float | None, low: float | None, high: float | None) -> str:
-    """`+31.4 ± 3.4`: a difference in points with the half width of its interval, where it has one."""
-    if low is None or high is None or _missing(low) or _missing(high):
-        return points(difference)
-    return f"{points(difference)} ±\N{NO-BREAK SPACE}{50 * (high - low):.1f}"
-
-
 def span(fractions: Sequence[float]) -> str:
     """`12.0 to 45.3`: lowest to highest in percent, one number where they round to the same."""
     low, high = percent(min(fractions)), percent(max(fractions))
-    return low if low == high else f"{low} to {high}"
-
-
-def span_of_points(differences: Sequence[float]) -> str:
-    """`−0.4 to +0.3`: lowest to highest in signed points, one number where they round to the same."""
-    low, high = points(min(differences)), points(max(differences))
     return low if low == high else f"{low} to {high}"
 
 

@@ -1,20 +1,20 @@
-"""Matplotlib figures as SVG: inline, in the colours and fonts of the page around it, or as a file of its own."""
+"""Matplotlib figures as inline SVG, in the colours and fonts of the page around it; panels to draw them in."""
 
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from weighted_mtp.files import write_text
-from weighted_mtp.reports.assets import light_colors
+from weighted_mtp.reports.numbers import MINUS
 
 WIDE, NARROW = 820, 352  # SVG units = CSS pixels at natural size
 
@@ -27,9 +27,6 @@ SHADES = {level: f"#0c{level + 6:02x}0d" for level in range(-6, 7)}  # the 13 le
 _VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()} | {
     color: f"var(--bar-{level + 6})" for level, color in SHADES.items()
 }
-
-_FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans KR', sans-serif"  # of files
-_MARGIN = 14  # white around the figure in a file
 
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: the page's font, selectable
@@ -83,58 +80,59 @@ def shorten(name: str, limit: int = 22) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def inline_svg(figure: Figure, prefix: str) -> str:
-    """The figure as an `<svg>` element: no namespaces, links or clashing ids.
+def panel_grid(
+    count: int, *, wide: bool, slots: int, height: float, above: float, label: str
+) -> tuple[Figure, list[Axes]]:
+    """`count` panels, `slots` side by side, that share their axes; tick labels and `label` at the left and below only.
 
-    Args:
-        figure: drawn within `page_style`.
-        prefix: put before every id; a different one for each figure of the page.
+    `height` is that of a panel and `above` the room for its title, in SVG units.
     """
-    root = _bare(figure, prefix)
+    left, between, below = 42, 20, 40
+    columns = min(slots, max(count, 1))
+    rows = -(-count // columns)
+    total, gap = (WIDE, 20) if wide else (NARROW, 18)
+    width = (total - left - 8 - gap * (slots - 1)) / slots
+    figure = new_figure(total, rows * (above + height) + (rows - 1) * between + below)
+    panels: list[Axes] = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        axes = panel(figure, left + column * (width + gap), above + row * (above + height + between), width, height)
+        if panels:
+            axes.sharex(panels[0])
+            axes.sharey(panels[0])
+        axes.spines["left"].set_visible(False)
+        lowest = index + columns >= count
+        axes.tick_params(labelleft=column == 0, labelbottom=lowest)
+        if lowest:
+            axes.set_xlabel(label)
+        panels.append(axes)
+    return figure, panels
+
+
+def in_percent(axis: Axis, *, signed: bool = False) -> None:
+    """Few round ticks of fractions, in percent or as signed points."""
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    form = "{:+.3g}" if signed else "{:.0f}"
+    axis.set_major_formatter(
+        FuncFormatter(lambda x, _: "0" if abs(x) < 1e-9 else form.format(100 * x).replace("-", MINUS))
+    )
+
+
+def title(axes: Axes, first: str, second: str) -> None:
+    """A title of two lines, the second one quiet; leave 44 units above the panel."""
+    axes.set_title(first, pad=21)
+    beside: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(second, (0, 1), (0, 7), **beside, fontsize=10.5, color=COLORS["muted"])
+
+
+def inline_svg(figure: Figure, prefix: str) -> str:
+    """A figure drawn within `page_style` as an `<svg>` element, `prefix` before its ids: another for each figure."""
+    root = bare_svg(figure, prefix)
     root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true", "focusable": "false"}
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def standalone_svg(figure: Figure, prefix: str) -> str:
-    """The figure as the text of an SVG file: the page's light colours on white, equal input giving equal text.
-
-    Args:
-        figure: drawn within `page_style`, without the shades of weights.
-        prefix: put before every id.
-    """
-    root = _bare(figure, prefix)
-    edges = [float(edge) for edge in root.attrib["viewBox"].split()[2:]]
-    width, height = (f"{edge + 2 * _MARGIN:g}" for edge in edges)
-    corner = f"{-_MARGIN}"
-    root.attrib = {
-        "xmlns": "http://www.w3.org/2000/svg",
-        "viewBox": f"{corner} {corner} {width} {height}",
-        "width": width,
-        "height": height,
-        "font-family": _FONTS,
-    }
-    paper = {"x": corner, "y": corner, "width": width, "height": height, "fill": "#ffffff"}
-    root.insert(0, ElementTree.Element("rect", paper))
-    colors = light_colors()
-    text = ElementTree.tostring(root, encoding="unicode")
-    return re.sub(r"var\(--([\w-]+)\)", lambda match: colors[match.group(1)], text) + "\n"
-
-
-def save_figures(figures: Iterable[tuple[str, Figure]], folder: str | Path, prefix: str) -> dict[str, Path]:
-    """Writes each figure as `<prefix>-<name>.svg` into `folder`, which is made; equal figures, equal bytes.
-
-    Returns:
-        Names -> paths.
-    """
-    folder = Path(folder)
-    paths: dict[str, Path] = {}
-    for name, figure in figures:
-        paths[name] = folder / f"{prefix}-{name}.svg"
-        write_text(paths[name], standalone_svg(figure, name))
-    return paths
-
-
-def _bare(figure: Figure, prefix: str) -> ElementTree.Element:
+def bare_svg(figure: Figure, prefix: str) -> ElementTree.Element:
     """The figure's tree with colours as CSS variables, without namespaces, links, fonts and clashing ids."""
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": prefix}), page_style():

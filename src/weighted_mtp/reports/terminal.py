@@ -1,61 +1,50 @@
-"""Completions in the terminal, their tokens shaded by weight.
+"""What commands show in the terminal: a progress bar, and completions with their tokens shaded by weight.
 
 Where the terminal has no colour (a pipe, `NO_COLOR`), a line of digits below the tokens carries the same
 information: 1 to 9, 5 for a weight near 1.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.style import Style
 from rich.text import Text
 
-from weighted_mtp.reports.scale import LEVELS, td_level, weight_level
-from weighted_mtp.reports.token_view import TokenView, check_token_view, shown_piece
-
-Shade = Literal["weight", "td_error"]
+from weighted_mtp.reports.scale import LEVELS, weight_level
+from weighted_mtp.reports.token_view import TokenView, check_token_view, finite, shown_piece
 
 # Dark text on these, so that they read the same on light and dark terminals. Level 0 is left alone.
 _LESS = ("#fde7cd", "#fbd3a5", "#f7bd7b", "#f2a650", "#ea8f2a", "#dd7a0e")
 _MORE = ("#dcebfb", "#bfdaf7", "#9fc8f2", "#7fb4ec", "#5f9fe4", "#458bda")
 _INK = "#14181c"
-_TICKS: dict[Shade, tuple[tuple[int, str], ...]] = {
-    "weight": ((-6, "<=0.2"), (-3, "0.45"), (0, "1"), (3, "2.2"), (6, ">=5")),
-    "td_error": ((-6, "-1"), (-3, "-0.25"), (0, "0"), (3, "+0.25"), (6, "+1")),
-}
+_TICKS = ((-6, "<=0.2"), (-3, "0.45"), (0, "1"), (3, "2.2"), (6, ">=5"))
+_PROMPT_LINES = 8  # of each prompt that are shown
 
 
-def print_tokens(
-    console: Console, views: Sequence[TokenView], *, shade: Shade = "weight", prompt_lines: int = 8
-) -> None:
-    """Print completions with every token shaded by its weight or TD error, truly wrong ones underlined.
+def progress_bar(console: Console | None, *, transient: bool = False) -> Progress:
+    """What is done, how many of how many, the time it took and the time it will take; None: no bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, *times, console=console, disable=console is None, transient=transient)
 
-    Args:
-        console: where to print; without colours, digits below the tokens stand in for shades.
-        views: the completions.
-        shade: what the shades show.
-        prompt_lines: how many lines of each prompt are shown, 0 for none.
+
+def print_tokens(console: Console, views: Sequence[TokenView]) -> None:
+    """Print completions with every token shaded by its weight, truly wrong ones underlined.
 
     Raises:
-        ValueError: a list of a view has another length than its tokens, or `shade` is neither
-            "weight" nor "td_error".
+        ValueError: a list of a view has another length than its tokens.
     """
-    if shade not in _TICKS:
-        raise ValueError(f'shade is {shade!r}; it must be "weight" or "td_error"')
     for view in views:
         check_token_view(view)
     plain = console.no_color or console.color_system is None
-    _print_legend(console, shade, plain=plain)
+    _print_legend(console, plain=plain)
     for number, view in enumerate(views, 1):
         console.print()
         console.print(_header(number, view, console))
-        _print_prompt(console, view["prompt"], prompt_lines)
-        if shade == "td_error" and view["td_errors"] is None:
-            console.print(Text("this completion has no TD errors", style="dim italic"))
-        (_print_marked if plain else _print_shaded)(console, view, shade)
+        _print_prompt(console, view["prompt"])
+        (_print_marked if plain else _print_shaded)(console, view)
 
 
 def _header(number: int, view: TokenView, console: Console) -> Text:
@@ -63,10 +52,10 @@ def _header(number: int, view: TokenView, console: Console) -> Text:
     header = Text(f"{number}  ", style="bold")
     header.append("right" if right else "WRONG", style="bold green" if right else "bold red")
     header.append(f"  {view['arm']}", style="bold")
-    weights = [weight for weight in view["weights"] if math.isfinite(weight)]
+    weights = finite(view["weights"])
     if weights:
         header.append(f"  mean weight {sum(weights) / len(weights):.2f}")
-    td_errors = [td for td in view["td_errors"] or () if math.isfinite(td)]
+    td_errors = finite(view["td_errors"] or ())
     if td_errors and view["td_errors"] is not None:
         lowest = min(td_errors)
         where = list(view["td_errors"]).index(lowest)
@@ -75,22 +64,12 @@ def _header(number: int, view: TokenView, console: Console) -> Text:
     return header
 
 
-def _print_prompt(console: Console, prompt: str, limit: int) -> None:
-    if limit <= 0:
-        return
+def _print_prompt(console: Console, prompt: str) -> None:
     lines = prompt.strip("\n").split("\n")
-    shown = lines[:limit]
-    if len(lines) > limit:
-        shown.append(f"... {len(lines) - limit} more lines of the prompt")
+    shown = lines[:_PROMPT_LINES]
+    if len(lines) > _PROMPT_LINES:
+        shown.append(f"... {len(lines) - _PROMPT_LINES} more lines of the prompt")
     console.print(Text(_printable("\n".join(shown), console), style="dim"))
-
-
-def _levels(view: TokenView, shade: Shade) -> list[int]:
-    if shade == "weight":
-        return [weight_level(weight) for weight in view["weights"]]
-    if view["td_errors"] is None:
-        return [0] * len(view["tokens"])
-    return [td_level(td) for td in view["td_errors"]]
 
 
 def _style(level: int, *, wrong: bool) -> Style:
@@ -98,8 +77,13 @@ def _style(level: int, *, wrong: bool) -> Style:
     return Style(color=_INK if background else None, bgcolor=background, underline=wrong or None, bold=wrong or None)
 
 
-def _wrong(view: TokenView) -> list[bool]:
-    return [bool(error) for error in view["token_error"] or [False] * len(view["tokens"])]
+def _tokens(view: TokenView) -> list[tuple[str, int, bool]]:
+    """Each token with its level and whether it is truly wrong."""
+    wrong = view["token_error"] or [False] * len(view["tokens"])
+    return [
+        (token, weight_level(weight), bool(error))
+        for token, weight, error in zip(view["tokens"], view["weights"], wrong, strict=True)
+    ]
 
 
 def _printable(text: str, console: Console) -> str:
@@ -115,19 +99,19 @@ def _lines(token: str, console: Console) -> list[str]:
     return [line + mark for line in ended] + [last]
 
 
-def _print_shaded(console: Console, view: TokenView, shade: Shade) -> None:
+def _print_shaded(console: Console, view: TokenView) -> None:
     text = Text()
-    for token, level, wrong in zip(view["tokens"], _levels(view, shade), _wrong(view), strict=True):
+    for token, level, wrong in _tokens(view):
         for index, part in enumerate(_lines(token, console)):
             text.append("\n" if index else "")
             text.append(part, _style(level, wrong=wrong))
     console.print(text, overflow="fold")
 
 
-def _print_marked(console: Console, view: TokenView, shade: Shade) -> None:
+def _print_marked(console: Console, view: TokenView) -> None:
     """Rows of tokens; below each row the digits of its tokens, and `^` under what is truly wrong."""
     row = ["", "", ""]
-    for token, level, wrong in zip(view["tokens"], _levels(view, shade), _wrong(view), strict=True):
+    for token, level, wrong in _tokens(view):
         for index, part in enumerate(_lines(token, console)):
             if index or cell_len(row[0]) + cell_len(part) > console.width:
                 _print_row(console, row)
@@ -153,9 +137,9 @@ def _digit(level: int) -> str:
     return str(5 + round(4 * level / LEVELS))
 
 
-def _print_legend(console: Console, shade: Shade, *, plain: bool) -> None:
-    legend = Text("weight  " if shade == "weight" else "TD error  ")
-    for level, tick in _TICKS[shade]:
+def _print_legend(console: Console, *, plain: bool) -> None:
+    legend = Text("weight  ")
+    for level, tick in _TICKS:
         legend.append(
             f"{_digit(level)} = {tick}  " if plain else f" {tick} ", "" if plain else _style(level, wrong=False)
         )

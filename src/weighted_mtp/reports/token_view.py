@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import NotRequired, TypedDict
 
-from weighted_mtp.reports.layout import section
 from weighted_mtp.reports.numbers import NOTHING, signed
 from weighted_mtp.reports.scale import (
     CREDIT_TICKS,
@@ -20,6 +19,12 @@ from weighted_mtp.reports.scale import (
 )
 
 _LONG_PROMPT = 240  # characters; longer ones fold away
+_DROPS = (  # hidden until the script runs, which also says by what it measures a drop
+    '<div class="drops" role="group" aria-label="Largest drops" hidden>'
+    '<button type="button" class="previous" aria-keyshortcuts="p">Previous <kbd>p</kbd></button>'
+    '<button type="button" class="next" aria-keyshortcuts="n">Next largest drop <kbd>n</kbd></button>'
+    '<output class="where" aria-live="polite"></output></div>'
+)
 _RETURN = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
 _SCALES = {  # shade: its name on the button, the words of its legend, its ticks, its lowest level
     "weight": ("Weight", "Weight: teaches less, as usual (1), more", WEIGHT_TICKS, -LEVELS),
@@ -62,32 +67,15 @@ def check_token_view(view: TokenView) -> None:
             )
 
 
-def tokens_section(views: Sequence[TokenView], noun: str = "arm", more: str = "") -> str:
-    """The token view under its heading.
-
-    Args:
-        views: the completions, at least one.
-        noun: what the views' `arm` is to the reader.
-        more: a sentence on what is shown; escaped.
-    """
-    lead = f"<p>Hover or focus a token, or tap it, for its numbers. {escape(more)}</p>"
-    return section("tokens", "Token by token", lead + token_view(views, noun))
-
-
 def token_view(views: Sequence[TokenView], noun: str = "arm") -> str:
-    """Filters, legend, the way to the largest drops, and one card per completion.
-
-    Args:
-        views: the completions.
-        noun: what the views' `arm` is to the reader: an arm, a run.
-    """
+    """Filters, legend, the way to the largest drops, and a card a completion; `noun` is what `arm` is to the reader."""
     wide = any(len(view["tokens"]) > 60 or any("\n" in token for token in view["tokens"]) for view in views)
     cards = "\n".join(map(_card, views))
     shades = _shades(views)
     return (
         f'<div class="tokenview" data-shade="weight">\n{_filters(views, shades, noun)}\n'
         f"{_legend(shades, any(view['token_error'] is not None for view in views))}\n"
-        f"{_drops() if {'td', 'credit'} & {*shades} else ''}\n"
+        f"{_DROPS if {'td', 'credit'} & {*shades} else ''}\n"
         f'<ol class="cards{" long" if wide else ""}">\n{cards}\n</ol>\n'
         '<p class="nothing" hidden>No completion fits these filters.</p>\n</div>'
     )
@@ -140,16 +128,6 @@ def _scale(shade: str) -> str:
     return f'<div class="scale {shade}"><span>{heading}</span><ol>{steps}</ol></div>'
 
 
-def _drops() -> str:
-    """Hidden until the script runs, which also says by what it measures a drop."""
-    return (
-        '<div class="drops" role="group" aria-label="Largest drops" hidden>'
-        '<button type="button" class="previous" aria-keyshortcuts="p">Previous <kbd>p</kbd></button>'
-        '<button type="button" class="next" aria-keyshortcuts="n">Next largest drop <kbd>n</kbd></button>'
-        '<output class="where" aria-live="polite"></output></div>'
-    )
-
-
 def _card(view: TokenView) -> str:
     right = bool(view["label"])
     verdict = '<b class="right">✓ right</b>' if right else '<b class="wrong">✗ wrong</b>'
@@ -167,12 +145,12 @@ def _card(view: TokenView) -> str:
 def _facts(view: TokenView) -> list[str]:
     """What the head of a card says of its completion."""
     facts = [f"row {view['row']}"] if "row" in view else []
-    weights, losses = _finite(view["weights"]), _finite([heads[0] for heads in view.get("losses", ())])
+    weights, losses = finite(view["weights"]), finite([heads[0] for heads in view.get("losses", ())])
     means = [("weight", weights), ("loss", losses)]
     mean = [f"{name} {sum(numbers) / len(numbers):.2f}" for name, numbers in means if numbers]
     if mean:
         facts.append(f"mean {', '.join(mean)}")
-    credit, td_errors = _finite(view.get("credit") or ()), _finite(view["td_errors"] or ())
+    credit, td_errors = finite(view.get("credit") or ()), finite(view["td_errors"] or ())
     if credit:
         facts.append(f"lowest credit {signed(min(credit), 2)}")
     elif td_errors:
@@ -180,7 +158,8 @@ def _facts(view: TokenView) -> list[str]:
     return facts
 
 
-def _finite(numbers: Sequence[float]) -> list[float]:
+def finite(numbers: Sequence[float]) -> list[float]:
+    """Neither NaN nor infinite."""
     return [number for number in numbers if math.isfinite(number)]
 
 

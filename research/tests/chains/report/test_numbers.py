@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from research.chains.report.aim import aims
 from research.chains.report.numbers import (
-    Bin,
     auc_by_position,
     comparison,
     critic_mean,
@@ -20,8 +19,9 @@ from research.chains.report.numbers import (
     settings_along,
     verdict,
 )
-from research.chains.report.tables import accuracy_by_setting, comparison_table, setting_names
+from research.chains.report.tables import accuracy_by_setting, aim_table, comparison_table, setting_names
 from research.drawing.labels import spread
+from weighted_mtp.evaluation.calibration import ReliabilityBin
 
 Study = dict[str, Any]
 
@@ -128,13 +128,20 @@ def test_the_aim_asks_only_where_few_are_right(study: Study) -> None:
     assert [aim.asked for aim in aims(study)] == [True, True, True, False, False]
 
 
+def test_the_table_says_share_by_share_whether_the_aim_is_met_and_what_is_missed(study: Study) -> None:
+    cells = [row[-1].replace("\N{NO-BREAK SPACE}", " ") for row in aim_table(study).rows]
+
+    assert [cell.partition("\n")[0] for cell in cells] == ["missed", "met", "met", "not asked", "not asked"]
+    assert cells[0].endswith("points to the oracle")
+
+
 def test_reliability_pools_draws_by_count() -> None:
     one = {"low": 0.2, "high": 0.3, "mean": 0.22, "rate": 0.5, "count": 30}
     other = {"low": 0.2, "high": 0.3, "mean": 0.26, "rate": 0.1, "count": 10}
     empty = {"low": 0.3, "high": 0.4, "mean": None, "rate": None, "count": 0}
     (pooled,) = reliability(few({"reliability": [one, empty]}, {"reliability": [other]}), "c")
 
-    assert pooled == Bin(pytest.approx(0.23), pytest.approx(0.4), 40)
+    assert pooled == ReliabilityBin(0.2, 0.3, pytest.approx(0.23), pytest.approx(0.4), 40)
 
 
 def test_a_position_without_auc_in_one_draw_takes_that_of_the_others() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from selenium.webdriver import Chrome
 
 from research.chains.report.pictures import write_pictures
+from research.tests.legible import require_legible
 
 Study = dict[str, Any]
 ALL = {"accuracy", "lines", "arms", "differences", "localisation", "positions", "reliability", "heads"}
@@ -85,3 +87,8 @@ def test_an_unknown_arm_or_critic_is_drawn_all_the_same(quick_study: Study, tmp_
     paths = write_pictures({**quick_study, "meta": {**meta, "critics": renamed}}, tmp_path)
 
     assert "new" in texts(paths["positions"]) & texts(paths["localisation"])
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_no_text_is_clipped_or_covered(browser: Chrome, pictures: dict[str, Path], name: str) -> None:
+    require_legible(browser, pictures[name], air=4)

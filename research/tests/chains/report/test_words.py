@@ -4,15 +4,7 @@ from typing import Any
 
 import pytest
 
-from research.chains.report.words import (
-    aim_sentences,
-    ceiling_sentences,
-    claim,
-    control_sentences,
-    findings,
-    lead,
-    notes,
-)
+from research.chains.report.words import claim, lead, notes
 
 Study = dict[str, Any]
 
@@ -56,47 +48,11 @@ def test_without_the_pair_nothing_is_claimed(quick_study: Study) -> None:
     bare = {**quick_study, "meta": {**quick_study["meta"], "comparisons": []}}
 
     assert claim(bare) == "log_odds and right_only were not both run."
-    assert aim_sentences(bare) == ceiling_sentences(bare) == findings(bare) == []
-
-
-def test_the_aim_is_said_to_be_met_and_to_be_missed(study: Study) -> None:
-    wide = compared(study, "share_05", "right_only", 0.091, 0.02)
-    wide = compared(wide, "share_05", "oracle", -0.01, 0.01)
-    words = [plain(sentence) for sentence in aim_sentences(wide)]
-
-    assert words[0].startswith("The aim, where few completions are right: log_odds at least 15 points over")
-    assert words[1:] == [
-        "It is met at 15 and 24 % right.",
-        "It is missed at 5 % right: +9.1 points over right_only, which reaches 30.8 %.",
-    ]
-
-
-def test_an_aim_that_is_missed_everywhere_is_nowhere_met(single_draw_study: Study) -> None:
-    words = " ".join(aim_sentences(single_draw_study))
-
-    assert "a single draw gives no interval" in words
-    assert "is met" not in words
-
-
-def test_findings_follow_both_lines(study: Study) -> None:
-    first = plain(findings(study)[0])
-
-    assert first.startswith("log_odds against right_only: wins at 5, 15, 24 and 49 % right (")
-    assert "By number: wins with 1,000, 8,000 and 16,000 completions (" in first
 
 
 def test_a_single_draw_decides_nothing(single_draw_study: Study) -> None:
-    for words in (*findings(single_draw_study), *control_sentences(single_draw_study)):
-        assert "is undecided by a single draw" in words
-        assert "wins" not in words
+    assert "wins" not in claim(single_draw_study)
     assert "A single draw: no interval, and so no verdict." in notes(single_draw_study)
-
-
-def test_a_control_that_gains_is_said_to(study: Study) -> None:
-    (words,) = control_sentences(study)
-
-    assert "shuffled_across ties (" in words
-    assert "shuffled wins (+" in words
 
 
 def test_the_lead_counts_completions_steps_and_draws(study: Study) -> None:

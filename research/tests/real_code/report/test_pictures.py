@@ -11,17 +11,11 @@ from selenium.webdriver import Chrome
 from research.real_code.report.measures import STUDENTS as MEASURES
 from research.real_code.report.measures import capital
 from research.real_code.report.pictures import write_pictures
+from research.tests.legible import require_legible
 from research.tests.real_code.report.made_results import CRITICS, real_code, without_bounds
 
 SVG = "{http://www.w3.org/2000/svg}"
 ALL = {"localisation", "reliability", "students"}
-BOXES = """
-const svg = document.documentElement, whole = svg.getBoundingClientRect();
-return [[whole.left, whole.top, whole.right, whole.bottom], [...svg.querySelectorAll("text")].map((text) => {
-  const box = text.getBoundingClientRect();
-  return [text.textContent, box.left, box.top, box.right, box.bottom];
-})];
-"""
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +92,4 @@ def test_estimates_without_bounds_are_drawn_as_marks_alone(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_no_text_is_clipped_or_covered(browser: Chrome, pictures: dict[str, Path], name: str) -> None:
-    browser.get(pictures[name].as_uri())
-    (left, top, right, bottom), boxes = browser.execute_script(BOXES)
-
-    assert len(boxes) > 10
-    for text, x0, y0, x1, y1 in boxes:
-        assert left <= x0 < x1 <= right, text
-        assert top <= y0 < y1 <= bottom, text
-    for i, (text, x0, y0, x1, y1) in enumerate(boxes):
-        for other, a0, b0, a1, b1 in boxes[:i]:
-            assert not (x0 < a1 and a0 < x1 and y0 + 2 < b1 and b0 + 2 < y1), (text, other)
+    require_legible(browser, pictures[name])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from research.drawing.tables import Table
+from research.drawing.markdown import Table
 from research.real_code.report.tables import (
     cost_table,
     data_table,
@@ -107,6 +107,12 @@ def test_a_student_is_held_against_every_control() -> None:
         ("log-odds", "untrained"), ("uniform", "untrained"), ("right-only", "uniform"),
         ("shuffled-across", "uniform"),
     ]  # fmt: skip
+
+
+def test_controls_are_shown_before_the_student_under_test_is_finished() -> None:
+    table = student_differences_table(real_code(students=["untrained", "uniform", "right-only"]))
+
+    assert [cells[:2] for cells in table.rows] == [("uniform", "untrained"), ("right-only", "uniform")]
 
 
 def test_losses_are_won_by_the_lower_on_right_completions_and_the_higher_on_wrong_tokens() -> None:

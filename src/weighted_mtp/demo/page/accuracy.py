@@ -1,43 +1,66 @@
-"""The accuracy of arms as a table of a page."""
+"""The accuracy of arms as a table: of the page, and of the terminal."""
 
 from collections.abc import Sequence
-from html import escape
 
-from weighted_mtp.demo.page.arms import Group
-from weighted_mtp.demo.page.content import SummaryRow
-from weighted_mtp.reports.numbers import interval, percent, points
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from weighted_mtp.demo.page.content import BASELINE, SummaryRow, group_rows
+from weighted_mtp.reports.layout import table
+from weighted_mtp.reports.numbers import MINUS, NOTHING, interval, percent, points
 
 
-def accuracy_table(groups: Sequence[Group], baseline: str) -> str:
-    """Mean, spread and paired difference of every arm, a heading above each group."""
-    headings = ("Arm", "Mean, %", "Spread", "Draws", "Difference", "95 % interval")
-    head = "".join(f'<th role="columnheader" scope="col">{text}</th>' for text in headings)
-    bodies = ""
-    for group in groups:
-        rows = "".join(_row(row, baseline) for row in group.rows)
-        heading = (
-            f'<tr role="row" class="group"><th role="rowheader" scope="rowgroup" colspan="{len(headings)}">'
-            f"{group.heading}</th></tr>"
-        )
-        bodies += f'<tbody role="rowgroup">{heading if group.heading else ""}{rows}</tbody>'
-    return (
-        f'<table role="table"><caption>Accuracy over draws in percent; spread is the standard deviation;'
-        f" differences to {escape(baseline)} are paired by draw, in points.</caption>"
-        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>{bodies}</table>'
+def accuracy_cells(row: SummaryRow) -> tuple[str, str, str, str, str]:
+    """Mean, spread, number of draws, paired difference and its interval."""
+    spread = percent(row["std"] if row["n"] > 1 else None)
+    return percent(row["mean"]), spread, str(row["n"]), points(row["diff"]), interval(row["low"], row["high"])
+
+
+def _other_baseline(row: SummaryRow) -> str | None:
+    """What the difference is taken from, where that is not what the page says."""
+    against = row.get("baseline", BASELINE)
+    return against if against != BASELINE and row["diff"] is not None else None
+
+
+def accuracy_table(summary: Sequence[SummaryRow]) -> str:
+    """The page's table, a heading above each group."""
+
+    def named(row: SummaryRow) -> str:
+        against = _other_baseline(row)
+        notes = [row["note"]] if "note" in row else []
+        return "\n".join([row["arm"], *notes, *([f"difference to {against}"] if against else [])])
+
+    groups = [(group, [(named(row), *accuracy_cells(row)) for row in rows]) for group, rows in group_rows(summary)]
+    caption = (
+        "Accuracy over draws in percent; spread is the standard deviation;"
+        f" differences to {BASELINE} are paired by draw, in points."
     )
+    return table(("Arm", "Mean, %", "Spread", "Draws", "Difference", "95 % interval"), groups, caption)
 
 
-def _row(row: SummaryRow, baseline: str) -> str:
-    against = row.get("baseline", baseline)
-    note = f"<small>{escape(row['note'])}</small>" if "note" in row else ""
-    if against != baseline and row["diff"] is not None:
-        note += f"<small>difference to {escape(against)}</small>"
-    cells = (
-        percent(row["mean"]),
-        percent(row["std"] if row["n"] > 1 else None),
-        str(row["n"]),
-        points(row["diff"]),
-        interval(row["low"], row["high"]),
-    )
-    numbers = "".join(f'<td role="cell">{value}</td>' for value in cells)
-    return f'<tr role="row"><th role="rowheader" scope="row">{escape(row["arm"])}{note}</th>{numbers}</tr>'
+def print_summary(console: Console, summary: Sequence[SummaryRow]) -> None:
+    """Print the same in 80 columns; a difference is bold where its interval excludes 0."""
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("arm", overflow="fold", min_width=15)
+    for heading in ("mean %", "spread", "draws", "difference", "95 % interval"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for group, members in group_rows(summary):
+        if group:
+            shown.add_row()
+            shown.add_row(Text(group, style="dim italic"))
+        for row in members:
+            # Terminals may lack the true minus sign and the dash.
+            cells = [cell.replace(MINUS, "-").replace(NOTHING, "-") for cell in accuracy_cells(row)]
+            certain = row["low"] is not None and row["high"] is not None and not row["low"] <= 0 <= row["high"]
+            difference = Text(cells[3] + ("*" if _other_baseline(row) else ""), style="bold" if certain else "")
+            shown.add_row(Text(row["arm"]), *cells[:3], difference, cells[4])
+    console.print(shown)
+    words = f"Differences to {BASELINE} are paired by draw, in points; spread is the standard deviation."
+    others = sorted({against for row in summary if (against := _other_baseline(row)) is not None})
+    if others:
+        words += f" *: to {', '.join(others)}."
+    console.print(Text(words, style="dim"))
+    for row in summary:
+        if "note" in row:
+            console.print(Text(f"{row['arm']}: {row['note']}", style="dim"))

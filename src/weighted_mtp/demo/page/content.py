@@ -1,12 +1,16 @@
-"""What a report shows, as plain data: no tensor, no model, nothing that a JSON file could not hold."""
+"""What the demo's page shows, as plain data, and the order and the roles in which it shows arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from weighted_mtp.reports.token_view import TokenView, check_token_view
 
+BASELINE = "uniform"
 CONTROLS = ("shuffled_across", "shuffled", "lognormal")
+"""Arms that must not gain if the explanation is right; set apart and labelled."""
+
+Role = Literal["baseline", "arm", "ceiling", "control"]
 
 
 class SummaryRow(TypedDict):
@@ -20,7 +24,7 @@ class SummaryRow(TypedDict):
     low: float | None  # 95 % t interval of `diff`; None where one draw gives no interval
     high: float | None
     note: NotRequired[str]
-    baseline: NotRequired[str]  # what `diff` is taken from, where that is not the page's baseline
+    baseline: NotRequired[str]  # what `diff` is taken from, where that is not `BASELINE`
 
 
 class Accuracy(TypedDict):
@@ -51,38 +55,17 @@ class Histogram(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class PageContent:
-    """Everything `write_page` shows; a section without data is left out.
-
-    Args:
-        title: heading of the page.
-        lead: one paragraph: what was run, in which setting, how many draws.
-        summary: one row per arm, in the order in which arms appear on the page.
-        accuracies: the single draws behind `summary`.
-        curves: learning curves; arms, draws and metrics in any order.
-        histograms: the weights that each arm gave.
-        examples: completions with a weight per token, of one arm or of several.
-        facts: provenance, as (name, value): date, commit, versions, hardware, wall time.
-        notes: sentences a reader should know before believing the numbers: ties, losses, single draws.
-        baseline: the arm that differences are taken from.
-        controls: arms that must not gain if the explanation is right; set apart and labelled.
-            An `mtp_` prefix is ignored.
-
-    Raises:
-        ValueError: a list of a token view has another length than its tokens, a histogram has not
-            one edge more than counts, or a curve has not one value per step.
-    """
+    """Everything `write_page` shows; a section without data is left out."""
 
     title: str
-    lead: str
-    summary: Sequence[SummaryRow]
-    accuracies: Sequence[Accuracy] = ()
-    curves: Sequence[Curve] = ()
+    lead: str  # one paragraph: what was run, in which setting, how many draws
+    summary: Sequence[SummaryRow]  # one row per arm, in the order in which arms appear on the page
+    accuracies: Sequence[Accuracy] = ()  # the single draws behind `summary`
+    curves: Sequence[Curve] = ()  # arms, draws and metrics in any order
     histograms: Sequence[Histogram] = ()
     examples: Sequence[TokenView] = ()
-    facts: Sequence[tuple[str, str]] = ()
-    notes: Sequence[str] = ()
-    baseline: str = "uniform"
-    controls: Sequence[str] = CONTROLS
+    facts: Sequence[tuple[str, str]] = ()  # provenance, as (name, value): date, versions, hardware, time
+    notes: Sequence[str] = ()  # what a reader should know before believing the numbers: ties, losses, single draws
 
     def __post_init__(self) -> None:
         for view in self.examples:
@@ -99,3 +82,25 @@ class PageContent:
                     f"{curve['metric']} curve of arm {curve['arm']!r}: {len(curve['steps'])} steps for"
                     f" {len(curve['values'])} values; give one value per step"
                 )
+
+
+def role_of(arm: str) -> Role:
+    """What an arm is there for; `mtp_` before its name changes the heads, not the role."""
+    name = arm.removeprefix("mtp_")
+    if name == BASELINE:
+        return "baseline"
+    if name in CONTROLS:
+        return "control"
+    return "ceiling" if name == "oracle" else "arm"
+
+
+def group_rows(summary: Sequence[SummaryRow]) -> list[tuple[str, list[SummaryRow]]]:
+    """Arms of one head, of several, ceilings and controls below a heading, which is empty where there is one group."""
+    groups: dict[str, list[SummaryRow]] = {"One head": [], "Several heads": [], "Ceiling": [], "Controls": []}
+    apart = {"ceiling": "Ceiling", "control": "Controls"}
+    for row in summary:
+        heads = "Several heads" if row["arm"].startswith("mtp_") else "One head"
+        groups[apart.get(role_of(row["arm"]), heads)].append(row)
+    first = "One head" if groups["Several heads"] else "Arms"
+    filled = [(first if heading == "One head" else heading, rows) for heading, rows in groups.items() if rows]
+    return filled if len(filled) > 1 else [("", rows) for _, rows in filled]

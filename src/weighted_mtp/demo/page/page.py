@@ -1,18 +1,19 @@
-"""The report page: one self-contained HTML file that asks nothing of any network."""
+"""The demo's page: one self-contained HTML file that asks nothing of any network.
 
+Its first sentences are made from the numbers, whichever way they came out.
+"""
+
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from weighted_mtp.demo.page.accuracy import accuracy_table
-from weighted_mtp.demo.page.arms import Role, group_rows, role_of
-from weighted_mtp.demo.page.content import PageContent
-from weighted_mtp.demo.page.figures import accuracy_figure
-from weighted_mtp.demo.page.headline import baseline_row, best_control, caveats, headline, leading_row
-from weighted_mtp.demo.page.small_multiples import curves_figure, histograms_figure
-from weighted_mtp.reports.layout import document, folded, headline_section, notes_section, picture, save, section
-from weighted_mtp.reports.numbers import percent
-from weighted_mtp.reports.token_view import tokens_section
+from weighted_mtp.demo.page.content import BASELINE, PageContent, SummaryRow, role_of
+from weighted_mtp.demo.page.figures import accuracy_figure, curves_figure, histograms_figure
+from weighted_mtp.reports.layout import document, picture, save, section, tokens_section
+from weighted_mtp.reports.numbers import PERCENT, draws, interval, listing, percent, points, span
 
+_TIE = 0.005  # half a percentage point
 _CURVE_CAPTIONS = {
     "accuracy": "Accuracy on test prompts by optimizer step.",
     "loss": "Training loss by optimizer step, in nats; arms weigh it differently: compare shapes only.",
@@ -22,90 +23,89 @@ _CURVE_CAPTIONS = {
 def write_page(path: str | Path, content: PageContent) -> Path:
     """Write `content` as one HTML file: styles, script and figures inline, equal input giving equal bytes.
 
-    A section without data is left out. Every text is escaped, and a content security policy forbids every
-    request and every script but the page's own.
-
-    Args:
-        path: the file to write; missing folders are made.
-        content: what to show.
-
-    Returns:
-        The path of the file.
+    Every text is escaped, and a content security policy forbids every request and every script but the page's own.
     """
     return save(path, render_page(content))
 
 
 def render_page(content: PageContent) -> str:
     """The page as text; see `write_page`."""
-    sections = (_headline(content), *_result_sections(content), _tokens(content))
+    arms = [row["arm"] for row in content.summary]
+    arms += [entry["arm"] for entry in (*content.accuracies, *content.curves, *content.histograms)]
+    sections = (
+        _headline(content),
+        _results(content),
+        _notes(content.notes),
+        _curves(content, list(dict.fromkeys(arms))),
+        _histograms(content, list(dict.fromkeys(arms))),
+        tokens_section(content.examples) if content.examples else "",
+    )
     return document(title=content.title, lead=content.lead, sections=sections, facts=content.facts)
 
 
-def _result_sections(content: PageContent) -> tuple[str, ...]:
-    """What arms reached, with curves and weights, as HTML; empty where there is no data."""
-    names = [row["arm"] for row in content.summary]
-    names += [entry["arm"] for entry in (*content.accuracies, *content.curves, *content.histograms)]
-    roles: dict[str, Role] = {arm: role_of(arm, content.baseline, content.controls) for arm in dict.fromkeys(names)}
-    return (
-        _results(content, roles),
-        notes_section(content.notes),
-        _curves(content, roles),
-        _histograms(content, roles),
-    )
-
-
 def _headline(content: PageContent) -> str:
-    rows = (
-        (baseline_row(content), "baseline"),
-        (leading_row(content), "best arm"),
-        (best_control(content), "best control"),
-    )
-    numbers = [
-        (words.rpartition(" ")[2], f"{words}, {row['arm']}", percent(row["mean"]))
-        for row, words in rows
+    """The claim, three numbers in large type, and how sure the claim is."""
+    base = next((row for row in content.summary if row["arm"] == BASELINE), None)
+    shown = ((base, "baseline"), (_leading(content), "best arm"), (_best_control(content), "best control"))
+    entries = "".join(
+        f'<div class="{words.rpartition(" ")[2]}"><dt>{words}, {escape(row["arm"])}</dt>'
+        f"<dd>{percent(row['mean'])}<small> %</small></dd></div>"
+        for row, words in shown
         if row is not None
-    ]
-    return headline_section(headline(content), numbers, caveats(content))
+    )
+    return (
+        f'<section class="headline" aria-label="Result"><p class="claim">{escape(_claim(content, base))}</p>\n'
+        f'<dl class="numbers">{entries}</dl>\n'
+        f'<p class="more">{" ".join(escape(sentence) for sentence in _caveats(content))}</p></section>'
+    )
 
 
-def _results(content: PageContent, roles: dict[str, Role]) -> str:
+def _notes(notes: Sequence[str]) -> str:
+    if not notes:
+        return ""
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return section("notes", "Worth knowing", f'<ul class="notes">{items}</ul>')
+
+
+def _results(content: PageContent) -> str:
     if not content.summary:
         return ""
-    groups = group_rows(content.summary, content.baseline, content.controls)
     shown = picture(
         "accuracy",
-        lambda wide: accuracy_figure(groups, content.accuracies, roles, wide=wide),
+        lambda wide: accuracy_figure(content.summary, content.accuracies, wide=wide),
         "Accuracy of every draw by arm, and paired differences; the table below has the numbers.",
-        "Large marks are means, small dots below them single draws. Differences to"
-        f" {escape(content.baseline)} are paired by draw and carry a 95\N{NO-BREAK SPACE}% t interval;"
+        f"Large marks are means, small dots below them single draws. Differences to {BASELINE}"
+        " are paired by draw and carry a 95\N{NO-BREAK SPACE}% t interval;"
         " a mark without a line is a single draw. Hollow marks are controls, which should not gain.",
     )
-    return section("accuracy", "Accuracy by arm", shown + accuracy_table(groups, content.baseline))
+    return section("accuracy", "Accuracy by arm", shown + accuracy_table(content.summary))
 
 
-def _curves(content: PageContent, roles: dict[str, Role]) -> str:
+def _curves(content: PageContent, arms: Sequence[str]) -> str:
     pictures = ""
     for number, metric in enumerate(dict.fromkeys(curve["metric"] for curve in content.curves)):
         curves = [curve for curve in content.curves if curve["metric"] == metric]
-        arms = [arm for arm in roles if any(curve["arm"] == arm for curve in curves)]
+        drawn = [arm for arm in arms if any(curve["arm"] == arm for curve in curves)]
         caption = _CURVE_CAPTIONS.get(metric, f"{escape(metric)} by optimizer step.")
         shown = picture(
             f"curves-{number}",
-            lambda wide, curves=curves, arms=arms: curves_figure(curves, arms, roles, content.baseline, wide=wide),
+            lambda wide, curves=curves, drawn=drawn: curves_figure(curves, drawn, wide=wide),
             f"Learning curves, one panel per arm. {caption}",
-            f"{caption} Line: mean over draws; band: lowest to highest draw; grey: {escape(content.baseline)}"
-            " with as many heads.",
+            f"{caption} Line: mean over draws; band: lowest to highest draw; grey: {BASELINE} with as many heads.",
         )
-        pictures += folded(f"{metric.capitalize()} curves", shown) if number else shown
+        folded = f"<details><summary>{escape(metric.capitalize())} curves</summary>{shown}</details>"
+        pictures += folded if number else shown
     return section("curves", "Learning curves", pictures) if pictures else ""
 
 
-def _histograms(content: PageContent, roles: dict[str, Role]) -> str:
+def _histograms(content: PageContent, arms: Sequence[str]) -> str:
     if not content.histograms:
         return ""
+    weighed = {histogram["arm"] for histogram in content.histograms}
+    drawn = [arm for arm in arms if arm in weighed]
     shown = picture(
         "weights",
-        lambda wide: histograms_figure(content.histograms, roles, wide=wide),
+        lambda wide: histograms_figure(content.histograms, drawn, wide=wide),
         "Histograms of token weights, one panel per arm.",
         "Share of trained tokens by weight, on a log scale; the dotted line is weight 1, which uniform"
         " training gives every token. Colours are those of the token view.",
@@ -113,7 +113,83 @@ def _histograms(content: PageContent, roles: dict[str, Role]) -> str:
     return section("weights", "How the weights spread", shown)
 
 
-def _tokens(content: PageContent) -> str:
-    if not content.examples:
-        return ""
-    return tokens_section(content.examples)
+def _leading(content: PageContent) -> SummaryRow | None:
+    """The highest mean among the arms that are neither baseline, control nor ceiling.
+
+    A single draw leads only where no arm has several.
+    """
+    rows = _rows(content, "arm")
+    repeated = [row for row in rows if row["n"] > 1]
+    return max(repeated or rows, key=lambda row: row["mean"], default=None)
+
+
+def _best_control(content: PageContent) -> SummaryRow | None:
+    """The control with the highest mean."""
+    return max(_rows(content, "control"), key=lambda row: row["mean"], default=None)
+
+
+def _claim(content: PageContent, base: SummaryRow | None) -> str:
+    """One sentence: the best arm, and what ties with it, against the baseline."""
+    best = _leading(content)
+    if best is None:
+        return "No arm was run." if base is None else f"{base['arm']} alone was run: {_percents([base])} accuracy."
+    if best["diff"] is None:
+        return f"{best['arm']} reaches {_percents([best])} accuracy."
+    against = best.get("baseline", BASELINE)
+    if best["diff"] <= 0:
+        return (
+            f"No arm beats {against}: the best, {best['arm']}, reaches {_percents([best])},"
+            f" {points(best['diff'])} points."
+        )
+    leaders = [best, *_tied(content, best)]
+    gains = [row["diff"] for row in leaders if row["diff"] is not None]
+    return (
+        f"{listing([row['arm'] for row in leaders])} {'reaches' if len(leaders) == 1 else 'reach'}"
+        f" {_percents(leaders)} accuracy, {span(gains)} points above {against}."
+    )
+
+
+def _caveats(content: PageContent) -> list[str]:
+    """What the headline leaves out: how sure it is, how it was picked, and the controls."""
+    sentences: list[str] = []
+    best, control = _leading(content), _best_control(content)
+    if best is not None and best["diff"] is not None:
+        against = best.get("baseline", BASELINE)
+        sentences.append(f"{best['arm']} against {against}: {_certainty(best)}.")
+        if best["low"] is not None and best["high"] is not None and best["low"] <= 0 <= best["high"]:
+            sentences.append("The interval includes 0: this run does not show a difference.")
+    if best is not None and len(_rows(content, "arm")) > 1:
+        sentences.append(f"It is the highest of {len(_rows(content, 'arm'))} arms, picked after the fact.")
+    if control is not None and control["diff"] is not None:
+        against = control.get("baseline", BASELINE)
+        sentences.append(f"The best control, {control['arm']}, against {against}: {_certainty(control)}.")
+    return sentences
+
+
+def _tied(content: PageContent, best: SummaryRow) -> list[SummaryRow]:
+    """Other arms within half a point of the best, measured against the same baseline, highest first."""
+    rows = [
+        row
+        for row in _rows(content, "arm")
+        if row["arm"] != best["arm"]
+        and row["n"] >= min(best["n"], 2)
+        and row["diff"] is not None
+        and abs(row["mean"] - best["mean"]) <= _TIE
+        and row.get("baseline") == best.get("baseline")
+    ]
+    return sorted(rows, key=lambda row: -row["mean"])
+
+
+def _rows(content: PageContent, role: str) -> list[SummaryRow]:
+    return [row for row in content.summary if role_of(row["arm"]) == role]
+
+
+def _certainty(row: SummaryRow) -> str:
+    gain, count = f"{points(row['diff'])} points", draws(row["n"])
+    if row["low"] is None or row["high"] is None:
+        return f"{gain}, {count} and so no interval"
+    return f"{gain}, 95{PERCENT} interval {interval(row['low'], row['high'])} ({count})"
+
+
+def _percents(rows: Sequence[SummaryRow]) -> str:
+    return f"{span([row['mean'] for row in rows])}{PERCENT}"
