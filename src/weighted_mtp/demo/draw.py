@@ -22,15 +22,6 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage
 from weighted_mtp.training.run import fit, make_trainer
-from weighted_mtp.training.settings import (
-    CriticConfig,
-    DataConfig,
-    ModelConfig,
-    ReferenceConfig,
-    TrackingConfig,
-    TrainConfig,
-    WeightingConfig,
-)
 
 RESULT_FILE = "result.json"
 
@@ -90,37 +81,38 @@ class Draw:
         b = self.budget
         steps = arm.times * (b.critic_steps if arm.stage == "critic" else b.steps)
         critic = str(self.root / arm.critic) if arm.stage == "verifiable" else arm.critic
-        return RunConfig(
-            stage=arm.stage,
-            model=ModelConfig(str(self.root / (arm.start or "base")), n_future=arm.n_future, head_warmup_steps=0),
-            data=DataConfig(
-                str(self.root / f"{arm.rows}.jsonl"),
-                keep=arm.keep,  # type: ignore[arg-type]
-                max_length=64,
-                sampler="pairs" if arm.value_loss == "pairwise" else "shuffled",
-            ),
-            train=TrainConfig(
-                output_dir=str(self.root / arm.name),
-                max_steps=steps,
-                per_device_train_batch_size=b.batch_size,
-                per_device_eval_batch_size=256,
-                learning_rate=b.learning_rate,
-                weight_decay=0.01,
-                warmup_steps=30,
-                lr_scheduler_type="cosine_with_min_lr",
-                seed=self.seed,
-                logging_steps=10,
-                save_steps=0,
-                trainer_args={"lr_scheduler_kwargs": {"min_lr_rate": 0.05}, "adam_beta2": 0.98},
-            ),
-            weighting=WeightingConfig(scheme=arm.scheme, scheme_options=arm.options),
-            critic=CriticConfig(
-                critic=critic or None,
-                value_loss=arm.value_loss,  # type: ignore[arg-type]
-                value_coef=4.0 if arm.stage == "critic" and arm.critic != "generative" else 0.5,
-            ),
-            reference=ReferenceConfig(str(self.root / arm.reference) if arm.reference else None),
-            tracking=TrackingConfig(self.tracking_uri, self.setting, f"{arm.name}-{self.seed}"),
+        return RunConfig.from_flat(
+            {
+                "stage": arm.stage,
+                "model_name_or_path": str(self.root / (arm.start or "base")),
+                "n_future": arm.n_future,
+                "head_warmup_steps": 0,
+                "train_file": str(self.root / f"{arm.rows}.jsonl"),
+                "keep": arm.keep,
+                "max_length": 64,
+                "sampler": "pairs" if arm.value_loss == "pairwise" else "shuffled",
+                "output_dir": str(self.root / arm.name),
+                "max_steps": steps,
+                "per_device_train_batch_size": b.batch_size,
+                "per_device_eval_batch_size": 256,
+                "learning_rate": b.learning_rate,
+                "weight_decay": 0.01,
+                "warmup_steps": 30,
+                "lr_scheduler_type": "cosine_with_min_lr",
+                "seed": self.seed,
+                "logging_steps": 10,
+                "save_steps": 0,
+                "trainer_args": {"lr_scheduler_kwargs": {"min_lr_rate": 0.05}, "adam_beta2": 0.98},
+                "scheme": arm.scheme,
+                "scheme_options": arm.options,
+                "critic": critic or None,
+                "value_loss": arm.value_loss,
+                "value_coef": 4.0 if arm.stage == "critic" and arm.critic != "generative" else 0.5,
+                "reference": str(self.root / arm.reference) if arm.reference else None,
+                "tracking_uri": self.tracking_uri,
+                "experiment_name": self.setting,
+                "run_name": f"{arm.name}-{self.seed}",
+            }
         )
 
     def run(self, arm: Arm, callbacks: list[TrainerCallback] | None = None) -> dict[str, Any]:

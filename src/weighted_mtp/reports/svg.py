@@ -20,8 +20,19 @@ WIDE, NARROW = 820, 352  # SVG units = CSS pixels at natural size
 
 # Matplotlib wants colours it knows; the page wants CSS variables, which follow light and dark. Figures are
 # drawn in these stand-ins, and each becomes `var(--name)`.
-_ROLES = ("ink", "muted", "line", "surface", "baseline", "arm", "control", "ceiling")
-_NAMES = (*_ROLES, "series-1", "series-2", "series-3")
+_NAMES = (
+    "ink",
+    "muted",
+    "line",
+    "surface",
+    "baseline",
+    "arm",
+    "control",
+    "ceiling",
+    "series-1",
+    "series-2",
+    "series-3",
+)
 COLORS = {name: f"#0a{index:02x}0b" for index, name in enumerate(_NAMES)}
 SHADES = {level: f"#0c{level + 6:02x}0d" for level in range(-6, 7)}  # the 13 levels of the weight scale
 _VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()} | {
@@ -31,25 +42,12 @@ _VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()} | {
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: the page's font, selectable
     "text.parse_math": False,  # an arm may be called "a$b"
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": COLORS["line"],
-    "axes.labelcolor": COLORS["muted"],
-    "axes.titlelocation": "left",
-    "axes.titlecolor": COLORS["ink"],
-    "xtick.color": COLORS["line"],
-    "ytick.color": COLORS["line"],
-    "xtick.labelcolor": COLORS["muted"],
-    "ytick.labelcolor": COLORS["muted"],
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "axes.labelsize": 11,
-    "axes.titlesize": 12,
-    "axes.linewidth": 1,
-    "grid.color": COLORS["line"],
-    "grid.linewidth": 0.75,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), COLORS["line"]),
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), COLORS["muted"]),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "axes.labelsize"), 11),
+    **{"axes.titlelocation": "left", "axes.titlecolor": COLORS["ink"], "axes.titlesize": 12},
+    **{"xtick.major.size": 3, "ytick.major.size": 0, "axes.linewidth": 1, "grid.linewidth": 0.75},
     "axes.axisbelow": True,
 }
 

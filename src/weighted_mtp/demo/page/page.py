@@ -40,7 +40,7 @@ def render_page(content: PageContent) -> str:
         _histograms(content, list(dict.fromkeys(arms))),
         tokens_section(content.examples) if content.examples else "",
     )
-    return document(title=content.title, lead=content.lead, sections=sections, facts=content.facts)
+    return document(content, sections)
 
 
 def _headline(content: PageContent) -> str:
