@@ -56,7 +56,8 @@ def view_tokens(
                 "token_error": row.get("token_error"),
                 "arm": arm,
             }
-            if _heads_differ(weights[b][picked]):
+            gap = (weights[b][picked] - weights[b][picked, :1]).nan_to_num(0.0)
+            if (gap.abs() > 1e-6).any():
                 view["head_weights"] = weights[b][picked].tolist()
             views.append(view)
     return views
@@ -86,8 +87,3 @@ def _of_tokens(x: Float[Tensor, "batch seq n_future"]) -> Float[Tensor, "batch s
     """
     heads = [pad(x[:, : x.shape[1] - k, k], (k, 0), value=torch.nan) for k in range(x.shape[2])]
     return torch.stack(heads, dim=-1)
-
-
-def _heads_differ(weights: Float[Tensor, "tokens n_future"]) -> bool:
-    gap = (weights - weights[:, :1]).nan_to_num(0.0)
-    return bool((gap.abs() > 1e-6).any())
