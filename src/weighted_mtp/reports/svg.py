@@ -20,19 +20,8 @@ WIDE, NARROW = 820, 352  # SVG units = CSS pixels at natural size
 
 # Matplotlib wants colours it knows; the page wants CSS variables, which follow light and dark. Figures are
 # drawn in these stand-ins, and each becomes `var(--name)`.
-_NAMES = [
-    "ink",
-    "muted",
-    "line",
-    "surface",
-    "baseline",
-    "arm",
-    "control",
-    "ceiling",
-    "series-1",
-    "series-2",
-    "series-3",
-]
+_ROLES = ("ink", "muted", "line", "surface", "baseline", "arm", "control", "ceiling")
+_NAMES = (*_ROLES, "series-1", "series-2", "series-3")
 COLORS = {name: f"#0a{index:02x}0b" for index, name in enumerate(_NAMES)}
 SHADES = {level: f"#0c{level + 6:02x}0d" for level in range(-6, 7)}  # the 13 levels of the weight scale
 _VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()} | {
