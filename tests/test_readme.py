@@ -150,8 +150,9 @@ def height_of(png: bytes) -> int:
 
 
 def report(folder: Path, completions: int) -> Path:
-    from weighted_mtp.demo.page.content import PageContent, TokenView
+    from weighted_mtp.demo.page.content import PageContent
     from weighted_mtp.demo.page.page import write_page
+    from weighted_mtp.reports.token_view import TokenView
 
     view = TokenView(
         prompt="7 +3 :", label=False, tokens=["4", "<eos>"], weights=[0.2, 0.9], td_errors=[-0.5, 0.0],

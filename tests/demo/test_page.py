@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.reports.outline import Outline
-from weighted_mtp.demo.page.content import PageContent, SummaryRow, TokenView
+from weighted_mtp.demo.page.content import PageContent, SummaryRow
 from weighted_mtp.demo.page.page import render_page, write_page
+from weighted_mtp.reports.token_view import TokenView
 
 HOSTILE = '</script><script>alert(1)</script><b title="x">&$title ${style}'
 

@@ -11,8 +11,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
 from tests.reports.browsing import choose, contrasts, keep_screenshot, open_page, requests
-from weighted_mtp.demo.page.content import PageContent, TokenView
+from weighted_mtp.demo.page.content import PageContent
 from weighted_mtp.demo.page.page import write_page
+from weighted_mtp.reports.token_view import TokenView
 
 LAYOUTS = [(width, scheme) for width in (1280, 400) for scheme in ("light", "dark")]
 

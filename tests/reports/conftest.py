@@ -11,8 +11,9 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from tests.reports.made_runs import three_runs
-from weighted_mtp.demo.page.content import Accuracy, Curve, Histogram, PageContent, SummaryRow, TokenView
+from weighted_mtp.demo.page.content import Accuracy, Curve, Histogram, PageContent, SummaryRow
 from weighted_mtp.inspection.content import RunPage
+from weighted_mtp.reports.token_view import TokenView
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

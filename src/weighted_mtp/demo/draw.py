@@ -22,15 +22,6 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage
 from weighted_mtp.training.run import fit, make_trainer
-from weighted_mtp.training.settings import (
-    CriticConfig,
-    DataConfig,
-    ModelConfig,
-    ReferenceConfig,
-    TrackingConfig,
-    TrainConfig,
-    WeightingConfig,
-)
 
 RESULT_FILE = "result.json"
 
@@ -90,38 +81,35 @@ class Draw:
         b = self.budget
         steps = arm.times * (b.critic_steps if arm.stage == "critic" else b.steps)
         critic = str(self.root / arm.critic) if arm.stage == "verifiable" else arm.critic
-        return RunConfig(
-            stage=arm.stage,
-            model=ModelConfig(str(self.root / (arm.start or "base")), n_future=arm.n_future, head_warmup_steps=0),
-            data=DataConfig(
-                str(self.root / f"{arm.rows}.jsonl"),
-                keep=arm.keep,  # type: ignore[arg-type]
-                max_length=64,
-                sampler="pairs" if arm.value_loss == "pairwise" else "shuffled",
-            ),
-            train=TrainConfig(
-                output_dir=str(self.root / arm.name),
-                max_steps=steps,
-                per_device_train_batch_size=b.batch_size,
-                per_device_eval_batch_size=256,
-                learning_rate=b.learning_rate,
-                weight_decay=0.01,
-                warmup_steps=30,
-                lr_scheduler_type="cosine_with_min_lr",
-                seed=self.seed,
-                logging_steps=10,
-                save_steps=0,
-                trainer_args={"lr_scheduler_kwargs": {"min_lr_rate": 0.05}, "adam_beta2": 0.98},
-            ),
-            weighting=WeightingConfig(scheme=arm.scheme, scheme_options=arm.options),
-            critic=CriticConfig(
-                critic=critic or None,
-                value_loss=arm.value_loss,  # type: ignore[arg-type]
-                value_coef=4.0 if arm.stage == "critic" and arm.critic != "generative" else 0.5,
-            ),
-            reference=ReferenceConfig(str(self.root / arm.reference) if arm.reference else None),
-            tracking=TrackingConfig(self.tracking_uri, self.setting, f"{arm.name}-{self.seed}"),
-        )
+        start = {"model_name_or_path": str(self.root / (arm.start or "base")), "n_future": arm.n_future}
+        rows = {"train_file": str(self.root / f"{arm.rows}.jsonl"), "keep": arm.keep, "max_length": 64}
+        sizes = {"per_device_train_batch_size": b.batch_size, "per_device_eval_batch_size": 256}
+        rate = {"learning_rate": b.learning_rate, "warmup_steps": 30, "lr_scheduler_type": "cosine_with_min_lr"}
+        optimizer = {"lr_scheduler_kwargs": {"min_lr_rate": 0.05}, "adam_beta2": 0.98}
+        flat = {
+            "stage": arm.stage,
+            **start,
+            "head_warmup_steps": 0,
+            **rows,
+            "sampler": "pairs" if arm.value_loss == "pairwise" else "shuffled",
+            "output_dir": str(self.root / arm.name),
+            "max_steps": steps,
+            **sizes,
+            **rate,
+            "weight_decay": 0.01,
+            "seed": self.seed,
+            "logging_steps": 10,
+            "save_steps": 0,
+            "trainer_args": optimizer,
+            "scheme": arm.scheme,
+            "scheme_options": arm.options,
+            "critic": critic or None,
+            "value_loss": arm.value_loss,
+            "value_coef": 4.0 if arm.stage == "critic" and arm.critic != "generative" else 0.5,
+            "reference": str(self.root / arm.reference) if arm.reference else None,
+        }
+        tracking = {"tracking_uri": self.tracking_uri, "experiment_name": self.setting}
+        return RunConfig.from_flat(flat | tracking | {"run_name": f"{arm.name}-{self.seed}"})
 
     def run(self, arm: Arm, callbacks: list[TrainerCallback] | None = None) -> dict[str, Any]:
         """Trains one arm and measures it; a finished arm is read from its directory instead.
@@ -234,17 +222,7 @@ class AccuracyCurve(TrainerCallback):
 
 def tiny_llama(tokenizer: Any) -> LlamaForCausalLM:
     """0.15 M parameters: width 64, 4 heads, 3 blocks."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=172,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        initializer_range=0.1,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return LlamaForCausalLM(config)
+    sizes = {"hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 3, "num_attention_heads": 4}
+    more = {"max_position_embeddings": 64, "initializer_range": 0.1, "tie_word_embeddings": False}
+    special = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, **more, **special))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from weighted_mtp.evaluation.calibration import ReliabilityBin
-from weighted_mtp.reports.token_view import TokenView, check_token_view
+from weighted_mtp.reports.layout import Page
 
 
 class Series(NamedTuple):
@@ -61,18 +61,13 @@ class InspectedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPage:
+class RunPage(Page):
     """Everything `write_run_page` shows; a section without data is left out."""
 
-    title: str
-    lead: str  # one paragraph: what is on the page, and which rows were looked at
-    runs: Sequence[InspectedRun] = ()  # in the order in which they appear, under different names
-    examples: Sequence[TokenView] = ()  # completions with what each run knows of their tokens; `arm` is the run's name
-    facts: Sequence[tuple[str, str]] = ()  # provenance, as (name, value)
+    runs: Sequence[InspectedRun] = ()  # in the order in which they appear; an example's `arm` is the name of one
 
     def __post_init__(self) -> None:
-        for view in self.examples:
-            check_token_view(view)
+        super().__post_init__()
         names = [run.name for run in self.runs]
         if len({*names}) < len(names):
             raise ValueError(f"runs are called {', '.join(names)}: give each a name of its own")

@@ -12,17 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from weighted_mtp.evaluation.calibration import ReliabilityBin
 from weighted_mtp.inspection.content import InspectedRun, Series, ValueQuality
 from weighted_mtp.reports.numbers import MINUS
-from weighted_mtp.reports.svg import (
-    COLORS,
-    NARROW,
-    WIDE,
-    new_figure,
-    page_style,
-    panel,
-    panel_grid,
-    shorten,
-    title,
-)  # fmt: skip
+from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, new_figure, page_style, panel, panel_grid, shorten, title
 
 LOOKS = (  # colour, marker, the same as a character for the key
     ("arm", "o", "●"),

@@ -15,7 +15,6 @@ _ALIGNED = (
     "They are about the token itself: the value is the chance of success before it is read; a loss, in nats, is what a"
     " head lost on it, head k from k tokens further back."
 )
-
 _FINAL = {  # shown below the losses, with its name; of training and of evaluation, if not said
     "value_loss": "value loss",
     "value_explained_variance": "explained variance",
@@ -41,7 +40,7 @@ def render_run_page(page: RunPage) -> str:
         _reliability(page.runs),
         tokens_section(page.examples, "run", _ALIGNED) if page.examples else "",
     )
-    return document(title=page.title, lead=page.lead, sections=sections, facts=page.facts)
+    return document(page, sections)
 
 
 def _side_by_side(runs: Sequence[InspectedRun]) -> str:

@@ -22,8 +22,7 @@ Record = dict[str, Series]
 def read_record(run_dir: Path, config: RunConfig) -> Record:
     """Every metric of a run; empty where nothing was kept.
 
-    MLflow has all of them. Where its store is gone or does not answer, the log of the newest complete checkpoint has
-    them up to that step.
+    Where MLflow is gone or does not answer, the log of the newest complete checkpoint has them up to that step.
     """
     return _from_mlflow(run_dir, config) or _from_checkpoint(run_dir)
 

@@ -26,11 +26,7 @@ class FinishedRun:
 
 
 def open_run(run_dir: Path, moved: Mapping[str, str] | None = None) -> FinishedRun:
-    """Reads a finished run; `moved` are those of train_file, eval_file, critic and reference that lie elsewhere now.
-
-    Raises:
-        ConfigError: as `check_finished`; or a file or model that the run read is not there any more.
-    """
+    """Reads a finished run; `moved` are those of train_file, eval_file, critic and reference that lie elsewhere now."""
     saved = check_finished(run_dir, moved)
     config = saved.of_finished(run_dir)
     inputs = load_inputs(config, trains=False)
@@ -78,11 +74,7 @@ def choose_evenly(rewards: Sequence[float], count: int, label: str) -> list[int]
 
 
 def find_rows(row_ids: Sequence[int], wanted: Sequence[int]) -> list[int]:
-    """Positions of rows by the number that errors name them by; dropped rows have none.
-
-    Raises:
-        ConfigError: a number that no row has.
-    """
+    """Positions of rows by the number that errors name them by; dropped rows have none."""
     position = {row_id: i for i, row_id in enumerate(row_ids)}
     missing = [row for row in wanted if row not in position]
     if missing:

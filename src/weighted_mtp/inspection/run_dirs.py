@@ -19,13 +19,7 @@ RESULTS_FILE, PAGE_FILE = "results.json", "report.html"
 
 
 def check_dirs(dirs: Sequence[Path], moved: Mapping[str, str]) -> None:
-    """Raises for what `wmtp inspect` would stumble over.
-
-    Raises:
-        ConfigError: a directory holds results and no run; or as `check_finished` and `run_names`.
-        DataError: the rows that a run was trained on are not as they were.
-        ValueError: nor is a model that it reads.
-    """
+    """Raises for what `wmtp inspect` would stumble over: no run, or one whose rows or models are not as they were."""
     for run in dirs:
         _refuse_results(run)
     run_names(dirs)
@@ -34,11 +28,7 @@ def check_dirs(dirs: Sequence[Path], moved: Mapping[str, str]) -> None:
 
 
 def check_finished(run_dir: Path, moved: Mapping[str, str] | None = None) -> RunConfig:
-    """The configuration of a finished run, with what was moved since under its new path.
-
-    Raises:
-        ConfigError: there is no run, it has not ended, or what it read is not there any more.
-    """
+    """The configuration of a finished run, with what was moved since under its new path; ConfigError without one."""
     saved = RunConfig.load(run_dir)
     if not (run_dir / "config.json").exists():
         raise ConfigError(f"{run_dir} holds no finished model: end the run first (wmtp train ... --resume auto)")
@@ -86,9 +76,6 @@ def run_names(dirs: Sequence[Path]) -> list[str]:
 
     >>> run_names([Path("a/td"), Path("b/td")]), run_names([Path("a/td"), Path("a/rho1")])
     (['a/td', 'b/td'], ['td', 'rho1'])
-
-    Raises:
-        ConfigError: a directory was given twice.
     """
     parts = [folder.resolve().parts for folder in dirs]
     if len({*parts}) < len(parts):

@@ -1,7 +1,7 @@
 """What a run's scheme made of single completions: for people to look at."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -19,22 +19,9 @@ Advance = Callable[[int], None]
 """Told how many rows were gone through."""
 
 
-class Forwarded(NamedTuple):
-    """A batch of rows with what the stage makes of it."""
-
-    rows: list[dict[str, Any]]
-    batch: TokenBatch
-    hidden: Float[Tensor, "batch seq n_future dim"]
-    signals: Signals
-
-
-def no_advance(rows: int) -> None:
-    """Nobody is told."""
-
-
 @torch.no_grad()
 def view_tokens(
-    trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str, advance: Advance = no_advance
+    trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str, advance: Advance | None = None
 ) -> list[dict[str, Any]]:
     """One record a row, as `TokenView` wants it: the completion's tokens, and what the run knows of each.
 
@@ -69,14 +56,17 @@ def view_tokens(
                 "token_error": row.get("token_error"),
                 "arm": arm,
             }
-            if _heads_differ(weights[b][picked]):
+            gap = (weights[b][picked] - weights[b][picked, :1]).nan_to_num(0.0)
+            if (gap.abs() > 1e-6).any():
                 view["head_weights"] = weights[b][picked].tolist()
             views.append(view)
     return views
 
 
-def forwarded(trainer: WeightedMTPTrainer, dataset: Dataset, advance: Advance = no_advance) -> Iterator[Forwarded]:
-    """The rows in order, in evaluation batches."""
+def forwarded(
+    trainer: WeightedMTPTrainer, dataset: Dataset, advance: Advance | None = None
+) -> Iterator[tuple[list[dict[str, Any]], TokenBatch, Tensor, Signals]]:
+    """The rows in order, in evaluation batches: each with its hidden states, and what the stage makes of it."""
     trainer.model.eval()
     size = trainer.args.eval_batch_size
     for start in range(0, len(dataset), size):
@@ -85,8 +75,9 @@ def forwarded(trainer: WeightedMTPTrainer, dataset: Dataset, advance: Advance = 
         batch = TokenBatch.from_inputs(collated, trainer.model.n_future)
         outputs = trainer.stage.forward(trainer.model, batch)
         signals = trainer.stage.signals(batch, outputs, trainer.model, trainer.seeded_generator())
-        yield Forwarded(rows, batch, outputs["hidden_states"], signals)
-        advance(len(rows))
+        yield rows, batch, outputs["hidden_states"], signals
+        if advance is not None:
+            advance(len(rows))
 
 
 def _of_tokens(x: Float[Tensor, "batch seq n_future"]) -> Float[Tensor, "batch seq n_future"]:
@@ -96,8 +87,3 @@ def _of_tokens(x: Float[Tensor, "batch seq n_future"]) -> Float[Tensor, "batch s
     """
     heads = [pad(x[:, : x.shape[1] - k, k], (k, 0), value=torch.nan) for k in range(x.shape[2])]
     return torch.stack(heads, dim=-1)
-
-
-def _heads_differ(weights: Float[Tensor, "tokens n_future"]) -> bool:
-    gap = (weights - weights[:, :1]).nan_to_num(0.0)
-    return bool((gap.abs() > 1e-6).any())

@@ -19,10 +19,9 @@ _THIRDS = ("first third", "middle third", "last third")
 def judge_values(
     trainer: WeightedMTPTrainer, rows: Dataset, source: str, gamma: float, advance: Advance
 ) -> ValueQuality | None:
-    """What the run's values of completions are worth; None where its stage has no values.
+    """What the run's values of completions are worth, that before EOS left out; None where its stage has no values.
 
-    The value before the last labelled token (EOS) is left out. The numbers of all prefixes are those of
-    `critic_quality`, which `wmtp score` prints too.
+    The numbers of all prefixes are those of `critic_quality`, which `wmtp score` prints too.
     """
     values: list[list[float]] = []
     credit: list[list[float]] = []

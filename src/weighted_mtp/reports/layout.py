@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from weighted_mtp.files import write_text
 from weighted_mtp.reports.svg import inline_svg
-from weighted_mtp.reports.token_view import TokenView, token_view
+from weighted_mtp.reports.token_view import TokenView, check_token_view, token_view
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,18 +25,32 @@ def asset(name: str) -> str:
     return files("weighted_mtp.reports").joinpath(name).read_text(encoding="utf-8")
 
 
-def document(*, title: str, lead: str, sections: Sequence[str], facts: Sequence[tuple[str, str]]) -> str:
-    """The page as text; `title`, `lead` and `facts` are escaped, empty sections are left out."""
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What every page has: its words are text, and escaped."""
+
+    title: str
+    lead: str  # one paragraph
+    examples: Sequence[TokenView] = ()  # completions with what is known of each token
+    facts: Sequence[tuple[str, str]] = ()  # provenance, as (name, value): date, versions, hardware, time
+
+    def __post_init__(self) -> None:
+        for view in self.examples:
+            check_token_view(view)
+
+
+def document(page: Page, sections: Sequence[str]) -> str:
+    """The page as text; empty sections are left out."""
     script = asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(asset("page.html")).substitute(
-        title=escape(title),
-        lead=escape(lead),
+        title=escape(page.title),
+        lead=escape(page.lead),
         style=asset("page.css"),
         script=script,
         script_hash=f"sha256-{digest}",
         body="\n".join(part for part in sections if part),
-        footer=_footer(facts),
+        footer=_footer(page.facts),
     )
 
 

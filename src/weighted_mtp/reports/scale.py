@@ -8,13 +8,15 @@ import math
 
 LEVELS = 6
 WEIGHT_LIMIT = 5.0
-WEIGHT_TICKS = {-6: "1/5 or less", -3: "0.45", 0: "1", 3: "2.2", 6: "5 or more"}
-TD_TICKS = {-6: "\N{MINUS SIGN}1", -3: "\N{MINUS SIGN}0.25", 0: "0", 3: "+0.25", 6: "+1"}
-
 CREDIT_LIMIT = 4.0  # log-odds: odds times 55
-CREDIT_TICKS = {-6: "\N{MINUS SIGN}4", -3: "\N{MINUS SIGN}1", 0: "0", 3: "+1", 6: "+4"}
 LOSS_LIMIT = 9.0  # nats; ln 50,000 is 10.8
-LOSS_TICKS = {0: "0", 2: "1", 4: "4", 6: "9+"}
+TICKS = {
+    "weight": {-6: "1/5 or less", -3: "0.45", 0: "1", 3: "2.2", 6: "5 or more"},
+    "td": {-6: "\N{MINUS SIGN}1", -3: "\N{MINUS SIGN}0.25", 0: "0", 3: "+0.25", 6: "+1"},
+    "credit": {-6: "\N{MINUS SIGN}4", -3: "\N{MINUS SIGN}1", 0: "0", 3: "+1", 6: "+4"},
+    "loss": {0: "0", 2: "1", 4: "4", 6: "9+"},
+}
+"""What stands below the levels of each scale."""
 
 
 def weight_level(weight: float) -> int:
@@ -22,9 +24,6 @@ def weight_level(weight: float) -> int:
 
     Logarithmic, because weights are exponentials of TD errors: w and 1/w are equally strong. A weight of
     0 is the lowest level; NaN is neutral (the tooltip shows it).
-
-    >>> [weight_level(w) for w in (0.0, 0.2, 0.45, 1.0, 2.2, 5.0, 9.0)]
-    [-6, -6, -3, 0, 3, 6, 6]
     """
     if math.isnan(weight):
         return 0
@@ -37,9 +36,6 @@ def td_level(td_error: float) -> int:
     r"""Level of a TD error: $\mathrm{round}(6\,\mathrm{sign}(d)\sqrt{|d|})$, within [-6, 6].
 
     A square root, so that a TD error of 0.05 is still seen beside one of 1.
-
-    >>> [td_level(d) for d in (-2.0, -0.25, -0.001, 0.25, 1.0)]
-    [-6, -3, 0, 3, 6]
     """
     if math.isnan(td_error):
         return 0

@@ -31,25 +31,12 @@ _VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()} | {
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: the page's font, selectable
     "text.parse_math": False,  # an arm may be called "a$b"
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": COLORS["line"],
-    "axes.labelcolor": COLORS["muted"],
-    "axes.titlelocation": "left",
-    "axes.titlecolor": COLORS["ink"],
-    "xtick.color": COLORS["line"],
-    "ytick.color": COLORS["line"],
-    "xtick.labelcolor": COLORS["muted"],
-    "ytick.labelcolor": COLORS["muted"],
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "axes.labelsize": 11,
-    "axes.titlesize": 12,
-    "axes.linewidth": 1,
-    "grid.color": COLORS["line"],
-    "grid.linewidth": 0.75,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), COLORS["line"]),
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), COLORS["muted"]),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "axes.labelsize"), 11),
+    **{"axes.titlelocation": "left", "axes.titlecolor": COLORS["ink"], "axes.titlesize": 12},
+    **{"xtick.major.size": 3, "ytick.major.size": 0, "axes.linewidth": 1, "grid.linewidth": 0.75},
     "axes.axisbelow": True,
 }
 

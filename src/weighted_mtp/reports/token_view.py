@@ -6,17 +6,7 @@ from html import escape
 from typing import NotRequired, TypedDict
 
 from weighted_mtp.reports.numbers import NOTHING, signed
-from weighted_mtp.reports.scale import (
-    CREDIT_TICKS,
-    LEVELS,
-    LOSS_TICKS,
-    TD_TICKS,
-    WEIGHT_TICKS,
-    credit_level,
-    loss_level,
-    td_level,
-    weight_level,
-)
+from weighted_mtp.reports.scale import LEVELS, TICKS, credit_level, loss_level, td_level, weight_level
 
 _LONG_PROMPT = 240  # characters; longer ones fold away
 _DROPS = (  # hidden until the script runs, which also says by what it measures a drop
@@ -26,12 +16,12 @@ _DROPS = (  # hidden until the script runs, which also says by what it measures 
     '<output class="where" aria-live="polite"></output></div>'
 )
 _RETURN = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
-_SCALES = {  # shade: its name on the button, the words of its legend, its ticks, its lowest level
-    "weight": ("Weight", "Weight: teaches less, as usual (1), more", WEIGHT_TICKS, -LEVELS),
-    "td": ("TD error", "TD error: lowers, keeps (0), raises the chance of success", TD_TICKS, -LEVELS),
-    "credit": ("Credit", "Credit, in log-odds: speaks against, neither (0), for success", CREDIT_TICKS, -LEVELS),
-    "loss": ("Loss", "Loss of the next-token head, in nats: expected to surprising", LOSS_TICKS, 0),
-}  # fmt: skip
+_SCALES = {  # shade: its name on the button, the words of its legend
+    "weight": ("Weight", "Weight: teaches less, as usual (1), more"),
+    "td": ("TD error", "TD error: lowers, keeps (0), raises the chance of success"),
+    "credit": ("Credit", "Credit, in log-odds: speaks against, neither (0), for success"),
+    "loss": ("Loss", "Loss of the next-token head, in nats: expected to surprising"),
+}
 
 
 class TokenView(TypedDict):
@@ -119,13 +109,12 @@ def _legend(shades: Sequence[str], errors_known: bool) -> str:
 
 
 def _scale(shade: str) -> str:
-    _, heading, ticks, lowest = _SCALES[shade]
     letter, offset = ("l", 0) if shade == "loss" else ("s", LEVELS)
     steps = "".join(
-        f'<li class="{letter}{level + offset}"><span>{ticks.get(level, "")}</span></li>'
-        for level in range(lowest, LEVELS + 1)
+        f'<li class="{letter}{level + offset}"><span>{TICKS[shade].get(level, "")}</span></li>'
+        for level in range(-offset, LEVELS + 1)
     )
-    return f'<div class="scale {shade}"><span>{heading}</span><ol>{steps}</ol></div>'
+    return f'<div class="scale {shade}"><span>{_SCALES[shade][1]}</span><ol>{steps}</ol></div>'
 
 
 def _card(view: TokenView) -> str:

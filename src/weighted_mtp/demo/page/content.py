@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
-from weighted_mtp.reports.token_view import TokenView, check_token_view
+from weighted_mtp.reports.layout import Page
 
 BASELINE = "uniform"
 CONTROLS = ("shuffled_across", "shuffled", "lognormal")
@@ -54,22 +54,17 @@ class Histogram(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageContent:
+class PageContent(Page):
     """Everything `write_page` shows; a section without data is left out."""
 
-    title: str
-    lead: str  # one paragraph: what was run, in which setting, how many draws
     summary: Sequence[SummaryRow]  # one row per arm, in the order in which arms appear on the page
     accuracies: Sequence[Accuracy] = ()  # the single draws behind `summary`
     curves: Sequence[Curve] = ()  # arms, draws and metrics in any order
     histograms: Sequence[Histogram] = ()
-    examples: Sequence[TokenView] = ()
-    facts: Sequence[tuple[str, str]] = ()  # provenance, as (name, value): date, versions, hardware, time
     notes: Sequence[str] = ()  # what a reader should know before believing the numbers: ties, losses, single draws
 
     def __post_init__(self) -> None:
-        for view in self.examples:
-            check_token_view(view)
+        super().__post_init__()
         for histogram in self.histograms:
             if len(histogram["edges"]) != len(histogram["counts"]) + 1:
                 raise ValueError(

@@ -25,7 +25,7 @@ from weighted_mtp.reports.svg import (
     panel,
     panel_grid,
     shorten,
-)  # fmt: skip
+)
 
 _MARKERS: dict[Role, str] = {"baseline": "s", "arm": "o", "control": "D", "ceiling": "^"}
 _LOWEST_SHARE = 1e-4
@@ -101,39 +101,24 @@ def label_rows(axes: Axes, lines: Sequence[str | Mapping[str, Any]], *, named: b
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
+    place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    place |= {"ha": "right", "va": "center_baseline"}
     for y, line in enumerate(lines):
         heading = isinstance(line, str)
         if not heading:
             axes.axhline(y, color=COLORS["line"], lw=0.75, zorder=0)
         if named:
-            axes.annotate(
-                line if heading else shorten(line["arm"]),
-                (0, y),
-                (-12, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="right",
-                va="center_baseline",
-                fontsize=11 if heading else 12.5,
-                color=COLORS["muted" if heading else "ink"],
+            look: Any = (
+                {"fontsize": 11, "color": COLORS["muted"]} if heading else {"fontsize": 12.5, "color": COLORS["ink"]}
             )
+            axes.annotate(line if heading else shorten(line["arm"]), (0, y), (-12, 0), **place, **look)
 
 
 def mean_marker(axes: Axes, x: float, y: int, role: Role) -> None:
     """Filled for what is under test, hollow for controls and ceilings: told apart without colour."""
-    color = COLORS[role]
-    hollow = role in ("control", "ceiling")
-    axes.plot(
-        [x],
-        [y],
-        _MARKERS[role],
-        ms=8 if role == "control" else 9,
-        mew=1.8,
-        color=color,
-        mfc=COLORS["surface"] if hollow else color,
-        clip_on=False,
-        zorder=4,
-    )
+    face = COLORS["surface" if role in ("control", "ceiling") else role]
+    size = 8 if role == "control" else 9
+    axes.plot([x], [y], _MARKERS[role], ms=size, mew=1.8, color=COLORS[role], mfc=face, clip_on=False, zorder=4)
 
 
 def curves_figure(curves: Sequence[Curve], arms: Sequence[str], *, wide: bool) -> Figure:
@@ -181,17 +166,13 @@ def histograms_figure(histograms: Sequence[Histogram], arms: Sequence[str], *, w
         edges = np.asarray(by_arm[arm]["edges"], dtype=float)
         counts = np.asarray(by_arm[arm]["counts"], dtype=float)
         shares = counts / max(counts.sum(), 1.0)
-        colors = [SHADES[weight_level(center)] for center in (edges[:-1] + edges[1:]) / 2]
         seen = shares > 0
-        axes.bar(
-            edges[:-1][seen],
-            np.maximum(shares[seen], 1.5 * _LOWEST_SHARE) - _LOWEST_SHARE,
-            np.diff(edges)[seen],
-            bottom=_LOWEST_SHARE,
-            align="edge",
-            color=[color for color, keep in zip(colors, seen, strict=True) if keep],
-            linewidth=0,
+        heights = np.maximum(shares[seen], 1.5 * _LOWEST_SHARE) - _LOWEST_SHARE
+        bars = axes.bar(
+            edges[:-1][seen], heights, np.diff(edges)[seen], bottom=_LOWEST_SHARE, align="edge", linewidth=0
         )
+        for bar, center in zip(bars, ((edges[:-1] + edges[1:]) / 2)[seen], strict=True):
+            bar.set_color(SHADES[weight_level(center)])
 
     with page_style():
         figure, panels = small_multiples(arms, draw, wide=wide, label="weight")

@@ -40,13 +40,17 @@ def render_page(content: PageContent) -> str:
         _histograms(content, list(dict.fromkeys(arms))),
         tokens_section(content.examples) if content.examples else "",
     )
-    return document(title=content.title, lead=content.lead, sections=sections, facts=content.facts)
+    return document(content, sections)
 
 
 def _headline(content: PageContent) -> str:
     """The claim, three numbers in large type, and how sure the claim is."""
     base = next((row for row in content.summary if row["arm"] == BASELINE), None)
-    shown = ((base, "baseline"), (_leading(content), "best arm"), (_best_control(content), "best control"))
+    arms, controls = _rows(content, "arm"), _rows(content, "control")
+    repeated = [row for row in arms if row["n"] > 1]  # a single draw leads only where no arm has several
+    best = max(repeated or arms, key=lambda row: row["mean"], default=None)
+    control = max(controls, key=lambda row: row["mean"], default=None)
+    shown = ((base, "baseline"), (best, "best arm"), (control, "best control"))
     entries = "".join(
         f'<div class="{words.rpartition(" ")[2]}"><dt>{words}, {escape(row["arm"])}</dt>'
         f"<dd>{percent(row['mean'])}<small> %</small></dd></div>"
@@ -54,9 +58,9 @@ def _headline(content: PageContent) -> str:
         if row is not None
     )
     return (
-        f'<section class="headline" aria-label="Result"><p class="claim">{escape(_claim(content, base))}</p>\n'
+        f'<section class="headline" aria-label="Result"><p class="claim">{escape(_claim(base, best, arms))}</p>\n'
         f'<dl class="numbers">{entries}</dl>\n'
-        f'<p class="more">{" ".join(escape(sentence) for sentence in _caveats(content))}</p></section>'
+        f'<p class="more">{" ".join(escape(sentence) for sentence in _caveats(best, len(arms), control))}</p></section>'
     )
 
 
@@ -113,24 +117,8 @@ def _histograms(content: PageContent, arms: Sequence[str]) -> str:
     return section("weights", "How the weights spread", shown)
 
 
-def _leading(content: PageContent) -> SummaryRow | None:
-    """The highest mean among the arms that are neither baseline, control nor ceiling.
-
-    A single draw leads only where no arm has several.
-    """
-    rows = _rows(content, "arm")
-    repeated = [row for row in rows if row["n"] > 1]
-    return max(repeated or rows, key=lambda row: row["mean"], default=None)
-
-
-def _best_control(content: PageContent) -> SummaryRow | None:
-    """The control with the highest mean."""
-    return max(_rows(content, "control"), key=lambda row: row["mean"], default=None)
-
-
-def _claim(content: PageContent, base: SummaryRow | None) -> str:
+def _claim(base: SummaryRow | None, best: SummaryRow | None, arms: Sequence[SummaryRow]) -> str:
     """One sentence: the best arm, and what ties with it, against the baseline."""
-    best = _leading(content)
     if best is None:
         return "No arm was run." if base is None else f"{base['arm']} alone was run: {_percents([base])} accuracy."
     if best["diff"] is None:
@@ -141,7 +129,7 @@ def _claim(content: PageContent, base: SummaryRow | None) -> str:
             f"No arm beats {against}: the best, {best['arm']}, reaches {_percents([best])},"
             f" {points(best['diff'])} points."
         )
-    leaders = [best, *_tied(content, best)]
+    leaders = [best, *_tied(best, arms)]
     gains = [row["diff"] for row in leaders if row["diff"] is not None]
     return (
         f"{listing([row['arm'] for row in leaders])} {'reaches' if len(leaders) == 1 else 'reach'}"
@@ -149,28 +137,27 @@ def _claim(content: PageContent, base: SummaryRow | None) -> str:
     )
 
 
-def _caveats(content: PageContent) -> list[str]:
+def _caveats(best: SummaryRow | None, arms: int, control: SummaryRow | None) -> list[str]:
     """What the headline leaves out: how sure it is, how it was picked, and the controls."""
     sentences: list[str] = []
-    best, control = _leading(content), _best_control(content)
     if best is not None and best["diff"] is not None:
         against = best.get("baseline", BASELINE)
         sentences.append(f"{best['arm']} against {against}: {_certainty(best)}.")
         if best["low"] is not None and best["high"] is not None and best["low"] <= 0 <= best["high"]:
             sentences.append("The interval includes 0: this run does not show a difference.")
-    if best is not None and len(_rows(content, "arm")) > 1:
-        sentences.append(f"It is the highest of {len(_rows(content, 'arm'))} arms, picked after the fact.")
+    if arms > 1:
+        sentences.append(f"It is the highest of {arms} arms, picked after the fact.")
     if control is not None and control["diff"] is not None:
         against = control.get("baseline", BASELINE)
         sentences.append(f"The best control, {control['arm']}, against {against}: {_certainty(control)}.")
     return sentences
 
 
-def _tied(content: PageContent, best: SummaryRow) -> list[SummaryRow]:
+def _tied(best: SummaryRow, arms: Sequence[SummaryRow]) -> list[SummaryRow]:
     """Other arms within half a point of the best, measured against the same baseline, highest first."""
     rows = [
         row
-        for row in _rows(content, "arm")
+        for row in arms
         if row["arm"] != best["arm"]
         and row["n"] >= min(best["n"], 2)
         and row["diff"] is not None
