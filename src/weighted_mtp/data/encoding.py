@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -54,17 +54,17 @@ class RowEncoder:
     """
 
     tokenizer: Any
-    """A Hugging Face tokenizer."""
     append_eos: bool
     """Whether a completion ends with EOS or the template's end of turn, which is learned."""
     columns: tuple[str, ...]
     """The per-token number columns that every row must carry."""
     use_spans: bool
     """Whether `span` becomes `token_error`, by the tokenizer's offsets."""
-    border: Border = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        self.border = Border(self.tokenizer)
+    @cached_property
+    def border(self) -> Border:
+        """Where prompts end and completions begin."""
+        return Border(self.tokenizer)
 
     def encode(self, rows: Sequence[Row]) -> list[dict[str, Any] | DataError]:
         """For each row its columns, `n_prompt` and `notes`, or the reason why it cannot be used."""
