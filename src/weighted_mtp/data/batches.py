@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from weighted_mtp import IGNORED
 
+from .chat import padding_token
 from .schema import TOKEN_COLUMNS
 
 NO_ROW = -1
@@ -73,7 +74,7 @@ class CompletionCollator:
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, **options: Any) -> "CompletionCollator":
         """A collator that pads with the tokenizer's pad token, else its EOS (masked, so never read)."""
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        pad = padding_token(tokenizer)
         if pad is None:
             raise ValueError("the tokenizer has neither a pad nor an EOS token: set tokenizer.pad_token")
         return cls(pad, **options)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .schema import Row
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-from .schema import Row
 
 _Ints = NDArray[np.int64]
 OPERATIONS = ("+3", "+7", "*3", "*7")
@@ -81,11 +81,11 @@ LOW_SUCCESS = ChainTask("low_success", n_ops=10, n_systematic=4, q_slip=0.10, n_
 class ChainTables:
     """What the teacher knows: three tables over (digit, operation), each [10, 4]."""
 
-    right: NDArray[np.int64]
+    right: _Ints
     """The right result."""
     systematic: NDArray[np.bool_]
     """Where the teacher has a fixed wrong answer."""
-    wrong: NDArray[np.int64]
+    wrong: _Ints
     """That answer (drawn for every entry, used where `systematic`)."""
 
 

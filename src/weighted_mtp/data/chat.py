@@ -19,7 +19,9 @@ class Written(NamedTuple):
     """Read: all messages but the last, and what opens the assistant's turn."""
     learned: str
     """What the model has to write: its turn, up to and with the template's end-of-turn text."""
-    ends_itself: bool
+    is_chat: bool = False
+    """Whether a template wrote it, special tokens among it."""
+    ends_itself: bool = False
     """Whether an end-of-turn text is part of `learned`; else EOS has to follow."""
     notes: tuple[str, ...] = ()
     """What the user should know: parts that the template leaves out, ends that were there already."""
@@ -133,7 +135,7 @@ def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
     ]
     if ended_twice:
         notes.append(f"the completion's text ends with {end!r} already, which the template writes: it is learned once")
-    return Written(whole[:start], learned, ends_itself, tuple(notes))
+    return Written(whole[:start], learned, True, ends_itself, tuple(notes))
 
 
 def without_end(text: str, end: str) -> tuple[str, bool]:

@@ -3,11 +3,11 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from weighted_mtp import IGNORED
 from weighted_mtp.files import number_of
@@ -17,6 +17,8 @@ from .chat import Written, end_tokens, not_shown, opened_chat, turn_end, without
 from .fields import DataError
 from .schema import Row
 
+T = TypeVar("T")
+Tokens = tuple[list[int], Continuation, list[str]]
 logger = logging.getLogger(__name__)
 
 CHANGED = "the learned tokens decode to other text than the completion: this tokenizer changes text or lacks characters"
@@ -36,6 +38,13 @@ def _refusing() -> Iterator[None]:
         raise DataError(f"the tokenizer cannot read this text: {error}") from None
 
 
+def _or_reason(function: Callable[..., T], *args: Any) -> T | DataError:
+    try:
+        return function(*args)
+    except DataError as error:
+        return error
+
+
 @dataclass
 class RowEncoder:
     """Turns rows into token ids and columns; knows nothing of limits and counts.
@@ -45,35 +54,27 @@ class RowEncoder:
     """
 
     tokenizer: Any
-    """A Hugging Face tokenizer."""
     append_eos: bool
     """Whether a completion ends with EOS or the template's end of turn, which is learned."""
     columns: tuple[str, ...]
     """The per-token number columns that every row must carry."""
     use_spans: bool
     """Whether `span` becomes `token_error`, by the tokenizer's offsets."""
-    border: Border = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        self.border = Border(self.tokenizer)
+    @cached_property
+    def border(self) -> Border:
+        """Where prompts end and completions begin."""
+        return Border(self.tokenizer)
 
     def encode(self, rows: Sequence[Row]) -> list[dict[str, Any] | DataError]:
         """For each row its columns, `n_prompt` and `notes`, or the reason why it cannot be used."""
-        results: dict[int, dict[str, Any] | DataError] = {}
-        written: dict[int, Written] = {}
-        for i, row in enumerate(rows):
-            try:
-                written[i] = self._written(row)
-            except DataError as error:
-                results[i] = error
-        chats = [isinstance(rows[i]["prompt"], list) for i in written]
-        whole = self._tokens_or_reasons(list(written.values()), chats)
-        for (i, text), tokens in zip(written.items(), whole, strict=True):
-            try:
-                results[i] = tokens if isinstance(tokens, DataError) else self._columns(rows[i], text, *tokens)
-            except DataError as error:
-                results[i] = error
-        return [results[i] for i in range(len(rows))]
+        results: list[Any] = [_or_reason(self._written, row) for row in rows]
+        usable = [i for i, text in enumerate(results) if isinstance(text, Written)]
+        whole = self._tokens_or_reasons([results[i] for i in usable])
+        for i, tokens in zip(usable, whole, strict=True):
+            refused = isinstance(tokens, DataError)
+            results[i] = tokens if refused else _or_reason(self._columns, rows[i], results[i], *tokens)
+        return results
 
     def prompts(
         self, prompts: Sequence[str | list[dict[str, Any]]], tools: Sequence[Any] | None = None
@@ -85,8 +86,9 @@ class RowEncoder:
         for part, count in parts.items():
             logger.warning("the chat template leaves out %s (%d of %d chats)", part, count, len(chats))
         texts = [prompt_text(prompt, self.tokenizer, its_tools) for prompt, its_tools in asked]
+        is_chat = [isinstance(prompt, list) for prompt in prompts]
         with _refusing():
-            found = [ids for ids, _ in self._prompt_tokens(texts, [isinstance(prompt, list) for prompt in prompts])]
+            found = [ids for ids, _ in self._prompt_tokens(texts, is_chat)]
         if not all(found):
             raise DataError(_NO_PROMPT_TOKEN)
         return found
@@ -110,41 +112,33 @@ class RowEncoder:
         eos = self.tokenizer.eos_token or ""
         completion, ended = without_end(row["completion"], eos) if self.append_eos else (row["completion"], False)
         note = f"the completion's text ends with {eos!r} already: it is learned once"
-        return Written(row["prompt"], completion, False, (note,) if ended else ())
+        return Written(row["prompt"], completion, notes=(note,) if ended else ())
 
-    def _tokens_or_reasons(
-        self, written: Sequence[Written], chats: Sequence[bool]
-    ) -> Sequence[tuple[list[int], Continuation, list[str]] | DataError]:
+    def _tokens_or_reasons(self, written: Sequence[Written]) -> Sequence[Tokens | DataError]:
         """`_tokens`, or why the tokenizer refuses a row: all at once, and one by one where it refuses one of them."""
-        try:
-            with _refusing():
-                return self._tokens(written, chats)
-        except DataError as error:
-            if len(written) == 1:
-                return [error]
-            pairs = zip(written, chats, strict=True)
-            return [self._tokens_or_reasons([row], [chat])[0] for row, chat in pairs]
+        found = _or_reason(self._tokens, written)
+        if not isinstance(found, DataError):
+            return found
+        return [found] if len(written) == 1 else [self._tokens_or_reasons([row])[0] for row in written]
 
-    def _tokens(
-        self, written: Sequence[Written], chats: Sequence[bool]
-    ) -> list[tuple[list[int], Continuation, list[str]]]:
+    @_refusing()
+    def _tokens(self, written: Sequence[Written]) -> list[Tokens]:
         """Prompt tokens, learned tokens and notes of each row, the invariant checked."""
         if not written:
             return []
-        prompts = self._prompt_tokens([w.prompt for w in written], chats)
+        prompts = self._prompt_tokens([w.prompt for w in written], [w.is_chat for w in written])
         learned = self.border.tokens([w.learned for w in written], self.use_spans)
         heads = self.border.decode([ids for ids, _ in prompts])
         texts = self.border.decode([ids + (c.ids if c else []) for (ids, _), c in zip(prompts, learned, strict=True)])
-        rows = []
-        parts = zip(written, prompts, learned, heads, texts, chats, strict=True)
-        for w, (ids, notes), found, head, text, is_chat in parts:
+        rows: list[Tokens] = []
+        for w, (ids, notes), found, head, text in zip(written, prompts, learned, heads, texts, strict=True):
             told = [*w.notes, *notes]
             if found is None or not self.border.says(text, head, w.learned):
                 found, holds = self._another(ids, head, w.learned)
                 told += [] if holds else [CHANGED]
             if "".join(w.prompt.split()) not in "".join(head.split()):
                 told.append(PROMPT_CHANGED)
-            elif not is_chat and w.prompt.strip() not in head:  # special tokens of a chat may be decoded with spaces
+            elif not w.is_chat and w.prompt.strip() not in head:  # special tokens of a chat may be decoded with spaces
                 told.append(PROMPT_SPACED)
             rows.append((ids, found, told))
         return rows
@@ -161,26 +155,19 @@ class RowEncoder:
 
     def _prompt_tokens(self, texts: Sequence[str], chats: Sequence[bool]) -> list[tuple[list[int], list[str]]]:
         """Token ids of prompts and notes: with special tokens, except that a chat template writes its own."""
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token
         ids: dict[int, tuple[list[int], list[str]]] = {}
         for chat in set(chats):
             indices = [i for i, is_chat in enumerate(chats) if is_chat == chat]
             found = self.tokenizer([texts[i] for i in indices], add_special_tokens=not chat)["input_ids"]
             for i, tokens in zip(indices, found, strict=True):
-                ids[i] = self._begun_once(tokens if chat else self._opened(texts[i], tokens))
+                # some tokenizers put an EOS at the end of every text
+                ended = not chat and eos and tokens[-1:] == [self.tokenizer.eos_token_id]
+                tokens = tokens[:-1] if ended and not texts[i].rstrip().endswith(eos) else tokens
+                begun_twice = bos is not None and tokens[:2] == [bos, bos]
+                note = f"the prompt's text begins with {self.tokenizer.bos_token!r} already: it is read once"
+                ids[i] = (tokens[1:], [note]) if begun_twice else (tokens, [])
         return [ids[i] for i in range(len(texts))]
-
-    def _begun_once(self, tokens: list[int]) -> tuple[list[int], list[str]]:
-        """The prompt without a second BOS, which a text has that writes it out."""
-        bos = self.tokenizer.bos_token_id
-        if bos is None or tokens[:2] != [bos, bos]:
-            return tokens, []
-        return tokens[1:], [f"the prompt's text begins with {self.tokenizer.bos_token!r} already: it is read once"]
-
-    def _opened(self, text: str, tokens: list[int]) -> list[int]:
-        """The prompt without the EOS that some tokenizers put at the end of every text."""
-        eos = self.tokenizer.eos_token
-        closed = eos and tokens[-1:] == [self.tokenizer.eos_token_id] and not text.rstrip().endswith(eos)
-        return tokens[:-1] if closed else tokens
 
     def _columns(
         self, row: Row, written: Written, prompt: list[int], found: Continuation, notes: list[str]

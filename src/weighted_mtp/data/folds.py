@@ -10,8 +10,8 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,15 +102,21 @@ class Overlap:
     """
 
     def __init__(self, texts: Sequence[str], least: int = 1) -> None:
-        words = _coded([words if len(words := _TOKEN.findall(text)) >= least else [] for text in texts])
+        split = [words if len(words := _TOKEN.findall(text)) >= least else [] for text in texts]
         limit = popular_limit(len(texts))
-        self._copies = _copies(words)
+        same: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number, its_words in enumerate(split):
+            same[tuple(its_words)].append(number)
+        same.pop((), None)
+        self._copies = {first: second for copies in same.values() for first, second in pairwise(copies)}
+        words = _coded(split)
         held = _Shingles.of(words, len(texts))
         popular = held.counts > limit
         self.n_popular = int(popular.sum())
         """Shingles that were not counted."""
         if self.n_popular:
-            held = _Shingles.of(words.without(_passages(words, held.runs, popular)), len(texts))
+            kept = ~_passages(words, held.runs, popular)
+            held = _Shingles.of(_Words(words.code[kept], words.text[kept]), len(texts))
         self._sizes = np.bincount(held.text[held.counts[held.shingle] <= limit], minlength=len(texts)).tolist()
         # which texts hold each shingle that two at least hold, and few enough
         shared = ((held.counts > 1) & (held.counts <= limit))[held.shingle]
@@ -135,17 +141,11 @@ class Overlap:
             yield first, found
 
 
-@dataclass(frozen=True)
-class _Words:
-    """All words of all texts, one after the other."""
+class _Words(NamedTuple):
+    """All words of all texts, one after the other: a number of 64 bits for each, and the text that it stands in."""
 
     code: NDArray[np.uint64]
-    """A number of 64 bits for each word."""
     text: NDArray[np.int64]
-    """Where it stands."""
-
-    def without(self, cut: NDArray[np.bool_]) -> "_Words":
-        return _Words(self.code[~cut], self.text[~cut])
 
 
 def _coded(texts: Sequence[Sequence[str]]) -> _Words:
@@ -155,18 +155,13 @@ def _coded(texts: Sequence[Sequence[str]]) -> _Words:
     return _Words(codes[np.array(flat, np.int64)], np.repeat(np.arange(len(texts)), [len(t) for t in texts]))
 
 
-@dataclass(frozen=True)
-class _Shingles:
+class _Shingles(NamedTuple):
     """The sets of shingles of all texts, and where they begin."""
 
-    shingle: NDArray[np.int64]
-    """Of each entry of a set, sorted."""
-    text: NDArray[np.int64]
-    """Whose set it is in."""
-    counts: NDArray[np.int64]
-    """How many texts hold each shingle."""
-    runs: NDArray[np.int64]
-    """The shingle that begins at each word; -1 where there is none."""
+    shingle: NDArray[np.int64]  # of each entry of a set, sorted
+    text: NDArray[np.int64]  # whose set it is in
+    counts: NDArray[np.int64]  # how many texts hold each shingle
+    runs: NDArray[np.int64]  # the shingle that begins at each word; -1 where there is none
 
     @classmethod
     def of(cls, words: _Words, n_texts: int) -> "_Shingles":
@@ -203,14 +198,3 @@ def _passages(words: _Words, runs: NDArray[np.int64], popular: NDArray[np.bool_]
         if end - begin + _WIDTH - 1 >= _PASSAGE:
             covered[begin : end + _WIDTH - 1] = True
     return covered
-
-
-def _copies(words: _Words) -> dict[int, int]:
-    """Each text that comes again, word for word -> the next one like it."""
-    copies: dict[bytes, list[int]] = defaultdict(list)
-    ends = np.flatnonzero(np.diff(words.text, append=-1)) + 1 if len(words.text) else []
-    start = 0
-    for end in ends:
-        copies[words.code[start:end].tobytes()].append(int(words.text[start]))
-        start = end
-    return {first: second for same in copies.values() for first, second in pairwise(same)}

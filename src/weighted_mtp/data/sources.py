@@ -107,14 +107,7 @@ def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
 
 
 def read_chat(path: str | Path) -> tuple[list[dict[str, Any]], Any]:
-    """Messages that an assistant answers, and the tools that it is told of (None: none).
-
-    Args:
-        path: JSON: a list of messages, or an object with `messages` (or `prompt`) and `tools`.
-
-    Raises:
-        DataError: no such file, no JSON, no messages, or a chat that the assistant ended already.
-    """
+    """Messages that an assistant answers, and the tools that it is told of (None: none), from a JSON file."""
     file = Path(path)
     if not file.is_file():
         raise DataError(f"{path}: no such file; {_CHAT_NEEDED}")

@@ -61,12 +61,12 @@ class TokenizeReport:
             f"{self.kept} of {self.rows} rows ({self.right} right, {self.kept - self.right} wrong) of "
             f"{self.prompts} prompts, {self.labelled_tokens} labelled tokens"
         )
-        if self.truncated:
-            line += f"; {self.truncated} completions cut at {self.max_length} tokens"
-        if self.dropped:
-            line += f"; {self.dropped} rows dropped, longer than {self.max_length} tokens"
-        if self.spans_unused:
-            line += f"; {self.spans_unused} spans unused, since this tokenizer knows no offsets"
+        for count, what in (
+            (self.truncated, f"completions cut at {self.max_length} tokens"),
+            (self.dropped, f"rows dropped, longer than {self.max_length} tokens"),
+            (self.spans_unused, "spans unused, since this tokenizer knows no offsets"),
+        ):
+            line += f"; {count} {what}" if count else ""
         return "\n".join(filter(None, [line, *self.told(), self.bad.summary()]))
 
     def told(self) -> list[str]:
@@ -176,13 +176,11 @@ def _fit(item: dict[str, Any], max_length: int | None, on_long: str, report: Tok
             report.dropped += 1
             return None
         report.truncated += 1
-        limits = {"input_ids": max_length, "labels": max_length}  # per-token lists start after the prompt
-        item = {
-            name: value[: limits.get(name, max_length - n_prompt)]
-            if isinstance(value, list) and name != "notes"
-            else value
-            for name, value in item.items()
+        whole = {name: item[name][:max_length] for name in ("input_ids", "labels")}
+        behind = {
+            name: item[name][: max_length - n_prompt] for name in (*TOKEN_COLUMNS, "token_error") if item.get(name)
         }
+        item = item | whole | behind
     report.kept += 1
     report.right += item["reward"] == 1.0
     report.prompt_tokens += n_prompt
@@ -191,17 +189,10 @@ def _fit(item: dict[str, Any], max_length: int | None, on_long: str, report: Tok
 
 
 def _features(optional: Sequence[str]) -> Features:
-    numbers, flags = List(Value("float32")), List(Value("bool"))
-    return Features(
-        {
-            "input_ids": List(Value("int32")),
-            "labels": List(Value("int32")),
-            "reward": Value("float32"),
-            "prompt_id": Value("int64"),
-            "row_id": Value("int64"),
-        }
-        | {name: flags if name == "token_error" else numbers for name in optional}
-    )
+    tokens, numbers, flags = List(Value("int32")), List(Value("float32")), List(Value("bool"))
+    numbered = {"reward": Value("float32"), "prompt_id": Value("int64"), "row_id": Value("int64")}
+    per_token = {name: flags if name == "token_error" else numbers for name in optional}
+    return Features({"input_ids": tokens, "labels": tokens, **numbered, **per_token})
 
 
 def _shown(row: Row) -> str:

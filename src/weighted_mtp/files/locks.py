@@ -1,10 +1,9 @@
 """One writer at a time: a lock beside what is written, that names its owner and ends with it.
 
 The lock is a POSIX record lock on a small file, not the file's being there: the kernel gives it up at the moment its
-owner dies, by SIGKILL too, so that no lock outlives its owner and a process that got the same pid is not taken for it.
-Record locks, unlike `flock`, are not handed down to forked children, which may outlive the owner, and network file
-systems know them across machines. Not all do: so where the file names an owner on another machine, the lock is refused
-even if the kernel would give it.
+owner dies, by SIGKILL too. Record locks, unlike `flock`, are not handed down to forked children, which may outlive the
+owner, and network file systems know them across machines. Not all do: so where the file names an owner on another
+machine, the lock is refused even if the kernel would give it.
 """
 
 import errno

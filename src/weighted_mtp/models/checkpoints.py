@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from safetensors import safe_open
@@ -18,13 +18,12 @@ from torch.distributed.tensor import DTensor
 from weighted_mtp.files import replacing, staged_save
 from weighted_mtp.models.architecture import incomplete, read_causal_lm
 from weighted_mtp.models.critic_spec import CriticSpec
-from weighted_mtp.models.lora import merged, save_adapters
+from weighted_mtp.models.lora import has_adapters, load_adapters, merged, save_adapters
 from weighted_mtp.models.parts import HeadedModel
 from weighted_mtp.models.sources import Source, resolve
 from weighted_mtp.models.value_head import ValueLink
 
 logger = logging.getLogger(__name__)
-Model = TypeVar("Model", bound=HeadedModel)
 
 CONFIG_ENTRY = "weighted_mtp"
 OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
@@ -59,47 +58,134 @@ class SavedHeads(NamedTuple):
         return (None if critic is None else critic.kind) == (self.critic["kind"] if self.critic else None)
 
 
-def read_mtp_model(
-    model_class: type[Model],
-    path: str | PathLike[str],
-    n_future: int | None,
-    value_head: bool | None,
-    value_link: ValueLink | None,
-    value_hidden: int | None,
-    critic: CriticSpec | Literal[False] | None,
-    dtype: str | torch.dtype,
-) -> Model:
-    """`MTPModel.from_pretrained`, which see."""
-    source = resolve(path)
-    hf_model = read_causal_lm(source, dtype)
-    saved, saved_critic = _own_entry(hf_model.config, source)
-    if saved.value_link is not None and value_link not in (None, saved.value_link):
-        raise ValueError(
-            f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}"
+class StoredModel(HeadedModel):
+    """A model that is read from a directory and written into one."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | PathLike[str],
+        n_future: int | None = None,
+        value_head: bool | None = None,
+        value_link: ValueLink | None = None,
+        value_hidden: int | None = None,
+        critic: CriticSpec | Literal[False] | None = None,
+        *,
+        dtype: str | torch.dtype = "auto",
+    ) -> Self:
+        """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
+
+        Args:
+            path: a Hugging Face directory; one that `save_pretrained` wrote; a `.gguf` file;
+                `package:NAME/FILE`, a file or directory inside an installed Python package; `hub:OWNER/NAME`.
+            n_future: None for the saved number (1 where nothing was saved). Heads beyond those saved start
+                as copies of the last layer; saved heads beyond n_future are dropped with a warning.
+            value_head: None for as saved (False where nothing was saved); False drops one with a warning.
+            value_link: None for as saved ("sigmoid" where nothing was saved).
+            value_hidden: None for as saved (0 where nothing was saved).
+            critic: None for as saved (none where nothing was saved); False drops a saved one with a warning.
+            dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
+                is float32 always.
+
+        Raises:
+            ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
+                value head that contradicts the saved one.
+        """
+        source = resolve(path)
+        hf_model = read_causal_lm(source, dtype)
+        saved, saved_critic = _own_entry(hf_model.config, source)
+        if saved.value_link is not None and value_link not in (None, saved.value_link):
+            raise ValueError(
+                f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}"
+            )
+        spec = saved_critic if critic is None else critic or None
+        width = saved.value_hidden if saved.value_head and saved.is_of(spec) else value_hidden or 0
+        if value_hidden not in (None, width):
+            raise ValueError(
+                f"the value head in {source} was trained with value_hidden {width}, got {value_hidden}: leave it out"
+            )
+        model = cls(
+            hf_model,
+            n_future=saved.n_future if n_future is None else n_future,
+            value_head=saved.value_head if value_head is None else value_head,
+            value_link=value_link or saved.value_link or "sigmoid",
+            value_hidden=width,
+            critic=spec,
         )
-    spec = saved_critic if critic is None else critic or None
-    width = saved.value_hidden if saved.value_head and saved.is_of(spec) else value_hidden or 0
-    if value_hidden not in (None, width):
-        raise ValueError(
-            f"the value head in {source} was trained with value_hidden {width}, got {value_hidden}: leave it out"
-        )
-    model = model_class(
-        hf_model,
-        n_future=saved.n_future if n_future is None else n_future,
-        value_head=saved.value_head if value_head is None else value_head,
-        value_link=value_link or saved.value_link or "sigmoid",
-        value_hidden=width,
-        critic=spec,
-    )
-    if saved.n_future > model.n_future:
-        warnings.warn(f"{path} holds {saved.n_future} heads; kept {model.n_future}", stacklevel=3)
-    if saved.value_head and model.value_head is None:
-        warnings.warn(f"{path} holds a value head, which was dropped", stacklevel=3)
-    if saved.critic and model.critic is None:
-        warnings.warn(f"{path} holds a {saved.critic['kind']} critic, taken as a plain model", stacklevel=3)
-    if saved.n_future > 1 or saved.value_head or saved.critic:
-        _restore_own_tensors(model, Path(source.location), saved)
-    return model
+        if saved.n_future > model.n_future:
+            warnings.warn(f"{path} holds {saved.n_future} heads; kept {model.n_future}", stacklevel=2)
+        if saved.value_head and model.value_head is None:
+            warnings.warn(f"{path} holds a value head, which was dropped", stacklevel=2)
+        if saved.critic and model.critic is None:
+            warnings.warn(f"{path} holds a {saved.critic['kind']} critic, taken as a plain model", stacklevel=2)
+        if saved.n_future > 1 or saved.value_head or saved.critic:
+            _restore_own_tensors(model, Path(source.location), saved)
+        return model
+
+    def save_pretrained(
+        self,
+        path: str | PathLike[str],
+        state_dict: Mapping[str, Tensor] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Write one Hugging Face directory that plain `AutoModelForCausalLM` loads too.
+
+        Beside the plain model's keys the weights hold `extra_heads.*` and `value_head.*`; `config.json` holds
+        {"weighted_mtp": {"n_future", "value_head", "value_link", ...}}. Call it on one process.
+
+        Args:
+            path: directory, made if missing.
+            state_dict: this model's whole state dict where the model itself holds only shards of it (FSDP).
+            dtype: precision of what is written, but for value head and label embedding; None: as it is.
+        """
+        directory = Path(os.fspath(path))
+        state = self.state_dict() if state_dict is None else state_dict
+        if any(isinstance(tensor, DTensor) for tensor in state.values()):
+            raise ValueError(
+                "these weights are sharded over processes: gather them on every process with "
+                "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), "
+                "then pass the result as state_dict on one"
+            )
+        whole = merged(self, state, dtype)
+        if dtype is not None and _fits(dtype, whole):
+            whole = _cast_to(dtype, whole)
+        else:
+            dtype = None
+        plain = {k.removeprefix("hf_model."): v for k, v in whole.items() if k.startswith("hf_model.")}
+        own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(OWN_PREFIXES)}
+        # Staged, so that weights of an earlier model go: an old index beside a new file, or old shards, would be read.
+        with staged_save(directory) as staged:
+            self.hf_model.save_pretrained(staged, state_dict=plain)
+            save_adapters(state, staged)
+            # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
+            _add_tensors(staged, own)
+            _write_config_entry(self, staged, dtype)
+
+    def load_weights(self, path: str | PathLike[str]) -> None:
+        """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape and precision.
+
+        Raises:
+            ValueError: they are of another shape or precision.
+        """
+        if has_adapters(self):  # all others but the new parts are frozen, and as they were
+            load_adapters(self, path)
+            self._restore_new_parts(Path(path))
+            return
+        saved = type(self).from_pretrained(path)
+        if saved.dtype != self.dtype:
+            stored, own = (str(dtype).removeprefix("torch.") for dtype in (saved.dtype, self.dtype))
+            raise ValueError(
+                f"{path} holds {stored} parameters, and this run trains {own}: give dtype: {stored} to go on as it "
+                "was, or start a new run"
+            )
+        self.load_state_dict(saved.state_dict())
+
+    @torch.no_grad()
+    def _restore_new_parts(self, directory: Path) -> None:
+        state = self.state_dict()
+        for name, tensor in _own_tensors_in(directory):
+            if not name.startswith("extra_heads."):
+                state[name].copy_(tensor)
 
 
 def _own_entry(config: Any, source: Source) -> tuple[SavedHeads, CriticSpec | None]:
@@ -130,15 +216,6 @@ def _restore_own_tensors(model: HeadedModel, directory: Path, saved: SavedHeads)
         tensor.copy_(stored[name])
 
 
-@torch.no_grad()
-def restore_new_parts(model: HeadedModel, directory: Path) -> None:
-    """Takes over value head and label embedding of a saved model of this shape."""
-    state = model.state_dict()
-    for name, tensor in _own_tensors_in(directory):
-        if not name.startswith("extra_heads."):
-            state[name].copy_(tensor)
-
-
 def _own_tensors_in(directory: Path) -> Iterator[tuple[str, Tensor]]:
     index = directory / INDEX
     files = {WEIGHTS}  # where both are there, transformers reads the single file
@@ -149,37 +226,6 @@ def _own_tensors_in(directory: Path) -> Iterator[tuple[str, Tensor]]:
             for name in tensors.keys():  # noqa: SIM118 - safe_open is no dict
                 if name.startswith(OWN_PREFIXES):
                     yield name, tensors.get_tensor(name)
-
-
-def write_mtp_model(
-    model: HeadedModel,
-    path: str | PathLike[str],
-    state_dict: Mapping[str, Tensor] | None = None,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """`MTPModel.save_pretrained`, which see."""
-    directory = Path(os.fspath(path))
-    state = model.state_dict() if state_dict is None else state_dict
-    if any(isinstance(tensor, DTensor) for tensor in state.values()):
-        raise ValueError(
-            "these weights are sharded over processes: gather them on every process with "
-            "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), "
-            "then pass the result as state_dict on one"
-        )
-    whole = merged(model, state, dtype)
-    if dtype is not None and _fits(dtype, whole):
-        whole = _cast_to(dtype, whole)
-    else:
-        dtype = None
-    plain = {k.removeprefix("hf_model."): v for k, v in whole.items() if k.startswith("hf_model.")}
-    own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(OWN_PREFIXES)}
-    # Staged, so that weights of an earlier model go: an old index beside a new file, or old shards, would be read.
-    with staged_save(directory) as staged:
-        model.hf_model.save_pretrained(staged, state_dict=plain)
-        save_adapters(state, staged)
-        # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
-        _add_tensors(staged, own)
-        _write_config_entry(model, staged, dtype)
 
 
 def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:

@@ -1,25 +1,22 @@
 """Multi-token prediction by a hook on a decoder's last layer."""
 
-from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from weighted_mtp.models.architecture import decoder_layers, logit_scaling
-from weighted_mtp.models.checkpoints import read_mtp_model, restore_new_parts, write_mtp_model
+from weighted_mtp.models.checkpoints import StoredModel
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.extra_heads import ExtraHeads
 from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition, Rows
-from weighted_mtp.models.lora import add_adapters, has_adapters, load_adapters
-from weighted_mtp.models.parts import HeadedModel, check_heads
+from weighted_mtp.models.lora import add_adapters
+from weighted_mtp.models.parts import check_heads
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
 
-class MTPModel(HeadedModel):
+class MTPModel(StoredModel):
     """A Hugging Face causal language model that predicts the next n_future tokens, and its own success.
 
         trunk      x_{<=t} -> layers[:-1] -> z_t
@@ -192,75 +189,6 @@ class MTPModel(HeadedModel):
         if rank < 1:
             raise ValueError(f"the rank of adapters must be at least 1, got {rank}")
         add_adapters(self, rank, alpha)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path: str | PathLike[str],
-        n_future: int | None = None,
-        value_head: bool | None = None,
-        value_link: ValueLink | None = None,
-        value_hidden: int | None = None,
-        critic: CriticSpec | Literal[False] | None = None,
-        *,
-        dtype: str | torch.dtype = "auto",
-    ) -> "MTPModel":
-        """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
-
-        Args:
-            path: a Hugging Face directory; one that `save_pretrained` wrote; a `.gguf` file;
-                `package:NAME/FILE`, a file or directory inside an installed Python package; `hub:OWNER/NAME`.
-            n_future: None for the saved number (1 where nothing was saved). Heads beyond those saved start
-                as copies of the last layer; saved heads beyond n_future are dropped with a warning.
-            value_head: None for as saved (False where nothing was saved); False drops one with a warning.
-            value_link: None for as saved ("sigmoid" where nothing was saved).
-            value_hidden: None for as saved (0 where nothing was saved).
-            critic: None for as saved (none where nothing was saved); False drops a saved one with a warning.
-            dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
-                is float32 always.
-
-        Raises:
-            ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
-                value head that contradicts the saved one.
-        """
-        return read_mtp_model(cls, path, n_future, value_head, value_link, value_hidden, critic, dtype)
-
-    def save_pretrained(
-        self,
-        path: str | PathLike[str],
-        state_dict: Mapping[str, Tensor] | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        """Write one Hugging Face directory that plain `AutoModelForCausalLM` loads too.
-
-        Beside the plain model's keys the weights hold `extra_heads.*` and `value_head.*`; `config.json` holds
-        {"weighted_mtp": {"n_future", "value_head", "value_link", ...}}. Call it on one process.
-
-        Args:
-            path: directory, made if missing.
-            state_dict: this model's whole state dict where the model itself holds only shards of it (FSDP).
-            dtype: precision of what is written, but for value head and label embedding; None: as it is.
-        """
-        write_mtp_model(self, path, state_dict, dtype)
-
-    def load_weights(self, path: str | PathLike[str]) -> None:
-        """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape and precision.
-
-        Raises:
-            ValueError: they are of another shape or precision.
-        """
-        if has_adapters(self):  # all others but the new parts are frozen, and as they were
-            load_adapters(self, path)
-            restore_new_parts(self, Path(path))
-            return
-        saved = type(self).from_pretrained(path)
-        if saved.dtype != self.dtype:
-            stored, own = (str(dtype).removeprefix("torch.") for dtype in (saved.dtype, self.dtype))
-            raise ValueError(
-                f"{path} holds {stored} parameters, and this run trains {own}: give dtype: {stored} to go on as it "
-                "was, or start a new run"
-            )
-        self.load_state_dict(saved.state_dict())
 
     def _conditioned(self) -> LabelCondition:
         if self.label_condition is None:

@@ -49,12 +49,7 @@ class HeadedModel(nn.Module):
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Recompute activations in the backward pass, layer by layer and head by head.
-
-        Args:
-            activation_checkpointing_kwargs: arguments of `torch.utils.checkpoint.checkpoint`.
-            kwargs: further options of the wrapped model's method of this name.
-        """
+        """Recompute activations in the backward pass, layer by layer and head by head; options as the decoder's own."""
         self.hf_model.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
         self.extra_heads.set_checkpointing(True, decoder_layers(self.hf_model)[-1]._gradient_checkpointing_func)
 
