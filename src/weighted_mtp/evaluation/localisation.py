@@ -55,7 +55,7 @@ def locate_errors(
     groups = None if tied_groups is None else np.asarray(tied_groups)
     hits = hits_at_first_error(credit, token_error, mask)
     scores, valid, first = np.asarray(credit, np.float64), np.asarray(mask, np.bool_), first_errors(token_error, mask)
-    wrong = first.any(axis=1)
+    wrong = np.asarray(first.any(axis=1))
     candidates = valid & (first | ~np.asarray(token_error, np.bool_))
 
     def ranked(at: NDArray[np.bool_]) -> float | None:
