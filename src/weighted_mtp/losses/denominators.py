@@ -13,9 +13,6 @@ def as_denominator(normalizer: Tensor | float, like: Tensor) -> Float[Tensor, ""
     """A given denominator as a constant 0-d tensor on the device of `like`.
 
     A tensor on a device is not read, since that would wait for it: one below 0 makes NaN there, which shows.
-
-    Raises:
-        ValueError: it is not one finite number that is not negative.
     """
     dtype = working_dtype(like)
     if isinstance(normalizer, Tensor):

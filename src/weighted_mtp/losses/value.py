@@ -206,11 +206,7 @@ def _pairwise_difference(x: Shaped[Tensor, " n"]) -> Shaped[Tensor, "n n"]:
 
 
 def _valid_only(mask: Tensor, **arguments: Tensor) -> tuple[Tensor, ...]:
-    """The arguments in the precision of sums and 0 at masked positions, and the mask as bool.
-
-    Zeroing before any arithmetic, not
-    after it, keeps a masked NaN out of the gradient too (0 * NaN is NaN).
-    """
+    """The arguments in the precision of sums, 0 where masked before any arithmetic (0 * NaN is NaN), and the mask."""
     (name, first), *_ = arguments.items()
     require_floats(name, first)
     require_shape(name, first, (None, None))
