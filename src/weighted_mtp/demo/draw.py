@@ -11,11 +11,12 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, TrainerCallback
 
-from weighted_mtp.data import Chains, CompletionCollator, chain_tokenizer, share_right, verify
+from weighted_mtp.data import Chains, CompletionCollator, chain_tokenizer, verify
 from weighted_mtp.demo.arms import Arm
 from weighted_mtp.evaluation.critic_checks import measure_critic
 from weighted_mtp.evaluation.decoding import accuracy, decode
 from weighted_mtp.files import write_text
+from weighted_mtp.inspection.run import open_run
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig
@@ -71,11 +72,6 @@ class Draw:
         MTPModel(tiny_llama(self.tokenizer)).save_pretrained(self.root / "base")
         self.tokenizer.save_pretrained(self.root / "base")
 
-    @property
-    def share_right(self) -> float:
-        """Share of training completions that are right."""
-        return share_right(self.chains.train)
-
     def config(self, arm: Arm) -> RunConfig:
         """The arm as a configuration that `wmtp train` takes as well."""
         b = self.budget
@@ -85,31 +81,27 @@ class Draw:
         rows = {"train_file": str(self.root / f"{arm.rows}.jsonl"), "keep": arm.keep, "max_length": 64}
         sizes = {"per_device_train_batch_size": b.batch_size, "per_device_eval_batch_size": 256}
         rate = {"learning_rate": b.learning_rate, "warmup_steps": 30, "lr_scheduler_type": "cosine_with_min_lr"}
-        optimizer = {"lr_scheduler_kwargs": {"min_lr_rate": 0.05}, "adam_beta2": 0.98}
-        flat = {
+        tracking = {"tracking_uri": self.tracking_uri, "experiment_name": self.setting}
+        more = {
             "stage": arm.stage,
-            **start,
             "head_warmup_steps": 0,
-            **rows,
             "sampler": "pairs" if arm.value_loss == "pairwise" else "shuffled",
             "output_dir": str(self.root / arm.name),
             "max_steps": steps,
-            **sizes,
-            **rate,
             "weight_decay": 0.01,
             "seed": self.seed,
             "logging_steps": 10,
             "save_steps": 0,
-            "trainer_args": optimizer,
+            "trainer_args": {"lr_scheduler_kwargs": {"min_lr_rate": 0.05}, "adam_beta2": 0.98},
             "scheme": arm.scheme,
             "scheme_options": arm.options,
             "critic": critic or None,
             "value_loss": arm.value_loss,
             "value_coef": 4.0 if arm.stage == "critic" and arm.critic != "generative" else 0.5,
             "reference": str(self.root / arm.reference) if arm.reference else None,
+            "run_name": f"{arm.name}-{self.seed}",
         }
-        tracking = {"tracking_uri": self.tracking_uri, "experiment_name": self.setting}
-        return RunConfig.from_flat(flat | tracking | {"run_name": f"{arm.name}-{self.seed}"})
+        return RunConfig.from_flat(start | rows | sizes | rate | tracking | more)
 
     def run(self, arm: Arm, callbacks: list[TrainerCallback] | None = None) -> dict[str, Any]:
         """Trains one arm and measures it; a finished arm is read from its directory instead.
@@ -178,12 +170,8 @@ class Draw:
 
     def views(self, arm: Arm, rows: list[int]) -> list[dict[str, Any]]:
         """Token views of some training rows under a trained arm's weights."""
-        config = self.config(arm)
-        config = config.of_finished(config.train.output_dir)
-        inputs = self._inputs(config, trains=False)
-        trainer = make_trainer(config, inputs, quiet=True)
-        trainer.load_weighting(config.train.output_dir)
-        return view_tokens(trainer, inputs.train_dataset.select(rows), self.tokenizer, arm.name)
+        run = open_run(self.root / arm.name)
+        return view_tokens(run.trainer, run.inputs.train_dataset.select(rows), self.tokenizer, arm.name)
 
     def accuracy(self, model: MTPModel, under: str | None = None) -> float:
         """Share of the draw's test prompts that greedy decoding solves, under a label if one is given."""
@@ -192,16 +180,15 @@ class Draw:
         texts = decode(model, self.tokenizer, prompts, max_new_tokens=length, batch_size=512, condition=under)
         return accuracy(prompts, texts, verify)
 
-    def _inputs(self, config: RunConfig, trains: bool = True) -> Inputs:
+    def _inputs(self, config: RunConfig) -> Inputs:
         """As `load_inputs` does, with the rows tokenized once a draw."""
         key = (config.data.train_file, config.data.keep)
         if key not in self._datasets:
             self._datasets[key] = load_dataset(config, key[0], self.tokenizer, key[1])
         torch.manual_seed(config.train.seed)
         stage = load_stage(config, self.tokenizer)
-        model = load_model(config, stage, trains=trains)
-        if trains:
-            stage.prepare(model, self._datasets[key])
+        model = load_model(config, stage)
+        stage.prepare(model, self._datasets[key])
         return Inputs(model, self.tokenizer, self._datasets[key], None, stage)
 
 

@@ -5,8 +5,6 @@ not run again, so an interrupted demo goes on where it stopped.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import TrainerCallback
 
-from weighted_mtp.data import EASY, make_chains
+from weighted_mtp.data import EASY, make_chains, share_right
 from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.demo.page.accuracy import print_summary
@@ -54,8 +52,14 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
         f"[bold]weighted-mtp demo[/]: {len(plan)} short trainings on made data with known errors, {seeds} draws, "
         f"finished ones are kept in {out}"
     )
-    with _one_thread():
+    threads = torch.get_num_threads()
+    # Matrices of width 64 gain little from a second thread, and on a busy machine two wait for each other: beside
+    # another job on two cores the critic took 338 s with two threads, 10 s alone; with one it does not matter.
+    torch.set_num_threads(1)
+    try:
         results = _run_all(plan, console)
+    finally:
+        torch.set_num_threads(threads)
     arms = [result for result in results if result["arm"] != CRITIC.name]
     baselines = {a.name: "mtp_uniform" if a.n_future > 1 else "uniform" for a in (*NEXT_TOKEN, *FOUR_HEADS)}
     summary = summarise(arms, baselines)
@@ -73,20 +77,6 @@ def easy_draw(seed: int, out: Path, tracking_uri: str, budget: Budget) -> Draw:
     """One draw of the easy setting, in a folder of its own."""
     chains = make_chains(EASY, seed, n_test_prompts=budget.test_prompts)
     return Draw(EASY.name, chains, seed, out / f"draw{seed}", tracking_uri, budget)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Matrices of width 64 gain little from a second thread, and on a busy machine two wait for each other.
-
-    Beside another job on two cores the critic took 338 s with two threads, 10 s alone; with one it does not matter.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run_all(plan: list[tuple[Draw, Arm]], console: Console) -> list[dict[str, Any]]:
@@ -115,7 +105,7 @@ def _write_results(
         "arms": [{key: result[key] for key in kept} for result in arms],
         "meta": {
             "summary": summary,
-            "share_right": {draw.seed: draw.share_right for draw in draws},
+            "share_right": {draw.seed: share_right(draw.chains.train) for draw in draws},
             "budget": vars(budget),
             "rho1_reference": f"the right_only arm of the same draw, {budget.steps} steps",
             "controls": f"shuffled_across and lognormal carry the weights of td with {TD_03}",
@@ -129,7 +119,7 @@ def _write_results(
 def _page(
     arms: list[dict[str, Any]], summary: list[dict[str, Any]], draws: list[Draw], budget: Budget, minutes: float
 ) -> PageContent:  # fmt: skip
-    right = np.mean([draw.share_right for draw in draws])
+    right = np.mean([share_right(draw.chains.train) for draw in draws])
     first = draws[0]
     rows = _rows_worth_seeing(first)
     shown = next(arm for arm in NEXT_TOKEN if arm.name == SHOWN_ARM)

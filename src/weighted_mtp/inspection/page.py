@@ -6,9 +6,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from weighted_mtp.files import write_text
 from weighted_mtp.inspection.content import InspectedRun, RunPage
 from weighted_mtp.inspection.figures import LOOKS, cross_entropies, curves_figure, metrics_shown, reliability_figure
-from weighted_mtp.reports.layout import document, picture, save, section, text_table, tokens_section
+from weighted_mtp.reports.layout import document, picture, section, text_table, tokens_section
 from weighted_mtp.reports.numbers import NOTHING, number
 
 _ALIGNED = (
@@ -29,7 +30,8 @@ _FIT_A_PHONE = 3  # runs; more are scrolled sideways within their table
 
 def write_run_page(path: str | Path, page: RunPage) -> Path:
     """Write `page` as one HTML file: styles, script and figures inline, equal input giving equal bytes."""
-    return save(path, render_run_page(page))
+    write_text(path, render_run_page(page))
+    return Path(path)
 
 
 def render_run_page(page: RunPage) -> str:

@@ -31,7 +31,9 @@ def _from_mlflow(run_dir: Path, config: RunConfig) -> Record:
     run_file = run_dir / "mlflow_run_id.txt"
     beside = run_dir.resolve() / "mlflow.db"  # of a run directory that was moved
     uri = mlflow_store(run_dir) if beside.is_file() else tracking_uri(config)
-    if uri is None or not run_file.is_file() or _no_such_file(uri):
+    if uri is None or not run_file.is_file():
+        return {}
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():  # asking would make it
         return {}
     # A dead server should cost seconds, not the client's default of minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -46,12 +48,6 @@ def _from_mlflow(run_dir: Path, config: RunConfig) -> Record:
         reason = str(error).splitlines()[0]
         logger.warning("MLflow at %s has no record of %s: %s", uri, run_dir, reason)
         return {}
-
-
-def _no_such_file(uri: str) -> bool:
-    """Asking a database file that is not there would make it."""
-    path = uri.removeprefix("sqlite:///")
-    return path != uri and not Path(path).is_file()
 
 
 def _series(history: Iterable[Any]) -> Series:

@@ -108,12 +108,11 @@ def _look_at(
 
 def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQuality | None:
     """How good the run's values are on its evaluation rows, else on those that it trained on."""
-    evaluated = run.inputs.eval_dataset is not None
-    dataset = run.inputs.eval_dataset if evaluated else run.inputs.train_dataset
-    path = run.config.data.eval_file if evaluated else run.config.data.train_file
-    assert dataset is not None
+    dataset, kind, path = run.inputs.eval_dataset, "evaluation", run.config.data.eval_file
+    if dataset is None:
+        dataset, kind, path = run.inputs.train_dataset, "training", run.config.data.train_file
     rows = dataset.select(range(0, len(dataset), -(-len(dataset) // most)))
-    source = f"{'evaluation' if evaluated else 'training'} rows of {Path(str(path)).name}"
+    source = f"{kind} rows of {Path(str(path)).name}"
     with _bar(progress, f"{name}: values", rows) as advance:
         return judge_values(run.trainer, rows, source, run.config.weighting.gamma, advance)
 
@@ -122,10 +121,8 @@ def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQ
 def _bar(progress: Progress, words: str, rows: Dataset) -> Iterator[Advance]:
     """A bar while the rows are gone through."""
     task = progress.add_task(words, total=len(rows))
-    try:
-        yield lambda count: progress.advance(task, count)
-    finally:
-        progress.remove_task(task)
+    yield lambda count: progress.advance(task, count)
+    progress.remove_task(task)
 
 
 def _steps(record: Record, config: RunConfig) -> int | None:

@@ -13,7 +13,6 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from weighted_mtp.files import write_text
 from weighted_mtp.reports.svg import inline_svg
 from weighted_mtp.reports.token_view import TokenView, check_token_view, token_view
 
@@ -52,13 +51,6 @@ def document(page: Page, sections: Sequence[str]) -> str:
         body="\n".join(part for part in sections if part),
         footer=_footer(page.facts),
     )
-
-
-def save(path: str | Path, page: str) -> Path:
-    """Write `page` to `path`, making missing folders; returns the path."""
-    path = Path(path)
-    write_text(path, page)
-    return path
 
 
 def section(name: str, heading: str, body: str) -> str:
@@ -148,9 +140,9 @@ def page_server(page: Path, port: int = 0) -> ThreadingHTTPServer:
             else:
                 content = page.read_bytes()
                 self.send_response(HTTPStatus.OK)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Cache-Control", "no-store")
+                headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+                for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)
 

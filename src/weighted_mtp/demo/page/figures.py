@@ -32,11 +32,7 @@ _LOWEST_SHARE = 1e-4
 
 
 def accuracy_figure(summary: Sequence[SummaryRow], accuracies: Sequence[Accuracy], *, wide: bool) -> Figure:
-    """Two dot plots that share their rows: accuracy with every draw, and the paired difference.
-
-    Left: the mean (large mark) and, below it, each draw (small dots). Right: the paired difference to the
-    baseline with its 95 % interval. In the narrow layout the second stands below the first.
-    """
+    """Two dot plots that share their rows: means with every draw below them, and paired differences with intervals."""
     lines = [line for heading, rows in group_rows(summary) for line in (heading, *rows) if line]
     arms = [line["arm"] for line in lines if not isinstance(line, str)]
     top, bottom = 26, 30

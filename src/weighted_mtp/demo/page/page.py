@@ -1,7 +1,4 @@
-"""The demo's page: one self-contained HTML file that asks nothing of any network.
-
-Its first sentences are made from the numbers, whichever way they came out.
-"""
+"""The demo's page; its first sentences are made from the numbers, whichever way they came out."""
 
 from collections.abc import Sequence
 from html import escape
@@ -10,7 +7,8 @@ from pathlib import Path
 from weighted_mtp.demo.page.accuracy import accuracy_table
 from weighted_mtp.demo.page.content import BASELINE, PageContent, SummaryRow, role_of
 from weighted_mtp.demo.page.figures import accuracy_figure, curves_figure, histograms_figure
-from weighted_mtp.reports.layout import document, picture, save, section, tokens_section
+from weighted_mtp.files import write_text
+from weighted_mtp.reports.layout import document, picture, section, tokens_section
 from weighted_mtp.reports.numbers import PERCENT, draws, interval, listing, percent, points, span
 
 _TIE = 0.005  # half a percentage point
@@ -25,7 +23,8 @@ def write_page(path: str | Path, content: PageContent) -> Path:
 
     Every text is escaped, and a content security policy forbids every request and every script but the page's own.
     """
-    return save(path, render_page(content))
+    write_text(path, render_page(content))
+    return Path(path)
 
 
 def render_page(content: PageContent) -> str:
