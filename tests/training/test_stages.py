@@ -13,10 +13,8 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
-from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
-from weighted_mtp.training.stages import Rho1Stage
+from weighted_mtp.training.settings import ConfigError, ScoreConfig
 from weighted_mtp.value_weighting import compute_lambda_returns, weigh
 
 OBJECTIVES = ["mse", "bce", "pairwise", "lambda"]
@@ -285,7 +283,7 @@ def test_a_reference_with_as_many_heads_is_read_head_by_head(prepare, train):
 def test_rho1_trains_on_the_kept_share_and_leaves_the_reference_alone(prepare, chain_base):
     run = prepare("rho1", reference=str(chain_base / "base"), scheme_options={"keep_fraction": 0.5})
     stage = run.inputs.stage
-    assert isinstance(stage, Rho1Stage)
+    assert stage.reference is not None
     before = {name: t.clone() for name, t in stage.reference.state_dict().items()}
     entries = run.fit().state.log_history
     assert all(0.5 <= entry["weight_mean"] < 0.55 for entry in entries if "weight_mean" in entry)

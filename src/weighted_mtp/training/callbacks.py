@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
-from weighted_mtp.training.launched import require_wrapped
+from weighted_mtp.training.arguments import require_wrapped
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.nonfinite import not_finite
-from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, ConfigError
+from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER
 
 
 class StepCallback(TrainerCallback):
@@ -26,12 +27,7 @@ class StepCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuses a model that was wrapped in another way than was asked for (Accelerate on CPU turns FSDP into DDP).
-
-        Raises:
-            ConfigError: FSDP or DeepSpeed was asked for, and the model got neither; or the model, or what a checkpoint
-                kept of the scheme, is not finite.
-        """
+        """Refuses what is not finite, and a model that was wrapped in another way than was asked for."""
         self._require_finite()
         require_wrapped(self.trainer.args, self.trainer.model_wrapped)
         # A checkpoint brings its own intervals; and a best model may only be one that this run saves.
@@ -139,9 +135,6 @@ class EarlyStopping(EarlyStoppingCallback):
         """Takes over what the checkpoint kept, and ends a run that had stopped there.
 
         The Trainer restores callbacks only if told to, and then with the patience of the checkpoint.
-
-        Raises:
-            ConfigError: the checkpoint compared another metric.
         """
         # Absent where the checkpoint is of a run without early stopping; the Trainer would then fail to save.
         callbacks: Any = state.stateful_callbacks
@@ -163,11 +156,7 @@ class EarlyStopping(EarlyStoppingCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any
     ) -> None:  # fmt: skip
-        """Counts the evaluation; a stop also logs the steps since the last full window.
-
-        Raises:
-            ConfigError: the metric is not among those of this run.
-        """
+        """Counts the evaluation; a stop also logs the steps since the last full window."""
         metric = str(args.metric_for_best_model)
         value = metrics.get(f"eval_{metric}")
         # A head that begins at weight 0 is not evaluated before training.

@@ -84,11 +84,7 @@ def find_resumable(output_dir: str | Path) -> tuple[Path | None, list[str]]:
 
 
 def resolve_resume(resume: str | None, output_dir: str | Path) -> tuple[Path | None, list[str]]:
-    """What `--resume` means: none, `auto` (newest complete checkpoint, or a fresh start), or a path.
-
-    Raises:
-        CheckpointError: the named checkpoint is not complete, or a run is there already and resuming was not asked.
-    """
+    """What `--resume` means: none, `auto` (newest complete checkpoint, or a fresh start), or a path."""
     if resume == "":
         raise CheckpointError("resume is empty: give auto, or the path of a checkpoint")
     if resume == "auto":

@@ -141,9 +141,6 @@ class RunConfig:
 
         It may come from another version: settings that this one does not have are passed over with a warning, those
         that it does not mention have their defaults. What only training reads is not checked.
-
-        Raises:
-            ConfigError: there is no such file, it is no configuration, or a setting has a value that means nothing.
         """
         import yaml
 

@@ -18,9 +18,6 @@ def take_first_statistics(trainer: Any) -> int:
     Steps end where they do in training, over micro-batches and processes, so that two ranks find what one process
     does. No randomness is used up: the order of rows, dropout and the control schemes stay as they were. A scheme that
     has its statistics, from a checkpoint, is left alone.
-
-    Returns:
-        Rows that were read, by all processes; 0 where no statistics were missing.
     """
     scheme: WeightingScheme = trainer.scheme
     if not scheme.needs_statistics():
@@ -61,7 +58,7 @@ def _signals_of_first_steps(trainer: Any) -> tuple[int, list[list[Signals]]]:
 
 
 def _signals(trainer: Any, model: torch.nn.Module, inputs: dict[str, Any]) -> Signals:
-    batch = TokenBatch.from_inputs(trainer._prepare_inputs(inputs), trainer.model.n_future)
+    batch = TokenBatch.from_inputs(inputs, trainer.model.n_future, trainer.args.device)
     outputs = trainer.stage.forward(model, batch)
     with trainer.accelerator.autocast():
         return trainer.stage.signals(batch, outputs, trainer.model, trainer.seeded_generator())

@@ -60,17 +60,7 @@ class MetricWindow:
         scheme: WeightingScheme,
         head_weights: Sequence[float],
     ) -> None:
-        """Adds one micro-batch: predictions, weights and, where the stage has values, TD errors.
-
-        Args:
-            batch: the micro-batch.
-            signals: what the stage knew.
-            weights: [batch, seq, n_future], what each prediction counted.
-            lm: the weighted loss and its sums per head.
-            counts: the step's global denominators; `lm.loss` was divided by `counts.predictions`.
-            scheme: its clip bounds, if it has them, give the share of clipped weights.
-            head_weights: one per head; the cross-entropy of a head at 0 is not computed, so it is not averaged.
-        """
+        """Adds one micro-batch: predictions, weights and, where the stage has values, TD errors."""
         valid = batch.valid
         computed = _of_read_heads((valid & (weights != 0)).sum((0, 1)), head_weights)
         self._add("input_tokens", batch.input_tokens())

@@ -80,19 +80,11 @@ class NonFiniteRecord:
         return torch.cat([update, self.first_step[None], self.rows])
 
     def raise_if_any(self) -> None:
-        """Reads the record, in a transfer of its own.
-
-        Raises:
-            NonFiniteError: names the optimizer step and the rows, or what its update broke.
-        """
+        """Reads the record, in a transfer of its own."""
         self.raise_if_broken(self.state().tolist())
 
     def raise_if_broken(self, state: Sequence[int]) -> None:
-        """Raises if a `state`, copied to the host, holds a bad step.
-
-        Raises:
-            NonFiniteError: names the optimizer step and the rows, or what its update broke.
-        """
+        """Raises if a `state`, copied to the host, holds a bad step."""
         update, broken, first, step, *rows = state
         if update >= 0 and (step < 0 or update < step):
             _raise_update(update, broken, len(self.names), self.names[first] if first >= 0 else None)

@@ -23,19 +23,16 @@ from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.critics.pairs import count_without_pairs
-from weighted_mtp.training.critics.spread import require_spread
-from weighted_mtp.training.critics.value_head import ValueStage
-from weighted_mtp.training.loading import Inputs, load_inputs
-from weighted_mtp.training.made_with import MadeWith
+from weighted_mtp.training.critics.base import require_spread
+from weighted_mtp.training.critics.value_head import ValueStage, count_without_pairs
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.loading import Inputs, load_inputs, scheme_of
 from weighted_mtp.training.nonfinite import NonFiniteError
-from weighted_mtp.training.precision import SAVED
-from weighted_mtp.training.resume import agreed, require_possible, settle_resume
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.resume import MadeWith, agreed, require_possible, settle_resume
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
-from weighted_mtp.value_weighting import WeightingScheme, make_scheme
+from weighted_mtp.value_weighting import WeightingScheme
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +46,6 @@ def train(config: RunConfig, resume: str | None = None, *, with_changes: bool = 
 
     The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
     first. A resume with other settings, rows or models than the checkpoint's is refused, unless made `with_changes`.
-
-    Raises:
-        Occupied: another run writes there.
     """
     if os.environ.get("RANK", "0") != "0":
         return _train(config, resume, with_changes, quiet)
@@ -96,10 +90,7 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
 
 def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> WeightingScheme:
     """The weighting scheme, checked against what the stage and the rows can supply."""
-    try:
-        scheme = make_scheme(config.scheme, **config.scheme_options)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"scheme {config.scheme}: {error}") from None
+    scheme = scheme_of(config)
     supplied = {*stage.all_supplies, *(name for name in ("weights", "values", "credit") if name in columns)}
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
     if missing:
@@ -112,11 +103,7 @@ def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> Weightin
 
 
 def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
-    """Refuses to weigh rows by a critic, separate or the model's own head, that says the same of every token.
-
-    Raises:
-        ConfigError: see `require_spread`.
-    """
+    """Refuses to weigh rows by a critic, separate or the model's own head, that says the same of every token."""
     rows: Any = trainer.train_dataset
     critic = trainer.stage.judged_by(trainer.model, rows)
     if critic is not None:
@@ -128,11 +115,7 @@ LOOKED_AT_BATCHES = 1000
 
 
 def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
-    """Says of how many of the first batches a ranking of completions within a prompt learns nothing.
-
-    Raises:
-        ConfigError: of none does it learn anything.
-    """
+    """Says of how many of the first batches a ranking of completions within a prompt learns nothing."""
     stage, rows = trainer.stage, trainer.train_dataset
     if not isinstance(stage, ValueStage) or not stage.ranks_pairs or trainer.sampler_name == "pairs":
         return
@@ -200,7 +183,8 @@ def make_trainer(
         processing_class=inputs.tokenizer,
         callbacks=[MLflowLogger(config, tags), InterruptCallback(), *(callbacks or [])],
     )
-    trainer.save_dtype = SAVED[config.train.save_dtype]
+    dtype = config.train.save_dtype
+    trainer.save_dtype = None if dtype == "auto" else getattr(torch, dtype)
     if config.train.early_stopping_patience:
         trainer.add_callback(EarlyStopping(config.train.early_stopping_patience))
     trainer.remove_callback(ProgressCallback)
@@ -216,11 +200,6 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
     """Trains, evaluates and saves; ends the MLflow run in every case.
 
     With early stopping the model that is evaluated and saved at the end is the best one.
-
-    Raises:
-        ConfigError: the evaluation does not have `best_metric`.
-        Interrupted: a signal stopped the run; a checkpoint was saved.
-        NonFiniteError: the loss or its gradient was not finite; nothing broken was saved.
     """
     tracker = next(c for c in trainer.callback_handler.callbacks if isinstance(c, MLflowLogger))
     interrupt = next(c for c in trainer.callback_handler.callbacks if isinstance(c, InterruptCallback))

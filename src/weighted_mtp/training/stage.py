@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.losses import MTPLikelihoods, mtp_likelihoods, mtp_nll
-from weighted_mtp.models import MTPModel
+from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.value_weighting import Signals, align_to_heads
 
 
@@ -60,11 +63,7 @@ class Stage:
         return None
 
     def prepare(self, model: MTPModel, rows: Dataset) -> None:
-        """Readies a model for its training on these rows, before the first step.
-
-        Raises:
-            ConfigError: they cannot be trained on.
-        """
+        """Readies a model for its training on these rows, before the first step."""
 
     def judged_by(self, model: MTPModel, rows: Dataset) -> Critic | None:
         """The critic by whose word these rows are weighed, which must then know something; None where there is none."""
@@ -111,10 +110,19 @@ class Stage:
         """`supplies`, and the loss of the reference where there is one."""
         return self.supplies if self.reference is None else (*self.supplies, "reference_nll")
 
+    @torch.no_grad()
     def _reference_nll(self, batch: TokenBatch) -> Tensor | None:
+        """The reference's loss on every prediction, [batch, seq, n_future], in nats.
+
+        One with a single head gives every head k the next-token loss of the token that head k predicts: it then sees k
+        tokens more than the head, so the excess over it is an upper bound.
+        """
         if "reference_nll" not in self.wanted or self.reference is None:
             return None
-        return reference_nll(self.reference, batch)
+        heads = min(self.reference.n_future, batch.n_future)
+        hidden = self.reference(batch.input_ids, batch.attention_mask)["hidden_states"][..., :heads, :]
+        nll = mtp_nll(hidden, targets=batch.targets[..., :heads], **self.reference.output_head())
+        return nll if heads == batch.n_future else align_to_heads(nll[..., 0], batch.n_future)
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
@@ -135,15 +143,19 @@ class Stage:
         return {"values": batch.values, "credit": batch.credit}
 
 
-@torch.no_grad()
-def reference_nll(reference: MTPModel, batch: TokenBatch) -> Tensor:
-    """A reference's loss on every prediction, [batch, seq, n_future], in nats.
+def load_reference(
+    config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, n_future: int | None = None
+) -> MTPModel:
+    """A frozen model to be compared with, as a plain language model."""
+    require_same_tokenizer(path, tokenizer, "reference")
+    return MTPModel.from_pretrained(path, n_future=n_future, critic=False, dtype=config.model.dtype)
 
-    One with a single head gives every head k the next-token loss of the token that head k predicts: it then sees k
-    tokens more than the head, so the excess over it is an upper bound.
-    """
-    outputs = reference(batch.input_ids, batch.attention_mask)
-    heads = min(reference.n_future, batch.n_future)
-    hidden = outputs["hidden_states"][..., :heads, :]
-    nll = mtp_nll(hidden, targets=batch.targets[..., :heads], **reference.output_head())
-    return nll if heads == batch.n_future else align_to_heads(nll[..., 0], batch.n_future)
+
+def require_same_tokenizer(path: str, tokenizer: PreTrainedTokenizerBase, role: str) -> None:
+    """Raises ConfigError unless a critic or reference reads the same tokens as the trained model."""
+    other = load_tokenizer(path)
+    if other.get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(
+            f"the {role} {path} has another tokenizer ({len(other)} tokens, the model's has {len(tokenizer)}): token "
+            f"by token they cannot be compared; give a {role} that was made from the same base model"
+        )

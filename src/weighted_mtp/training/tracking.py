@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RUN_FILE, RunConfig
-from weighted_mtp.training.paths import mlflow_store
+from weighted_mtp.training.errors import mlflow_store
 
 logger = logging.getLogger(__name__)
 

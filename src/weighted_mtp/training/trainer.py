@@ -15,15 +15,13 @@ from torch.utils.data import SequentialSampler
 from weighted_mtp.data import SAMPLERS, make_sampler
 from weighted_mtp.losses import weighted_mtp_loss
 from weighted_mtp.models import head_warmup
-from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.arguments import require_supported
+from weighted_mtp.training.batch import BUILT, BatchCounts, TokenBatch, on_device, rank_loader
 from weighted_mtp.training.callbacks import StepCallback
-from weighted_mtp.training.discount import require_discount_fits
+from weighted_mtp.training.early_checks import require_discount_fits
 from weighted_mtp.training.first_statistics import take_first_statistics
-from weighted_mtp.training.launched import require_supported
-from weighted_mtp.training.loaders import on_device, rank_loader
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
-from weighted_mtp.training.optimizer import separate_new_parts
 from weighted_mtp.training.saving import SavingTrainer
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import WeightingScheme, weigh
@@ -134,8 +132,9 @@ class WeightedMTPTrainer(SavingTrainer):
         self.nonfinite.begin_step()
         if not batch_samples:
             return None
-        parts = [BatchCounts.of(TokenBatch.from_inputs(inputs, self.model.n_future)) for inputs in batch_samples]
-        total = BatchCounts.total(parts).stacked().to(device)
+        for inputs in batch_samples:
+            inputs[BUILT] = TokenBatch.from_inputs(inputs, self.model.n_future)
+        total = BatchCounts.total([BatchCounts.of(inputs[BUILT]) for inputs in batch_samples]).stacked().to(device)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(total)
         return BatchCounts(*total.unbind())
@@ -200,12 +199,6 @@ class WeightedMTPTrainer(SavingTrainer):
         self.nonfinite.raise_if_broken(verdict.long().tolist())
         window.reset()
         return window.named(numbers.view(state.shape), self.stage.value_coef)
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The Trainer's, with the rate of new parts apart."""
-        if self.optimizer is None and self.new_learning_rate:
-            separate_new_parts(super().create_optimizer(model), self.model, self.new_learning_rate)
-        return super().create_optimizer(model)
 
     # Evaluation, sampling.
 

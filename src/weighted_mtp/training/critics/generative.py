@@ -9,13 +9,14 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from weighted_mtp.data import is_right
 from weighted_mtp.losses import mtp_nll, value_bce
 from weighted_mtp.models import RIGHT, UNTOLD, WRONG, CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.models.label_condition import LabelEmbedding, LabelTags
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, at_last_prompt_token, start_prior
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import values_from_credit
 
@@ -86,7 +87,7 @@ class GenerativeStage(Stage):
     def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
         """States under the label, and value logits that have not seen it."""
         assert batch.rewards is not None, "the collator always gives rewards"
-        told = (batch.rewards > 0.5).long()
+        told = is_right(batch.rewards).long()
         if not self.learned_prior:
             return model(batch.input_ids, batch.attention_mask, condition=told)
         outputs = model(
@@ -117,11 +118,7 @@ class GenerativeStage(Stage):
 
 
 def spec(config: RunConfig) -> CriticSpec:
-    """A learned embedding of the label, or the tokens of two tags.
-
-    Raises:
-        ConfigError: to the tokenizer the tags are the same, or one is nothing that it knows.
-    """
+    """A learned embedding of the label, or the tokens of two tags."""
     settings = config.critic
     if settings.label_tags is None:
         return CriticSpec("generative", settings.prior)
@@ -163,11 +160,7 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left.
-
-    Raises:
-        ConfigError: it was never trained; of tags, which add no parameter, that can be seen in what they say alone.
-    """
+    """The critic that its training left."""
     why = _same_under_both_labels(model)
     if why is not None:
         raise ConfigError(

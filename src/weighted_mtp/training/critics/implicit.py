@@ -15,9 +15,8 @@ from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, next_token_nll, prior_of, start_prior
-from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
-from weighted_mtp.training.settings import ConfigError
-from weighted_mtp.training.stage import Stage
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.stage import Stage, load_reference
 from weighted_mtp.value_weighting import values_from_credit
 
 
@@ -115,10 +114,8 @@ def spec(config: RunConfig) -> CriticSpec:
 
 def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
     """Stage 1 of this critic, with its reference."""
-    path = _reference_path(config)
-    require_same_tokenizer(path, tokenizer, "reference")
     return ImplicitStage(
-        reference=load_frozen(config, path, n_future=1),
+        reference=load_reference(config, _reference_path(config), tokenizer, n_future=1),
         beta=config.critic.reward_beta,
         gamma=config.weighting.gamma,
         value_coef=config.critic.value_coef,
@@ -126,11 +123,7 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left, with the reference that it names.
-
-    Raises:
-        ConfigError: the reference cannot be read, or the critic is still what the reference is.
-    """
+    """The critic that its training left, with the reference that it names."""
     assert model.critic is not None, "its config.json says that it is an implicit critic"
     where = reference or model.critic.reference
     if where is None:

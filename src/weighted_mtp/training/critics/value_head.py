@@ -1,6 +1,6 @@
 """The value head: P(success | prefix) read from the hidden state, by the stages that train it or read it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,20 +9,20 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from weighted_mtp.data import is_right
 from weighted_mtp.losses import pairwise_ranking, value_bce, value_mse
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, require_outcomes
-from weighted_mtp.training.critics.pairs import require_pairs
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import Signals, compute_lambda_returns
 
 
 @dataclass(frozen=True)
 class ValueHeadCritic(Critic):
-    """A value head on the hidden state, the published critic where it is linear."""
+    """A value head on the hidden state, the critic of outcome reward models where it is linear."""
 
     def judge(self, batch: TokenBatch) -> Judgement:
         """Values of a batch; credit is the TD error."""
@@ -135,15 +135,11 @@ def _returns(stage: ValueStage, batch: TokenBatch) -> Tensor:
 
 
 def _mse(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
-    values = outputs["values"].squeeze(-1)
-    returns = _returns(stage, batch)
-    return value_mse(values, returns, batch.mask, normalizer=normalizer)
+    return value_mse(outputs["values"].squeeze(-1), _returns(stage, batch), batch.mask, normalizer=normalizer)
 
 
 def _bce(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
-    logits = outputs["value_logits"].squeeze(-1)
-    returns = _returns(stage, batch)
-    return value_bce(logits, returns, batch.mask, normalizer=normalizer)
+    return value_bce(outputs["value_logits"].squeeze(-1), _returns(stage, batch), batch.mask, normalizer=normalizer)
 
 
 def _lambda(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
@@ -172,6 +168,37 @@ def knows_nothing(model: MTPModel) -> bool:
     return not bool(read.any())
 
 
+def require_pairs(rows: Dataset, what: str) -> None:
+    """Raises ConfigError where no prompt has both a right and a wrong completion, which a ranking learns from."""
+    if not _holds_pair(zip(rows["prompt_id"], rows["reward"], strict=True)):
+        raise ConfigError(
+            f"{what} with value_loss pairwise learns from right and wrong completions of one prompt, and none of the "
+            f"{len(rows)} rows shares its prompt with a row of the other label: give such rows, or another value_loss"
+        )
+
+
+def count_without_pairs(batches: Iterable[Sequence[int]], rows: Dataset) -> tuple[int, int]:
+    """How many of these batches, lists of row numbers, hold no pair, and how many there are; NO_ROW counts for nothing.
+
+    Examples:
+        >>> rows = Dataset.from_dict({"prompt_id": [5, 5, 6, 6], "reward": [1.0, 0.0, 1.0, 1.0]})
+        >>> count_without_pairs([[0, 1], [2, 3], [0, 3]], rows)
+        (2, 3)
+    """
+    told = list(zip(rows["prompt_id"], rows["reward"], strict=True))
+    holds = [_holds_pair(told[i] for i in batch if i >= 0) for batch in batches]
+    return holds.count(False), len(holds)
+
+
+def _holds_pair(told: Iterable[tuple[int, float]]) -> bool:
+    outcomes: set[tuple[int, bool]] = set()
+    for prompt, reward in told:
+        if (prompt, not is_right(reward)) in outcomes:
+            return True
+        outcomes.add((prompt, is_right(reward)))
+    return False
+
+
 class Objective(NamedTuple):
     """What a value head minimises."""
 
@@ -194,11 +221,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def objective(name: str) -> Objective:
-    """The row of that name.
-
-    Raises:
-        ConfigError: there is none; the choices are listed.
-    """
+    """The row of that name."""
     if name not in OBJECTIVES:
         raise ConfigError(f"value_loss is {name!r}: give one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name]
@@ -222,11 +245,7 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left.
-
-    Raises:
-        ConfigError: it was never trained.
-    """
+    """The critic that its training left."""
     if knows_nothing(model):
         raise ConfigError(
             f"critic {path} has a value head that was never trained (its weight is all 0): train it with "
