@@ -1,5 +1,6 @@
 """Generative and implicit critics: Bayes' rule exactly, an exact posterior learned, and every scheme fed."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -201,7 +202,7 @@ def test_log_odds_weights_do_not_depend_on_the_label(prepare, critic_dirs):
     batch = batch_of(run)
     weights = []
     for rewards in (batch.rewards, 1 - batch.rewards):
-        told = TokenBatch(batch.input_ids, batch.attention_mask, batch.labels, 1, rewards=rewards)
+        told = dataclasses.replace(batch, n_future=1, rewards=rewards)
         signals = run.inputs.stage.signals(told, {}, run.inputs.model, torch.Generator())
         weights.append(weigh(run.trainer.scheme.eval(), signals))
     assert torch.equal(*weights)

@@ -23,7 +23,8 @@ def batch() -> TokenBatch:
     """The same mask as labels: position t predicts token t + 1."""
     labels = torch.full((2, 6), -100)
     labels[:, 1:][MASK] = 7
-    return TokenBatch(torch.ones_like(labels), torch.ones_like(labels), labels, 1, rewards=REWARDS)
+    ids, ones = torch.arange(len(labels)), torch.ones_like(labels)
+    return TokenBatch(ones, ones, labels, 1, rewards=REWARDS, row_ids=ids, prompt_ids=ids)
 
 
 def test_a_step_costs_one_discount_and_a_gap_none():

@@ -1,9 +1,9 @@
 """What a collated batch says about its predictions, and how several processes deal the batches of one among them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -33,9 +33,9 @@ class TokenBatch:
     attention_mask: Int[Tensor, "batch seq"]
     labels: Int[Tensor, "batch seq"]
     n_future: int
-    rewards: Float[Tensor, " batch"] | None = None
-    row_ids: Int[Tensor, " batch"] | None = None
-    prompt_ids: Int[Tensor, " batch"] | None = None
+    rewards: Float[Tensor, " batch"]
+    row_ids: Int[Tensor, " batch"]
+    prompt_ids: Int[Tensor, " batch"]
     weights: Float[Tensor, "batch seq"] | None = None
     values: Float[Tensor, "batch seq"] | None = None
     credit: Float[Tensor, "batch seq"] | None = None
@@ -70,12 +70,10 @@ class TokenBatch:
 
     def input_tokens(self) -> Int[Tensor, ""]:
         """Tokens read, without those of `NO_ROW`."""
-        tokens = self.attention_mask.sum(1)
-        return tokens.sum() if self.row_ids is None else torch.where(self.row_ids == NO_ROW, 0, tokens).sum()
+        return torch.where(self.row_ids == NO_ROW, 0, self.attention_mask.sum(1)).sum()
 
 
-@dataclass(frozen=True)
-class BatchCounts:
+class BatchCounts(NamedTuple):
     """Global denominators of one optimizer step: summed over its micro-batches and over all processes.
 
     They come from the labels alone, before the first backward pass, so that a batch equals its micro-batches
@@ -83,34 +81,26 @@ class BatchCounts:
     """
 
     predictions: Tensor
+    """Valid predictions of all heads."""
     positions: Tensor
+    """Value positions."""
     pairs: Tensor
+    """Right-wrong pairs of completions of one prompt within a micro-batch."""
     rows: Tensor
+    """Rows with a prediction."""
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "BatchCounts":
-        """Valid predictions of all heads, value positions, right-wrong pairs of a prompt, rows with a prediction."""
-        return cls(batch.valid.sum(), batch.mask.sum(), _count_pairs(batch), batch.mask.any(1).sum())
+        """Counts one micro-batch."""
+        has_positions, right = batch.mask.any(1), is_right(batch.rewards)
+        same_prompt = batch.prompt_ids[:, None] == batch.prompt_ids[None, :]
+        pairs = same_prompt & (right & has_positions)[:, None] & (~right & has_positions)[None, :]
+        return cls(batch.valid.sum(), batch.mask.sum(), pairs.sum(), has_positions.sum())
 
     @classmethod
-    def total(cls, counts: list["BatchCounts"]) -> "BatchCounts":
-        """Sums over micro-batches."""
-        return cls(*torch.stack([c.stacked() for c in counts]).sum(0).unbind())
-
-    def stacked(self) -> Tensor:
-        """The counts as one tensor, for one reduction over processes."""
-        return torch.stack([self.predictions, self.positions, self.pairs, self.rows])
-
-
-def _count_pairs(batch: TokenBatch) -> Tensor:
-    """Right-wrong pairs of completions of the same prompt within the micro-batch."""
-    if batch.rewards is None or batch.prompt_ids is None:
-        return batch.mask.sum() * 0
-    has_positions = batch.mask.any(-1)
-    right = is_right(batch.rewards)
-    right, wrong = right & has_positions, ~right & has_positions
-    same_prompt = batch.prompt_ids[:, None] == batch.prompt_ids[None, :]
-    return (same_prompt & right[:, None] & wrong[None, :]).sum()
+    def total(cls, counts: Iterable["BatchCounts"]) -> Tensor:
+        """Sums over micro-batches, as one tensor, for one reduction over processes."""
+        return torch.stack([torch.stack(tuple(one)) for one in counts]).sum(0)
 
 
 def rank_loader(

@@ -24,9 +24,7 @@ class StepCallback(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Refuses what is not finite, and a model that was wrapped in another way than was asked for."""
         self._require_finite()
         require_wrapped(self.trainer.args, self.trainer.model_wrapped)
@@ -35,14 +33,12 @@ class StepCallback(TrainerCallback):
         if state.global_step == 0:
             self.trainer.take_first_statistics()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Logs the last step too: the steps since the last full window would be lost."""
         if state.global_step >= state.max_steps:
             control.should_log = True
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Commits the scheme's statistics, which stay frozen within a step, and looks at what the update left."""
         self.trainer.scheme.commit()
         self.trainer.nonfinite.observe_update(state.global_step, self._state(only_trained=True))
@@ -74,9 +70,7 @@ class InterruptCallback(TrainerCallback):
         self.interrupted = False
         self._previous: dict[int, Any] = {}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Installs the handlers (main thread only, as signals require)."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,7 +82,7 @@ class InterruptCallback(TrainerCallback):
             signal.signal(number, handler)
         self._previous.clear()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Asks the Trainer to save and stop."""
         # the state's interval, since that of the arguments may be a fraction of all steps
         if args.world_size > 1 and state.global_step % max(1, int(state.logging_steps)) == 0:
@@ -129,9 +123,7 @@ class EarlyStopping(EarlyStoppingCallback):
         kept["attributes"] |= {"before_training": self.before_training, "metric": self.metric}
         return kept
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Takes over what the checkpoint kept, and ends a run that had stopped there.
 
         The Trainer restores callbacks only if told to, and then with the patience of the checkpoint.
@@ -153,18 +145,19 @@ class EarlyStopping(EarlyStoppingCallback):
             state.best_model_checkpoint = str(best)
         control.should_training_stop |= self.exhausted
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any
-    ) -> None:  # fmt: skip
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any) -> None:
         """Counts the evaluation; a stop also logs the steps since the last full window."""
         metric = str(args.metric_for_best_model)
         value = metrics.get(f"eval_{metric}")
         # A head that begins at weight 0 is not evaluated before training.
         warming_up = state.global_step == 0 and metric.startswith("ce_head_")
         if value is None and not warming_up:
+            names = [name.removeprefix("eval_") for name in metrics]
+            ordered = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
+            candidates = [name for name in names if name in ordered or name.startswith("ce_head_")]
             raise ConfigError(
                 f"best_metric is {metric!r}, which the evaluation of this run does not have: give one of "
-                f"{', '.join(_candidates(metrics))}"
+                f"{', '.join(candidates)}"
             )
         if state.global_step == 0:
             self.before_training = value
@@ -191,39 +184,19 @@ class EarlyStopping(EarlyStoppingCallback):
         return line
 
 
-def _candidates(metrics: dict[str, float]) -> list[str]:
-    names = [name.removeprefix("eval_") for name in metrics]
-    ordered = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
-    return [name for name in names if name in ordered or name.startswith("ce_head_")]
-
-
 class LogLines(TrainerCallback):
     """One short line per log entry; MLflow has the rest."""
 
-    SHOWN = (
-        "loss",
-        "ce_head_0",
-        "value_loss",
-        "value_explained_variance",
-        "weight_mean",
-        "weight_std",
+    EVALUATED = (
+        "loss", "ce_head_0", "value_loss", "value_explained_variance", "weight_mean", "weight_std",
         "weight_clip_fraction",
-        "grad_norm",
-        "learning_rate",
-    )
+    )  # fmt: skip
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Writes the few numbers that one watches, those of an evaluation under their names in MLflow."""
         if not state.is_world_process_zero or not logs:
             return
-        names = [*self.SHOWN, *(f"eval_{name}" for name in self.SHOWN if name not in ("grad_norm", "learning_rate"))]
+        names = [*self.EVALUATED, "grad_norm", "learning_rate", *(f"eval_{name}" for name in self.EVALUATED)]
         shown = [f"{name.replace('eval_', 'eval/')} {logs[name]:.4g}" for name in names if name in logs]
         if shown:
             tqdm.write(f"step {state.global_step:>6}  " + "  ".join(shown))

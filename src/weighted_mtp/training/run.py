@@ -10,9 +10,10 @@ import os
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -24,7 +25,7 @@ from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, Lo
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import require_spread
-from weighted_mtp.training.critics.value_head import ValueStage, count_without_pairs
+from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.loading import Inputs, load_inputs, scheme_of
 from weighted_mtp.training.nonfinite import NonFiniteError
@@ -46,6 +47,7 @@ def train(config: RunConfig, resume: str | None = None, *, with_changes: bool = 
 
     The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
     first. A resume with other settings, rows or models than the checkpoint's is refused, unless made `with_changes`.
+    Raises Occupied where another run writes there, and what `fit` raises.
     """
     if os.environ.get("RANK", "0") != "0":
         return _train(config, resume, with_changes, quiet)
@@ -116,11 +118,13 @@ LOOKED_AT_BATCHES = 1000
 
 def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
     """Says of how many of the first batches a ranking of completions within a prompt learns nothing."""
-    stage, rows = trainer.stage, trainer.train_dataset
+    stage, rows = trainer.stage, cast(Dataset, trainer.train_dataset)
     if not isinstance(stage, ValueStage) or not stage.ranks_pairs or trainer.sampler_name == "pairs":
         return
+    told = list(zip(rows["prompt_id"], rows["reward"], strict=True))
     batches: Any = trainer.train_batches().batch_sampler
-    without, count = count_without_pairs(islice(batches, LOOKED_AT_BATCHES), rows)  # pyright: ignore[reportArgumentType]
+    holds = [holds_pair(told[i] for i in batch if i >= 0) for batch in islice(batches, LOOKED_AT_BATCHES)]
+    without, count = holds.count(False), len(holds)
     if without == count:
         raise ConfigError(
             f"value_loss pairwise learns nothing from any of the first {count} batches, which hold no right and wrong "
@@ -162,7 +166,6 @@ def make_trainer(
     tags: dict[str, str] | None = None,
 ) -> WeightedMTPTrainer:
     """The Trainer of a run, with MLflow, progress and interrupts attached."""
-    columns = list(inputs.train_dataset.column_names)
     args = training_arguments(config, inputs.eval_dataset is not None, quiet)
     if config.train.loss_backend == "liger":
         require_liger(args.device)
@@ -171,7 +174,7 @@ def make_trainer(
     trainer = WeightedMTPTrainer(
         model=inputs.model,
         stage=inputs.stage,
-        scheme=load_scheme(config, inputs.stage, columns),
+        scheme=load_scheme(config, inputs.stage, inputs.train_dataset.column_names),
         head_warmup_steps=config.model.head_warmup_steps,
         loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,
@@ -199,11 +202,13 @@ def make_trainer(
 def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None = None) -> None:
     """Trains, evaluates and saves; ends the MLflow run in every case.
 
-    With early stopping the model that is evaluated and saved at the end is the best one.
+    With early stopping the model that is evaluated and saved at the end is the best one. Raises Interrupted where a
+    signal stopped the run behind a checkpoint, and NonFiniteError before anything broken is saved.
     """
-    tracker = next(c for c in trainer.callback_handler.callbacks if isinstance(c, MLflowLogger))
-    interrupt = next(c for c in trainer.callback_handler.callbacks if isinstance(c, InterruptCallback))
-    stopping = next((c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStopping)), None)
+    callbacks = trainer.callback_handler.callbacks
+    tracker = next(c for c in callbacks if isinstance(c, MLflowLogger))
+    interrupt = next(c for c in callbacks if isinstance(c, InterruptCallback))
+    stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
     status = "FAILED"
     if checkpoint is not None:
         # The uninterrupted run has no evaluation here, and early stopping would count it.

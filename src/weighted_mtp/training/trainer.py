@@ -134,7 +134,7 @@ class WeightedMTPTrainer(SavingTrainer):
             return None
         for inputs in batch_samples:
             inputs[BUILT] = TokenBatch.from_inputs(inputs, self.model.n_future)
-        total = BatchCounts.total([BatchCounts.of(inputs[BUILT]) for inputs in batch_samples]).stacked().to(device)
+        total = BatchCounts.total(BatchCounts.of(inputs[BUILT]) for inputs in batch_samples).to(device)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(total)
         return BatchCounts(*total.unbind())
@@ -159,8 +159,7 @@ class WeightedMTPTrainer(SavingTrainer):
             window.add_value_loss(value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local))
         if self.model.training:
             finite = rows_are_finite(outputs["hidden_states"], weights, batch.valid)
-            row_ids = batch.row_ids if batch.row_ids is not None else torch.full_like(batch.labels[:, 0], -1)
-            self.nonfinite.observe(self.state.global_step, loss, finite, row_ids)
+            self.nonfinite.observe(self.state.global_step, loss, finite, batch.row_ids)
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)

@@ -86,7 +86,6 @@ class GenerativeStage(Stage):
 
     def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
         """States under the label, and value logits that have not seen it."""
-        assert batch.rewards is not None, "the collator always gives rewards"
         told = is_right(batch.rewards).long()
         if not self.learned_prior:
             return model(batch.input_ids, batch.attention_mask, condition=told)
@@ -104,7 +103,6 @@ class GenerativeStage(Stage):
         """Cross-entropy of the label at the last prompt token, where the prior is learned."""
         if not self.learned_prior:
             return None
-        assert batch.rewards is not None, "the collator always gives rewards"
         logits = at_last_prompt_token(outputs["value_logits"].squeeze(-1), batch)[:, None]
         has_tokens = batch.mask.any(1, keepdim=True)
         return value_bce(logits, batch.rewards[:, None], has_tokens, normalizer=self.value_normalizer(counts))

@@ -1,6 +1,6 @@
 """The value head: P(success | prefix) read from the hidden state, by the stages that train it or read it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -123,15 +123,9 @@ class ValueStage(Stage):
         return [*super().frozen_models(), *([] if self.critic is None else self.critic.models())]
 
 
-def _rewards(batch: TokenBatch) -> Tensor:
-    assert batch.rewards is not None, "the collator always gives rewards"
-    return batch.rewards
-
-
 def _returns(stage: ValueStage, batch: TokenBatch) -> Tensor:
     """What a calibrated critic says: gamma^k * R with k tokens still to come, so that its TD errors average 0."""
-    rewards = _rewards(batch)
-    return Signals(mask=batch.mask, valid=batch.valid, rewards=rewards, gamma=stage.gamma).returns
+    return Signals(mask=batch.mask, valid=batch.valid, rewards=batch.rewards, gamma=stage.gamma).returns
 
 
 def _mse(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
@@ -144,14 +138,13 @@ def _bce(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], no
 
 def _lambda(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     values = outputs["values"].squeeze(-1)
-    returns = compute_lambda_returns(values.detach(), _rewards(batch), batch.mask, stage.gamma, stage.lam)
+    returns = compute_lambda_returns(values.detach(), batch.rewards, batch.mask, stage.gamma, stage.lam)
     return value_mse(values, returns, batch.mask, normalizer=normalizer)
 
 
 def _pairwise(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     logits = outputs["value_logits"].squeeze(-1)
-    assert batch.prompt_ids is not None, "the collator always gives prompt_ids"
-    return pairwise_ranking(logits, _rewards(batch), batch.prompt_ids, batch.mask, normalizer=normalizer)
+    return pairwise_ranking(logits, batch.rewards, batch.prompt_ids, batch.mask, normalizer=normalizer)
 
 
 def knows_nothing(model: MTPModel) -> bool:
@@ -170,27 +163,15 @@ def knows_nothing(model: MTPModel) -> bool:
 
 def require_pairs(rows: Dataset, what: str) -> None:
     """Raises ConfigError where no prompt has both a right and a wrong completion, which a ranking learns from."""
-    if not _holds_pair(zip(rows["prompt_id"], rows["reward"], strict=True)):
+    if not holds_pair(zip(rows["prompt_id"], rows["reward"], strict=True)):
         raise ConfigError(
             f"{what} with value_loss pairwise learns from right and wrong completions of one prompt, and none of the "
             f"{len(rows)} rows shares its prompt with a row of the other label: give such rows, or another value_loss"
         )
 
 
-def count_without_pairs(batches: Iterable[Sequence[int]], rows: Dataset) -> tuple[int, int]:
-    """How many of these batches, lists of row numbers, hold no pair, and how many there are; NO_ROW counts for nothing.
-
-    Examples:
-        >>> rows = Dataset.from_dict({"prompt_id": [5, 5, 6, 6], "reward": [1.0, 0.0, 1.0, 1.0]})
-        >>> count_without_pairs([[0, 1], [2, 3], [0, 3]], rows)
-        (2, 3)
-    """
-    told = list(zip(rows["prompt_id"], rows["reward"], strict=True))
-    holds = [_holds_pair(told[i] for i in batch if i >= 0) for batch in batches]
-    return holds.count(False), len(holds)
-
-
-def _holds_pair(told: Iterable[tuple[int, float]]) -> bool:
+def holds_pair(told: Iterable[tuple[int, float]]) -> bool:
+    """Whether two of these rows, each its prompt and reward, are right and wrong completions of one prompt."""
     outcomes: set[tuple[int, bool]] = set()
     for prompt, reward in told:
         if (prompt, not is_right(reward)) in outcomes:
