@@ -34,16 +34,13 @@ class RunArguments(TrainingArguments):
 def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) -> TrainingArguments:
     """Our settings as `transformers.TrainingArguments`, with what the method needs set on purpose."""
     check_trainer_args(config.train, config.model, evaluates)
+    given: dict[str, Any] = {}
     for name, value in config.train.trainer_args.items():
         _check_kind(name, value)
-    given: dict[str, Any] = {
         # YAML reads a bare `no` as false
-        name: "no" if name.endswith("_strategy") and value is False else value
-        for name, value in config.train.trainer_args.items()
-    }
-    settings = _our_settings(config, evaluates, quiet) | _early_stopping(config.train) | given
+        given[name] = "no" if name.endswith("_strategy") and value is False else value
     try:
-        args = RunArguments(**settings)
+        args = RunArguments(**_our_settings(config, evaluates, quiet) | given)
     except Exception as error:  # of several libraries and kinds; whatever it is, the settings are the reason
         raise ConfigError(f"transformers refuses the settings: {_first_line(error)}") from None
     _check_scheduler(args)
@@ -67,7 +64,7 @@ def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, 
     train = config.train
     known = {f.name for f in fields(TrainingArguments)}
     own = {f.name: getattr(train, f.name) for f in fields(TrainConfig) if f.name in known}
-    return own | {
+    settings = own | {
         "eval_strategy": "steps" if evaluates and train.eval_steps else "no",
         "eval_steps": train.eval_steps or None,
         "eval_on_start": evaluates,  # a curve needs its first point
@@ -87,12 +84,9 @@ def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, 
         # The unembedding is used by the loss, outside the forward: DDP must not take it for unused.
         "ddp_find_unused_parameters": False,
     }
-
-
-def _early_stopping(train: TrainConfig) -> dict[str, Any]:
     if not train.early_stopping_patience:
-        return {}
-    return {
+        return settings
+    return settings | {
         "save_strategy": "steps",
         "save_steps": train.eval_steps,  # the best model is one that was saved
         "load_best_model_at_end": True,

@@ -209,24 +209,13 @@ class TrainConfig:
         )
         require(0 <= self.seed < 2**32, f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
         require_positive(
-            self,
-            "num_train_epochs",
-            "per_device_train_batch_size",
-            "per_device_eval_batch_size",
-            "gradient_accumulation_steps",
-            "learning_rate",
-            "logging_steps",
-        )
+            self, "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
+            "gradient_accumulation_steps", "learning_rate", "logging_steps",
+        )  # fmt: skip
         require_at_least_zero(
-            self,
-            "new_learning_rate",
-            "weight_decay",
-            "warmup_steps",
-            "max_grad_norm",
-            "eval_steps",
-            "save_steps",
+            self, "new_learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "eval_steps", "save_steps",
             "early_stopping_patience",
-        )
+        )  # fmt: skip
         require(
             self.save_total_limit >= 2,
             f"save_total_limit is {self.save_total_limit}: give 2 or more, since a kill during a save leaves "
@@ -278,12 +267,11 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         settle(self, "critic", "data", "out", "reference")
-        if not 0 <= self.gamma <= 1:
-            raise ConfigError(f"gamma is {self.gamma}: give a discount in [0, 1]")
-        if self.max_length < 2 or self.batch_size < 1:
-            raise ConfigError(
-                f"max_length is {self.max_length} and batch_size {self.batch_size}: give at least 2 tokens and 1 row"
-            )
+        require(0 <= self.gamma <= 1, f"gamma is {self.gamma}: give a discount in [0, 1]")
+        require(
+            self.max_length >= 2 and self.batch_size >= 1,
+            f"max_length is {self.max_length} and batch_size {self.batch_size}: give at least 2 tokens and 1 row",
+        )
         self.place()
 
     def place(self) -> tuple[int, int]:

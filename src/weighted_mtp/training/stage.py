@@ -10,7 +10,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
@@ -28,24 +28,22 @@ from weighted_mtp.value_weighting import Signals, align_to_heads
 
 @dataclass
 class Stage:
-    """Stage 0, baseline, and the base of the others: signals from the batch alone, no value loss.
-
-    Args:
-        lm_coef: weight of the language-model loss.
-        value_coef: weight of the value loss.
-        gamma: discount per token, in [0, 1].
-        supplies: names of the signals that a scheme may ask for.
-        reference: frozen model whose loss is `reference_nll`.
-        wanted: what the scheme requires; likelihoods per prediction are computed only where they are named.
-    """
+    """Stage 0, baseline, and the base of the others: signals from the batch alone, no value loss."""
 
     lm_coef: float = 1.0
+    """Weight of the language-model loss."""
     value_coef: float = 0.0
+    """Weight of the value loss."""
     gamma: float = 1.0
-
+    """Discount per token, in [0, 1]."""
     supplies: tuple[str, ...] = ("rewards", "generator", "nll", "entropy")
+    """Names of the signals that a scheme may ask for."""
     reference: MTPModel | None = None
+    """Frozen model whose loss is `reference_nll`."""
     wanted: tuple[str, ...] = ()
+    """What the scheme requires; likelihoods per prediction are computed only where they are named."""
+    counted: ClassVar[str] = "positions"
+    """Which of `BatchCounts` the value loss is divided by."""
 
     @property
     def needs_value_head(self) -> bool:
@@ -136,7 +134,7 @@ class Stage:
 
     def value_normalizer(self, counts: BatchCounts) -> Tensor:
         """The count that the value loss is divided by."""
-        return counts.positions
+        return getattr(counts, self.counted)
 
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         """The stage's own signals; pre-scored values and credit of the data are passed on."""

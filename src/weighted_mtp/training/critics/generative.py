@@ -38,12 +38,12 @@ class GenerativeCritic(Critic):
     def judge(self, batch: TokenBatch) -> Judgement:
         """Values and credit: one forward pass of every row under each label."""
         rows = len(batch.input_ids)
-        told = [RIGHT, WRONG, UNTOLD] if self._learned_prior else [RIGHT, WRONG]
+        learned_prior = self.model.critic is not None and self.model.critic.prior == "head"
+        told = [RIGHT, WRONG, UNTOLD] if learned_prior else [RIGHT, WRONG]
         # filled on the device: copying a list from the host would wait for it
         condition = torch.cat([torch.full((rows,), label, device=batch.input_ids.device) for label in told])
-        outputs = self.model(
-            batch.input_ids.repeat(len(told), 1), batch.attention_mask.repeat(len(told), 1), condition=condition
-        )
+        ids, mask = batch.input_ids.repeat(len(told), 1), batch.attention_mask.repeat(len(told), 1)
+        outputs = self.model(ids, mask, condition=condition)
         targets = batch.targets[..., :1].repeat(2, 1, 1)
         hidden = outputs["hidden_states"][: 2 * rows, :, :1]
         right, wrong = mtp_nll(hidden, targets=targets, **self.model.output_head()).squeeze(-1).split(rows)
@@ -51,21 +51,15 @@ class GenerativeCritic(Critic):
         logits = outputs["value_logits"][-rows:].squeeze(-1)
         return Judgement(values_from_credit(credit, at_last_prompt_token(logits, batch), batch.mask), credit)
 
-    @property
-    def _learned_prior(self) -> bool:
-        return self.model.critic is not None and self.model.critic.prior == "head"
-
 
 @dataclass
 class GenerativeStage(Stage):
-    """Cross-entropy of every completion under its own label. Its values are read at evaluation only.
-
-    Args:
-        learned_prior: also learn P(success | prompt) from the state of the last prompt token, in a pass of each row
-            that is told nothing; otherwise the prior is the share of right completions.
-    """
+    """Cross-entropy of every completion under its own label. Its values are read at evaluation only."""
 
     learned_prior: bool = False
+    """Also learns P(success | prompt) from the state of the last prompt token, in a pass of each row that is told
+    nothing; otherwise the prior is the share of right completions."""
+    counted: ClassVar[str] = "rows"
 
     @property
     def undiscounted(self) -> str:
@@ -89,12 +83,8 @@ class GenerativeStage(Stage):
         told = is_right(batch.rewards).long()
         if not self.learned_prior:
             return model(batch.input_ids, batch.attention_mask, condition=told)
-        outputs = model(
-            batch.input_ids.repeat(2, 1),
-            batch.attention_mask.repeat(2, 1),
-            condition=torch.cat([told, torch.full_like(told, UNTOLD)]),
-        )
-        rows = len(told)
+        rows, condition = len(told), torch.cat([told, torch.full_like(told, UNTOLD)])
+        outputs = model(batch.input_ids.repeat(2, 1), batch.attention_mask.repeat(2, 1), condition=condition)
         return {"hidden_states": outputs["hidden_states"][:rows], "value_logits": outputs["value_logits"][rows:]}
 
     def value_loss(
@@ -106,10 +96,6 @@ class GenerativeStage(Stage):
         logits = at_last_prompt_token(outputs["value_logits"].squeeze(-1), batch)[:, None]
         has_tokens = batch.mask.any(1, keepdim=True)
         return value_bce(logits, batch.rewards[:, None], has_tokens, normalizer=self.value_normalizer(counts))
-
-    def value_normalizer(self, counts: BatchCounts) -> Tensor:
-        """One label a row."""
-        return counts.rows
 
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         return {} if model.training else GenerativeCritic(model).judge(batch)._asdict()

@@ -50,14 +50,13 @@ class ImplicitCritic(Critic):
 class ImplicitStage(Stage):
     """Cross-entropy of the label against the log-ratio to a frozen reference; no language-model loss.
 
-    Args:
-        reference: where the log-ratio is 0; the trained model starts from it.
-        beta: log-odds per nat of log-ratio.
+    The trained model starts from the reference, where the log-ratio is 0.
     """
 
     lm_coef: float = 0.0
-    reference: MTPModel | None = None
     beta: float = 0.05
+    """Log-odds per nat of log-ratio."""
+    counted: ClassVar[str] = "rows"
 
     @property
     def undiscounted(self) -> str:
@@ -87,14 +86,6 @@ class ImplicitStage(Stage):
             normalizer=self.value_normalizer(counts),
             **model.output_head(),
         )
-
-    def value_normalizer(self, counts: BatchCounts) -> Tensor:
-        """One label a row."""
-        return counts.rows
-
-    def frozen_models(self) -> list[MTPModel]:
-        """The reference."""
-        return [self._reference()]
 
     def _reference(self) -> MTPModel:
         assert self.reference is not None, "the stage is built with a reference"

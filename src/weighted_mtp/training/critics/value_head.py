@@ -33,20 +33,16 @@ class ValueHeadCritic(Critic):
 
 @dataclass
 class ValueStage(Stage):
-    """Stages 1 and 2: values from the model's own head (detached), from a frozen critic, or, in stage 2, from the data.
-
-    Args:
-        critic: separate frozen critic, of any kind; None reads the trained model's own value head.
-        value_objective: mse, bce, pairwise or lambda.
-        lam: lambda of the lambda-returns, in [0, 1].
-        reads_own_head: whether weights are made of the values of the trained model's own head, which must then have
-            learned something before.
-    """
+    """Stages 1 and 2: values from the model's own head (detached), a frozen critic or, in stage 2, the data."""
 
     critic: Critic | None = None
+    """Separate and frozen, of any kind; None reads the trained model's own value head."""
     value_objective: str = "mse"
+    """A name in OBJECTIVES."""
     lam: float = 0.95
+    """lambda of the lambda-returns, in [0, 1]."""
     reads_own_head: bool = False
+    """Whether weights are made of the values of the trained model's own head, which must then have learned before."""
     supplies: tuple[str, ...] = (*Stage.supplies, "values")
 
     def __post_init__(self) -> None:
