@@ -1,8 +1,10 @@
 """What happens around optimizer steps: statistics are committed, training is stopped, progress is shown."""
 
+import logging
 import math
 import signal
 import threading
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,9 +15,13 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl,
 from transformers.trainer_callback import ProgressCallback
 
 from weighted_mtp.training.arguments import require_wrapped
+from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.nonfinite import not_finite
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from weighted_mtp.value_weighting import EMAWhitener, Signals, WeightingScheme, weigh
+
+logger = logging.getLogger(__name__)
 
 
 class StepCallback(TrainerCallback):
@@ -31,7 +37,7 @@ class StepCallback(TrainerCallback):
         # A checkpoint brings its own intervals; and a best model may only be one that this run saves.
         state.compute_steps(args, state.max_steps)
         if state.global_step == 0:
-            self.trainer.take_first_statistics()
+            take_first_statistics(self.trainer)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Logs the last step too: the steps since the last full window would be lost."""
@@ -57,6 +63,61 @@ class StepCallback(TrainerCallback):
                 f"{len(broken)} of {len(names)} tensors are not finite before the first update, {broken[0]} first: "
                 "give another model, or resume from an earlier checkpoint"
             )
+
+
+FIRST_STEPS = 8
+"""Optimizer steps whose batches are looked at, forward only; their mean is that of 8 batches, not of one."""
+
+
+def take_first_statistics(trainer: Any) -> None:
+    """Shows the scheme the first batches, as training will, so that the first weights are in the unit of later ones.
+
+    Steps end where they do in training, over micro-batches and processes, so that two ranks find what one process
+    does. No randomness is used up: the order of rows, dropout and the control schemes stay as they were. A scheme that
+    has its statistics, from a checkpoint, is left alone.
+    """
+    scheme: WeightingScheme = trainer.scheme
+    if not scheme.needs_statistics():
+        return
+    device = trainer.args.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        rows, steps = _signals_of_first_steps(trainer)
+    for _ in range(2):  # the level of weights wants weights of a credit that has its unit
+        _observe_what_is_missing(scheme, steps)
+    logger.info("scheme statistics taken from %d rows before the first step", rows)
+    trainer.log({"statistics_rows": rows})
+
+
+def _observe_what_is_missing(scheme: WeightingScheme, steps: list[list[Signals]]) -> None:
+    scheme.train()
+    for part in scheme.modules():
+        if isinstance(part, EMAWhitener):
+            part.train(part.needs_statistics())
+    if not scheme.needs_statistics():
+        return
+    for step in steps:
+        for signals in step:
+            weigh(scheme, signals)
+        scheme.commit()
+
+
+def _signals_of_first_steps(trainer: Any) -> tuple[int, list[list[Signals]]]:
+    """How many rows, and the signals of each step's micro-batches, by the model in training mode."""
+    accumulation, loader = trainer.args.gradient_accumulation_steps, trainer.train_batches()
+    n_batches = min(FIRST_STEPS, trainer.state.max_steps) * accumulation
+    model = trainer.model_wrapped if trainer.is_deepspeed_enabled else trainer.model
+    was_training = model.training
+    model.train()
+    found = []
+    for inputs in islice(loader, n_batches):
+        batch = TokenBatch.from_inputs(inputs, trainer.model.n_future, trainer.args.device)
+        outputs = trainer.stage.forward(model, batch)
+        with trainer.accelerator.autocast():
+            found.append(trainer.stage.signals(batch, outputs, trainer.model, trainer.seeded_generator()))
+    model.train(was_training)
+    dealt = loader.batch_sampler
+    rows = min(len(dealt.sampler), len(found) * dealt.world * dealt.batch_size)
+    return rows, [found[i : i + accumulation] for i in range(0, len(found), accumulation)]
 
 
 class InterruptCallback(TrainerCallback):

@@ -31,15 +31,9 @@ logger = logging.getLogger(__name__)
 
 COMPARED_BY_CONTENT = ("model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "reference")
 FREE = (
-    "output_dir",
-    "logging_steps",
-    "save_steps",
-    "save_total_limit",
-    "tracking_uri",
-    "experiment_name",
-    "run_name",
+    "output_dir", "logging_steps", "save_steps", "save_total_limit", "tracking_uri", "experiment_name", "run_name",
     "on_bad_row",  # the rows that came of it are compared
-)
+)  # fmt: skip
 FREE_WHILE_TRAINING = ("save_dtype",)
 """These change what a finished run leaves, and nothing in a checkpoint."""
 FREE_UNLESS_STOPPING_EARLY = ("eval_steps", "per_device_eval_batch_size", "best_metric")
@@ -54,17 +48,14 @@ SAMPLES_PER_TENSOR = 4096
 
 @dataclass(frozen=True)
 class MadeWith:
-    """What decides the outcome of a run, by name, and what was changed on the way.
-
-    Args:
-        facts: settings, and digests of rows and models.
-        changes: of every resume with other facts, the step and {name: [old, new]}.
-        finished: whether it stands beside the model of a finished run.
-    """
+    """What decides the outcome of a run, by name, and what was changed on the way."""
 
     facts: dict[str, Any]
+    """Settings, and digests of rows and models."""
     changes: list[dict[str, Any]] = field(default_factory=list)
+    """Of every resume with other facts, the step and {name: [old, new]}."""
     finished: bool = False
+    """Whether it stands beside the model of a finished run."""
 
     @classmethod
     def of(cls, config: RunConfig, inputs: Inputs) -> "MadeWith":
@@ -100,18 +91,16 @@ class MadeWith:
 
 def compared_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that decide the outcome, `trainer_args` one by one."""
-    left_out = {*FREE, *COMPARED_BY_CONTENT, "trainer_args"}
-    stops_early = config.train.early_stopping_patience > 0
-    if not stops_early:
-        left_out |= set(FREE_UNLESS_STOPPING_EARLY)
+    left_out, free = {*FREE, *COMPARED_BY_CONTENT, "trainer_args"}, FREE_TRAINER_ARGS
+    if not config.train.early_stopping_patience:
+        left_out |= {*FREE_UNLESS_STOPPING_EARLY}
+        free = (*free, "eval_")
     if config.train.max_steps > 0:
         left_out.add("num_train_epochs")
     if not stage_row(config.stage).trains_critic:
         left_out.add("critic")  # a path
-    free = FREE_TRAINER_ARGS if stops_early else (*FREE_TRAINER_ARGS, "eval_")
-    extra = {
-        f"trainer_args.{name}": value for name, value in config.train.trainer_args.items() if not name.startswith(free)
-    }
+    given = config.train.trainer_args
+    extra = {f"trainer_args.{name}": value for name, value in given.items() if not name.startswith(free)}
     return {name: value for name, value in config.to_flat().items() if name not in left_out} | extra
 
 
@@ -158,23 +147,20 @@ MOVE_THE_POSITION = ("per_device_train_batch_size", "gradient_accumulation_steps
 
 @dataclass(frozen=True)
 class Resumption:
-    """What the run that starts now is.
-
-    Args:
-        made_with: what it writes beside its weights.
-        checkpoint: where it goes on from; None starts from the beginning.
-        finished: nothing is left to be done.
-        changed: name to [old, new] of what was changed for it, empty where the old is not known; None: nothing was.
-    """
+    """What the run that starts now is."""
 
     made_with: MadeWith
+    """What it writes beside its weights."""
     checkpoint: Path | None = None
+    """Where it goes on from; None starts from the beginning."""
     finished: bool = False
+    """Nothing is left to be done."""
     changed: dict[str, list[Any]] | None = None
+    """Name to [old, new] of what was changed for it, empty where the old is not known; None: nothing was."""
 
 
 def settle_resume(
-    now: MadeWith, checkpoint: Path | None, output_dir: str, *, resumes: bool, with_changes: bool
+    now: MadeWith, checkpoint: Path | None, output_dir: str, resumes: bool, with_changes: bool
 ) -> Resumption:
     """Decides by what stands in the checkpoint and in the run's directory; writes nothing."""
     ended = resumes and any(Path(output_dir).glob("model*.safetensors"))
@@ -263,7 +249,6 @@ def require_possible(trainer: "SavingTrainer", resumption: Resumption) -> None:
     logger.warning("resumed at optimizer step %d with changes: %s", step, shown)
     if set(different) & set(MOVE_THE_POSITION):
         logger.warning(
-            "the position in the rows is counted in optimizer steps of the new size: training goes on at step %d of "
-            "the new order, so that rows may be seen again or left out in this epoch",
-            step,
+            f"the position in the rows is counted in optimizer steps of the new size: training goes on at step {step} "
+            "of the new order, so that rows may be seen again or left out in this epoch"
         )

@@ -37,6 +37,9 @@ from weighted_mtp.value_weighting import WeightingScheme
 
 logger = logging.getLogger(__name__)
 
+LOOKED_AT_BATCHES = 1000
+"""In which a ranking must find a pair."""
+
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by a signal after saving; the message says how to go on."""
@@ -65,9 +68,7 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
     trainer = make_trainer(config, inputs, quiet=quiet)
     try:
         output_dir, resumes = config.train.output_dir, resume is not None
-        decided = agreed(
-            lambda: settle_resume(made_with, checkpoint, output_dir, resumes=resumes, with_changes=with_changes)
-        )
+        decided = agreed(lambda: settle_resume(made_with, checkpoint, output_dir, resumes, with_changes))
         if decided.finished:
             logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
             return Path(output_dir)
@@ -113,9 +114,6 @@ def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
         require_spread(critic, rows, trainer.data_collator, name)
 
 
-LOOKED_AT_BATCHES = 1000
-
-
 def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
     """Says of how many of the first batches a ranking of completions within a prompt learns nothing."""
     stage, rows = trainer.stage, cast(Dataset, trainer.train_dataset)
@@ -132,10 +130,9 @@ def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
         )
     if without:
         logger.warning(
-            "value_loss pairwise learns nothing from %d of the first %d batches, which hold no right and wrong "
-            "completion of one prompt: use sampler pairs",
-            without, count,
-        )  # fmt: skip
+            f"value_loss pairwise learns nothing from {without} of the first {count} batches, which hold no right and "
+            "wrong completion of one prompt: use sampler pairs"
+        )
 
 
 def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:

@@ -19,7 +19,6 @@ from weighted_mtp.training.arguments import require_supported
 from weighted_mtp.training.batch import BUILT, BatchCounts, TokenBatch, on_device, rank_loader
 from weighted_mtp.training.callbacks import StepCallback
 from weighted_mtp.training.early_checks import require_discount_fits
-from weighted_mtp.training.first_statistics import take_first_statistics
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
 from weighted_mtp.training.saving import SavingTrainer
@@ -139,13 +138,6 @@ class WeightedMTPTrainer(SavingTrainer):
             torch.distributed.all_reduce(total)
         return BatchCounts(*total.unbind())
 
-    def take_first_statistics(self) -> None:
-        """Running statistics from the first batches, before anything is weighed; counted in the log."""
-        rows = take_first_statistics(self)
-        if rows:
-            logger.info("scheme statistics taken from %d rows before the first step", rows)
-            self.log({"statistics_rows": rows})
-
     # Observation: device sums and the first non-finite step; read only where something is logged or saved.
 
     def _observe(
@@ -233,8 +225,9 @@ class WeightedMTPTrainer(SavingTrainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Every row once, in the order of the file, and as many batches on every process."""
         rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        order, size = SequentialSampler(rows), self.args.eval_batch_size
-        return on_device(rank_loader(self.args, rows, order, size, self.data_collator), self.accelerator)
+        size = self.args.eval_batch_size
+        loader = rank_loader(self.args, rows, SequentialSampler(rows), size, self.data_collator)
+        return on_device(loader, self.accelerator)
 
     def train_batches(self) -> Any:
         """This process's batches of an epoch, the first unless the sampler is told another, on the host."""
