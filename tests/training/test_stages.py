@@ -154,7 +154,8 @@ def test_no_gradient_flows_from_the_weights_into_the_value_head(prepare, critic_
     """The gradient is that of fixed weights: weighted cross-entropy plus value_coef times the value loss."""
     run = prepare("verifiable", model_name_or_path=str(critic_dir), scheme_options={"beta": 0.1})
     model, batch = run.inputs.model, batch_of(run)
-    inputs = {k: getattr(batch, k) for k in ("input_ids", "attention_mask", "labels", "rewards", "row_ids")}
+    names = ("input_ids", "attention_mask", "labels", "rewards", "row_ids", "prompt_ids")
+    inputs = {name: getattr(batch, name) for name in names}
     run.trainer.compute_loss(model.train(), inputs).backward()
     given = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
