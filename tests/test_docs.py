@@ -17,8 +17,8 @@ from weighted_mtp.labelling.mutants.problems import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig
-from weighted_mtp.training.score_config import ScoreConfig
-from weighted_mtp.training.unread import require_all_read
+from weighted_mtp.training.early_checks import require_all_read
+from weighted_mtp.training.settings import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
 from weighted_mtp.verifiers.reasoning_gym_tasks import UNSOUND
 

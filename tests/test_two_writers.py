@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from weighted_mtp.cli.main import main
+from weighted_mtp.data.exact_parquet import shard_marker
 from weighted_mtp.files import own_file, own_folder
-from weighted_mtp.training.score_folder import shard_marker
 
 ROWS = '{"prompt": "1 + 1 =", "completion": " 2", "answer": "2", "label": true}\n' * 3
 MODEL = ["--model_name_or_path", "model"]  # a folder with config.json alone: what is told without loading it

@@ -27,7 +27,7 @@ from research.jobs import job_progress
 from weighted_mtp.data import LOW_SUCCESS, Chains, make_chains
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.files import write_text
-from weighted_mtp.training.paths import mlflow_store
+from weighted_mtp.training.errors import mlflow_store
 
 BUDGET = Budget(steps=150, critic_steps=300, curve_points=2)
 """Chosen on a draw outside the study, as what suits right_only, the strongest arm without a critic."""

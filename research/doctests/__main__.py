@@ -7,7 +7,7 @@ from jsonargparse import set_parsing_settings
 from research.doctests.config import DoctestsConfig
 from weighted_mtp.cli.grammar import Parser, answer
 from weighted_mtp.files import own_file
-from weighted_mtp.training.paths import require_file
+from weighted_mtp.training.errors import require_file
 
 PROGRAM = "python -m research.doctests"
 HELP = "problems with tests, from functions with doctests in installed packages"

@@ -15,10 +15,10 @@ from research.real_code.signals import SIGNALS_FILE, write_signals
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.paths import mlflow_store
+from weighted_mtp.training.errors import mlflow_store
 from weighted_mtp.training.run import train
-from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
+from weighted_mtp.training.settings import ScoreConfig
 
 RESULT_FILE, ASKED_FILE, SPENT_FILE = "result.json", "asked.json", "spent.json"
 UNTRAINED = "untrained"

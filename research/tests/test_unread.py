@@ -9,7 +9,7 @@ from research.chains.arms import ALL_ARMS
 from weighted_mtp.data.chains import Chains
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.unread import require_all_read
+from weighted_mtp.training.early_checks import require_all_read
 
 CONFIGS = sorted((Path(__file__).parents[1] / "real_code" / "configs").glob("*/*.yaml"))
 

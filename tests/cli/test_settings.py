@@ -17,9 +17,8 @@ from weighted_mtp.labelling.mutants.problems import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.paths import expand_path
-from weighted_mtp.training.score_config import ScoreConfig
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import expand_path
+from weighted_mtp.training.settings import ConfigError, ScoreConfig
 
 NEEDED = "model_name_or_path: m\ntrain_file: t.jsonl\noutput_dir: out\n"
 GROUPS: dict[type, dict[str, Any]] = {

@@ -14,7 +14,7 @@ from weighted_mtp.data import (
     WithNoRow,
     make_sampler,
 )
-from weighted_mtp.training.loaders import on_device
+from weighted_mtp.training.batch import on_device
 
 N = 400
 

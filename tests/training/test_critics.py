@@ -1,5 +1,6 @@
 """Generative and implicit critics: Bayes' rule exactly, an exact posterior learned, and every scheme fed."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -18,9 +19,8 @@ from weighted_mtp.training.critics.generative import GenerativeCritic
 from weighted_mtp.training.critics.implicit import ImplicitCritic
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.run import make_trainer
-from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, ScoreConfig
 from weighted_mtp.value_weighting import compute_td_errors, weigh
 
 SHORT = {"max_steps": 12, "learning_rate": 3e-3}
@@ -202,7 +202,7 @@ def test_log_odds_weights_do_not_depend_on_the_label(prepare, critic_dirs):
     batch = batch_of(run)
     weights = []
     for rewards in (batch.rewards, 1 - batch.rewards):
-        told = TokenBatch(batch.input_ids, batch.attention_mask, batch.labels, 1, rewards=rewards)
+        told = dataclasses.replace(batch, n_future=1, rewards=rewards)
         signals = run.inputs.stage.signals(told, {}, run.inputs.model, torch.Generator())
         weights.append(weigh(run.trainer.scheme.eval(), signals))
     assert torch.equal(*weights)

@@ -5,11 +5,10 @@ import torch
 
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.critics.value_head import ValueStage
-from weighted_mtp.training.discount import require_trained_with
+from weighted_mtp.training.early_checks import require_trained_with
 from weighted_mtp.training.run import train
-from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.settings import ConfigError, ScoreConfig
 from weighted_mtp.value_weighting import Signals, compute_td_errors
 
 MASK = torch.tensor([[False, True, False, True, True], [True, True, True, False, False]])
@@ -24,7 +23,8 @@ def batch() -> TokenBatch:
     """The same mask as labels: position t predicts token t + 1."""
     labels = torch.full((2, 6), -100)
     labels[:, 1:][MASK] = 7
-    return TokenBatch(torch.ones_like(labels), torch.ones_like(labels), labels, 1, rewards=REWARDS)
+    ids, ones = torch.arange(len(labels)), torch.ones_like(labels)
+    return TokenBatch(ones, ones, labels, 1, rewards=REWARDS, row_ids=ids, prompt_ids=ids)
 
 
 def test_a_step_costs_one_discount_and_a_gap_none():

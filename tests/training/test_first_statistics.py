@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from weighted_mtp.training.callbacks import take_first_statistics
+
 EMA = {"whitening": "ema"}
 SCHEMES = {
     "whitened": ("verifiable", "td", EMA),
@@ -70,16 +72,16 @@ def test_no_randomness_is_used_up_and_a_second_look_is_not_taken(prepare, critic
     trainer = run.trainer
     trainer.state.max_steps = 4
     before = torch.get_rng_state()
-    trainer.take_first_statistics()
+    take_first_statistics(trainer)
     assert torch.equal(torch.get_rng_state(), before)
     kept = {name: x.clone() for name, x in trainer.scheme.state_dict().items()}
     assert kept["whitener.weight"] > 0
-    trainer.take_first_statistics()
+    take_first_statistics(trainer)
     assert all(torch.equal(x, kept[name]) for name, x in trainer.scheme.state_dict().items())
 
 
 def test_a_scheme_without_statistics_costs_no_pass(prepare):
     run = prepare()
     run.trainer.state.max_steps = 4
-    run.trainer.take_first_statistics()
+    take_first_statistics(run.trainer)
     assert logged(run.trainer, "statistics_rows") == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from weighted_mtp.training.launched import require_wrapped
+from weighted_mtp.training.arguments import require_wrapped
 from weighted_mtp.training.settings import ConfigError
 
 TOLD = {

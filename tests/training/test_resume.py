@@ -14,8 +14,7 @@ from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, mark_complete, why_incomplete, why_not_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.made_with import MadeWith, fingerprint_rows
-from weighted_mtp.training.resume import settle_resume
+from weighted_mtp.training.resume import MadeWith, fingerprint_rows, settle_resume
 
 
 @pytest.fixture(scope="module")

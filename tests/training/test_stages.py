@@ -13,10 +13,8 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
-from weighted_mtp.training.score_config import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
-from weighted_mtp.training.stages import Rho1Stage
+from weighted_mtp.training.settings import ConfigError, ScoreConfig
 from weighted_mtp.value_weighting import compute_lambda_returns, weigh
 
 OBJECTIVES = ["mse", "bce", "pairwise", "lambda"]
@@ -156,7 +154,8 @@ def test_no_gradient_flows_from_the_weights_into_the_value_head(prepare, critic_
     """The gradient is that of fixed weights: weighted cross-entropy plus value_coef times the value loss."""
     run = prepare("verifiable", model_name_or_path=str(critic_dir), scheme_options={"beta": 0.1})
     model, batch = run.inputs.model, batch_of(run)
-    inputs = {k: getattr(batch, k) for k in ("input_ids", "attention_mask", "labels", "rewards", "row_ids")}
+    names = ("input_ids", "attention_mask", "labels", "rewards", "row_ids", "prompt_ids")
+    inputs = {name: getattr(batch, name) for name in names}
     run.trainer.compute_loss(model.train(), inputs).backward()
     given = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
@@ -285,7 +284,7 @@ def test_a_reference_with_as_many_heads_is_read_head_by_head(prepare, train):
 def test_rho1_trains_on_the_kept_share_and_leaves_the_reference_alone(prepare, chain_base):
     run = prepare("rho1", reference=str(chain_base / "base"), scheme_options={"keep_fraction": 0.5})
     stage = run.inputs.stage
-    assert isinstance(stage, Rho1Stage)
+    assert stage.reference is not None
     before = {name: t.clone() for name, t in stage.reference.state_dict().items()}
     entries = run.fit().state.log_history
     assert all(0.5 <= entry["weight_mean"] < 0.55 for entry in entries if "weight_mean" in entry)

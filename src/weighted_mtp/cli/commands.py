@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from weighted_mtp.cli.grammar import PROGRAM, Parser
 from weighted_mtp.files import own_file, own_folder
-from weighted_mtp.training.paths import require_file, require_folder
+from weighted_mtp.training.errors import require_file, require_folder
 from weighted_mtp.training.quiet import quiet_libraries
 
 
@@ -209,7 +209,7 @@ COMMANDS = {
     ),
     "score": Command(
         "values, TD errors and weights of a data set by a critic, once and ahead",
-        "training.score_config:ScoreConfig",
+        "training.settings:ScoreConfig",
         _score,
     ),
     "data verify": Command(

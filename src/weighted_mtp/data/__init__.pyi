@@ -24,7 +24,7 @@ from .samplers import (
     ShuffledSampler,
     make_sampler,
 )
-from .schema import TOKEN_COLUMNS, BadRows, Row, parse_row
+from .schema import TOKEN_COLUMNS, BadRows, Row, is_right, parse_row
 from .sources import LoadReport, load_rows
 from .tokenization import TokenizeReport, tokenize_rows
 
@@ -54,6 +54,7 @@ __all__ = [
     "WithNoRow",
     "chain_tables",
     "chain_tokenizer",
+    "is_right",
     "load_rows",
     "make_chains",
     "make_sampler",

@@ -15,6 +15,7 @@ from weighted_mtp import IGNORED
 from weighted_mtp.choices import nearest
 
 from .fields import DataError
+from .schema import is_right
 
 Indices = NDArray[np.int64]
 
@@ -94,7 +95,7 @@ class CurriculumSampler(SeededSampler):
             raise ValueError(f"epochs is {epochs}: more than 0 is needed")
         self.epochs = epochs
         prompt = np.unique(column(dataset, "prompt_id"), return_inverse=True)[1]
-        n_right = np.bincount(prompt, weights=column(dataset, "reward") > 0.5)
+        n_right = np.bincount(prompt, weights=is_right(column(dataset, "reward")))
         self.success_rate = ((n_right + 1) / (np.bincount(prompt) + 2))[prompt]
         """s of each row, [rows]."""
 
@@ -120,7 +121,7 @@ class BalancedSampler(SeededSampler):
 
     def __init__(self, dataset: Any, batch_size: int, seed: int = 0) -> None:
         super().__init__(dataset, batch_size, seed)
-        right = column(dataset, "reward") > 0.5
+        right = is_right(column(dataset, "reward"))
         if right.all() or not right.any():
             which = "right" if right.all() else "wrong"
             raise DataError(

@@ -28,6 +28,17 @@ MESSAGE = "completion_message"
 
 OnBadRow = Literal["error", "skip"]
 
+
+def is_right(reward: Any) -> Any:
+    """Whether a reward, or each one of an array or a tensor, counts as right where only right and wrong are told apart.
+
+    Examples:
+        >>> is_right(1.0), is_right(0.5)
+        (True, False)
+    """
+    return reward > 0.5
+
+
 ALPACA_PROMPT = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the "
     "request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"

@@ -22,7 +22,7 @@ from weighted_mtp.demo.page.page import PageContent, write_page
 from weighted_mtp.evaluation.intervals import summarise
 from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.files import write_text
-from weighted_mtp.training.paths import mlflow_store
+from weighted_mtp.training.errors import mlflow_store
 
 SHOWN_ARM = "td_beta0.3"
 

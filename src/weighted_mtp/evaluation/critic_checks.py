@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from weighted_mtp.data import CompletionCollator, load_rows, tokenize_rows
+from weighted_mtp.data import CompletionCollator, is_right, load_rows, tokenize_rows
 from weighted_mtp.evaluation.critic_quality import CriticQuality, critic_quality
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
@@ -27,7 +27,7 @@ def discounted_outcomes(rewards: Sequence[float], lengths: Sequence[int], gamma:
     [[0.25, 0.5, 1.0]]
     """
     return [
-        [float(reward > 0.5) * gamma**k for k in range(length - 1, -1, -1)]
+        [float(is_right(reward)) * gamma**k for k in range(length - 1, -1, -1)]
         for reward, length in zip(rewards, lengths, strict=True)
     ]
 
@@ -49,7 +49,7 @@ def quality_of(
         array[mask] = np.concatenate([np.asarray(row, dtype=float)[:-1] for row in rows])
         return array
 
-    right = np.asarray(rewards) > 0.5
+    right = is_right(np.asarray(rewards))
     return critic_quality(padded(values), padded(credit), right, padded(token_error) > 0.5, mask, padded(targets))
 
 
@@ -66,7 +66,6 @@ def measure_critic(
         rows = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
         batch = TokenBatch.from_inputs(collate(rows), n_future=1)
         judged = critic.judge(batch)
-        assert batch.rewards is not None, "the collator always gives rewards"
         given = judged.credit
         if given is None:
             given = compute_td_errors(judged.values[..., None], batch.rewards, batch.mask)

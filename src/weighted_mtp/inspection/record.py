@@ -10,7 +10,7 @@ from typing import Any
 from weighted_mtp.inspection.content import Series
 from weighted_mtp.training.checkpoints import list_checkpoints, why_incomplete
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.paths import mlflow_store
+from weighted_mtp.training.errors import mlflow_store
 from weighted_mtp.training.tracking import metric_name, tracking_uri
 
 logger = logging.getLogger(__name__)

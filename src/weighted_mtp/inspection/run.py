@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from weighted_mtp.data import is_right
 from weighted_mtp.inspection.run_dirs import check_finished
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.reports.terminal import print_tokens
@@ -56,7 +57,7 @@ def inspect_run(
 
 def _choose(rewards: Sequence[float], count: int, label: str) -> list[int]:
     wanted = {"right": (True,), "wrong": (False,), "any": (True, False)}[label]
-    return [i for i, reward in enumerate(rewards) if (reward > 0.5) in wanted][:count]
+    return [i for i, reward in enumerate(rewards) if is_right(reward) in wanted][:count]
 
 
 def choose_evenly(rewards: Sequence[float], count: int, label: str) -> list[int]:

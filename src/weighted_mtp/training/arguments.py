@@ -1,4 +1,7 @@
-"""Our settings as `transformers.TrainingArguments`."""
+"""Our settings as `transformers.TrainingArguments`, and what a launcher asked for against what the model got.
+
+Accelerate hands its questionnaire down in environment variables, and on CPUs turns FSDP into plain DDP in silence.
+"""
 
 import logging
 import os
@@ -11,7 +14,8 @@ import torch
 from transformers import Trainer, TrainingArguments, get_scheduler
 
 from weighted_mtp.training.config import RunConfig, fits
-from weighted_mtp.training.settings import HIGHER_IS_BETTER, ConfigError, TrainConfig
+from weighted_mtp.training.errors import ConfigError, require
+from weighted_mtp.training.settings import HIGHER_IS_BETTER, TrainConfig
 from weighted_mtp.training.trainer_fields import check_trainer_args, reporters
 
 logger = logging.getLogger(__name__)
@@ -28,22 +32,15 @@ class RunArguments(TrainingArguments):
 
 
 def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) -> TrainingArguments:
-    """Our settings as `transformers.TrainingArguments`, with what the method needs set on purpose.
-
-    Raises:
-        ConfigError: `trainer_args` holds what we would not honour, or what transformers refuses.
-    """
+    """Our settings as `transformers.TrainingArguments`, with what the method needs set on purpose."""
     check_trainer_args(config.train, config.model, evaluates)
+    given: dict[str, Any] = {}
     for name, value in config.train.trainer_args.items():
         _check_kind(name, value)
-    given: dict[str, Any] = {
         # YAML reads a bare `no` as false
-        name: "no" if name.endswith("_strategy") and value is False else value
-        for name, value in config.train.trainer_args.items()
-    }
-    settings = _our_settings(config, evaluates, quiet) | _early_stopping(config.train) | given
+        given[name] = "no" if name.endswith("_strategy") and value is False else value
     try:
-        args = RunArguments(**settings)
+        args = RunArguments(**_our_settings(config, evaluates, quiet) | given)
     except Exception as error:  # of several libraries and kinds; whatever it is, the settings are the reason
         raise ConfigError(f"transformers refuses the settings: {_first_line(error)}") from None
     _check_scheduler(args)
@@ -67,7 +64,7 @@ def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, 
     train = config.train
     known = {f.name for f in fields(TrainingArguments)}
     own = {f.name: getattr(train, f.name) for f in fields(TrainConfig) if f.name in known}
-    return own | {
+    settings = own | {
         "eval_strategy": "steps" if evaluates and train.eval_steps else "no",
         "eval_steps": train.eval_steps or None,
         "eval_on_start": evaluates,  # a curve needs its first point
@@ -87,12 +84,9 @@ def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, 
         # The unembedding is used by the loss, outside the forward: DDP must not take it for unused.
         "ddp_find_unused_parameters": False,
     }
-
-
-def _early_stopping(train: TrainConfig) -> dict[str, Any]:
     if not train.early_stopping_patience:
-        return {}
-    return {
+        return settings
+    return settings | {
         "save_strategy": "steps",
         "save_steps": train.eval_steps,  # the best model is one that was saved
         "load_best_model_at_end": True,
@@ -153,3 +147,64 @@ def _check_kind(name: str, value: Any) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+SPLITS = {"tp": "tensor", "cp": "context", "sp": "sequence"}
+
+
+def require_supported(args: TrainingArguments) -> None:
+    """Refuses what no model of ours gets, before anything is made."""
+    require(
+        not _told("ACCELERATE_USE_MEGATRON_LM"),
+        "Megatron-LM was asked for, which is not supported: launch with plain data parallelism, FSDP or DeepSpeed",
+    )
+    for name, size in _split_sizes(args).items():
+        require(
+            size <= 1,
+            f"{SPLITS[name]} parallelism was asked for ({name}_size {size}), which is not supported: every process "
+            "reads rows of its own; set it to 1, and shard the model by FSDP where it is too large for one device",
+        )
+    told = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if told not in ("1", "auto", str(args.gradient_accumulation_steps)):
+        raise ConfigError(
+            f"accelerate launch was told gradient_accumulation_steps {told}, and the run's is "
+            f"{args.gradient_accumulation_steps}: give --gradient_accumulation_steps {told}, or launch without"
+        )
+
+
+def require_wrapped(args: TrainingArguments, model: torch.nn.Module) -> None:
+    """Refuses to train a model that was wrapped in another way than was asked for."""
+    kind = type(model).__name__
+    if (args.fsdp or _told("ACCELERATE_USE_FSDP")) and not _is_sharded(model):
+        raise ConfigError(
+            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded: run on an accelerator that "
+            "supports FSDP, or remove fsdp from trainer_args and from what accelerate launch is told"
+        )
+    if _wants_deepspeed(args) and "DeepSpeedEngine" not in [base.__name__ for base in type(model).__mro__]:
+        raise ConfigError(
+            f"deepspeed was asked for, but the model was wrapped as {kind}: run on an accelerator that supports it, or "
+            "remove deepspeed from trainer_args and from what accelerate launch is told"
+        )
+
+
+def _told(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes", "on", "y", "t")
+
+
+def _wants_deepspeed(args: TrainingArguments) -> bool:
+    return bool(args.deepspeed) or _told("ACCELERATE_USE_DEEPSPEED")
+
+
+def _split_sizes(args: TrainingArguments) -> dict[str, int]:
+    """Over how many processes one row is split, by the kind of split."""
+    sizes = {name: getattr(args.parallelism_config, f"{name}_size", 1) or 1 for name in SPLITS}
+    if _told("ACCELERATE_USE_PARALLELISM_CONFIG"):
+        told = {name: int(os.environ.get(f"PARALLELISM_CONFIG_{name.upper()}_SIZE", "1")) for name in SPLITS}
+        sizes = {name: max(size, told[name]) for name, size in sizes.items()}
+    return sizes
+
+
+def _is_sharded(model: torch.nn.Module) -> bool:
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    return any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in model.modules())

@@ -1,8 +1,10 @@
 """What happens around optimizer steps: statistics are committed, training is stopped, progress is shown."""
 
+import logging
 import math
 import signal
 import threading
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,9 +14,14 @@ from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
-from weighted_mtp.training.launched import require_wrapped
+from weighted_mtp.training.arguments import require_wrapped
+from weighted_mtp.training.batch import TokenBatch
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.nonfinite import not_finite
-from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, ConfigError
+from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from weighted_mtp.value_weighting import EMAWhitener, Signals, WeightingScheme, weigh
+
+logger = logging.getLogger(__name__)
 
 
 class StepCallback(TrainerCallback):
@@ -23,30 +30,21 @@ class StepCallback(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Refuses a model that was wrapped in another way than was asked for (Accelerate on CPU turns FSDP into DDP).
-
-        Raises:
-            ConfigError: FSDP or DeepSpeed was asked for, and the model got neither; or the model, or what a checkpoint
-                kept of the scheme, is not finite.
-        """
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Refuses what is not finite, and a model that was wrapped in another way than was asked for."""
         self._require_finite()
         require_wrapped(self.trainer.args, self.trainer.model_wrapped)
         # A checkpoint brings its own intervals; and a best model may only be one that this run saves.
         state.compute_steps(args, state.max_steps)
         if state.global_step == 0:
-            self.trainer.take_first_statistics()
+            take_first_statistics(self.trainer)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Logs the last step too: the steps since the last full window would be lost."""
         if state.global_step >= state.max_steps:
             control.should_log = True
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Commits the scheme's statistics, which stay frozen within a step, and looks at what the update left."""
         self.trainer.scheme.commit()
         self.trainer.nonfinite.observe_update(state.global_step, self._state(only_trained=True))
@@ -67,6 +65,61 @@ class StepCallback(TrainerCallback):
             )
 
 
+FIRST_STEPS = 8
+"""Optimizer steps whose batches are looked at, forward only; their mean is that of 8 batches, not of one."""
+
+
+def take_first_statistics(trainer: Any) -> None:
+    """Shows the scheme the first batches, as training will, so that the first weights are in the unit of later ones.
+
+    Steps end where they do in training, over micro-batches and processes, so that two ranks find what one process
+    does. No randomness is used up: the order of rows, dropout and the control schemes stay as they were. A scheme that
+    has its statistics, from a checkpoint, is left alone.
+    """
+    scheme: WeightingScheme = trainer.scheme
+    if not scheme.needs_statistics():
+        return
+    device = trainer.args.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        rows, steps = _signals_of_first_steps(trainer)
+    for _ in range(2):  # the level of weights wants weights of a credit that has its unit
+        _observe_what_is_missing(scheme, steps)
+    logger.info("scheme statistics taken from %d rows before the first step", rows)
+    trainer.log({"statistics_rows": rows})
+
+
+def _observe_what_is_missing(scheme: WeightingScheme, steps: list[list[Signals]]) -> None:
+    scheme.train()
+    for part in scheme.modules():
+        if isinstance(part, EMAWhitener):
+            part.train(part.needs_statistics())
+    if not scheme.needs_statistics():
+        return
+    for step in steps:
+        for signals in step:
+            weigh(scheme, signals)
+        scheme.commit()
+
+
+def _signals_of_first_steps(trainer: Any) -> tuple[int, list[list[Signals]]]:
+    """How many rows, and the signals of each step's micro-batches, by the model in training mode."""
+    accumulation, loader = trainer.args.gradient_accumulation_steps, trainer.train_batches()
+    n_batches = min(FIRST_STEPS, trainer.state.max_steps) * accumulation
+    model = trainer.model_wrapped if trainer.is_deepspeed_enabled else trainer.model
+    was_training = model.training
+    model.train()
+    found = []
+    for inputs in islice(loader, n_batches):
+        batch = TokenBatch.from_inputs(inputs, trainer.model.n_future, trainer.args.device)
+        outputs = trainer.stage.forward(model, batch)
+        with trainer.accelerator.autocast():
+            found.append(trainer.stage.signals(batch, outputs, trainer.model, trainer.seeded_generator()))
+    model.train(was_training)
+    dealt = loader.batch_sampler
+    rows = min(len(dealt.sampler), len(found) * dealt.world * dealt.batch_size)
+    return rows, [found[i : i + accumulation] for i in range(0, len(found), accumulation)]
+
+
 class InterruptCallback(TrainerCallback):
     """Turns Ctrl-C and SIGTERM into a checkpoint and a clean stop after the current optimizer step.
 
@@ -78,9 +131,7 @@ class InterruptCallback(TrainerCallback):
         self.interrupted = False
         self._previous: dict[int, Any] = {}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Installs the handlers (main thread only, as signals require)."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -92,7 +143,7 @@ class InterruptCallback(TrainerCallback):
             signal.signal(number, handler)
         self._previous.clear()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Asks the Trainer to save and stop."""
         # the state's interval, since that of the arguments may be a fraction of all steps
         if args.world_size > 1 and state.global_step % max(1, int(state.logging_steps)) == 0:
@@ -133,15 +184,10 @@ class EarlyStopping(EarlyStoppingCallback):
         kept["attributes"] |= {"before_training": self.before_training, "metric": self.metric}
         return kept
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Takes over what the checkpoint kept, and ends a run that had stopped there.
 
         The Trainer restores callbacks only if told to, and then with the patience of the checkpoint.
-
-        Raises:
-            ConfigError: the checkpoint compared another metric.
         """
         # Absent where the checkpoint is of a run without early stopping; the Trainer would then fail to save.
         callbacks: Any = state.stateful_callbacks
@@ -160,22 +206,19 @@ class EarlyStopping(EarlyStoppingCallback):
             state.best_model_checkpoint = str(best)
         control.should_training_stop |= self.exhausted
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any
-    ) -> None:  # fmt: skip
-        """Counts the evaluation; a stop also logs the steps since the last full window.
-
-        Raises:
-            ConfigError: the metric is not among those of this run.
-        """
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any) -> None:
+        """Counts the evaluation; a stop also logs the steps since the last full window."""
         metric = str(args.metric_for_best_model)
         value = metrics.get(f"eval_{metric}")
         # A head that begins at weight 0 is not evaluated before training.
         warming_up = state.global_step == 0 and metric.startswith("ce_head_")
         if value is None and not warming_up:
+            names = [name.removeprefix("eval_") for name in metrics]
+            ordered = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
+            candidates = [name for name in names if name in ordered or name.startswith("ce_head_")]
             raise ConfigError(
                 f"best_metric is {metric!r}, which the evaluation of this run does not have: give one of "
-                f"{', '.join(_candidates(metrics))}"
+                f"{', '.join(candidates)}"
             )
         if state.global_step == 0:
             self.before_training = value
@@ -202,39 +245,19 @@ class EarlyStopping(EarlyStoppingCallback):
         return line
 
 
-def _candidates(metrics: dict[str, float]) -> list[str]:
-    names = [name.removeprefix("eval_") for name in metrics]
-    ordered = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
-    return [name for name in names if name in ordered or name.startswith("ce_head_")]
-
-
 class LogLines(TrainerCallback):
     """One short line per log entry; MLflow has the rest."""
 
-    SHOWN = (
-        "loss",
-        "ce_head_0",
-        "value_loss",
-        "value_explained_variance",
-        "weight_mean",
-        "weight_std",
+    EVALUATED = (
+        "loss", "ce_head_0", "value_loss", "value_explained_variance", "weight_mean", "weight_std",
         "weight_clip_fraction",
-        "grad_norm",
-        "learning_rate",
-    )
+    )  # fmt: skip
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Writes the few numbers that one watches, those of an evaluation under their names in MLflow."""
         if not state.is_world_process_zero or not logs:
             return
-        names = [*self.SHOWN, *(f"eval_{name}" for name in self.SHOWN if name not in ("grad_norm", "learning_rate"))]
+        names = [*self.EVALUATED, "grad_norm", "learning_rate", *(f"eval_{name}" for name in self.EVALUATED)]
         shown = [f"{name.replace('eval_', 'eval/')} {logs[name]:.4g}" for name in names if name in logs]
         if shown:
             tqdm.write(f"step {state.global_step:>6}  " + "  ".join(shown))

@@ -25,11 +25,8 @@ class CheckpointError(ValueError):
 def mark_complete(checkpoint: str | Path) -> None:
     """Writes the marker: file name to size in bytes, atomically, after all of them are on disk."""
     folder = Path(checkpoint)
-    sizes = {
-        str(path.relative_to(folder)): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MARKER
-    }
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MARKER]
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
     write_text(folder / MARKER, json.dumps(sizes, indent=1))
 
 
@@ -64,12 +61,8 @@ def why_not_resumable(checkpoint: str | Path) -> str | None:
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
     """checkpoint-N directories, newest step first, complete or not."""
-    found = [
-        (int(match.group(1)), path)
-        for path in Path(output_dir).glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and path.is_dir()
-    ]
-    return [path for _, path in sorted(found, reverse=True)]
+    named = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted((path for path in named if path.is_dir()), key=lambda path: -int(path.name.partition("-")[2]))
 
 
 def find_resumable(output_dir: str | Path) -> tuple[Path | None, list[str]]:
@@ -84,11 +77,7 @@ def find_resumable(output_dir: str | Path) -> tuple[Path | None, list[str]]:
 
 
 def resolve_resume(resume: str | None, output_dir: str | Path) -> tuple[Path | None, list[str]]:
-    """What `--resume` means: none, `auto` (newest complete checkpoint, or a fresh start), or a path.
-
-    Raises:
-        CheckpointError: the named checkpoint is not complete, or a run is there already and resuming was not asked.
-    """
+    """What `--resume` means: none, `auto` (newest complete checkpoint, or a fresh start), or a path."""
     if resume == "":
         raise CheckpointError("resume is empty: give auto, or the path of a checkpoint")
     if resume == "auto":

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 
 from weighted_mtp.files import write_text
 from weighted_mtp.training.critics.table import critic_kind
-from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.errors import ConfigError, require
 from weighted_mtp.training.settings import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
@@ -24,7 +24,6 @@ from weighted_mtp.training.settings import (
     TrackingConfig,
     TrainConfig,
     WeightingConfig,
-    require,
 )
 from weighted_mtp.training.stage_table import STAGE_TABLE, stage_row
 
@@ -32,14 +31,16 @@ logger = logging.getLogger(__name__)
 
 STAGES = tuple(STAGE_TABLE)
 SET_BY_EARLY_STOPPING = (
-    "eval_strategy",
-    "eval_steps",
-    "save_strategy",
-    "save_steps",
-    "load_best_model_at_end",
-    "metric_for_best_model",
+    "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
     "greater_is_better",
-)
+)  # fmt: skip
+RUN_FILE = "run.yaml"
+CHANGES_KEY = "resumed_with_changes"
+"""In `run.yaml`: at which step a run was resumed with which other settings, [old, new]. No setting."""
+_OF_TRAINING = {
+    "trainer_args", "optim", "lr_scheduler_type", "loss_backend", "early_stopping_patience", "save_total_limit",
+}  # fmt: skip
+"""What says how a run was trained, and may ask for what is not here: sharding, other machines' kernels and packages."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,10 @@ class RunConfig:
 
     @property
     def scheme_options(self) -> dict[str, Any]:
-        """The scheme's options; stage verifiable's own scheme, where nothing is said, weighs at beta .3.
-
-        With values in [0, 1] the scheme's published .9 keeps weights in [.33, 3.04]: the clip never binds.
-        """
-        given = self.weighting.scheme_options
-        if self.stage == "verifiable" and not self.weighting.scheme and not given:
-            return {"beta": 0.3}
-        return given
+        """The scheme's options, the stage's own where neither they nor a scheme are given."""
+        given = self.weighting
+        own = not given.scheme and not given.scheme_options
+        return dict(stage_row(self.stage).scheme_options) if own else given.scheme_options
 
     @property
     def separate_critic(self) -> str | None:
@@ -141,9 +138,6 @@ class RunConfig:
 
         It may come from another version: settings that this one does not have are passed over with a warning, those
         that it does not mention have their defaults. What only training reads is not checked.
-
-        Raises:
-            ConfigError: there is no such file, it is no configuration, or a setting has a value that means nothing.
         """
         import yaml
 
@@ -214,17 +208,3 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, Real if kind is float else kind)
-
-
-RUN_FILE = "run.yaml"
-CHANGES_KEY = "resumed_with_changes"
-"""In `run.yaml`: at which step a run was resumed with which other settings, [old, new]. No setting."""
-_OF_TRAINING = {
-    "trainer_args",
-    "optim",
-    "lr_scheduler_type",
-    "loss_backend",
-    "early_stopping_patience",
-    "save_total_limit",
-}
-"""What says how a run was trained, and may ask for what is not here: sharding, other machines' kernels and packages."""

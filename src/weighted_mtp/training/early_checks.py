@@ -1,34 +1,34 @@
 """What can be known of a run without torch, told before torch is imported, which takes seconds.
 
 Files are there, of a known kind, and their first row can be read; what names a model leads to one; what is written can
-be written. The same functions check all of it again, and whole, when the run begins.
+be written; every setting is read by something, per-token columns come from one place, and one discount holds for all.
+The same functions check all of it again, and whole, when the run begins.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from weighted_mtp.data.sources import first_row
 from weighted_mtp.models import sources
-from weighted_mtp.training.checkpoints import resolve_resume
-from weighted_mtp.training.columns import require_columns
-from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.discount import require_trained_with
-from weighted_mtp.training.paths import mlflow_store, require_folder
-from weighted_mtp.training.score_config import ScoreConfig
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, resolve_resume
+from weighted_mtp.training.config import RUN_FILE, RunConfig
+from weighted_mtp.training.critics.table import CRITICS, When, critic_kind
+from weighted_mtp.training.errors import ConfigError, mlflow_store, require, require_folder
+from weighted_mtp.training.settings import ScoreConfig
+from weighted_mtp.training.stage_table import OWN_HEAD, STAGE_TABLE, stage_row
 from weighted_mtp.training.trainer_fields import check_trainer_args
-from weighted_mtp.training.unread import require_all_read
 from weighted_mtp.value_weighting.registry import scheme_path
+
+if TYPE_CHECKING:
+    from weighted_mtp.training.stage import Stage
+    from weighted_mtp.value_weighting import WeightingScheme
 
 
 def check_run(config: RunConfig, resume: str | None) -> None:
-    """Raises for what `wmtp train` would stumble over.
-
-    Raises:
-        ConfigError: a setting, or rows, that do not fit.
-        CheckpointError: as `resolve_resume`.
-        DataError: as `load_rows`, for the first row.
-        ValueError: as `sources.require`.
-    """
+    """Raises for what `wmtp train` would stumble over."""
     scheme_path(config.scheme)
     require_all_read(config)
     check_trainer_args(config.train, config.model, config.data.eval_file is not None)
@@ -48,31 +48,186 @@ def check_inputs(config: RunConfig, *, trains: bool = False) -> None:
         require_columns(config, columns, ["weights"] if config.scheme == "column" else [], trains=trains)
     for model in _models(config):
         sources.require(model)
-    if config.stage == "verifiable":
+    if stage_row(config.stage).reads_critic:
         require_trained_with(config.critic.critic or config.model.model_name_or_path, config.weighting.gamma)
 
 
 def _models(config: RunConfig) -> Iterator[str]:
     model = config.model
     yield model.tokenizer_name_or_path or model.model_name_or_path
-    yield model.model_name_or_path
-    if config.separate_critic is not None:
-        yield config.separate_critic
-    if config.reference.reference is not None:
-        yield config.reference.reference
+    yield from filter(None, (model.model_name_or_path, config.separate_critic, config.reference.reference))
 
 
 def check_score(config: ScoreConfig) -> None:
-    """Raises for what `wmtp score` would stumble over.
-
-    Raises:
-        ConfigError: a setting that does not fit.
-        DataError: as `load_rows`, for the first row.
-        ValueError: as `sources.require`.
-    """
+    """Raises for what `wmtp score` would stumble over."""
     scheme_path(config.scheme)
     first_row(config.data)
     for model in filter(None, (config.critic, config.reference)):
         sources.require(model)
     require_trained_with(config.critic, config.gamma)
     require_folder("out", config.out)
+
+
+# No setting is taken and dropped: one that differs from its default and that nothing in the run reads is refused.
+
+_SETTINGS = [f.name for part in RunConfig.PARTS.values() for f in fields(part)]
+_OF_SOME = {name for row in (*STAGE_TABLE.values(), *CRITICS.values()) for name in row.reads}
+EVERY_STAGE = tuple(name for name in _SETTINGS if name not in _OF_SOME)
+"""Settings that any stage reads; the others stand in the rows of the stages and kinds of critic that read them."""
+
+BESIDE = {
+    "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
+    "lora_alpha": When("lora_rank is above 0", lambda config: config.model.lora_rank > 0),
+    "eval_steps": When("eval_file is given", lambda config: config.data.eval_file is not None),
+    "best_metric": When("early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0),
+    "value_lam": When("value_loss is lambda", lambda config: config.critic.value_loss == "lambda"),
+}
+"""Settings that are read only beside another one, whoever reads them."""
+
+BY_SCHEME = "reference"
+"""The setting that is read by whichever scheme wants its losses, which is known when that is loaded."""
+
+
+def require_all_read(config: RunConfig) -> None:
+    """Refuses what would be taken and ignored, and a critic that would learn nothing."""
+    row = stage_row(config.stage)
+    tables = [row.reads, critic_kind(config.critic.kind).reads] if row.trains_critic else [row.reads]
+    named = {name for table in tables for name, when in table.items() if when.holds(config)}
+    idle = {name for name, when in BESIDE.items() if not when.holds(config)}
+    read = {*EVERY_STAGE, *named, BY_SCHEME} - idle
+    for group in (getattr(config, part) for part in config.PARTS):
+        for f in fields(group):
+            if f.name not in read and getattr(group, f.name) != f.default:
+                raise ConfigError(_unread(config, f.name, getattr(group, f.name), f.default))
+    if row.trains_critic:  # every term of its objective has a coefficient; a policy's language-model loss has none
+        terms = [name for name in ("lm_coef", "value_coef") if name in read]
+        require(
+            any(getattr(config.critic, name) for name in terms),
+            f"{' and '.join(terms)} {'are' if len(terms) > 1 else 'is'} 0, so that nothing is learned in "
+            f"{_run(config)}: give {' or '.join(terms)} above 0",
+        )
+
+
+def require_reference_read(config: RunConfig, read: bool) -> None:
+    """Refuses a reference that neither the stage with its critic nor the scheme reads; they are loaded by then."""
+    reference = config.reference.reference
+    if reference is not None and not read:
+        raise ConfigError(_unread(config, BY_SCHEME, reference, None))
+
+
+def _unread(config: RunConfig, name: str, value: Any, default: Any) -> str:
+    advice = "leave it out" if default is None else f"leave it at {default}"
+    return f"{name} is {value!r}, which nothing reads in {_run(config)}: {advice}; it is read by {_readers(name)}"
+
+
+def _run(config: RunConfig) -> str:
+    row = stage_row(config.stage)
+    if row.trains_critic:
+        return f"stage {config.stage} with critic: {config.critic.kind}"
+    if row.reads_critic:
+        return f"stage {config.stage} with {OWN_HEAD.said if OWN_HEAD.holds(config) else 'a separate critic'}"
+    return f"stage {config.stage}"
+
+
+def _readers(name: str) -> str:
+    found: list[str] = []
+    for stage, row in STAGE_TABLE.items():
+        if name in row.reads:
+            found.append(_with(f"stage {stage}", row.reads[name]))
+        kinds = [_with(kind, c.reads[name]) for kind, c in CRITICS.items() if name in c.reads]
+        if row.trains_critic and kinds:
+            found.append(f"stage {stage} ({'; '.join(kinds)})")
+    if name == BY_SCHEME:
+        found.append("an implicit critic of stage verifiable, a scheme that requires reference_nll (rho1)")
+    readers = ", ".join(found) or "any stage"
+    return f"{readers}, where {BESIDE[name].said}" if name in BESIDE else readers
+
+
+def _with(what: str, when: When) -> str:
+    return f"{what} with {when.said}" if when.said else what
+
+
+# Per-token columns of the rows come from one place. Within a file all rows have a column or none.
+
+
+def require_columns(
+    config: RunConfig, files: Mapping[str, Collection[str]], reads: Collection[str], *, trains: bool
+) -> None:
+    """Refuses files, by their columns, that lack what the scheme reads from rows alone, or are one source too many.
+
+    `trains` is False for a finished run that is only looked at: its weights were made as they were.
+    """
+    for name in ("weights", "values", "credit"):
+        have = [file for file, columns in files.items() if name in columns]
+        lack = [file for file in files if file not in have]
+        # Where no rows bring values or credit, what else supplies them is told when the scheme is made.
+        if name in reads and lack and (have or name == "weights"):
+            raise ConfigError(
+                f"scheme {config.scheme} needs {name}, and {lack[0]} has no such column: `wmtp score` writes one, or "
+                "give another scheme"
+            )
+        if not (trains and stage_row(config.stage).reads_critic and have) or name == "weights":
+            continue
+        # The values of a column go before the own head's; a critic and a column are one too many.
+        if config.critic.critic is not None:
+            raise ConfigError(
+                f"{have[0]} has a column `{name}`, and critic {config.critic.critic} would judge the same rows: leave "
+                "critic out to train by the column, or drop the column to train by the critic"
+            )
+        if name == "values" and lack:
+            raise ConfigError(
+                f"{have[0]} has a column `values` and {lack[0]} has none, so that training would go by the column and "
+                "evaluation by the model's own head: give both the column (`wmtp score` writes it), or neither"
+            )
+
+
+# A discount has a meaning where targets, TD errors and values share one: then a calibrated critic has TD errors.
+
+
+def require_discount_fits(stage: "Stage", scheme: "WeightingScheme") -> None:
+    """Refuses gamma below 1 where something cannot be discounted (a ranking, log-odds), or nothing is."""
+    gamma, reads = stage.gamma, set(scheme.requires)
+    if gamma == 1:
+        return
+    require(stage.undiscounted is None, f"gamma is {gamma}, but {stage.undiscounted}: leave gamma at 1")
+    name = type(scheme).__name__
+    require(
+        "credit" not in reads,
+        f"gamma is {gamma}, but scheme {name} reads credit, which is not discounted: leave gamma at 1",
+    )
+    learns_values = stage.needs_value_head and stage.value_coef > 0
+    require(
+        learns_values or bool(reads & {"values", "rewards"}),
+        f"gamma is {gamma}, but scheme {name} reads no reward and no value is learned: leave gamma at 1",
+    )
+
+
+def require_trained_with(path: str, gamma: float) -> None:
+    """Refuses to read the values of a run that was trained with another discount."""
+    trained = _trained_gamma(Path(path))
+    if trained not in (None, gamma):
+        raise ConfigError(
+            f"gamma is {gamma}, but the values of {path} were trained with gamma {trained}, so that even right ones "
+            f"would have TD errors: give --gamma {trained}, or train the critic with gamma {gamma}"
+        )
+
+
+def _trained_gamma(folder: Path) -> float | None:
+    """The discount that a run, or a checkpoint of one, was made with; None where nothing says so."""
+    import yaml
+
+    for name, facts in ((MADE_WITH_FILE, "facts"), (RUN_FILE, None)):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            said = yaml.safe_load(file.read_text())
+            gamma = (said[facts] if facts else said).get("gamma", 1.0)
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+            gamma = None
+        if isinstance(gamma, bool) or not isinstance(gamma, int | float):
+            raise ConfigError(
+                f"{file} does not say with which gamma the values of {folder} were trained: mend the file"
+            )
+        return float(gamma)
+    return None

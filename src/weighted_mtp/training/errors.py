@@ -1,5 +1,124 @@
-"""The one error that a mistake in a setting is. Nothing is imported."""
+"""The one error that a mistake in a setting is, and the checks of values, names and paths that raise it."""
+
+import math
+import os
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_STORE = "sqlite:///"
+_NO_PATHS = ("hub:", "package:", "http://", "https://")
 
 
 class ConfigError(ValueError):
     """A user's mistake in a configuration: one line that says what came, what is needed and how to fix it."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ConfigError unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def settle(config: Any, *paths: str) -> None:
+    """What every group of settings does first: refuses empty values and unknown names, and expands its `paths`."""
+    kinds = get_type_hints(type(config))
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if value is None and type(None) not in get_args(kinds[f.name]):
+            raise ConfigError(f"{f.name} is empty: give a value, or leave it out")
+        if get_origin(kinds[f.name]) is Literal:
+            choices = get_args(kinds[f.name])
+            require(value in choices, f"{f.name} is {value!r}: give one of {', '.join(choices)}")
+        if f.name in paths and value is not None:
+            expanded = _expanded(f.name, value)
+            object.__setattr__(config, f.name, expanded)  # the classes are frozen for everybody else
+
+
+def _expanded(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(name, entry) for entry in value]
+    if isinstance(value, str):
+        require(value != "", f"{name} is empty: give a path, or leave it out")
+        return expand_path(name, value)
+    return value
+
+
+def require_positive(config: Any, *names: str) -> None:
+    """Raises ConfigError unless these settings are finite and above 0."""
+    for name in names:
+        value = getattr(config, name)
+        require(math.isfinite(value) and value > 0, f"{name} is {value}: give a finite number above 0")
+
+
+def require_at_least_zero(config: Any, *names: str) -> None:
+    """Raises ConfigError unless these settings are finite and not negative."""
+    for name in names:
+        value = getattr(config, name)
+        require(math.isfinite(value) and value >= 0, f"{name} is {value}: give a finite number, 0 or more")
+
+
+def expand_path(name: str, path: str) -> str:
+    """The path with `~`, `~user`, `$NAME` and `${NAME}` replaced, as a shell does it in flags but nobody in a file.
+
+    `hub:`, `package:` and web addresses stay as they are; of an sqlite address the file is expanded. A `$` that is part
+    of the name of a file that is there is none of ours.
+
+    Examples:
+        >>> import os
+        >>> os.environ["RUNS"] = "/data/runs"
+        >>> expand_path("output_dir", "$RUNS/x"), expand_path("model", "hub:A/B")
+        ('/data/runs/x', 'hub:A/B')
+    """
+    if path.startswith(_STORE):
+        return _STORE + expand_path(name, path.removeprefix(_STORE))
+    if path.startswith(_NO_PATHS):
+        return path
+    missing = [a or b for a, b in _VARIABLE.findall(path) if (a or b) not in os.environ]
+    if missing and os.path.lexists(path):
+        return path
+    if missing:
+        raise ConfigError(f"{name} is {path}, but the environment has no {missing[0]}: set it, or write the path out")
+    expanded = os.path.expanduser(_VARIABLE.sub(lambda found: os.environ[found[1] or found[2]], path))
+    if expanded.startswith("~"):
+        raise ConfigError(f"{name} is {path}, but there is no user {Path(expanded).parts[0][1:]}: write the path out")
+    return expanded
+
+
+def mlflow_store(folder: str | Path) -> str:
+    """The address of the MLflow database in a folder."""
+    path = str(Path(folder).resolve() / "mlflow.db")
+    if set(path) & set("%?"):
+        raise ConfigError(
+            f"{folder} has a % or ? in its path, which the address of MLflow's database cannot: name it otherwise, or "
+            "give --tracking_uri"
+        )
+    return _STORE + path
+
+
+def require_folder(name: str, path: str | Path) -> None:
+    """Raises unless the folder, which need not be there, can be written into; nothing is made."""
+    place = Path(path)
+    nearest = next(above for above in (place, *place.parents) if os.path.lexists(above))
+    if not nearest.is_dir():
+        raise ConfigError(f"{name} is {path}, but {nearest} is no folder: give another place")
+    _require_permission(name, path, nearest, os.W_OK | os.X_OK)
+
+
+def require_file(name: str, path: str | Path) -> None:
+    """Raises unless the file, which need not be there, can be written; nothing is made."""
+    place = Path(path)
+    if place.is_dir():
+        raise ConfigError(f"{name} is {path}, which is a folder: give a file")
+    if place.exists():
+        _require_permission(name, path, place, os.W_OK)
+    else:
+        require_folder(name, place.parent)
+
+
+def _require_permission(name: str, path: str | Path, place: Path, mode: int) -> None:
+    if not os.access(place, mode):
+        where = "" if place == Path(path) else f"but {place} "
+        raise ConfigError(f"{name} is {path}, {where or 'which '}may not be written to: give another place")

@@ -31,17 +31,11 @@ _PARTS = 64  # batches whose moments wait to be merged
 
 
 class MetricWindow:
-    """Sums since the last log entry.
-
-    Args:
-        n_future: prediction heads.
-        device: where the sums are kept; float64, or float32 on devices without it (mps).
-    """
+    """Sums since the last log entry, on the device in float64, or float32 where it has no other (mps)."""
 
     def __init__(self, n_future: int, device: torch.device) -> None:
-        self.n_future = n_future
+        self.n_future, self.device = n_future, device
         self.dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.device = device
         self.reset()
 
     def reset(self) -> None:
@@ -60,17 +54,7 @@ class MetricWindow:
         scheme: WeightingScheme,
         head_weights: Sequence[float],
     ) -> None:
-        """Adds one micro-batch: predictions, weights and, where the stage has values, TD errors.
-
-        Args:
-            batch: the micro-batch.
-            signals: what the stage knew.
-            weights: [batch, seq, n_future], what each prediction counted.
-            lm: the weighted loss and its sums per head.
-            counts: the step's global denominators; `lm.loss` was divided by `counts.predictions`.
-            scheme: its clip bounds, if it has them, give the share of clipped weights.
-            head_weights: one per head; the cross-entropy of a head at 0 is not computed, so it is not averaged.
-        """
+        """Adds one micro-batch: predictions, weights and, where the stage has values, TD errors."""
         valid = batch.valid
         computed = _of_read_heads((valid & (weights != 0)).sum((0, 1)), head_weights)
         self._add("input_tokens", batch.input_tokens())
@@ -112,7 +96,13 @@ class MetricWindow:
             `objective`, language-model loss (its coefficient is in the head weights) + value_coef * value loss;
             nothing for an empty window.
         """
-        sums, merged = self._unpack(state)
+        sizes = [s.numel() for s in self._sums.values()] + [len(Moments._fields)] * len(self._moments)
+        parts = state.split(sizes, dim=1)
+        sums = {name: part.sum(0) for name, part in zip(self._sums, parts, strict=False)}
+        merged = {
+            name: merge_moments(*(Moments(*rank.unbind()) for rank in part))
+            for name, part in zip(self._moments, parts[len(sums) :], strict=True)
+        }
         return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, value_coef)
 
     def _add(self, name: str, value: Tensor) -> None:
@@ -124,16 +114,6 @@ class MetricWindow:
         parts.append(new)
         if len(parts) == _PARTS:
             parts[:] = [merge_moments(*parts)]
-
-    def _unpack(self, ranks: Tensor) -> tuple[dict[str, Tensor], dict[str, Moments]]:
-        sizes = [s.numel() for s in self._sums.values()] + [len(Moments._fields)] * len(self._moments)
-        parts = ranks.split(sizes, dim=1)
-        sums = {name: part.sum(0) for name, part in zip(self._sums, parts, strict=False)}
-        merged = {
-            name: merge_moments(*(Moments(*rank.unbind()) for rank in part))
-            for name, part in zip(self._moments, parts[len(sums) :], strict=True)
-        }
-        return sums, merged
 
 
 def _gather(flat: Tensor) -> Tensor:

@@ -80,24 +80,29 @@ class NonFiniteRecord:
         return torch.cat([update, self.first_step[None], self.rows])
 
     def raise_if_any(self) -> None:
-        """Reads the record, in a transfer of its own.
-
-        Raises:
-            NonFiniteError: names the optimizer step and the rows, or what its update broke.
-        """
+        """Reads the record, in a transfer of its own."""
         self.raise_if_broken(self.state().tolist())
 
     def raise_if_broken(self, state: Sequence[int]) -> None:
-        """Raises if a `state`, copied to the host, holds a bad step.
-
-        Raises:
-            NonFiniteError: names the optimizer step and the rows, or what its update broke.
-        """
+        """Raises if a `state`, copied to the host, holds a bad step."""
         update, broken, first, step, *rows = state
         if update >= 0 and (step < 0 or update < step):
-            _raise_update(update, broken, len(self.names), self.names[first] if first >= 0 else None)
+            what = "tensors of another process"
+            if first >= 0:
+                what = f"{broken} of {len(self.names)} tensors, {self.names[first]} first"
+            raise NonFiniteError(
+                f"the update of optimizer step {update + 1} left parameters or statistics that are not finite "
+                f"({what}). No checkpoint was completed and no model saved from that step on; the last complete "
+                "checkpoint is intact. Lower --learning_rate, set --max_grad_norm, or train with --dtype float32."
+            )
         if step >= 0:
-            _raise_step(step, rows)
+            named = ", ".join(str(row) for row in rows if row >= 0)
+            where = f"rows {named} of the training data" if named else "rows of another process, or a gradient"
+            raise NonFiniteError(
+                f"the loss or its gradient is not finite at optimizer step {step + 1} ({where}). No update was made "
+                "from that step on a broken gradient and nothing broken was saved; the last complete checkpoint is "
+                "intact. Look at those rows (`wmtp inspect`), lower --learning_rate, or set --max_grad_norm."
+            )
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> tuple[list[str], Bool[Tensor, " tensors"]]:
@@ -114,25 +119,6 @@ def not_finite(tensors: Mapping[str, Tensor]) -> tuple[list[str], Bool[Tensor, "
     )
     device = largest[0].device
     return list(floats), ~torch.isfinite(torch.stack([x.to(device) for x in largest]))
-
-
-def _raise_update(step: int, broken: int, tensors: int, name: str | None) -> None:
-    what = f"{broken} of {tensors} tensors, {name} first" if name else "tensors of another process"
-    raise NonFiniteError(
-        f"the update of optimizer step {step + 1} left parameters or statistics that are not finite ({what}). No "
-        "checkpoint was completed and no model saved from that step on; the last complete checkpoint is intact. Lower "
-        "--learning_rate, set --max_grad_norm, or train with --dtype float32."
-    )
-
-
-def _raise_step(step: int, rows: Sequence[int]) -> None:
-    named = [str(row) for row in rows if row >= 0]
-    where = f"rows {', '.join(named)} of the training data" if named else "rows of another process, or a gradient"
-    raise NonFiniteError(
-        f"the loss or its gradient is not finite at optimizer step {step + 1} ({where}). No update was made from "
-        "that step on a broken gradient and nothing broken was saved; the last complete checkpoint is intact. "
-        "Look at those rows (`wmtp inspect`), lower --learning_rate, or set --max_grad_norm."
-    )
 
 
 def rows_are_finite(

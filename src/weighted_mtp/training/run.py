@@ -10,9 +10,10 @@ import os
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -23,21 +24,21 @@ from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.critics.pairs import count_without_pairs
-from weighted_mtp.training.critics.spread import require_spread
-from weighted_mtp.training.critics.value_head import ValueStage
-from weighted_mtp.training.loading import Inputs, load_inputs
-from weighted_mtp.training.made_with import MadeWith
+from weighted_mtp.training.critics.base import require_spread
+from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.loading import Inputs, load_inputs, scheme_of
 from weighted_mtp.training.nonfinite import NonFiniteError
-from weighted_mtp.training.precision import SAVED
-from weighted_mtp.training.resume import agreed, require_possible, settle_resume
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.resume import MadeWith, agreed, require_possible, settle_resume
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
-from weighted_mtp.value_weighting import WeightingScheme, make_scheme
+from weighted_mtp.value_weighting import WeightingScheme
 
 logger = logging.getLogger(__name__)
+
+LOOKED_AT_BATCHES = 1000
+"""In which a ranking must find a pair."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -49,9 +50,7 @@ def train(config: RunConfig, resume: str | None = None, *, with_changes: bool = 
 
     The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
     first. A resume with other settings, rows or models than the checkpoint's is refused, unless made `with_changes`.
-
-    Raises:
-        Occupied: another run writes there.
+    Raises Occupied where another run writes there, and what `fit` raises.
     """
     if os.environ.get("RANK", "0") != "0":
         return _train(config, resume, with_changes, quiet)
@@ -69,9 +68,7 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
     trainer = make_trainer(config, inputs, quiet=quiet)
     try:
         output_dir, resumes = config.train.output_dir, resume is not None
-        decided = agreed(
-            lambda: settle_resume(made_with, checkpoint, output_dir, resumes=resumes, with_changes=with_changes)
-        )
+        decided = agreed(lambda: settle_resume(made_with, checkpoint, output_dir, resumes, with_changes))
         if decided.finished:
             logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
             return Path(output_dir)
@@ -96,10 +93,7 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
 
 def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> WeightingScheme:
     """The weighting scheme, checked against what the stage and the rows can supply."""
-    try:
-        scheme = make_scheme(config.scheme, **config.scheme_options)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"scheme {config.scheme}: {error}") from None
+    scheme = scheme_of(config)
     supplied = {*stage.all_supplies, *(name for name in ("weights", "values", "credit") if name in columns)}
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
     if missing:
@@ -112,11 +106,7 @@ def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> Weightin
 
 
 def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
-    """Refuses to weigh rows by a critic, separate or the model's own head, that says the same of every token.
-
-    Raises:
-        ConfigError: see `require_spread`.
-    """
+    """Refuses to weigh rows by a critic, separate or the model's own head, that says the same of every token."""
     rows: Any = trainer.train_dataset
     critic = trainer.stage.judged_by(trainer.model, rows)
     if critic is not None:
@@ -124,20 +114,15 @@ def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
         require_spread(critic, rows, trainer.data_collator, name)
 
 
-LOOKED_AT_BATCHES = 1000
-
-
 def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
-    """Says of how many of the first batches a ranking of completions within a prompt learns nothing.
-
-    Raises:
-        ConfigError: of none does it learn anything.
-    """
-    stage, rows = trainer.stage, trainer.train_dataset
+    """Says of how many of the first batches a ranking of completions within a prompt learns nothing."""
+    stage, rows = trainer.stage, cast(Dataset, trainer.train_dataset)
     if not isinstance(stage, ValueStage) or not stage.ranks_pairs or trainer.sampler_name == "pairs":
         return
+    told = list(zip(rows["prompt_id"], rows["reward"], strict=True))
     batches: Any = trainer.train_batches().batch_sampler
-    without, count = count_without_pairs(islice(batches, LOOKED_AT_BATCHES), rows)  # pyright: ignore[reportArgumentType]
+    holds = [holds_pair(told[i] for i in batch if i >= 0) for batch in islice(batches, LOOKED_AT_BATCHES)]
+    without, count = holds.count(False), len(holds)
     if without == count:
         raise ConfigError(
             f"value_loss pairwise learns nothing from any of the first {count} batches, which hold no right and wrong "
@@ -145,10 +130,9 @@ def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
         )
     if without:
         logger.warning(
-            "value_loss pairwise learns nothing from %d of the first %d batches, which hold no right and wrong "
-            "completion of one prompt: use sampler pairs",
-            without, count,
-        )  # fmt: skip
+            f"value_loss pairwise learns nothing from {without} of the first {count} batches, which hold no right and "
+            "wrong completion of one prompt: use sampler pairs"
+        )
 
 
 def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:
@@ -179,7 +163,6 @@ def make_trainer(
     tags: dict[str, str] | None = None,
 ) -> WeightedMTPTrainer:
     """The Trainer of a run, with MLflow, progress and interrupts attached."""
-    columns = list(inputs.train_dataset.column_names)
     args = training_arguments(config, inputs.eval_dataset is not None, quiet)
     if config.train.loss_backend == "liger":
         require_liger(args.device)
@@ -188,7 +171,7 @@ def make_trainer(
     trainer = WeightedMTPTrainer(
         model=inputs.model,
         stage=inputs.stage,
-        scheme=load_scheme(config, inputs.stage, columns),
+        scheme=load_scheme(config, inputs.stage, inputs.train_dataset.column_names),
         head_warmup_steps=config.model.head_warmup_steps,
         loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,
@@ -200,7 +183,8 @@ def make_trainer(
         processing_class=inputs.tokenizer,
         callbacks=[MLflowLogger(config, tags), InterruptCallback(), *(callbacks or [])],
     )
-    trainer.save_dtype = SAVED[config.train.save_dtype]
+    dtype = config.train.save_dtype
+    trainer.save_dtype = None if dtype == "auto" else getattr(torch, dtype)
     if config.train.early_stopping_patience:
         trainer.add_callback(EarlyStopping(config.train.early_stopping_patience))
     trainer.remove_callback(ProgressCallback)
@@ -215,16 +199,13 @@ def make_trainer(
 def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None = None) -> None:
     """Trains, evaluates and saves; ends the MLflow run in every case.
 
-    With early stopping the model that is evaluated and saved at the end is the best one.
-
-    Raises:
-        ConfigError: the evaluation does not have `best_metric`.
-        Interrupted: a signal stopped the run; a checkpoint was saved.
-        NonFiniteError: the loss or its gradient was not finite; nothing broken was saved.
+    With early stopping the model that is evaluated and saved at the end is the best one. Raises Interrupted where a
+    signal stopped the run behind a checkpoint, and NonFiniteError before anything broken is saved.
     """
-    tracker = next(c for c in trainer.callback_handler.callbacks if isinstance(c, MLflowLogger))
-    interrupt = next(c for c in trainer.callback_handler.callbacks if isinstance(c, InterruptCallback))
-    stopping = next((c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStopping)), None)
+    callbacks = trainer.callback_handler.callbacks
+    tracker = next(c for c in callbacks if isinstance(c, MLflowLogger))
+    interrupt = next(c for c in callbacks if isinstance(c, InterruptCallback))
+    stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
     status = "FAILED"
     if checkpoint is not None:
         # The uninterrupted run has no evaluation here, and early stopping would count it.

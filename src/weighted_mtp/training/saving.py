@@ -1,19 +1,19 @@
-"""What a run writes and takes up again: model, weighting and checkpoints, whole or not at all."""
+"""What a run writes and takes up again: model, weighting and checkpoints, whole or not at all, and learning rates."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from transformers import Trainer
 
+from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
 from weighted_mtp.files import staged_save
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.checkpoints import mark_complete
-from weighted_mtp.training.ends import name_ends
-from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteRecord
-from weighted_mtp.training.optimizer import apply_rates, check_state, rates
+from weighted_mtp.training.resume import MadeWith
 from weighted_mtp.value_weighting import WeightingScheme
 
 WEIGHTING_FILE = "weighting.pt"
@@ -25,6 +25,8 @@ class SavingTrainer(Trainer):
     model: MTPModel
     scheme: WeightingScheme
     nonfinite: NonFiniteRecord
+    new_learning_rate: float = 0.0
+    """Of value head and label embedding; 0: that of the rest."""
     save_dtype: torch.dtype | None = None
     """Precision of the final model; None: the one that was trained, which checkpoints always keep."""
     made_with: MadeWith | None = None
@@ -45,7 +47,7 @@ class SavingTrainer(Trainer):
 
     def _write_model(self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None) -> None:
         if self.processing_class is not None:
-            name_ends(self.model.hf_model, self.processing_class)
+            _name_ends(self.model.hf_model, self.processing_class)
         self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
@@ -67,26 +69,38 @@ class SavingTrainer(Trainer):
         self.model.load_weights(resume_from_checkpoint)
         self.load_weighting(resume_from_checkpoint)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """The state of a checkpoint; with changed settings, at the rates of now."""
-        if checkpoint is None or not self.resumes_with_changes:
-            super()._load_optimizer_and_scheduler(checkpoint)
-            return
-        fresh = rates(self.optimizer)
-        super()._load_optimizer_and_scheduler(checkpoint)
-        apply_rates(fresh, self.optimizer, self.lr_scheduler)
-
-    def try_checkpoint(self, checkpoint: Path) -> None:
-        """Raises where a checkpoint does not fit; what it loads is loaded again when training starts."""
-        self._load_from_checkpoint(str(checkpoint))
-        if (checkpoint / "optimizer.pt").is_file():
-            check_state(self.create_optimizer(), checkpoint / "optimizer.pt")
-            self.optimizer = None
+    def load_weighting(self, folder: str | Path) -> None:
+        """Takes over the scheme's statistics that a run saved beside its model."""
+        path = Path(folder) / WEIGHTING_FILE
+        # By way of the host: torch does not know cpu:0, as the device of one of several processes on CPUs is called.
+        self.scheme.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
     def _load_best_model(self) -> None:
         # The Trainer would look for our tensors under other names, find none, and keep the last model.
         assert self.state.best_model_checkpoint is not None
         self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The state of a checkpoint; with changed settings, at the rates of now."""
+        fresh = _rates(self.optimizer) if checkpoint is not None and self.resumes_with_changes else None
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if fresh is not None:
+            _apply_rates(fresh, self.optimizer, self.lr_scheduler)
+
+    def try_checkpoint(self, checkpoint: Path) -> None:
+        """Raises where a checkpoint does not fit; what it loads is loaded again when training starts."""
+        self._load_from_checkpoint(str(checkpoint))
+        if (checkpoint / "optimizer.pt").is_file():
+            _check_state(self.create_optimizer(), checkpoint / "optimizer.pt")
+            self.optimizer = None
+
+    def create_optimizer(self, model: Any = None) -> Optimizer:
+        """The Trainer's, with the rate of new parts apart."""
+        made = self.optimizer is not None
+        optimizer = super().create_optimizer(model)
+        if self.new_learning_rate and not made:
+            separate_new_parts(optimizer, self.model, self.new_learning_rate)
+        return optimizer
 
     def _run_epoch(self, **kwargs: Any) -> None:
         """Nothing where nothing is left: the Trainer would make one step more before it looks.
@@ -96,8 +110,72 @@ class SavingTrainer(Trainer):
         if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
             super()._run_epoch(**kwargs)
 
-    def load_weighting(self, folder: str | Path) -> None:
-        """Takes over the scheme's statistics that a run saved beside its model."""
-        path = Path(folder) / WEIGHTING_FILE
-        # By way of the host: torch does not know cpu:0, as the device of one of several processes on CPUs is called.
-        self.scheme.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+def _name_ends(hf_model: Any, tokenizer: Any) -> None:
+    """Gives a model's configurations the end, begin and padding tokens that it was trained with, for other tools.
+
+    generation_config.json and config.json both name every end, since tools read one or the other. config.json names the
+    tokenizer's own padding token alone: models keep that token's embedding from learning, so it must not be the end's.
+    """
+    config, generation = hf_model.config.get_text_config(), hf_model.generation_config
+    ends = end_tokens(tokenizer, generation.eos_token_id)
+    known = known_tokens(tokenizer)
+    for one in (config, generation):
+        if ends:
+            one.eos_token_id = ends[0] if len(ends) == 1 else list(ends)
+        if tokenizer.bos_token_id is not None or one.bos_token_id not in known:
+            one.bos_token_id = tokenizer.bos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+    generation.pad_token_id = padding_token(tokenizer)
+
+
+def separate_new_parts(optimizer: Optimizer, model: MTPModel, learning_rate: float) -> None:
+    """Moves value head and label embedding of a fresh optimizer into groups with their own learning rate; in place.
+
+    They start at zero, and Adam moves a weight by about the learning rate a step, whatever its gradient: what suits
+    pretrained weights or adapters leaves them near zero for hundreds of steps. Schedulers scale every group's rate
+    alike. Weight decay stays as it was.
+    """
+    parts = (model.value_head, model.label_condition)
+    new = {id(parameter) for part in parts if part is not None for parameter in part.parameters()}
+    for group in list(optimizer.param_groups):
+        taken = [parameter for parameter in group["params"] if id(parameter) in new]
+        if not taken:
+            continue
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in new]
+        rest = {name: value for name, value in group.items() if name not in ("params", "lr", "initial_lr")}
+        optimizer.add_param_group({"params": taken, "lr": learning_rate, **rest})
+    # An emptied group in front would be the one whose learning rate is logged.
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+
+
+def _rates(optimizer: Any) -> list[dict[str, Any]]:
+    """Settings of every parameter group, `lr` the peak, as the scheduler was made with it."""
+    return [
+        {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
+        | {"lr": float(group.get("initial_lr", group["lr"]))}
+        for group in optimizer.param_groups
+    ]
+
+
+def _apply_rates(fresh: list[dict[str, Any]], optimizer: Any, scheduler: Any) -> None:
+    """Puts the settings of now over those that a checkpoint brought, at the scheduler's step; in place."""
+    peaks = [settings["lr"] for settings in fresh]
+    factors = [factor(scheduler.last_epoch) for factor in getattr(scheduler, "lr_lambdas", [])] or [1.0] * len(peaks)
+    for group, settings, factor in zip(optimizer.param_groups, fresh, factors, strict=True):
+        group.update(settings | {"lr": settings["lr"] * factor, "initial_lr": settings["lr"]})
+    scheduler.base_lrs = peaks
+    scheduler._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
+
+
+def _check_state(optimizer: Optimizer, path: Path) -> None:
+    """Raises ValueError unless an optimizer's saved state is of these parameters."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    groups, own = saved["param_groups"], optimizer.param_groups
+    if [len(g["params"]) for g in groups] != [len(g["params"]) for g in own]:
+        raise ValueError("the optimizer holds other groups of parameters")
+    indices, parameters = (i for g in groups for i in g["params"]), (p for g in own for p in g["params"])
+    for index, parameter in zip(indices, parameters, strict=True):
+        for name, value in saved["state"].get(index, {}).items():
+            if torch.is_tensor(value) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"the optimizer's {name} is of another shape")

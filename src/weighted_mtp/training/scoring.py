@@ -4,9 +4,10 @@ A shard is written in parts, each renamed into place when it is whole, so that a
 stopped. A marker ends the shard; `load_rows` reads a folder only when all of its shards have one.
 """
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +28,31 @@ from weighted_mtp.data import (
 from weighted_mtp.data.exact_parquet import (
     ExactColumns,
     column_types,
+    divisions,
     exact_columns,
     part_name,
+    scored_parts,
     shard_marker,
     write_rows,
 )
-from weighted_mtp.files import own_file, replacing
+from weighted_mtp.files import digest_of_files, own_file, replacing, write_text
 from weighted_mtp.models import load_tokenizer
+from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.critics.base import Critic
-from weighted_mtp.training.critics.spread import require_spread
+from weighted_mtp.training.critics.base import Critic, require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
-from weighted_mtp.training.discount import require_discount_fits, require_trained_with
-from weighted_mtp.training.loading import require_rows_fit
-from weighted_mtp.training.score_config import ScoreConfig
-from weighted_mtp.training.score_folder import ScoreFolder, settings_of
-from weighted_mtp.training.settings import ConfigError
-from weighted_mtp.value_weighting import WeightingScheme, make_scheme, weigh
+from weighted_mtp.training.early_checks import require_discount_fits, require_trained_with
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.loading import require_rows_fit, scheme_of
+from weighted_mtp.training.settings import ScoreConfig
+from weighted_mtp.value_weighting import WeightingScheme, weigh
 
 PART_ROWS = 512
 SCORES = ("values", "td_errors", "weights", "credit")
 """Columns that are written; credit only by a critic that gives one."""
+SETTINGS = "settings.json"
+"""In the folder: what its scores depend on."""
 
 
 @dataclass(frozen=True)
@@ -71,50 +75,88 @@ class Scored:
 
 
 def score(config: ScoreConfig) -> Scored:
-    """Scores one shard of the rows; parts that are there already are kept.
-
-    Raises:
-        ConfigError: the critic, the scheme or the shard does not fit, the critic says the same of every token, or the
-            folder holds other scores.
-        DataError: a malformed row.
-        Occupied: another process scores this shard.
-    """
-    number, count = config.place()
-    folder = ScoreFolder(Path(config.out), number, count)
-    folder.require_room()
-    with own_file(folder.path / shard_marker(number, count)):  # other shards may be at work beside it
-        return _score_shard(config, folder)
+    """Scores one shard of the rows; parts that are there already are kept. Raises Occupied beside one that does."""
+    folder, (number, count) = Path(config.out), config.place()
+    _require_room(folder, count)
+    with own_file(folder / shard_marker(number, count)):  # other shards may be at work beside it
+        return _score_shard(config, folder, number, count)
 
 
-def _score_shard(config: ScoreConfig, folder: ScoreFolder) -> Scored:
-    number, count = folder.number, folder.count
+def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int) -> Scored:
     scheme = _scheme(config)
     rows, report = load_rows(config.data)
-    rows = [_without_scores(row) for row in rows]
-    columns = _columns(rows, config)
-    critic = load_critic(config.critic, reference=config.reference)
-    settings = settings_of(config, critic)
-    folder.require_same(settings)
-    _require_fits(critic, scheme, config)
-    mine = rows[(number - 1) * len(rows) // count : number * len(rows) // count]
-    scorer = _Scorer(critic, load_tokenizer(config.critic), scheme, config, columns)
-    scorer.encode(mine)
-    folder.begin(settings)
-    first = (number - 1) * len(rows) // count
-    starts = range(0, len(mine), PART_ROWS)
-    for start in track(starts, description=f"scoring {len(mine)} rows", disable=len(starts) < 2):
-        path = folder.path / part_name(number, count, first + start)
-        if not path.exists():
-            scorer.write(range(start, min(start + PART_ROWS, len(mine))), path)
-    folder.finish(settings, [part_name(number, count, first + start) for start in starts])
-    return scorer.result(len(mine), report.dropped())
-
-
-def _columns(rows: Sequence[Row], config: ScoreConfig) -> ExactColumns:
+    rows = [{name: value for name, value in row.items() if name not in SCORES} for row in rows]
     try:
-        return exact_columns(rows, column_types(Path(config.data)))
+        columns = exact_columns(rows, column_types(Path(config.data)))
     except DataError as error:
         raise DataError(f"{config.data}: {error}") from None
+    critic = load_critic(config.critic, reference=config.reference)
+    settings = _settings_of(config, critic)
+    _require_same(folder, settings)
+    _require_fits(critic, scheme, config)
+    first, end = (number - 1) * len(rows) // count, number * len(rows) // count
+    scorer = _Scorer(critic, scheme, config, columns)
+    scorer.encode(rows[first:end])
+    if not (folder / SETTINGS).exists():
+        write_text(folder / SETTINGS, json.dumps(settings, indent=1))
+    starts = range(0, end - first, PART_ROWS)
+    parts = [part_name(number, count, first + start) for start in starts]
+    work = list(zip(starts, parts, strict=True))
+    for start, part in track(work, description=f"scoring {end - first} rows", disable=len(starts) < 2):
+        if not (folder / part).exists():
+            scorer.write(range(start, min(start + PART_ROWS, end - first)), folder / part)
+    marker = {"settings": settings, "parts": parts}
+    write_text(folder / shard_marker(number, count), json.dumps(marker, indent=1))
+    return scorer.result(report.dropped())
+
+
+def _require_room(folder: Path, count: int) -> None:
+    """Refuses a file, and a folder with scores in another division."""
+    blocked = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if blocked.exists() and not blocked.is_dir():
+        raise ConfigError(f"out is {folder}, but {blocked} is a file: give a folder")
+    others = divisions(folder) - {count}
+    if others:
+        found = ", ".join(f"i/{other}" for other in sorted(others))
+        raise ConfigError(
+            f"{folder} holds scores in shards {found}, not i/{count}: give another folder, or --shard as there"
+        )
+
+
+def _settings_of(config: ScoreConfig, critic: Critic) -> dict[str, Any]:
+    """What the scores depend on, by content: the same on every machine."""
+    flat, data, spec = asdict(config), Path(config.data), critic.model.critic
+    found = {name: flat[name] for name in ("scheme", "scheme_options", "gamma", "max_length")}
+    found |= {"bf16": True} if config.bf16 else {}
+    found["data"] = digest_of_files(scored_parts(data) if data.is_dir() else [data])
+    found["critic"] = digest_of_model(config.critic)
+    reference = config.reference or (spec.reference if spec is not None else None)
+    if critic.reads_reference and reference:
+        found["reference"] = digest_of_model(reference)
+    elif config.reference is not None:
+        kind = "value head" if spec is None else f"{spec.kind} critic"
+        raise ConfigError(
+            f"reference is {config.reference}, but {config.critic} is a {kind}, which reads none: leave --reference out"
+        )
+    return found
+
+
+def _require_same(folder: Path, settings: dict[str, Any]) -> None:
+    """Whoever comes later must bring what the first shard wrote down."""
+    path = folder / SETTINGS
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is not what `wmtp score` writes: give another folder, or remove this one")
+    different = [name for name in found | settings if found.get(name) != settings.get(name)]
+    if different:
+        raise ConfigError(
+            f"{folder} holds scores of another {', '.join(different)}: give another folder, or remove this one"
+        )
 
 
 def _require_fits(critic: Critic, scheme: WeightingScheme, config: ScoreConfig) -> None:
@@ -129,10 +171,7 @@ def _require_fits(critic: Critic, scheme: WeightingScheme, config: ScoreConfig) 
 
 
 def _scheme(config: ScoreConfig) -> WeightingScheme:
-    try:
-        scheme = make_scheme(config.scheme, **config.scheme_options)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"scheme {config.scheme}: {error}") from None
+    scheme = scheme_of(config)
     missing = set(scheme.requires) - {"values", "rewards", "credit"}
     if missing:
         raise ConfigError(f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies")
@@ -152,29 +191,21 @@ def _scheme(config: ScoreConfig) -> WeightingScheme:
 class _Scorer:
     """Scores rows with a critic, counting what it cost and what was lost."""
 
-    def __init__(
-        self, critic: Critic, tokenizer: Any, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns
-    ) -> None:
-        self.critic, self.model, self.tokenizer = critic, critic.model, tokenizer
-        self.scheme, self.config = scheme, config
+    def __init__(self, critic: Critic, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns) -> None:
+        self.critic, self.model, self.scheme, self.config = critic, critic.model, scheme, config
         for model in critic.models():
             model.eval().requires_grad_(False)
             model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
         self.columns = columns.and_numbers(SCORES if critic.gives_credit else SCORES[:-1])
+        self.tokenizer = load_tokenizer(config.critic)
         self.stage = ValueStage(gamma=config.gamma, critic=critic)
-        self.collate = CompletionCollator.from_tokenizer(tokenizer)
+        self.collate = CompletionCollator.from_tokenizer(self.tokenizer)
         self.seconds, self.tokens = 0.0, 0
         self.rows: Sequence[Row] = ()
         self.report = TokenizeReport(0, BadRows())
 
     def encode(self, rows: Sequence[Row]) -> None:
-        """Takes the rows of a shard, all of them tokenized before the first is scored.
-
-        Raises:
-            ConfigError: the critic says the same of every token.
-            DataError: a row that has no tokens, or whose per-token lists do not fit them.
-            ValueError: a row that the critic cannot read.
-        """
+        """Takes the rows of a shard: all are tokenized, and the critic's word is heard, before the first is scored."""
         if not rows:
             return
         self.rows = rows
@@ -202,11 +233,8 @@ class _Scorer:
         scores: dict[int, dict[str, list[float]]] = {}
         for start in range(0, len(order), self.config.batch_size):
             rows = [dataset[i] for i in order[start : start + self.config.batch_size]]
-            batch = TokenBatch.from_inputs(
-                {name: x.to(self.model.device) for name, x in self.collate(rows).items()}, n_future=1
-            )
-            for row, found in zip(rows, self._batch(batch), strict=True):
-                scores[row["row_id"]] = found
+            batch = TokenBatch.from_inputs(self.collate(rows), n_future=1, device=self.model.device)
+            scores |= zip((row["row_id"] for row in rows), self._batch(batch), strict=True)
         self.tokens += sum(lengths)
         return scores
 
@@ -236,7 +264,7 @@ class _Scorer:
         counts = [sum(label != IGNORED for label in labels) for labels in whole["labels"]]
         return dict(zip(full, counts, strict=True))
 
-    def result(self, rows: int, unjudged: str) -> Scored:
+    def result(self, unjudged: str) -> Scored:
         """The account of the shard; `unjudged` says how many rows of the whole file have no label."""
         lost, limit = [unjudged] if unjudged else [], self.config.max_length
         if self.report.truncated:
@@ -244,11 +272,7 @@ class _Scorer:
         if self.report.dropped:
             lost.append(f"{self.report.dropped} rows left out, their prompts longer than {limit} tokens")
         lost += self.report.told()
-        return Scored(rows - self.report.dropped, self.tokens, self.seconds, lost)
-
-
-def _without_scores(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in SCORES}
+        return Scored(len(self.rows) - self.report.dropped, self.tokens, self.seconds, lost)
 
 
 def _whole(scores: dict[str, list[float]], labelled: int) -> dict[str, list[float]]:

@@ -3,61 +3,10 @@
 Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --help` answers at once.
 """
 
-import math
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.paths import expand_path
-
-
-def require(condition: bool, message: str) -> None:
-    """Raises ConfigError unless the condition holds."""
-    if not condition:
-        raise ConfigError(message)
-
-
-def settle(config: Any, *paths: str) -> None:
-    """What every group of settings does first: refuses empty values and unknown names, and expands its paths, in place.
-
-    Raises:
-        ConfigError: a setting is null that needs a value (in YAML a key with nothing behind it is null), one of a few
-            names is another, or a path cannot be expanded.
-    """
-    kinds = get_type_hints(type(config))
-    for f in fields(config):
-        value = getattr(config, f.name)
-        if value is None and type(None) not in get_args(kinds[f.name]):
-            raise ConfigError(f"{f.name} is empty: give a value, or leave it out")
-        if get_origin(kinds[f.name]) is Literal:
-            choices = get_args(kinds[f.name])
-            require(value in choices, f"{f.name} is {value!r}: give one of {', '.join(choices)}")
-        if f.name in paths and value is not None:
-            expanded = _expanded(f.name, value)
-            object.__setattr__(config, f.name, expanded)  # the classes are frozen for everybody else
-
-
-def _expanded(name: str, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_expanded(name, entry) for entry in value]
-    if isinstance(value, str):
-        require(value != "", f"{name} is empty: give a path, or leave it out")
-        return expand_path(name, value)
-    return value
-
-
-def require_positive(config: Any, *names: str) -> None:
-    """Raises ConfigError unless these settings are finite and above 0."""
-    for name in names:
-        value = getattr(config, name)
-        require(math.isfinite(value) and value > 0, f"{name} is {value}: give a finite number above 0")
-
-
-def require_at_least_zero(config: Any, *names: str) -> None:
-    """Raises ConfigError unless these settings are finite and not negative."""
-    for name in names:
-        value = getattr(config, name)
-        require(math.isfinite(value) and value >= 0, f"{name} is {value}: give a finite number, 0 or more")
+from weighted_mtp.training.errors import ConfigError, require, require_at_least_zero, require_positive, settle
 
 
 @dataclass(frozen=True)
@@ -136,9 +85,6 @@ class WeightingConfig:
     def __post_init__(self) -> None:
         settle(self)
         require(0 <= self.gamma <= 1, f"gamma is {self.gamma}: give a discount in [0, 1]")
-
-
-KINDS_OF_CRITIC = ("value_head", "generative", "implicit")
 
 
 @dataclass(frozen=True)
@@ -263,24 +209,13 @@ class TrainConfig:
         )
         require(0 <= self.seed < 2**32, f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
         require_positive(
-            self,
-            "num_train_epochs",
-            "per_device_train_batch_size",
-            "per_device_eval_batch_size",
-            "gradient_accumulation_steps",
-            "learning_rate",
-            "logging_steps",
-        )
+            self, "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
+            "gradient_accumulation_steps", "learning_rate", "logging_steps",
+        )  # fmt: skip
         require_at_least_zero(
-            self,
-            "new_learning_rate",
-            "weight_decay",
-            "warmup_steps",
-            "max_grad_norm",
-            "eval_steps",
-            "save_steps",
+            self, "new_learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "eval_steps", "save_steps",
             "early_stopping_patience",
-        )
+        )  # fmt: skip
         require(
             self.save_total_limit >= 2,
             f"save_total_limit is {self.save_total_limit}: give 2 or more, since a kill during a save leaves "
@@ -301,3 +236,47 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         settle(self, "tracking_uri")
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What is scored, by whom, and how."""
+
+    critic: str
+    """Directory of a critic of any kind, as `wmtp train critic` writes it."""
+    data: str
+    """Rows with prompt, completion and label: .jsonl, .json or .parquet."""
+    out: str
+    """Folder of the scored rows; `train_file` may name it."""
+    scheme: str = "td"
+    """Scheme of the weights: a name in SCHEMES, or package.module:Class."""
+    scheme_options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the scheme."""
+    reference: str | None = None
+    """Reference of an implicit critic, where it lies elsewhere than the critic says."""
+    gamma: float = 1.0
+    """Discount per token of the reward, in [0, 1]."""
+    max_length: int = 1024
+    """Tokens per row; what lies beyond gets weight 0."""
+    batch_size: int = 16
+    """Rows per forward pass."""
+    bf16: bool = False
+    """Autocast to bfloat16, as training with bf16 does."""
+    shard: str = "1/1"
+    """i/n: score the i-th of n equal parts of the rows, on a machine of its own."""
+
+    def __post_init__(self) -> None:
+        settle(self, "critic", "data", "out", "reference")
+        require(0 <= self.gamma <= 1, f"gamma is {self.gamma}: give a discount in [0, 1]")
+        require(
+            self.max_length >= 2 and self.batch_size >= 1,
+            f"max_length is {self.max_length} and batch_size {self.batch_size}: give at least 2 tokens and 1 row",
+        )
+        self.place()
+
+    def place(self) -> tuple[int, int]:
+        """Number of this shard, from 1, and of all of them."""
+        number, _, count = self.shard.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise ConfigError(f"shard is {self.shard!r}: give i/n with 1 <= i <= n, as 2/8")
+        return int(number), int(count)

@@ -10,39 +10,40 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.losses import MTPLikelihoods, mtp_likelihoods, mtp_nll
-from weighted_mtp.models import MTPModel
+from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.value_weighting import Signals, align_to_heads
 
 
 @dataclass
 class Stage:
-    """Stage 0, baseline, and the base of the others: signals from the batch alone, no value loss.
-
-    Args:
-        lm_coef: weight of the language-model loss.
-        value_coef: weight of the value loss.
-        gamma: discount per token, in [0, 1].
-        supplies: names of the signals that a scheme may ask for.
-        reference: frozen model whose loss is `reference_nll`.
-        wanted: what the scheme requires; likelihoods per prediction are computed only where they are named.
-    """
+    """Stage 0, baseline, and the base of the others: signals from the batch alone, no value loss."""
 
     lm_coef: float = 1.0
+    """Weight of the language-model loss."""
     value_coef: float = 0.0
+    """Weight of the value loss."""
     gamma: float = 1.0
-
+    """Discount per token, in [0, 1]."""
     supplies: tuple[str, ...] = ("rewards", "generator", "nll", "entropy")
+    """Names of the signals that a scheme may ask for."""
     reference: MTPModel | None = None
+    """Frozen model whose loss is `reference_nll`."""
     wanted: tuple[str, ...] = ()
+    """What the scheme requires; likelihoods per prediction are computed only where they are named."""
+    counted: ClassVar[str] = "positions"
+    """Which of `BatchCounts` the value loss is divided by."""
 
     @property
     def needs_value_head(self) -> bool:
@@ -60,11 +61,7 @@ class Stage:
         return None
 
     def prepare(self, model: MTPModel, rows: Dataset) -> None:
-        """Readies a model for its training on these rows, before the first step.
-
-        Raises:
-            ConfigError: they cannot be trained on.
-        """
+        """Readies a model for its training on these rows, before the first step."""
 
     def judged_by(self, model: MTPModel, rows: Dataset) -> Critic | None:
         """The critic by whose word these rows are weighed, which must then know something; None where there is none."""
@@ -111,10 +108,19 @@ class Stage:
         """`supplies`, and the loss of the reference where there is one."""
         return self.supplies if self.reference is None else (*self.supplies, "reference_nll")
 
+    @torch.no_grad()
     def _reference_nll(self, batch: TokenBatch) -> Tensor | None:
+        """The reference's loss on every prediction, [batch, seq, n_future], in nats.
+
+        One with a single head gives every head k the next-token loss of the token that head k predicts: it then sees k
+        tokens more than the head, so the excess over it is an upper bound.
+        """
         if "reference_nll" not in self.wanted or self.reference is None:
             return None
-        return reference_nll(self.reference, batch)
+        heads = min(self.reference.n_future, batch.n_future)
+        hidden = self.reference(batch.input_ids, batch.attention_mask)["hidden_states"][..., :heads, :]
+        nll = mtp_nll(hidden, targets=batch.targets[..., :heads], **self.reference.output_head())
+        return nll if heads == batch.n_future else align_to_heads(nll[..., 0], batch.n_future)
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
@@ -128,22 +134,26 @@ class Stage:
 
     def value_normalizer(self, counts: BatchCounts) -> Tensor:
         """The count that the value loss is divided by."""
-        return counts.positions
+        return getattr(counts, self.counted)
 
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         """The stage's own signals; pre-scored values and credit of the data are passed on."""
         return {"values": batch.values, "credit": batch.credit}
 
 
-@torch.no_grad()
-def reference_nll(reference: MTPModel, batch: TokenBatch) -> Tensor:
-    """A reference's loss on every prediction, [batch, seq, n_future], in nats.
+def load_reference(
+    config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, n_future: int | None = None
+) -> MTPModel:
+    """A frozen model to be compared with, as a plain language model."""
+    require_same_tokenizer(path, tokenizer, "reference")
+    return MTPModel.from_pretrained(path, n_future=n_future, critic=False, dtype=config.model.dtype)
 
-    One with a single head gives every head k the next-token loss of the token that head k predicts: it then sees k
-    tokens more than the head, so the excess over it is an upper bound.
-    """
-    outputs = reference(batch.input_ids, batch.attention_mask)
-    heads = min(reference.n_future, batch.n_future)
-    hidden = outputs["hidden_states"][..., :heads, :]
-    nll = mtp_nll(hidden, targets=batch.targets[..., :heads], **reference.output_head())
-    return nll if heads == batch.n_future else align_to_heads(nll[..., 0], batch.n_future)
+
+def require_same_tokenizer(path: str, tokenizer: PreTrainedTokenizerBase, role: str) -> None:
+    """Raises ConfigError unless a critic or reference reads the same tokens as the trained model."""
+    other = load_tokenizer(path)
+    if other.get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(
+            f"the {role} {path} has another tokenizer ({len(other)} tokens, the model's has {len(tokenizer)}): token "
+            f"by token they cannot be compared; give a {role} that was made from the same base model"
+        )

@@ -1,18 +1,20 @@
-"""The stages of training by name: one row holds all that differs.
-
-Nothing heavy is imported, so that `wmtp --help` answers at once.
-"""
+"""The stages of training by name: one row holds all that differs. Importing this file imports nothing heavy."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weighted_mtp.training.critics.table import critic_kind
-from weighted_mtp.training.reads import OWN_HEAD, VALUE_HEAD, Reads, reads
-from weighted_mtp.training.settings import KINDS_OF_CRITIC, ConfigError, require
+from weighted_mtp.training.critics.table import CRITICS, VALUE_HEAD, Reads, When, critic_kind, reads
+from weighted_mtp.training.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from weighted_mtp.training.config import RunConfig
+
+OWN_HEAD = When("its own value head", lambda config: config.separate_critic is None)
+
+
+def _all_fits(config: "RunConfig") -> None:
+    """Settings that the stage reads are checked by themselves."""
 
 
 class StageRow(NamedTuple):
@@ -23,37 +25,27 @@ class StageRow(NamedTuple):
     scheme: str
     """Its weighting scheme, where the configuration names none."""
     loader: str
-    """Function of `weighted_mtp.training.stages` that builds it from a configuration and a tokenizer."""
-    check: Callable[["RunConfig"], None]
-    """Raises ConfigError where settings of the run do not fit."""
+    """module:function that builds it from a configuration and a tokenizer, with its frozen models."""
     reads: Reads
     """Settings that it reads of those that not every stage reads; one that trains a critic, also those of the kind."""
+    check: Callable[["RunConfig"], None] = _all_fits
+    """Raises ConfigError where settings of the run do not fit."""
+    scheme_options: Mapping[str, Any] = {}
+    """Options of its own scheme, where the configuration says nothing of either."""
     trains_critic: bool = False
     """Whether what it trains is a critic, of the kind that `critic` names, rather than a policy."""
+    reads_critic: bool = False
+    """Whether it weighs rows by what a critic says: a separate one, its own value head, or columns of the rows."""
 
     def load(self, config: "RunConfig", tokenizer: Any) -> Any:
-        """The stage with its frozen models."""
-        return getattr(importlib.import_module("weighted_mtp.training.stages"), self.loader)(config, tokenizer)
-
-
-def stage_row(name: str) -> StageRow:
-    """The row of that name.
-
-    Raises:
-        ConfigError: there is none; the choices are listed.
-    """
-    if name not in STAGE_TABLE:
-        raise ConfigError(f"stage is {name!r}: give one of {', '.join(STAGE_TABLE)}")
-    return STAGE_TABLE[name]
-
-
-def _check_baseline(config: "RunConfig") -> None:
-    """All settings that it reads fit."""
+        """The `Stage` with its frozen models."""
+        module, function = self.loader.split(":")
+        return getattr(importlib.import_module(module), function)(config, tokenizer)
 
 
 def _check_verifiable(config: "RunConfig") -> None:
     critic = config.critic.critic
-    if critic in KINDS_OF_CRITIC:
+    if critic in CRITICS:
         raise ConfigError(
             f"critic is {critic!r}: stage {config.stage} reads a critic, so give the directory of one "
             f"that `wmtp train critic --critic {critic}` left"
@@ -79,28 +71,41 @@ def _check_rho1(config: "RunConfig") -> None:
 
 STAGE_TABLE: dict[str, StageRow] = {
     "baseline": StageRow(
-        "stage 0: uniform weights (or a weights column)", "uniform", "load_baseline", _check_baseline, reads=reads()
+        "stage 0: uniform weights (or a weights column)",
+        "uniform",
+        "weighted_mtp.training.stages:load_baseline",
+        reads=reads(),
     ),
     "critic": StageRow(
         "stage 1: V(prefix) = P(success) from the labels",
         "uniform",
-        "load_critic_stage",
-        _check_critic,
+        "weighted_mtp.training.stages:load_critic_stage",
         reads=reads("critic"),
+        check=_check_critic,
         trains_critic=True,
     ),
     "verifiable": StageRow(
         "stage 2: weights from the critic's TD errors",
         "td",
-        "load_verifiable",
-        _check_verifiable,
+        "weighted_mtp.training.stages:load_verifiable",
         reads=reads("critic") | reads(*VALUE_HEAD, when=OWN_HEAD),
+        check=_check_verifiable,
+        # With values in [0, 1] the scheme's own .9 keeps weights in [.33, 3.04]: the clip never binds.
+        scheme_options={"beta": 0.3},
+        reads_critic=True,
     ),
     "rho1": StageRow(
         "stage 3: the tokens with the largest excess loss over a reference",
         "rho1",
-        "load_rho1",
-        _check_rho1,
+        "weighted_mtp.training.stages:load_rho1",
         reads=reads("reference"),
+        check=_check_rho1,
     ),
 }
+
+
+def stage_row(name: str) -> StageRow:
+    """The row of that name; ConfigError lists the choices where there is none."""
+    if name not in STAGE_TABLE:
+        raise ConfigError(f"stage is {name!r}: give one of {', '.join(STAGE_TABLE)}")
+    return STAGE_TABLE[name]

@@ -1,6 +1,5 @@
 """Stages as a configuration names them, with their frozen models; `stage_table` says which function loads which."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -8,9 +7,8 @@ from transformers import PreTrainedTokenizerBase
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind, load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
-from weighted_mtp.training.discount import require_trained_with
-from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
-from weighted_mtp.training.stage import Stage
+from weighted_mtp.training.early_checks import require_trained_with
+from weighted_mtp.training.stage import Stage, load_reference, require_same_tokenizer
 
 
 def load_baseline(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
@@ -40,16 +38,7 @@ def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> St
 
 
 def load_rho1(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
-    """Stage 3, with its reference."""
+    """Stage 3: a reference's loss is a signal that any stage supplies; here it is a must."""
     path = config.reference.reference
     assert path is not None, "checked by RunConfig"
-    require_same_tokenizer(path, tokenizer, "reference")
-    return Rho1Stage(gamma=config.weighting.gamma, reference=load_frozen(config, path, n_future=None))
-
-
-@dataclass
-class Rho1Stage(Stage):
-    """Stage 3: the excess of the model's loss over a frozen reference's, prediction by prediction.
-
-    Both are signals that any stage supplies; here the reference is a must.
-    """
+    return Stage(gamma=config.weighting.gamma, reference=load_reference(config, path, tokenizer))

@@ -5,14 +5,16 @@ Only the main process logs. A server that is down costs one warning, never the t
 
 import logging
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RUN_FILE, RunConfig
-from weighted_mtp.training.paths import mlflow_store
+from weighted_mtp.training.errors import mlflow_store
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +34,8 @@ def metric_name(key: str) -> str:
 
 
 class MLflowLogger(TrainerCallback):
-    """Logs the resolved configuration as parameters and artifact, and every log entry as metrics.
-
-    Args:
-        config: the run's configuration.
-        tags: further tags of the run, the draw of a study say.
-    """
+    """Logs the resolved configuration as parameters and artifact, and every log entry as metrics; `tags` are further
+    tags of the run, the draw of a study say."""
 
     def __init__(self, config: RunConfig, tags: dict[str, str] | None = None) -> None:
         self.config = config
@@ -47,21 +45,12 @@ class MLflowLogger(TrainerCallback):
         self._run_id: str | None = None
         self._failed = False
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Opens the run (again, when training was resumed)."""
         if state.is_world_process_zero and self.uri is not None:
             self._attempt(self._open)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Sends one log entry."""
         if state.is_world_process_zero and self._run_id is not None and logs:
             metrics = {metric_name(k): float(v) for k, v in logs.items() if isinstance(v, int | float)}
@@ -70,9 +59,9 @@ class MLflowLogger(TrainerCallback):
     def close(self, status: str) -> None:
         """Ends the run: FINISHED, KILLED (interrupted) or FAILED."""
         if self._run_id is not None:
-            self._attempt(lambda: self._client.set_terminated(self._run_id, status))
+            self._attempt(self._client.set_terminated, self._run_id, status)
 
-    def _attempt(self, action: Any, *arguments: Any) -> None:
+    def _attempt(self, action: Callable[..., Any], *arguments: Any) -> None:
         if self._failed:
             return
         try:
@@ -87,14 +76,20 @@ class MLflowLogger(TrainerCallback):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         self._client = MlflowClient(tracking_uri=self.uri)
-        run_file = Path(self.config.train.output_dir) / "mlflow_run_id.txt"
+        folder = Path(self.config.train.output_dir)
+        run_file, run_yaml = folder / "mlflow_run_id.txt", folder / RUN_FILE
         if run_file.is_file() and self._reopen(run_file.read_text().strip()):
             return
         run = self._client.create_run(self._experiment_id(), run_name=self.config.run_name, tags=self.tags)
         self._run_id = run.info.run_id
-        self._log_config()
+        flat = self.config.to_flat()
+        params = [Param(key, str(value)[:_MAX_PARAM_LENGTH]) for key, value in flat.items()]
+        self._client.log_batch(self._run_id, params=params)
+        if run_yaml.is_file():
+            self._client.log_artifact(self._run_id, str(run_yaml))
         write_text(run_file, run.info.run_id)
 
     def _reopen(self, run_id: str) -> bool:
@@ -120,21 +115,8 @@ class MLflowLogger(TrainerCallback):
             location = (Path(self.uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
         return self._client.create_experiment(name, artifact_location=location)
 
-    def _log_config(self) -> None:
-        from mlflow.entities import Param
-
-        flat = self.config.to_flat()
-        params = [Param(key, str(value)[:_MAX_PARAM_LENGTH]) for key, value in flat.items()]
-        self._client.log_batch(self._run_id, params=params)
-        run_yaml = Path(self.config.train.output_dir) / RUN_FILE
-        if run_yaml.is_file():
-            self._client.log_artifact(self._run_id, str(run_yaml))
-
     def _send(self, metrics: dict[str, float], step: int) -> None:
-        import time
-
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        batch = [Metric(key, value, now, step) for key, value in metrics.items()]
-        self._client.log_batch(self._run_id, metrics=batch)
+        self._client.log_batch(self._run_id, metrics=[Metric(key, x, now, step) for key, x in metrics.items()])

@@ -15,15 +15,12 @@ from torch.utils.data import SequentialSampler
 from weighted_mtp.data import SAMPLERS, make_sampler
 from weighted_mtp.losses import weighted_mtp_loss
 from weighted_mtp.models import head_warmup
-from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.arguments import require_supported
+from weighted_mtp.training.batch import BUILT, BatchCounts, TokenBatch, on_device, rank_loader
 from weighted_mtp.training.callbacks import StepCallback
-from weighted_mtp.training.discount import require_discount_fits
-from weighted_mtp.training.first_statistics import take_first_statistics
-from weighted_mtp.training.launched import require_supported
-from weighted_mtp.training.loaders import on_device, rank_loader
+from weighted_mtp.training.early_checks import require_discount_fits
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
-from weighted_mtp.training.optimizer import separate_new_parts
 from weighted_mtp.training.saving import SavingTrainer
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import WeightingScheme, weigh
@@ -134,18 +131,12 @@ class WeightedMTPTrainer(SavingTrainer):
         self.nonfinite.begin_step()
         if not batch_samples:
             return None
-        parts = [BatchCounts.of(TokenBatch.from_inputs(inputs, self.model.n_future)) for inputs in batch_samples]
-        total = BatchCounts.total(parts).stacked().to(device)
+        for inputs in batch_samples:
+            inputs[BUILT] = TokenBatch.from_inputs(inputs, self.model.n_future)
+        total = BatchCounts.total(BatchCounts.of(inputs[BUILT]) for inputs in batch_samples).to(device)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(total)
         return BatchCounts(*total.unbind())
-
-    def take_first_statistics(self) -> None:
-        """Running statistics from the first batches, before anything is weighed; counted in the log."""
-        rows = take_first_statistics(self)
-        if rows:
-            logger.info("scheme statistics taken from %d rows before the first step", rows)
-            self.log({"statistics_rows": rows})
 
     # Observation: device sums and the first non-finite step; read only where something is logged or saved.
 
@@ -160,8 +151,7 @@ class WeightedMTPTrainer(SavingTrainer):
             window.add_value_loss(value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local))
         if self.model.training:
             finite = rows_are_finite(outputs["hidden_states"], weights, batch.valid)
-            row_ids = batch.row_ids if batch.row_ids is not None else torch.full_like(batch.labels[:, 0], -1)
-            self.nonfinite.observe(self.state.global_step, loss, finite, row_ids)
+            self.nonfinite.observe(self.state.global_step, loss, finite, batch.row_ids)
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
@@ -201,12 +191,6 @@ class WeightedMTPTrainer(SavingTrainer):
         window.reset()
         return window.named(numbers.view(state.shape), self.stage.value_coef)
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The Trainer's, with the rate of new parts apart."""
-        if self.optimizer is None and self.new_learning_rate:
-            separate_new_parts(super().create_optimizer(model), self.model, self.new_learning_rate)
-        return super().create_optimizer(model)
-
     # Evaluation, sampling.
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -241,8 +225,9 @@ class WeightedMTPTrainer(SavingTrainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Every row once, in the order of the file, and as many batches on every process."""
         rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        order, size = SequentialSampler(rows), self.args.eval_batch_size
-        return on_device(rank_loader(self.args, rows, order, size, self.data_collator), self.accelerator)
+        size = self.args.eval_batch_size
+        loader = rank_loader(self.args, rows, SequentialSampler(rows), size, self.data_collator)
+        return on_device(loader, self.accelerator)
 
     def train_batches(self) -> Any:
         """This process's batches of an epoch, the first unless the sampler is told another, on the host."""

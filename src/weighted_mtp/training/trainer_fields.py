@@ -4,14 +4,14 @@ A field is a setting of our own, is passed on and has its effect, or is refused 
 of a newer transformers, is refused as unknown. No transformers is imported, so that a mistake is told at once.
 """
 
+import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from weighted_mtp.choices import nearest
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.optional_packages import check_packages
 from weighted_mtp.training.settings import ModelConfig, TrackingConfig, TrainConfig
 
 OURS = {f.name: f.name for part in (TrainConfig, TrackingConfig) for f in fields(part)} | {
@@ -117,16 +117,7 @@ _LOADER_OF_ACCELERATE = ("non_blocking", "gradient_accumulation_kwargs")
 
 
 def check_trainer_args(train: TrainConfig, model: ModelConfig, evaluates: bool) -> None:
-    """Raises for what would be taken and dropped, or needs a package that is not there.
-
-    Args:
-        train: the optimisation with its `trainer_args`.
-        model: whose activation checkpointing may be meant.
-        evaluates: whether there are held-out rows.
-
-    Raises:
-        ConfigError: names the field, the reason, and what to give instead.
-    """
+    """Raises for what would be taken and dropped, or needs a package that is not there."""
     given = train.trainer_args
     for name, value in given.items():
         _check_name(name, value)
@@ -181,3 +172,89 @@ def reporters(given: Mapping[str, Any]) -> list[str]:
     """The names under `report_to`."""
     named = given.get("report_to") or []
     return [name for name in ([named] if isinstance(named, str) else list(named)) if name != "none"]
+
+
+# What settings need beyond our own dependencies: named with its pip command.
+
+
+class Package(NamedTuple):
+    """A package that a choice needs: its import name, and what pip calls it."""
+
+    module: str
+    pip: str
+
+
+_IN_BACKWARD = (
+    "updates within the backward pass, before the gradient's norm is known: neither clipping nor the stop at a broken "
+    "gradient would work"
+)
+OPTIMIZERS: dict[str, Package | str | None] = {
+    **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop"), None),
+    "adamw_torch_xla": Package("torch_xla", "torch_xla"),
+    "adamw_torch_npu_fused": Package("torch_npu", "torch_npu"),
+    "adamw_anyprecision": Package("torchdistx", "torchdistx"),
+    **dict.fromkeys(("adamw_torch_4bit", "adamw_torch_8bit"), Package("torchao", "torchao")),
+    **dict.fromkeys(
+        (
+            "ademamix", "adamw_bnb_8bit", "adamw_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit",
+            "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
+            "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit",
+        ),
+        Package("bitsandbytes", "bitsandbytes"),
+    ),
+    **dict.fromkeys(("galore_adamw", "galore_adamw_8bit", "galore_adafactor"), Package("galore_torch", "galore-torch")),
+    **dict.fromkeys(
+        (
+            "galore_adamw_layerwise", "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "lomo", "adalomo",
+            "apollo_adamw_layerwise",
+        ),
+        _IN_BACKWARD,
+    ),
+    "apollo_adamw": Package("apollo_torch", "apollo-torch"),
+    "grokadamw": Package("grokadamw", "grokadamw"),
+    "stable_adamw": Package("optimi", "torch-optimi"),
+    **dict.fromkeys(
+        ("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"),
+        "trains other weights than the averaged ones that should be saved",
+    ),
+}  # fmt: skip
+"""Each optimizer of transformers: works as it is (None), needs a package, or is refused with the reason."""
+
+_MLFLOW = "is on by itself: set tracking_uri to the store, or to none to switch it off"
+REPORTERS: dict[str, Package | str] = {
+    **{
+        name: Package(name, name)
+        for name in (
+            "tensorboard", "wandb", "comet_ml", "trackio", "swanlab", "clearml", "neptune", "dvclive", "codecarbon",
+        )
+    },
+    "azure_ml": Package("azureml", "azureml-core"),
+    "flyte": Package("flytekit", "flytekit"),
+    "kubeflow": Package("kubeflow", "kubeflow"),
+    "mlflow": f"mlflow {_MLFLOW}",
+    "dagshub": f"dagshub is a store of MLflow, which {_MLFLOW}",
+    "all": "all depends on what happens to be installed: name them, as [tensorboard, wandb]",
+}  # fmt: skip
+"""What `report_to` may name: needs a package, or is refused with the reason."""
+
+
+def check_packages(optim: str, report_to: Sequence[str], deepspeed: Any = None) -> None:
+    """Raises where an optimizer or a reporter needs a package that is not installed, or cannot be had.
+
+    Optimizers that are in no table are left to transformers, which lists its own.
+    """
+    _check(f"optim is {optim}", "it ", OPTIMIZERS.get(optim))
+    for name in report_to:
+        if name not in REPORTERS:
+            known = ", ".join(known for known, entry in REPORTERS.items() if isinstance(entry, Package))
+            raise ConfigError(f"report_to is {name!r}: give one or several of {known}, or none")
+        _check(f"report_to is {name}", "", REPORTERS[name])
+    if deepspeed:
+        _check("deepspeed is set", "", Package("deepspeed", "deepspeed"))
+
+
+def _check(what: str, subject: str, entry: Package | str | None) -> None:
+    if isinstance(entry, str):
+        raise ConfigError(f"{what}: {subject}{entry}")
+    if entry is not None and importlib.util.find_spec(entry.module) is None:
+        raise ConfigError(f"{what}, but {entry.module} is not installed: pip install {entry.pip}")

@@ -1,18 +1,24 @@
-"""Critics, one contract: values P(success | prefix) and credit of every response token, from a frozen model."""
+"""Critics, one contract: values P(success | prefix) and credit of every response token, from a frozen model.
+
+Here too is what every kind asks of its rows before it learns, and of a critic before anything is weighed by it.
+"""
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 
+from weighted_mtp.data import is_right
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.settings import ConfigError, require
+from weighted_mtp.training.errors import ConfigError, require
 
 
 class Judgement(NamedTuple):
@@ -26,13 +32,10 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class Critic:
-    """Base of the critics.
-
-    Args:
-        model: read, never trained here.
-    """
+    """Base of the critics."""
 
     model: MTPModel
+    """Read, never trained here."""
 
     gives_credit: ClassVar[bool] = False
     """Whether it has a credit beyond the TD error of its values."""
@@ -66,12 +69,7 @@ def prior_of(model: MTPModel) -> Float[Tensor, ""]:
 
 
 def require_outcomes(rows: Dataset, what: str) -> None:
-    """Raises ConfigError where all rows have one reward, from which P(success) cannot be learned.
-
-    Args:
-        rows: encoded rows.
-        what: what learns from them, for the message.
-    """
+    """Raises ConfigError where all rows have one reward, from which `what` cannot learn P(success)."""
     rewards = set(rows["reward"])
     if len(rewards) == 1:
         (reward,) = rewards
@@ -86,17 +84,59 @@ def start_prior(model: MTPModel, rows: Dataset) -> None:
     """Lets the fresh head of a critic that is a language model start from the share of right rows.
 
     A prior that is the base rate keeps no weights; whether its bias is learned on, the kind of critic decides.
-
-    Raises:
-        ConfigError: all rows are right, or all are wrong.
     """
     spec, head = model.critic, model.value_head
     assert spec is not None, "the model is a generative or an implicit critic"
     assert head is not None, "such a model is built with a value head"
     require_outcomes(rows, f"a {spec.kind} critic")
-    share = sum(reward > 0.5 for reward in rows["reward"]) / len(rows)
+    share = sum(map(is_right, rows["reward"])) / len(rows)
     require(0 < share < 1, f"no row, or every row, is rewarded more than .5: a {spec.kind} critic needs both kinds")
     if not (head.weight.any() or head.bias.any()):  # else it was learned before
         torch.nn.init.constant_(head.bias, math.log(share / (1 - share)))
     if spec.prior == "base_rate":
         head.weight.requires_grad_(False)
+
+
+JUDGED_ROWS = 64
+SMALLEST_SPREAD = 1e-6
+"""Of values, or of credit in log-odds; float32 rounds a value near .5 to 6e-8."""
+
+
+def require_spread(critic: Critic, rows: Dataset, collate: Callable[..., dict[str, Any]], name: str) -> None:
+    """Refuses a critic whose credit, or whose values where it has no credit, is one number for all tokens.
+
+    Rows are judged one at a time until two tokens differ: of a critic that knows something, one is mostly enough. No
+    randomness is used up, and every process looks at the same rows.
+    """
+    low, high, tokens = math.inf, -math.inf, 0
+    some = rows.select(range(min(JUDGED_ROWS, len(rows))))
+    with _undisturbed(critic):
+        for row in some:
+            batch = TokenBatch.from_inputs(collate([row]), n_future=1, device=critic.model.device)
+            values, credit = critic.judge(batch)
+            said = (values if credit is None else credit)[batch.mask]
+            tokens += said.numel()
+            if said.numel():
+                low, high = min(low, said.min().item()), max(high, said.max().item())
+            if tokens > 1 and not high - low <= SMALLEST_SPREAD:
+                return
+    if tokens > 1:
+        what = "credit" if critic.gives_credit else "value"
+        raise ConfigError(
+            f"critic {name} tells no token from another (over the {tokens} labelled tokens of {len(some)} rows its "
+            f"{what} goes from {low:.9g} to {high:.9g}), so weights would mean nothing: train it with "
+            "`wmtp train critic`, longer or at a higher learning rate than so far"
+        )
+
+
+@contextmanager
+def _undisturbed(critic: Critic) -> Iterator[None]:
+    """While inside, the critic's models are in evaluation mode; random state and modes are then as they were."""
+    modes = [(module, module.training) for model in critic.models() for module in model.modules()]
+    device = critic.model.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for model in critic.models():
+            model.eval()
+        yield
+    for module, mode in modes:
+        module.training = mode

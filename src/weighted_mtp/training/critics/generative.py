@@ -9,13 +9,14 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from weighted_mtp.data import is_right
 from weighted_mtp.losses import mtp_nll, value_bce
 from weighted_mtp.models import RIGHT, UNTOLD, WRONG, CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.models.label_condition import LabelEmbedding, LabelTags
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, at_last_prompt_token, start_prior
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import values_from_credit
 
@@ -37,12 +38,12 @@ class GenerativeCritic(Critic):
     def judge(self, batch: TokenBatch) -> Judgement:
         """Values and credit: one forward pass of every row under each label."""
         rows = len(batch.input_ids)
-        told = [RIGHT, WRONG, UNTOLD] if self._learned_prior else [RIGHT, WRONG]
+        learned_prior = self.model.critic is not None and self.model.critic.prior == "head"
+        told = [RIGHT, WRONG, UNTOLD] if learned_prior else [RIGHT, WRONG]
         # filled on the device: copying a list from the host would wait for it
         condition = torch.cat([torch.full((rows,), label, device=batch.input_ids.device) for label in told])
-        outputs = self.model(
-            batch.input_ids.repeat(len(told), 1), batch.attention_mask.repeat(len(told), 1), condition=condition
-        )
+        ids, mask = batch.input_ids.repeat(len(told), 1), batch.attention_mask.repeat(len(told), 1)
+        outputs = self.model(ids, mask, condition=condition)
         targets = batch.targets[..., :1].repeat(2, 1, 1)
         hidden = outputs["hidden_states"][: 2 * rows, :, :1]
         right, wrong = mtp_nll(hidden, targets=targets, **self.model.output_head()).squeeze(-1).split(rows)
@@ -50,21 +51,15 @@ class GenerativeCritic(Critic):
         logits = outputs["value_logits"][-rows:].squeeze(-1)
         return Judgement(values_from_credit(credit, at_last_prompt_token(logits, batch), batch.mask), credit)
 
-    @property
-    def _learned_prior(self) -> bool:
-        return self.model.critic is not None and self.model.critic.prior == "head"
-
 
 @dataclass
 class GenerativeStage(Stage):
-    """Cross-entropy of every completion under its own label. Its values are read at evaluation only.
-
-    Args:
-        learned_prior: also learn P(success | prompt) from the state of the last prompt token, in a pass of each row
-            that is told nothing; otherwise the prior is the share of right completions.
-    """
+    """Cross-entropy of every completion under its own label. Its values are read at evaluation only."""
 
     learned_prior: bool = False
+    """Also learns P(success | prompt) from the state of the last prompt token, in a pass of each row that is told
+    nothing; otherwise the prior is the share of right completions."""
+    counted: ClassVar[str] = "rows"
 
     @property
     def undiscounted(self) -> str:
@@ -85,16 +80,11 @@ class GenerativeStage(Stage):
 
     def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
         """States under the label, and value logits that have not seen it."""
-        assert batch.rewards is not None, "the collator always gives rewards"
-        told = (batch.rewards > 0.5).long()
+        told = is_right(batch.rewards).long()
         if not self.learned_prior:
             return model(batch.input_ids, batch.attention_mask, condition=told)
-        outputs = model(
-            batch.input_ids.repeat(2, 1),
-            batch.attention_mask.repeat(2, 1),
-            condition=torch.cat([told, torch.full_like(told, UNTOLD)]),
-        )
-        rows = len(told)
+        rows, condition = len(told), torch.cat([told, torch.full_like(told, UNTOLD)])
+        outputs = model(batch.input_ids.repeat(2, 1), batch.attention_mask.repeat(2, 1), condition=condition)
         return {"hidden_states": outputs["hidden_states"][:rows], "value_logits": outputs["value_logits"][rows:]}
 
     def value_loss(
@@ -103,25 +93,16 @@ class GenerativeStage(Stage):
         """Cross-entropy of the label at the last prompt token, where the prior is learned."""
         if not self.learned_prior:
             return None
-        assert batch.rewards is not None, "the collator always gives rewards"
         logits = at_last_prompt_token(outputs["value_logits"].squeeze(-1), batch)[:, None]
         has_tokens = batch.mask.any(1, keepdim=True)
         return value_bce(logits, batch.rewards[:, None], has_tokens, normalizer=self.value_normalizer(counts))
-
-    def value_normalizer(self, counts: BatchCounts) -> Tensor:
-        """One label a row."""
-        return counts.rows
 
     def _known(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> dict[str, Any]:
         return {} if model.training else GenerativeCritic(model).judge(batch)._asdict()
 
 
 def spec(config: RunConfig) -> CriticSpec:
-    """A learned embedding of the label, or the tokens of two tags.
-
-    Raises:
-        ConfigError: to the tokenizer the tags are the same, or one is nothing that it knows.
-    """
+    """A learned embedding of the label, or the tokens of two tags."""
     settings = config.critic
     if settings.label_tags is None:
         return CriticSpec("generative", settings.prior)
@@ -163,11 +144,7 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left.
-
-    Raises:
-        ConfigError: it was never trained; of tags, which add no parameter, that can be seen in what they say alone.
-    """
+    """The critic that its training left."""
     why = _same_under_both_labels(model)
     if why is not None:
         raise ConfigError(

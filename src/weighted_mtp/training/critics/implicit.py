@@ -15,9 +15,8 @@ from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, next_token_nll, prior_of, start_prior
-from weighted_mtp.training.frozen import load_frozen, require_same_tokenizer
-from weighted_mtp.training.settings import ConfigError
-from weighted_mtp.training.stage import Stage
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.stage import Stage, load_reference
 from weighted_mtp.value_weighting import values_from_credit
 
 
@@ -51,14 +50,13 @@ class ImplicitCritic(Critic):
 class ImplicitStage(Stage):
     """Cross-entropy of the label against the log-ratio to a frozen reference; no language-model loss.
 
-    Args:
-        reference: where the log-ratio is 0; the trained model starts from it.
-        beta: log-odds per nat of log-ratio.
+    The trained model starts from the reference, where the log-ratio is 0.
     """
 
     lm_coef: float = 0.0
-    reference: MTPModel | None = None
     beta: float = 0.05
+    """Log-odds per nat of log-ratio."""
+    counted: ClassVar[str] = "rows"
 
     @property
     def undiscounted(self) -> str:
@@ -78,7 +76,6 @@ class ImplicitStage(Stage):
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel
     ) -> Tensor:
         """See `implicit_reward_loss`."""
-        assert batch.rewards is not None, "the collator always gives rewards"
         return implicit_reward_loss(
             outputs["hidden_states"][..., :1, :],
             targets=batch.targets[..., :1],
@@ -89,14 +86,6 @@ class ImplicitStage(Stage):
             normalizer=self.value_normalizer(counts),
             **model.output_head(),
         )
-
-    def value_normalizer(self, counts: BatchCounts) -> Tensor:
-        """One label a row."""
-        return counts.rows
-
-    def frozen_models(self) -> list[MTPModel]:
-        """The reference."""
-        return [self._reference()]
 
     def _reference(self) -> MTPModel:
         assert self.reference is not None, "the stage is built with a reference"
@@ -115,10 +104,8 @@ def spec(config: RunConfig) -> CriticSpec:
 
 def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
     """Stage 1 of this critic, with its reference."""
-    path = _reference_path(config)
-    require_same_tokenizer(path, tokenizer, "reference")
     return ImplicitStage(
-        reference=load_frozen(config, path, n_future=1),
+        reference=load_reference(config, _reference_path(config), tokenizer, n_future=1),
         beta=config.critic.reward_beta,
         gamma=config.weighting.gamma,
         value_coef=config.critic.value_coef,
@@ -126,11 +113,7 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left, with the reference that it names.
-
-    Raises:
-        ConfigError: the reference cannot be read, or the critic is still what the reference is.
-    """
+    """The critic that its training left, with the reference that it names."""
     assert model.critic is not None, "its config.json says that it is an implicit critic"
     where = reference or model.critic.reference
     if where is None:

@@ -8,15 +8,43 @@
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weighted_mtp.training.reads import LEARNED_PRIOR, NEW_PARTS, TRAINED_TRUNK, VALUE_HEAD, Reads, reads
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 if TYPE_CHECKING:
     from weighted_mtp.training.config import RunConfig
     from weighted_mtp.training.critics.base import Critic
+
+
+class When(NamedTuple):
+    """A condition under which a setting is read."""
+
+    said: str
+    """In words that go behind "with"; empty: always."""
+    holds: Callable[["RunConfig"], bool]
+    """Whether it is met."""
+
+
+Reads = Mapping[str, When]
+"""Settings by name, and when each is read; `early_checks` refuses those that nothing in the run reads."""
+
+ALWAYS = When("", lambda config: True)
+TRAINED_TRUNK = When("freeze_trunk: false", lambda config: not config.critic.freeze_trunk)
+LEARNED_PRIOR = When("prior: head", lambda config: config.critic.prior == "head")
+NEW_PARTS = When(
+    "prior: head or without label_tags",
+    lambda config: config.critic.prior == "head" or config.critic.label_tags is None,
+)
+
+VALUE_HEAD = ("value_link", "value_hidden", "value_loss", "value_coef", "value_lam", "new_learning_rate")
+"""What a value head that trains reads."""
+
+
+def reads(*names: str, when: When = ALWAYS) -> dict[str, When]:
+    """These settings, under one condition."""
+    return dict.fromkeys(names, when)
 
 
 class CriticKind(NamedTuple):
@@ -47,17 +75,6 @@ class CriticKind(NamedTuple):
         return getattr(importlib.import_module(self.module), name)
 
 
-def critic_kind(name: str) -> CriticKind:
-    """The row of that name.
-
-    Raises:
-        ConfigError: there is none; the choices are listed.
-    """
-    if name not in CRITICS:
-        raise ConfigError(f"critic is {name!r}: stage critic trains one of {', '.join(CRITICS)}")
-    return CRITICS[name]
-
-
 CRITICS: dict[str, CriticKind] = {
     "value_head": CriticKind(
         "a head on the hidden state, by value_loss",
@@ -80,16 +97,17 @@ CRITICS: dict[str, CriticKind] = {
 }
 
 
+def critic_kind(name: str) -> CriticKind:
+    """The row of that name; ConfigError lists the choices where there is none."""
+    if name not in CRITICS:
+        raise ConfigError(f"critic is {name!r}: stage critic trains one of {', '.join(CRITICS)}")
+    return CRITICS[name]
+
+
 def load_critic(path: str, dtype: str = "auto", reference: str | None = None) -> "Critic":
     """The critic that a `wmtp train critic` run left, of whichever kind its config.json names.
 
-    Args:
-        path: its directory.
-        dtype: precision of its parameters.
-        reference: of an implicit critic, where it lies elsewhere than the critic says.
-
-    Raises:
-        ConfigError: there is no critic, or the reference is missing.
+    `reference` is that of an implicit critic, where it lies elsewhere than the critic says.
     """
     from weighted_mtp.models import MTPModel
 

@@ -1,6 +1,6 @@
 """The value head: P(success | prefix) read from the hidden state, by the stages that train it or read it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,20 +9,20 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from weighted_mtp.data import is_right
 from weighted_mtp.losses import pairwise_ranking, value_bce, value_mse
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, require_outcomes
-from weighted_mtp.training.critics.pairs import require_pairs
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import Signals, compute_lambda_returns
 
 
 @dataclass(frozen=True)
 class ValueHeadCritic(Critic):
-    """A value head on the hidden state, the published critic where it is linear."""
+    """A value head on the hidden state, the critic of outcome reward models where it is linear."""
 
     def judge(self, batch: TokenBatch) -> Judgement:
         """Values of a batch; credit is the TD error."""
@@ -33,20 +33,16 @@ class ValueHeadCritic(Critic):
 
 @dataclass
 class ValueStage(Stage):
-    """Stages 1 and 2: values from the model's own head (detached), from a frozen critic, or, in stage 2, from the data.
-
-    Args:
-        critic: separate frozen critic, of any kind; None reads the trained model's own value head.
-        value_objective: mse, bce, pairwise or lambda.
-        lam: lambda of the lambda-returns, in [0, 1].
-        reads_own_head: whether weights are made of the values of the trained model's own head, which must then have
-            learned something before.
-    """
+    """Stages 1 and 2: values from the model's own head (detached), a frozen critic or, in stage 2, the data."""
 
     critic: Critic | None = None
+    """Separate and frozen, of any kind; None reads the trained model's own value head."""
     value_objective: str = "mse"
+    """A name in OBJECTIVES."""
     lam: float = 0.95
+    """lambda of the lambda-returns, in [0, 1]."""
     reads_own_head: bool = False
+    """Whether weights are made of the values of the trained model's own head, which must then have learned before."""
     supplies: tuple[str, ...] = (*Stage.supplies, "values")
 
     def __post_init__(self) -> None:
@@ -123,39 +119,28 @@ class ValueStage(Stage):
         return [*super().frozen_models(), *([] if self.critic is None else self.critic.models())]
 
 
-def _rewards(batch: TokenBatch) -> Tensor:
-    assert batch.rewards is not None, "the collator always gives rewards"
-    return batch.rewards
-
-
 def _returns(stage: ValueStage, batch: TokenBatch) -> Tensor:
     """What a calibrated critic says: gamma^k * R with k tokens still to come, so that its TD errors average 0."""
-    rewards = _rewards(batch)
-    return Signals(mask=batch.mask, valid=batch.valid, rewards=rewards, gamma=stage.gamma).returns
+    return Signals(mask=batch.mask, valid=batch.valid, rewards=batch.rewards, gamma=stage.gamma).returns
 
 
 def _mse(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
-    values = outputs["values"].squeeze(-1)
-    returns = _returns(stage, batch)
-    return value_mse(values, returns, batch.mask, normalizer=normalizer)
+    return value_mse(outputs["values"].squeeze(-1), _returns(stage, batch), batch.mask, normalizer=normalizer)
 
 
 def _bce(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
-    logits = outputs["value_logits"].squeeze(-1)
-    returns = _returns(stage, batch)
-    return value_bce(logits, returns, batch.mask, normalizer=normalizer)
+    return value_bce(outputs["value_logits"].squeeze(-1), _returns(stage, batch), batch.mask, normalizer=normalizer)
 
 
 def _lambda(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     values = outputs["values"].squeeze(-1)
-    returns = compute_lambda_returns(values.detach(), _rewards(batch), batch.mask, stage.gamma, stage.lam)
+    returns = compute_lambda_returns(values.detach(), batch.rewards, batch.mask, stage.gamma, stage.lam)
     return value_mse(values, returns, batch.mask, normalizer=normalizer)
 
 
 def _pairwise(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     logits = outputs["value_logits"].squeeze(-1)
-    assert batch.prompt_ids is not None, "the collator always gives prompt_ids"
-    return pairwise_ranking(logits, _rewards(batch), batch.prompt_ids, batch.mask, normalizer=normalizer)
+    return pairwise_ranking(logits, batch.rewards, batch.prompt_ids, batch.mask, normalizer=normalizer)
 
 
 def knows_nothing(model: MTPModel) -> bool:
@@ -170,6 +155,25 @@ def knows_nothing(model: MTPModel) -> bool:
     if head.hidden is not None:
         read = read & (head.hidden.weight != 0).any(1)
     return not bool(read.any())
+
+
+def require_pairs(rows: Dataset, what: str) -> None:
+    """Raises ConfigError where no prompt has both a right and a wrong completion, which a ranking learns from."""
+    if not holds_pair(zip(rows["prompt_id"], rows["reward"], strict=True)):
+        raise ConfigError(
+            f"{what} with value_loss pairwise learns from right and wrong completions of one prompt, and none of the "
+            f"{len(rows)} rows shares its prompt with a row of the other label: give such rows, or another value_loss"
+        )
+
+
+def holds_pair(told: Iterable[tuple[int, float]]) -> bool:
+    """Whether two of these rows, each its prompt and reward, are right and wrong completions of one prompt."""
+    outcomes: set[tuple[int, bool]] = set()
+    for prompt, reward in told:
+        if (prompt, not is_right(reward)) in outcomes:
+            return True
+        outcomes.add((prompt, is_right(reward)))
+    return False
 
 
 class Objective(NamedTuple):
@@ -194,11 +198,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def objective(name: str) -> Objective:
-    """The row of that name.
-
-    Raises:
-        ConfigError: there is none; the choices are listed.
-    """
+    """The row of that name."""
     if name not in OBJECTIVES:
         raise ConfigError(f"value_loss is {name!r}: give one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name]
@@ -222,11 +222,7 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
-    """The critic that its training left.
-
-    Raises:
-        ConfigError: it was never trained.
-    """
+    """The critic that its training left."""
     if knows_nothing(model):
         raise ConfigError(
             f"critic {path} has a value head that was never trained (its weight is all 0): train it with "
