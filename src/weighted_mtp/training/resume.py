@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,9 +23,6 @@ from weighted_mtp.training.checkpoints import MADE_WITH_FILE, CheckpointError
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs
 from weighted_mtp.training.stage_table import stage_row
-
-if TYPE_CHECKING:
-    from weighted_mtp.training.saving import SavingTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -224,8 +221,8 @@ def agreed(decide: Callable[[], Resumption]) -> Resumption:
     return box[0]
 
 
-def require_possible(trainer: "SavingTrainer", resumption: Resumption) -> None:
-    """Tries what changed settings may have made impossible, before anything is written; says what they do."""
+def require_possible(trainer: Any, resumption: Resumption) -> None:
+    """Has a `SavingTrainer` try what changed settings may have made impossible, before anything is written."""
     checkpoint, different = resumption.checkpoint, resumption.changed
     if checkpoint is None or different is None:
         return

@@ -2,18 +2,15 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from weighted_mtp.training.critics.table import CRITICS, VALUE_HEAD, Reads, When, critic_kind, reads
+from weighted_mtp.training.critics.table import CRITICS, VALUE_HEAD, Reads, Run, When, critic_kind, reads
 from weighted_mtp.training.errors import ConfigError, require
-
-if TYPE_CHECKING:
-    from weighted_mtp.training.config import RunConfig
 
 OWN_HEAD = When("its own value head", lambda config: config.separate_critic is None)
 
 
-def _all_fits(config: "RunConfig") -> None:
+def _all_fits(config: Run) -> None:
     """Settings that the stage reads are checked by themselves."""
 
 
@@ -28,7 +25,7 @@ class StageRow(NamedTuple):
     """module:function that builds it from a configuration and a tokenizer, with its frozen models."""
     reads: Reads
     """Settings that it reads of those that not every stage reads; one that trains a critic, also those of the kind."""
-    check: Callable[["RunConfig"], None] = _all_fits
+    check: Callable[[Run], None] = _all_fits
     """Raises ConfigError where settings of the run do not fit."""
     scheme_options: Mapping[str, Any] = {}
     """Options of its own scheme, where the configuration says nothing of either."""
@@ -37,13 +34,13 @@ class StageRow(NamedTuple):
     reads_critic: bool = False
     """Whether it weighs rows by what a critic says: a separate one, its own value head, or columns of the rows."""
 
-    def load(self, config: "RunConfig", tokenizer: Any) -> Any:
+    def load(self, config: Run, tokenizer: Any) -> Any:
         """The `Stage` with its frozen models."""
         module, function = self.loader.split(":")
         return getattr(importlib.import_module(module), function)(config, tokenizer)
 
 
-def _check_verifiable(config: "RunConfig") -> None:
+def _check_verifiable(config: Run) -> None:
     critic = config.critic.critic
     if critic in CRITICS:
         raise ConfigError(
@@ -52,7 +49,7 @@ def _check_verifiable(config: "RunConfig") -> None:
         )
 
 
-def _check_critic(config: "RunConfig") -> None:
+def _check_critic(config: Run) -> None:
     n_future = config.model.n_future
     require(
         not (config.critic.freeze_trunk and config.model.lora_rank),
@@ -62,7 +59,7 @@ def _check_critic(config: "RunConfig") -> None:
     critic_kind(config.critic.kind)  # raises where there is none
 
 
-def _check_rho1(config: "RunConfig") -> None:
+def _check_rho1(config: Run) -> None:
     require(
         config.reference.reference is not None,
         "stage rho1 needs a reference model: give --reference DIR (a model trained on right rows, say)",

@@ -9,13 +9,25 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.settings import CriticConfig, ModelConfig, ReferenceConfig
 
-if TYPE_CHECKING:
-    from weighted_mtp.training.config import RunConfig
-    from weighted_mtp.training.critics.base import Critic
+
+class Run(Protocol):
+    """What rows of the tables of critics and stages ask of a run, a `RunConfig`, which is made of them."""
+
+    @property
+    def stage(self) -> str: ...  # noqa: D102
+    @property
+    def model(self) -> ModelConfig: ...  # noqa: D102
+    @property
+    def critic(self) -> CriticConfig: ...  # noqa: D102
+    @property
+    def reference(self) -> ReferenceConfig: ...  # noqa: D102
+    @property
+    def separate_critic(self) -> str | None: ...  # noqa: D102
 
 
 class When(NamedTuple):
@@ -23,7 +35,7 @@ class When(NamedTuple):
 
     said: str
     """In words that go behind "with"; empty: always."""
-    holds: Callable[["RunConfig"], bool]
+    holds: Callable[[Run], bool]
     """Whether it is met."""
 
 
@@ -59,11 +71,11 @@ class CriticKind(NamedTuple):
     needs_reference: bool = False
     """Whether it is read beside a frozen reference."""
 
-    def spec(self, config: "RunConfig") -> Any:
+    def spec(self, config: Run) -> Any:
         """What config.json says of the model beyond a value head: a `CriticSpec`, None for nothing."""
         return self._function("spec")(config)
 
-    def stage(self, config: "RunConfig", tokenizer: Any) -> Any:
+    def stage(self, config: Run, tokenizer: Any) -> Any:
         """The `Stage` that trains it."""
         return self._function("stage")(config, tokenizer)
 
@@ -104,8 +116,8 @@ def critic_kind(name: str) -> CriticKind:
     return CRITICS[name]
 
 
-def load_critic(path: str, dtype: str = "auto", reference: str | None = None) -> "Critic":
-    """The critic that a `wmtp train critic` run left, of whichever kind its config.json names.
+def load_critic(path: str, dtype: str = "auto", reference: str | None = None) -> Any:
+    """The `Critic` that a `wmtp train critic` run left, of whichever kind its config.json names.
 
     `reference` is that of an implicit critic, where it lies elsewhere than the critic says.
     """
