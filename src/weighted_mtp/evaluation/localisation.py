@@ -55,8 +55,8 @@ def locate_errors(
     groups = None if tied_groups is None else np.asarray(tied_groups)
     hits = hits_at_first_error(credit, token_error, mask)
     scores, valid, first = np.asarray(credit, np.float64), np.asarray(mask, np.bool_), first_errors(token_error, mask)
-    wrong = np.asarray(first.any(axis=1))
-    candidates = valid & (first | ~np.asarray(token_error, np.bool_))
+    wrong: NDArray[np.bool_] = np.any(first, axis=1)
+    candidates: NDArray[np.bool_] = valid & (first | ~np.asarray(token_error, np.bool_))
 
     def ranked(at: NDArray[np.bool_]) -> float | None:
         return auc(-scores[at], first[at], None if groups is None else groups[at])

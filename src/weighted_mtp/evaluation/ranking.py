@@ -7,6 +7,8 @@ with credit that ignores position: AUC of the position .44 without, .49 with tie
 chains (standard errors .01); one length for all: .00 against .50 for the outcome.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
@@ -123,7 +125,7 @@ def length_groups(mask: ArrayLike) -> NDArray[np.int64]:
 
 
 def _mean_of_others(
-    totals: NDArray[np.float64], counts: NDArray[np.generic], groups: NDArray[np.int64], alone: float = 0.0
+    totals: NDArray[np.float64], counts: NDArray[Any], groups: NDArray[np.int64], alone: float = 0.0
 ) -> NDArray[np.float64]:
     """Sum of the totals over sum of the counts of all others in one's group, all [N]."""
     group = np.unique(groups, return_inverse=True)[1]

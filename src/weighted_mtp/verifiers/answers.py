@@ -1,11 +1,12 @@
 """Verifiers of answers: the same text, or the same number."""
 
+import itertools
 import json
 import math
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -139,12 +140,8 @@ def find_number(text: str) -> Number | None:
     read = text[-_LONGEST_TEXT:]
     marked = _behind_marker(read)
     matches = _NUMBER.finditer(_plain(read if marked is None else marked))
-    match = next(matches, None) if marked is not None else _last(matches)
-    return None if match is None else _value(match)
-
-
-def _last(matches: Iterator[re.Match[str]]) -> re.Match[str] | None:
-    return next(iter(deque(matches, maxlen=1)), None)
+    found = list(itertools.islice(matches, 1)) if marked is not None else deque(matches, maxlen=1)
+    return _value(found[0]) if found else None
 
 
 def _behind_marker(text: str) -> str | None:
