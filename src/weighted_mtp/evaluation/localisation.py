@@ -10,16 +10,15 @@ from weighted_mtp.evaluation.ranking import auc
 
 @dataclass(frozen=True)
 class Localisation:
-    """How well low credit points at the first wrong tokens. A share is None where nothing can be compared."""
+    """How well low credit points at the first wrong tokens, in [0, 1]; None where nothing can be compared."""
 
     auc: float | None
-    """Probability that a first wrong token has less credit than another token of any completion, in [0, 1]."""
+    """Probability that a first wrong token has less credit than another token of any completion."""
     auc_within_wrong: float | None
     """The same within completions that hold an error: to know which ones are wrong is no help here."""
     top1: float | None
-    """Share of the completions with an error whose token of least credit is the first wrong one, in [0, 1]."""
+    """Share of the completions with an error whose token of least credit is the first wrong one."""
     n_completions: int
-    """Completions with a response token."""
     n_with_error: int
     """Completions with a wrong token."""
     n_tokens: int
@@ -41,9 +40,6 @@ def locate_errors(
     credit share a hit. Outside the mask nothing is read. `tied_groups`: see `auc`.
 
     Source: the first error as the one to find: Zheng et al. 2024, ProcessBench, arXiv 2412.06559.
-
-    Raises:
-        ValueError: shapes that differ, or a credit under the mask that is NaN.
 
     Examples:
         >>> credit = [[0.1, -0.7, -0.2], [0.2, 0.1, 0.0]]

@@ -23,9 +23,6 @@ def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None =
     Source: Hanley and McNeil 1982, "The meaning and use of the area under a ROC curve"; Airola et al. 2011, "An
     experimental comparison of cross-validation techniques for estimating the area under the ROC curve".
 
-    Raises:
-        ValueError: shapes that differ, or a score that is NaN.
-
     Examples:
         >>> auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])  # 3 of 4 pairs
         0.75

@@ -23,10 +23,8 @@ class ExactMatch(Verifier):
     """Passes a completion that is the answer, character by character.
 
     White space around both is dropped and both are in Unicode's composed form (NFC), so that "é" is "é" however it
-    was typed. Nothing else is done: case, inner white space, punctuation and "4" against "4.0" all count.
-
-    An answer that is a JSON number is the text that JSON writes it as. A row whose `completion` is no text, or whose
-    answer is neither or empty, is an `error`.
+    was typed. Nothing else is done: case, inner white space, punctuation and "4" against "4.0" all count. An answer
+    that is a JSON number is the text that JSON writes it as.
     """
 
     requires = ("completion", "answer")
@@ -38,11 +36,8 @@ class ExactMatch(Verifier):
             answer = json.dumps(answer)
         if not isinstance(completion, str) or not isinstance(answer, str) or not answer.strip():
             return "error"
-        return "pass" if _composed(completion) == _composed(answer) else "fail"
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text.strip())
+        given, right = (unicodedata.normalize("NFC", text.strip()) for text in (completion, answer))
+        return "pass" if given == right else "fail"
 
 
 class NumericMatch(Verifier):
@@ -57,10 +52,9 @@ class NumericMatch(Verifier):
     not. An integer answer must be met exactly.
 
     The answer is text, read in the same way (GSM8K's whole solution will do), or a JSON number. A row whose answer
-    holds no finite number, or whose completion is no text, is an `error`; a completion without a number fails.
+    holds no finite number is an `error`; a completion without a number fails.
 
-    Source: Cobbe et al. 2021 (GSM8K, arXiv 2110.14168) for "####"; Hendrycks et al. 2021 (MATH, arXiv 2103.03874)
-    for the box.
+    Source: "####": Cobbe et al. 2021 (GSM8K, arXiv 2110.14168); the box: Hendrycks et al. 2021 (MATH, 2103.03874).
     """
 
     requires = ("completion", "answer")

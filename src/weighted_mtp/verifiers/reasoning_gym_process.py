@@ -67,10 +67,10 @@ class LibraryProcess:
     def close(self) -> None:
         """Ends the process and everything in its sandbox."""
         if self._process is not None:
-            kill(self._process)
-            for pipe in filter(None, (self._process.stdin, self._process.stdout)):
+            process, self._process = self._process, None
+            kill(process)
+            for pipe in filter(None, (process.stdin, process.stdout)):
                 pipe.close()
-            self._process = None
 
     def _start(self) -> None:
         self._process = self._library.sandbox.start(
