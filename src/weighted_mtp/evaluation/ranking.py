@@ -134,5 +134,5 @@ def _mean_of_others(
 ) -> NDArray[np.float64]:
     """Sum of the totals over sum of the counts of all others in one's group, all [N]."""
     group = np.unique(groups, return_inverse=True)[1]
-    others, n_others = (np.bincount(group, given)[group] - given for given in (totals, np.asarray(counts, np.float64)))
+    others, n_others = (np.bincount(group, given)[group] - given for given in (totals, counts))
     return np.divide(others, n_others, out=np.full(totals.shape, alone), where=n_others > 0)
