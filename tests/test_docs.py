@@ -20,7 +20,7 @@ from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.early_checks import require_all_read
 from weighted_mtp.training.settings import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
-from weighted_mtp.verifiers.reasoning_gym_tasks import UNSOUND
+from weighted_mtp.verifiers.reasoning_gym import UNSOUND
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]

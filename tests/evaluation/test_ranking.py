@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from weighted_mtp.evaluation.ranking import auc, auc_by_position
 
@@ -40,6 +41,13 @@ def test_auc_is_the_mann_whitney_statistic_of_scipy(rows):
         return
     won = stats.mannwhitneyu(scores[positives], scores[~positives]).statistic
     assert auc(scores, positives) == pytest.approx(won / (positives.sum() * (~positives).sum()))
+
+
+@given(scored)
+def test_auc_is_that_of_scikit_learn(rows):
+    scores, positives, _ = map(np.array, zip(*rows, strict=True))
+    if 0 < positives.sum() < len(positives):
+        assert auc(scores, positives) == pytest.approx(roc_auc_score(positives, scores))
 
 
 @given(scored)

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
+from tests.verifiers.reasoning_gym_soundness import measure
 from weighted_mtp.verifiers.base import VerifierError
-from weighted_mtp.verifiers.reasoning_gym import ReasoningGym, extract_answer
+from weighted_mtp.verifiers.reasoning_gym import (
+    ACCEPT_WRONG,
+    EVALUATED,
+    UNSOUND,
+    WITHOUT_ANSWER,
+    ReasoningGym,
+    extract_answer,
+    may_be_scored,
+)
 from weighted_mtp.verifiers.reasoning_gym_process import LibraryError
-from weighted_mtp.verifiers.reasoning_gym_soundness import measure
-from weighted_mtp.verifiers.reasoning_gym_tasks import ACCEPT_WRONG, EVALUATED, UNSOUND, WITHOUT_ANSWER, may_be_scored
 
 pytestmark = pytest.mark.usefixtures("sandbox_works")
 

@@ -1,11 +1,15 @@
 """Verifiers by name, imported only when asked for."""
 
 import importlib.util
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from weighted_mtp.cli.main import main
 from weighted_mtp.verifiers.answers import ExactMatch, NumericMatch
 from weighted_mtp.verifiers.base import VerifierError
 from weighted_mtp.verifiers.table import VERIFIERS, make_verifier
@@ -18,7 +22,7 @@ def test_the_verifiers_of_answers_come_by_name():
 
 @pytest.mark.parametrize("name", VERIFIERS)
 def test_every_name_leads_to_a_module(name):
-    assert importlib.util.find_spec(VERIFIERS[name].module) is not None
+    assert importlib.util.find_spec(VERIFIERS[name].partition(":")[0]) is not None
 
 
 def test_an_unknown_name_gets_the_nearest():
@@ -45,3 +49,19 @@ def test_an_answer_is_checked_without_importing_what_runs_programs():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_verifier_is_one_file_and_one_row(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs/verifiers.md").read_text()
+    code, row = re.search(r"```python\n(.*?)\nrow = .*?```text\n +(\"words\".*?)\n", page, re.DOTALL).groups()
+    (tmp_path / "words.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    (name, path), *_ = eval("{" + row + "}", {"_HOME": "x"}).items()
+    monkeypatch.setitem(VERIFIERS, name, path.removeprefix("x."))
+    rows = [{"prompt": "Say", "completion": said, "words": ["fox"]} for said in ("A Fox", "A dog")]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["data", "verify", "--verifier", name, "--input", str(tmp_path / "in.jsonl"), "--output"]
+    assert main([*words, str(tmp_path / "out.jsonl")]) == 0
+    assert "1 pass, 1 fail" in capsys.readouterr().out
+    assert main([*words, str(tmp_path / "other.jsonl"), "--timeout", "3"]) == 2
+    assert "the verifier words takes none" in capsys.readouterr().err

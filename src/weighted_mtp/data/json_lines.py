@@ -100,6 +100,10 @@ class JsonLinesWriter:
         self._file.write(_line(row))
         self._file.flush()
 
+    def other_row(self, number: int, reason: str) -> DataError:
+        """The error of a row, from 1, that stands here and is not what this call would have written."""
+        return DataError(f"{self.path}:{number}: {reason}: give another output, or move this one away")
+
     def _drop_cut_line(self) -> None:
         if not self.path.exists():
             return

@@ -33,17 +33,15 @@ class CriticQuality:
     """How good a critic's credit and values are. "Pooled": over all response tokens of all completions."""
 
     localisation: Localisation
-    """Credit against the first wrong tokens."""
     position_only_auc: float | None
     """The localisation AUC of the mean credit at each position: what knowing the position alone gives."""
     length_only_auc: float | None
     """The localisation AUC of the mean credit at each length."""
     ece: float
-    """Expected calibration error of the values, pooled, in [0, 1]."""
+    """Expected calibration error of the values, pooled, in [0, 1]; `reliability` holds the bins behind it."""
     final_ece: float
     """The same of the values before each completion's last response token."""
     reliability: list[ReliabilityBin]
-    """The bins behind `ece`."""
     explained_variance: float | None
     """Of the outcomes by the values, pooled, at most 1."""
     brier: float
@@ -74,22 +72,19 @@ def critic_quality(
         values: [N, T]; values[i, j] is P(success | prefix before response token j), so j = 0 is the prompt's
             value. Proxies outside [0, 1] are clipped in `ece`, `final_ece` and `reliability` alone.
         credit: [N, T], by how much response token j moved the critic's belief.
-        outcomes: [N], True (or 1) where the completion is right.
-        token_error: [N, T], True where a response token is wrong.
-        mask: [N, T], True where a response token exists; what lies outside is never read.
-        targets: [N, T], what the values estimate, in [0, 1], where that is not the outcome itself but, say, a
-            discounted one: calibration, explained variance and Brier score are of these; None: the outcome.
-
-    Raises:
-        ValueError: shapes that differ, no response token, or a NaN under the mask.
+        outcomes: [N], which completions are right.
+        token_error: [N, T], which response tokens are wrong.
+        mask: [N, T], where there is a response token; what lies outside is never read.
+        targets: [N, T], what the values estimate where that is not the outcome itself but, say, a discounted one:
+            calibration, explained variance and Brier score are of these.
 
     Examples:
         >>> quality = critic_quality(
         ...     values=[[0.5, 0.6], [0.5, 0.1]],
         ...     credit=[[0.1, 0.4], [-0.4, -0.1]],
-        ...     outcomes=[True, False],
-        ...     token_error=[[False, False], [True, False]],
-        ...     mask=[[True, True], [True, True]],
+        ...     outcomes=[1, 0],
+        ...     token_error=[[0, 0], [1, 0]],
+        ...     mask=[[1, 1], [1, 1]],
         ... )
         >>> quality.localisation.auc, quality.outcome_auc, quality.auc_by_position
         (1.0, 0.875, [0.5, 1.0])
@@ -122,13 +117,8 @@ def critic_quality(
 
 
 def print_critic_quality(console: Console, quality: Mapping[str, Any], *, errors_known: bool) -> None:
-    """What the critic's values foretell, how far they are probabilities, and whether its credit finds wrong tokens.
-
-    Args:
-        console: where it goes.
-        quality: `CriticQuality.as_dict()`.
-        errors_known: False where the rows do not say which tokens are wrong.
-    """
+    """What the values of `CriticQuality.as_dict()` foretell, how far they are probabilities, and, where the rows say
+    which tokens are wrong, whether its credit finds them."""
     table = Table("critic", "", "by length alone", "by position alone", box=None, pad_edge=False)
     rows = [
         ("AUC of the outcome", quality["outcome_auc"], quality["length_only_outcome_auc"]),

@@ -1,7 +1,6 @@
 """Decoding in batches by head 0, greedy or sampled; `wmtp generate`: one completion of a text or of a chat."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -110,7 +109,9 @@ def complete(
         options["logits_processor"] = [SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p)]
     if stop:
         options["stopping_criteria"] = [StopStrings(detokenizer, stop)]
-    with _evaluating(model):
+    was_training = model.training
+    model.eval()
+    try:
         output = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
@@ -121,39 +122,21 @@ def complete(
             **PLAIN,
             **options,
         )
-    return _completions(detokenizer, read, output[:, width:].tolist(), ends, stop)
+    finally:
+        model.train(was_training)
+    written = output[:, width:].tolist()
+    lengths = [next((i for i, token in enumerate(row) if token in ends), len(row)) for row in written]
+    texts = detokenizer.texts(read, [row[:length] for row, length in zip(written, lengths, strict=True)])
+    completions: list[Completion] = []
+    for text, row, length in zip(texts, written, lengths, strict=True):
+        cut = cut_at_stop(text, stop)
+        completions.append(Completion(cut, "stop" if cut != text else "eos" if length < len(row) else "length"))
+    return completions
 
 
 def prompt_tokens(tokenizer: Any, prompts: Sequence[Prompt], tools: Sequence[Any] | None = None) -> list[list[int]]:
     """Token ids of prompts, as training's encoder gives them; errors are those of `complete`."""
     return RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False).prompts(prompts, tools)
-
-
-@contextmanager
-def _evaluating(model: MTPModel) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-def _completions(
-    detokenizer: Detokenizer,
-    prompts: Sequence[Sequence[int]],
-    rows: Sequence[Sequence[int]],
-    ends: Sequence[int],
-    stop: Sequence[str],
-) -> list[Completion]:
-    lengths = [next((i for i, token in enumerate(row) if token in ends), len(row)) for row in rows]
-    texts = detokenizer.texts(prompts, [row[:n] for row, n in zip(rows, lengths, strict=True)])
-    completions: list[Completion] = []
-    for text, row, length in zip(texts, rows, lengths, strict=True):
-        cut = cut_at_stop(text, stop)
-        ended = "stop" if cut != text else "eos" if length < len(row) else "length"
-        completions.append(Completion(cut, ended))
-    return completions
 
 
 def accuracy(prompts: Sequence[str], completions: Sequence[str], verify: Callable[[str, str], bool]) -> float:

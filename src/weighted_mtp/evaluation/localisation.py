@@ -10,16 +10,15 @@ from weighted_mtp.evaluation.ranking import auc
 
 @dataclass(frozen=True)
 class Localisation:
-    """How well low credit points at the first wrong tokens. A share is None where nothing can be compared."""
+    """How well low credit points at the first wrong tokens, in [0, 1]; None where nothing can be compared."""
 
     auc: float | None
-    """Probability that a first wrong token has less credit than another token of any completion, in [0, 1]."""
+    """Probability that a first wrong token has less credit than another token of any completion."""
     auc_within_wrong: float | None
     """The same within completions that hold an error: to know which ones are wrong is no help here."""
     top1: float | None
-    """Share of the completions with an error whose token of least credit is the first wrong one, in [0, 1]."""
+    """Share of the completions with an error whose token of least credit is the first wrong one."""
     n_completions: int
-    """Completions with a response token."""
     n_with_error: int
     """Completions with a wrong token."""
     n_tokens: int
@@ -42,9 +41,6 @@ def locate_errors(
 
     Source: the first error as the one to find: Zheng et al. 2024, ProcessBench, arXiv 2412.06559.
 
-    Raises:
-        ValueError: shapes that differ, or a credit under the mask that is NaN.
-
     Examples:
         >>> credit = [[0.1, -0.7, -0.2], [0.2, 0.1, 0.0]]
         >>> error = [[False, True, True], [False, False, False]]
@@ -55,8 +51,8 @@ def locate_errors(
     groups = None if tied_groups is None else np.asarray(tied_groups)
     hits = hits_at_first_error(credit, token_error, mask)
     scores, valid, first = np.asarray(credit, np.float64), np.asarray(mask, np.bool_), first_errors(token_error, mask)
-    wrong = np.asarray(first.any(axis=1))
-    candidates = valid & (first | ~np.asarray(token_error, np.bool_))
+    wrong: NDArray[np.bool_] = np.any(first, axis=1)
+    candidates: NDArray[np.bool_] = valid & (first | ~np.asarray(token_error, np.bool_))
 
     def ranked(at: NDArray[np.bool_]) -> float | None:
         return auc(-scores[at], first[at], None if groups is None else groups[at])

@@ -30,7 +30,7 @@ class EvaluationConfig:
     problems: str
     """JSON lines with prompt and the columns that the verifier reads; task_id is passed on. Or humaneval."""
     verifier: str
-    """exact, numeric, python-tests or reasoning-gym."""
+    """Name of a verifier, as docs/verifiers.md lists them."""
     out: str
     """Folder of samples.jsonl and results.json; what is there already is gone on with."""
     samples: int = 10
@@ -97,14 +97,8 @@ def read_problems(
 ) -> list[dict[str, Any]]:
     """The first rows of a `.jsonl` file, or HumanEval's; a row's number, from 0, is the problem's.
 
+    Rows hold `prompt` (text, or messages that the assistant answers) and the columns of the verifier of that name.
     Prompts of code that are text lose the white space at their end (`open_prompt`).
-
-    Args:
-        path: one object a line: `prompt` (text, or messages that the assistant answers) and the verifier's columns;
-            or `humaneval`, from the wheel that carries it.
-        name: the verifier's, for messages.
-        verifier: who will read the rows.
-        limit: of the rows.
 
     Raises:
         DataError: no file, no row, a prompt that training would refuse, or a column that the verifier needs and a
@@ -114,7 +108,12 @@ def read_problems(
     problems = (humaneval_problems() if path == HUMANEVAL else read_json_lines(path))[:limit]
     for i, row in enumerate(problems):
         try:
-            _check(row, name, verifier)
+            if row.get("prompt") is None:
+                raise DataError("no `prompt`: text or a list of messages is needed")
+            # Prompts are those of training.
+            parse_row({"prompt": row["prompt"], "completion": "-", "label": False, "tools": row.get("tools")})
+            if missing := verifier.missing(row | {"completion": "-"}):
+                raise DataError(f"no `{missing}`, which the verifier {name} reads")
         except DataError as error:
             raise DataError(f"{path}: problem {i}: {error}") from None
     if name != "python-tests":
@@ -129,16 +128,6 @@ def open_prompt(prompt: str) -> str:
     HumanEval ends, a pretrained model is lost, and often goes on as if the code were complete.
     """
     return prompt.rstrip()
-
-
-def _check(row: dict[str, Any], name: str, verifier: Verifier | type[Verifier]) -> None:
-    if row.get("prompt") is None:
-        raise DataError("no `prompt`: text or a list of messages is needed")
-    # Prompts are those of training.
-    parse_row({"prompt": row["prompt"], "completion": "-", "label": False, "tools": row.get("tools")})
-    missing = verifier.missing(row | {"completion": "-"})
-    if missing is not None:
-        raise DataError(f"no `{missing}`, which the verifier {name} reads")
 
 
 class HumanEvalMissingError(ValueError):

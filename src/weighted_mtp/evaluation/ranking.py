@@ -7,9 +7,11 @@ with credit that ignores position: AUC of the position .44 without, .49 with tie
 chains (standard errors .01); one length for all: .00 against .50 for the outcome.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import roc_auc_score
+from scipy import stats
 
 
 def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None = None) -> float | None:
@@ -20,9 +22,6 @@ def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None =
 
     Source: Hanley and McNeil 1982, "The meaning and use of the area under a ROC curve"; Airola et al. 2011, "An
     experimental comparison of cross-validation techniques for estimating the area under the ROC curve".
-
-    Raises:
-        ValueError: shapes that differ, or a score that is NaN.
 
     Examples:
         >>> auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])  # 3 of 4 pairs
@@ -38,18 +37,26 @@ def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None =
         raise ValueError(f"scores, positives and groups are {s.shape}, {positive.shape} and {groups.shape}")
     if np.isnan(s).any():
         raise ValueError(f"{np.isnan(s).sum()} of {s.size} scores are NaN: they have no rank")
-    order, positive, groups = np.unique(s, return_inverse=True)[1].ravel(), positive.ravel(), groups.ravel()
-    n_pairs, won = _pairs(order, positive)
-    for group in () if tied_groups is None else np.unique(groups):
-        n_inside, won_inside = _pairs(order[groups == group], positive[groups == group])
-        won += n_inside / 2 - won_inside
-    return won / n_pairs if n_pairs else None
+    s, positive, groups = s.ravel(), positive.ravel(), groups.ravel()
+    n_pairs, won = _pairs(s, positive, np.zeros_like(groups))
+    if not n_pairs:
+        return None
+    n_tied, won_tied = (0, 0.0) if tied_groups is None else _pairs(s, positive, groups)
+    return (won - won_tied + n_tied / 2) / n_pairs
 
 
-def _pairs(order: NDArray[np.int64], positive: NDArray[np.bool_]) -> tuple[int, float]:
-    """How many pairs of a positive and a negative there are, and how many the positive wins."""
-    n_pairs = int(positive.sum()) * int((~positive).sum())
-    return n_pairs, n_pairs * float(roc_auc_score(positive, order)) if n_pairs else 0.0
+def _pairs(scores: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[int, float]:
+    """How many pairs of a positive and a negative there are within groups, and how many the positive wins.
+
+    By ranks (Mann and Whitney), all groups at once: scikit-learn's `roc_auc_score`, which gives the same, needs a call
+    for each group and position, of 6 ms where ranking takes .1.
+    """
+    group = np.unique(groups, return_inverse=True)[1]
+    order = np.unique(scores, return_inverse=True)[1]
+    sizes, n_positive = np.bincount(group), np.bincount(group, positive).astype(np.int64)
+    ranks = stats.rankdata(group * (len(scores) + 1) + order) - (sizes.cumsum() - sizes)[group]
+    won = float(ranks[positive].sum()) - int((n_positive * (n_positive + 1)).sum()) / 2
+    return int((n_positive * (sizes - n_positive)).sum()), won
 
 
 def auc_by_position(values: ArrayLike, outcomes: ArrayLike, mask: ArrayLike) -> list[float | None]:
@@ -123,9 +130,9 @@ def length_groups(mask: ArrayLike) -> NDArray[np.int64]:
 
 
 def _mean_of_others(
-    totals: NDArray[np.float64], counts: NDArray[np.generic], groups: NDArray[np.int64], alone: float = 0.0
+    totals: NDArray[np.float64], counts: NDArray[Any], groups: NDArray[np.int64], alone: float = 0.0
 ) -> NDArray[np.float64]:
     """Sum of the totals over sum of the counts of all others in one's group, all [N]."""
     group = np.unique(groups, return_inverse=True)[1]
-    others, n_others = (np.bincount(group, given)[group] - given for given in (totals, np.asarray(counts, np.float64)))
+    others, n_others = (np.bincount(group, given)[group] - given for given in (totals, counts))
     return np.divide(others, n_others, out=np.full(totals.shape, alone), where=n_others > 0)

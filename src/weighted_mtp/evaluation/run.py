@@ -5,11 +5,11 @@ verifier checks. A call goes on where the last one stopped.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -39,20 +39,6 @@ HINT = (
 )
 
 
-class Job(NamedTuple):
-    """One completion that is wanted."""
-
-    problem: int
-    """Row number in the file, from 0."""
-    sample: int | None
-    """Number of the sample, from 0; None: the greedy completion."""
-
-    def describe(self, problem: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns that say what a row of the output is."""
-        kind = "greedy" if self.sample is None else "sampled"
-        return {"problem": self.problem, "task_id": problem.get("task_id"), "kind": kind, "sample": self.sample}
-
-
 def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
     """Generates what is missing, checks what is unchecked, writes and prints the results: what results.json holds.
 
@@ -66,9 +52,7 @@ def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
     stop = _stop(config, problems)
     settings = _settings(config, problems, stop)
     _require_same(settings, out)
-    jobs = [Job(i, None) for i in range(len(problems))]
-    jobs += [Job(i, sample) for i in range(len(problems)) for sample in range(config.samples)]
-    completions = _generate(config, settings, problems, jobs, console)
+    completions = _generate(config, settings, problems, console)
     samples = _verify(config, verifier, problems, completions, console)
     results = summarise_samples(samples, len(problems), config.tries())
     results["settings"] = asdict(config) | {"stop": stop, "k": config.tries()}
@@ -76,14 +60,6 @@ def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
     print_evaluation(console, results)
     console.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
     return results
-
-
-@contextmanager
-def _bar(console: Console, name: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar; what it gives moves it on by so many."""
-    with progress_bar(console) as progress:
-        task = progress.add_task(name, total=total, completed=done)
-        yield lambda count: progress.advance(task, count)
 
 
 def _stop(config: EvaluationConfig, problems: Rows) -> list[str]:
@@ -149,40 +125,47 @@ def _require_prefix(path: Path, found: Rows, wanted: Rows) -> None:
 # Generating
 
 
-def _generate(
-    config: EvaluationConfig, settings: dict[str, Any], problems: Rows, jobs: list[Job], console: Console
-) -> Rows:
+def _wanted(problems: Rows, samples: int) -> Rows:
+    """The columns that say what each completion is: a greedy one a problem, then all samples."""
+    named = [{"problem": i, "task_id": problem.get("task_id")} for i, problem in enumerate(problems)]
+    greedy = [row | {"kind": "greedy", "sample": None} for row in named]
+    return greedy + [row | {"kind": "sampled", "sample": sample} for row in named for sample in range(samples)]
+
+
+def _generate(config: EvaluationConfig, settings: dict[str, Any], problems: Rows, console: Console) -> Rows:
     """All completions, those of an earlier call first."""
     writer = JsonLinesWriter(Path(config.out) / COMPLETIONS)
-    rows, wanted = writer.done, [job.describe(problems[job.problem]) for job in jobs]
+    rows, wanted = writer.done, _wanted(problems, config.samples)
     _require_prefix(writer.path, [{name: row.get(name) for name in wanted[0]} for row in rows], wanted)
-    if len(rows) == len(jobs):
+    if len(rows) == len(wanted):
         return rows
     model, tokenizer = _load(config, problems, console)
     _write_json(Path(config.out) / SETTINGS, settings)
-    with writer, _bar(console, "generating", len(jobs), len(rows)) as advance:
-        for start, batch in _batches(jobs, config.batch_size):
-            known = min(len(batch), max(0, len(rows) - start))
-            if known == len(batch):
+    starts = [*range(0, len(problems), config.batch_size), *range(len(problems), len(wanted), config.batch_size)]
+    with writer, progress_bar(console) as progress:
+        task = progress.add_task("generating", total=len(wanted), completed=len(rows))
+        for start, end in pairwise([*starts, len(wanted)]):  # batches that are all greedy or all sampled
+            batch, known = wanted[start:end], max(0, len(rows) - start)
+            if known >= len(batch):
                 continue
             # A batch that a kill cut off is computed whole again: alone, its last rows might round differently.
-            asked = [problems[job.problem] for job in batch]
+            asked = [problems[row["problem"]] for row in batch]
             found = complete(
                 model,
                 tokenizer,
                 [_prompt(config, problem) for problem in asked],
                 max_new_tokens=config.max_new_tokens,
-                seeds=[[config.seed, job.problem, job.sample] for job in batch if job.sample is not None] or None,
+                seeds=None if start < len(problems) else [[config.seed, r["problem"], r["sample"]] for r in batch],
                 temperature=config.temperature,
                 top_p=config.top_p,
                 stop=settings["stop"],
                 condition=config.label,
                 tools=[problem.get("tools") for problem in asked],
             )
-            for row, completion in zip(wanted[start + known :], found[known:], strict=False):
+            for row, completion in zip(batch[known:], found[known:], strict=True):
                 rows.append(row | {"completion": completion.text, "ended": completion.ended})
                 writer.write(rows[-1])
-            advance(len(batch) - known)
+            progress.advance(task, len(batch) - known)
     return rows
 
 
@@ -190,14 +173,6 @@ def _prompt(config: EvaluationConfig, problem: Mapping[str, Any]) -> Prompt:
     """What the model is asked with."""
     prompt = problem["prompt"]
     return user_turn(prompt) if config.chat and isinstance(prompt, str) else prompt
-
-
-def _batches(jobs: Sequence[Job], size: int) -> Iterator[tuple[int, Sequence[Job]]]:
-    """Where each batch begins, and its jobs: all greedy or all sampled."""
-    n_greedy = sum(job.sample is None for job in jobs)
-    for first, last in ((0, n_greedy), (n_greedy, len(jobs))):
-        for start in range(first, last, size):
-            yield start, jobs[start : min(start + size, last)]
 
 
 def _load(config: EvaluationConfig, problems: Rows, console: Console) -> tuple[MTPModel, Any]:
@@ -241,9 +216,10 @@ def _verify(config: EvaluationConfig, verifier: Verifier, problems: Rows, comple
     if not todo:
         return samples
     asked = (problems[row["problem"]] | {"completion": row["completion"]} for row in todo)
-    with writer, _bar(console, "checking  ", len(completions), len(samples)) as advance:
+    with writer, progress_bar(console) as progress:
+        task = progress.add_task("checking  ", total=len(completions), completed=len(samples))
         for row, verdict in zip(todo, verifier.check_all(asked), strict=True):
             samples.append(row | {"verdict": verdict})
             writer.write(samples[-1])
-            advance(1)
+            progress.advance(task)
     return samples

@@ -1,6 +1,6 @@
 """`wmtp data split`: training and test files by task, with near-duplicates on one side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def split_file(config: SplitConfig) -> SplitReport:
         tasks=[folds.count(fold) for fold in range(config.folds)],
         rows=[len(part) for part in parts],
         together=together,
-        closest=_closest(overlaps, folds),
+        closest=max((share for (a, b), share in _shares(overlaps) if folds[a] != folds[b]), default=0.0),
         shared=max(overlap.n_popular for overlap in overlaps),
         largest=max(map(len, groups_of(names, together))),
         unjudged=len(given) - len(rows),
@@ -174,23 +174,18 @@ def _overlaps(tasks: Sequence[Rows]) -> list[Overlap]:
 def _near(overlaps: Sequence[Overlap], threshold: float) -> dict[tuple[int, int], float]:
     """Pairs of tasks of which one overlap at least is as large as `threshold`, with the largest, in their order."""
     found: dict[tuple[int, int], float] = {}
-    for overlap in overlaps:
-        for first, shares in overlap.pairs():
-            for second, share in shares.items():
-                if share >= threshold:
-                    found[first, second] = max(share, found.get((first, second), 0.0))
+    for pair, share in _shares(overlaps):
+        if share >= threshold:
+            found[pair] = max(share, found.get(pair, 0.0))
     return dict(sorted(found.items()))
 
 
-def _closest(overlaps: Sequence[Overlap], folds: Sequence[int]) -> float:
-    shares = (
-        share
-        for overlap in overlaps
-        for first, others in overlap.pairs()
-        for second, share in others.items()
-        if folds[first] != folds[second]
-    )
-    return max(shares, default=0.0)
+def _shares(overlaps: Sequence[Overlap]) -> Iterator[tuple[tuple[int, int], float]]:
+    """Pairs of tasks, with what they share by each overlap."""
+    for overlap in overlaps:
+        for first, shares in overlap.pairs():
+            for second, share in shares.items():
+                yield (first, second), share
 
 
 def _is_right(row: Mapping[str, Any]) -> bool:

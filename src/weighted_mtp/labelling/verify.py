@@ -30,9 +30,11 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     if out.exists() and out.samefile(source):
         raise DataError(f"{out} is the input too: name another output")
     rows = read_json_lines(source)
-    _check_columns(rows, verifier, source)
+    for name in verifier.requires:
+        if all(row.get(name) is None for row in rows):
+            raise DataError(f"{source}: no row has `{name}`; this verifier needs {', '.join(verifier.requires)}")
     writer = JsonLinesWriter(out)
-    _check_same(rows, writer.done, source, out, str(verifier))
+    _check_same(rows, writer, source, str(verifier))
     counts = Counter(row["verdict"] for row in writer.done)
     waiting = rows[len(writer.done) :]
     with writer, progress_bar(console) as progress:
@@ -74,23 +76,10 @@ def _text(row: Mapping[str, Any]) -> str:
     return json.dumps(_given(row), sort_keys=True)
 
 
-def _check_columns(rows: list[dict[str, Any]], verifier: Verifier, source: Path) -> None:
-    for name in verifier.requires:
-        if all(row.get(name) is None for row in rows):
-            wanted = ", ".join(verifier.requires)
-            raise DataError(f"{source}: no row has `{name}`; this verifier needs {wanted}")
-
-
-def _check_same(rows: list[dict[str, Any]], done: list[dict[str, Any]], source: Path, out: Path, verifier: str) -> None:
-    for number, made in enumerate(done):
-        same = number < len(rows) and _text(made) == _text(rows[number])
+def _check_same(rows: list[dict[str, Any]], writer: JsonLinesWriter, source: Path, verifier: str) -> None:
+    for number, made in enumerate(writer.done, start=1):
+        same = number <= len(rows) and _text(made) == _text(rows[number - 1])
         if not same or made.get("verdict") not in VERDICTS:
-            raise DataError(
-                f"{out}:{number + 1}: is not row {number + 1} of {source} with a verdict: give another output, or"
-                " move this one away"
-            )
+            raise writer.other_row(number, f"is not row {number} of {source} with a verdict")
         if made.get("verified_by") != verifier:
-            raise DataError(
-                f"{out}:{number + 1}: was verified by {made.get('verified_by')}, and this is {verifier}: give another "
-                "output, or move this one away"
-            )
+            raise writer.other_row(number, f"was verified by {made.get('verified_by')}, and this is {verifier}")

@@ -1,11 +1,12 @@
 """Verifiers of answers: the same text, or the same number."""
 
+import itertools
 import json
 import math
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -22,10 +23,8 @@ class ExactMatch(Verifier):
     """Passes a completion that is the answer, character by character.
 
     White space around both is dropped and both are in Unicode's composed form (NFC), so that "é" is "é" however it
-    was typed. Nothing else is done: case, inner white space, punctuation and "4" against "4.0" all count.
-
-    An answer that is a JSON number is the text that JSON writes it as. A row whose `completion` is no text, or whose
-    answer is neither or empty, is an `error`.
+    was typed. Nothing else is done: case, inner white space, punctuation and "4" against "4.0" all count. An answer
+    that is a JSON number is the text that JSON writes it as.
     """
 
     requires = ("completion", "answer")
@@ -37,11 +36,8 @@ class ExactMatch(Verifier):
             answer = json.dumps(answer)
         if not isinstance(completion, str) or not isinstance(answer, str) or not answer.strip():
             return "error"
-        return "pass" if _composed(completion) == _composed(answer) else "fail"
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text.strip())
+        given, right = (unicodedata.normalize("NFC", text.strip()) for text in (completion, answer))
+        return "pass" if given == right else "fail"
 
 
 class NumericMatch(Verifier):
@@ -56,10 +52,9 @@ class NumericMatch(Verifier):
     not. An integer answer must be met exactly.
 
     The answer is text, read in the same way (GSM8K's whole solution will do), or a JSON number. A row whose answer
-    holds no finite number, or whose completion is no text, is an `error`; a completion without a number fails.
+    holds no finite number is an `error`; a completion without a number fails.
 
-    Source: Cobbe et al. 2021 (GSM8K, arXiv 2110.14168) for "####"; Hendrycks et al. 2021 (MATH, arXiv 2103.03874)
-    for the box.
+    Source: "####": Cobbe et al. 2021 (GSM8K, arXiv 2110.14168); the box: Hendrycks et al. 2021 (MATH, 2103.03874).
     """
 
     requires = ("completion", "answer")
@@ -139,12 +134,8 @@ def find_number(text: str) -> Number | None:
     read = text[-_LONGEST_TEXT:]
     marked = _behind_marker(read)
     matches = _NUMBER.finditer(_plain(read if marked is None else marked))
-    match = next(matches, None) if marked is not None else _last(matches)
-    return None if match is None else _value(match)
-
-
-def _last(matches: Iterator[re.Match[str]]) -> re.Match[str] | None:
-    return next(iter(deque(matches, maxlen=1)), None)
+    found = list(itertools.islice(matches, 1)) if marked is not None else deque(matches, maxlen=1)
+    return _value(found[0]) if found else None
 
 
 def _behind_marker(text: str) -> str | None:

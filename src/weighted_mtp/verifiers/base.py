@@ -3,14 +3,18 @@
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, get_args
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 Verdict = Literal["pass", "fail", "timeout", "error"]
 """`pass`: the check accepts the completion, the only verdict whose label is true. `fail`: it does not, or the
 completion does not even run. `timeout`: it took too long. `error`: the check itself could not be made (a row without
 a test, a test that does not compile), which says nothing about the completion."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+_Job = TypeVar("_Job")
+_Found = TypeVar("_Found")
 
 
 class VerifierError(ValueError):
@@ -45,11 +49,7 @@ class Verifier(ABC):
 
 
 def check_timeout(timeout: float) -> float:
-    """The timeout itself.
-
-    Raises:
-        VerifierError: it is not a finite number of seconds above 0.
-    """
+    """The timeout itself; a VerifierError unless it is a finite number of seconds above 0."""
     if not 0 < timeout < math.inf:
         raise VerifierError(f"timeout is {timeout}: give a finite number of seconds above 0")
     return timeout
@@ -58,3 +58,20 @@ def check_timeout(timeout: float) -> float:
 def available_cores() -> int:
     """Those that this process may use, where the system says; all of them elsewhere."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(
+    pool: Executor, work: Callable[[_Job], _Found], jobs: Iterable[_Job], *, most_ahead: int
+) -> Iterator[_Found]:
+    """What comes of each job, made in the pool, a bounded number of jobs ahead of who reads."""
+    waiting: deque[Future[_Found]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) > most_ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

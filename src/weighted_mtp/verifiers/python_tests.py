@@ -5,17 +5,14 @@ import os
 import select
 import subprocess
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any, ClassVar, cast
 
-from weighted_mtp.verifiers.base import VERDICTS, Verdict, Verifier, available_cores, check_timeout
+from weighted_mtp.verifiers.base import VERDICTS, Verdict, Verifier, available_cores, check_timeout, in_order
 from weighted_mtp.verifiers.inside import source_of
 from weighted_mtp.verifiers.sandbox import Limits, Sandbox, kill
-
-_PROGRAM = "python_tests"
 
 
 class PythonTests(Verifier):
@@ -47,7 +44,7 @@ class PythonTests(Verifier):
         self.timeout = check_timeout(timeout)
         self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1))
         self.workers = workers or available_cores()
-        self._source = source_of(_PROGRAM)
+        self._source = source_of("python_tests")
 
     def check(self, row: Mapping[str, Any]) -> Verdict:
         """The verdict on one row."""
@@ -58,17 +55,8 @@ class PythonTests(Verifier):
 
     def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
         """Verdicts in order, `workers` rows at a time, a few rows ahead of who reads them."""
-        waiting: deque[Future[Verdict]] = deque()
-        pool = ThreadPoolExecutor(self.workers)
-        try:
-            for row in rows:
-                waiting.append(pool.submit(self.check, row))
-                if len(waiting) > 4 * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with ThreadPoolExecutor(self.workers) as pool:
+            yield from in_order(pool, self.check, rows, most_ahead=4 * self.workers)
 
     def _run(self, job: bytes) -> Verdict:
         deadline = time.monotonic() + self.timeout

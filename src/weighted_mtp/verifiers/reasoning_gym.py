@@ -2,17 +2,16 @@
 
 import itertools
 import json
+import re
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
 from weighted_mtp.files import digest_of
-from weighted_mtp.verifiers.base import Verdict, Verifier, available_cores, check_timeout
+from weighted_mtp.verifiers.base import Verdict, Verifier, available_cores, check_timeout, in_order
 from weighted_mtp.verifiers.reasoning_gym_process import Library, LibraryError, LibraryProcess
-from weighted_mtp.verifiers.reasoning_gym_tasks import EVALUATED, UNSOUND, may_be_scored
 
 OPEN, CLOSE = "<answer>", "</answer>"
 Entry = Mapping[str, Any]
@@ -21,6 +20,63 @@ _TOGETHER = 16  # rows that one request holds
 _LOADING_SECONDS = 60.0  # for a scorer that loads its data; the process itself keeps the time of every answer
 _Job = TypeVar("_Job")
 _Found = TypeVar("_Found")
+
+MEASURED_WITH = "0.1.25"
+"""The version of reasoning-gym that this was found in."""
+
+ACCEPT_WRONG = {
+    "coin_flip": "accepts a beginning of the number: 0 passes for every probability below 1",
+    "complex_arithmetic": "accepts `nan`",
+    "game_of_life_halting": "accepts every answer that is not empty",
+    "gsm_symbolic": "takes the first number of a text, without its sign",
+    "number_sorting": "accepts numbers that are off by up to 1, and a list of NaN",
+    "puzzle24": "accepts 6*4*1*1 whatever the four numbers are",
+}
+"""Tasks whose scorer gives 1.0 to wrong answers, and to which."""
+
+WITHOUT_ANSWER = dict.fromkeys(
+    ("boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"),
+    "its items hold no answer, so that nothing shows whether their scorer accepts a right one",
+)
+"""Tasks that a verdict cannot be checked for."""
+
+UNSOUND = ACCEPT_WRONG | WITHOUT_ANSWER
+"""Tasks that are refused, with the reason."""
+
+_FORMULA = r"(?:[\d+\-*/()\s,]|\.(?=\d))"
+_NAMES = r"(?<!\w)(?:sin|cos|tan|exp|log|ln|sqrt|asin|acos|atan|Abs|pi|[a-zA-Z])(?!\w)"
+_SAFE = {
+    "binary_matrix": r"[\d\s]*",
+    "countdown": _FORMULA + "*",
+    "intermediate_integration": f"(?:{_NAMES}|{_FORMULA})*",
+    "n_queens": r"[Q_\s]*",
+    "polynomial_multiplication": rf"(?:(?<!\w)[a-z](?!\w)|{_FORMULA})*",
+    "puzzle24": _FORMULA + "*",
+    "simple_integration": rf"(?:(?<!\w)[a-zA-Z](?!\w)|{_FORMULA})*",
+    "spiral_matrix": r"[\d\s-]*",
+    "string_insertion": r"[A-Z]*",
+}
+EVALUATED = {task: re.compile(pattern, re.ASCII) for task, pattern in _SAFE.items()}
+"""Tasks whose scorer evaluates the answer, by `eval` or sympy, and what a right answer may consist of: no quotes, no
+attributes and no name but those of a formula, so that there is nothing to run. Nor is there `Integral(...)`, the
+question itself, which the scorers of integrals accept, and which some items give for an answer."""
+
+LONGEST_EVALUATED = 2_000
+"""Characters of an answer that is evaluated."""
+LONGEST_ANSWER = 100_000
+"""Characters of any other answer."""
+
+
+def may_be_scored(task: str, answer: str) -> bool:
+    """False for an answer that cannot be right and should not be run.
+
+    Examples:
+        >>> may_be_scored("countdown", "(7 + 3) * 5"), may_be_scored("countdown", "__import__('os').getpid()")
+        (True, False)
+    """
+    if task in EVALUATED:
+        return len(answer) <= LONGEST_EVALUATED and EVALUATED[task].fullmatch(answer) is not None
+    return len(answer) <= LONGEST_ANSWER
 
 
 class ReasoningGym(Verifier):
@@ -36,9 +92,7 @@ class ReasoningGym(Verifier):
     Answers are scored in a sandbox, because some scorers evaluate them: such an answer has a process of its own, and
     one that holds more than a formula does fails without being scored.
 
-    Args:
-        timeout: seconds an answer by the wall clock.
-        workers: answers at a time; None: one a core that this process may use.
+    Limits are in seconds an answer by the wall clock, and `workers` answers at a time; None: one a core.
 
     Raises:
         VerifierError: a timeout that is not positive, no reasoning-gym, or no sandbox to be had (SandboxError).
@@ -78,18 +132,10 @@ class ReasoningGym(Verifier):
         return self._in_order(self._score, answers)
 
     def _in_order(self, judge: Callable[[list[_Job]], list[_Found]], jobs: Iterable[_Job]) -> Iterator[_Found]:
-        waiting: deque[Future[list[_Found]]] = deque()
-        jobs = iter(jobs)
-        try:
-            while some := list(itertools.islice(jobs, _TOGETHER)):
-                waiting.append(self._pool.submit(judge, some))
-                if len(waiting) > 2 * self.workers:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        remaining = iter(jobs)
+        some = iter(lambda: list(itertools.islice(remaining, _TOGETHER)), [])
+        for found in in_order(self._pool, judge, some, most_ahead=2 * self.workers):
+            yield from found
 
     def _process(self) -> LibraryProcess:
         if not hasattr(self._own, "process"):
@@ -131,11 +177,9 @@ class ReasoningGym(Verifier):
         self._usable |= {key: verdict == "pass" for key, verdict in zip(new, found, strict=True)}
 
     def _verdicts(self, answers: list[tuple[str, Entry]]) -> list[Verdict]:
-        safe = [pair for pair in answers if may_be_scored(task_of(pair[1]), pair[0])]
-        results = iter(self._score(safe))
-        return [
-            _verdict(next(results)) if may_be_scored(task_of(entry), answer) else "fail" for answer, entry in answers
-        ]
+        safe = [may_be_scored(task_of(entry), answer) for answer, entry in answers]
+        results = iter(self._score(list(itertools.compress(answers, safe))))
+        return [_verdict(next(results)) if scored else "fail" for scored in safe]
 
     def _score(self, answers: list[tuple[str, Entry]]) -> list[dict[str, Any]]:
         if not answers:
@@ -150,10 +194,8 @@ def extract_answer(completion: str) -> str:
     """The text in the last `<answer>...</answer>`, or else the whole completion; without white space around.
 
     Examples:
-        >>> extract_answer("<think>6 * 7</think> <answer> 42 </answer>")
-        '42'
-        >>> extract_answer("42 ")
-        '42'
+        >>> extract_answer("<think>6 * 7</think> <answer> 42 </answer>"), extract_answer("42 ")
+        ('42', '42')
     """
     end = completion.rfind(CLOSE)
     start = completion.rfind(OPEN, 0, end) if end >= 0 else -1

@@ -15,7 +15,6 @@ from weighted_mtp.verifiers.base import VerifierError
 from weighted_mtp.verifiers.inside import source_of
 from weighted_mtp.verifiers.sandbox import Limits, Sandbox, kill
 
-_PROGRAM = "reasoning_gym_worker"
 _START_SECONDS = 120.0
 _MAKE_SECONDS = 600.0
 _LIMITS = Limits(memory=2 << 30, cpu_seconds=30 * 24 * 3600)  # of the process; it limits every answer by itself
@@ -26,11 +25,7 @@ class LibraryError(VerifierError):
 
 
 class Library:
-    """The installed reasoning-gym, and a sandbox in which it can be read.
-
-    Raises:
-        VerifierError: it is not installed, or there is no sandbox to be had (SandboxError).
-    """
+    """The installed reasoning-gym, and a sandbox in which it can be read; a VerifierError without one of them."""
 
     def __init__(self) -> None:
         if importlib.util.find_spec("reasoning_gym") is None:
@@ -50,21 +45,13 @@ class LibraryProcess:
         self._described: dict[str, Any] = {}
 
     def describe(self) -> tuple[str, tuple[str, ...]]:
-        """Version and tasks of the library.
-
-        Raises:
-            VerifierError: it cannot be loaded.
-        """
+        """Version and tasks of the library; a VerifierError where it cannot be loaded."""
         if self._process is None:
             self._start()
         return self._described["version"], tuple(self._described["tasks"])
 
     def ask(self, request: dict[str, Any], seconds: float = _MAKE_SECONDS) -> dict[str, Any]:
-        """The reply to a request; a process that ends over it is started again, once.
-
-        Raises:
-            LibraryError: the library raised, or there is no reply in time.
-        """
+        """The reply to a request; a process that ends over it is started again, once. Then it is a LibraryError."""
         for _ in range(2):
             if self._process is None:
                 self._start()
@@ -82,13 +69,12 @@ class LibraryProcess:
         if self._process is not None:
             process, self._process = self._process, None
             kill(process)
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                pipe.close()
 
     def _start(self) -> None:
         self._process = self._library.sandbox.start(
-            source_of(_PROGRAM),
+            source_of("reasoning_gym_worker"),
             self._library.folders,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,9 +1,10 @@
 """`wmtp data mutants`: right and wrong completions from reference solutions, each verified by the solution's tests."""
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from weighted_mtp.labelling.mutants.mutations import Mutation, sample_mutations
 from weighted_mtp.labelling.mutants.problems import MutantsConfig, Problem, load_problems
 from weighted_mtp.labelling.mutants.source_code import SourceError
 from weighted_mtp.reports.terminal import progress_bar
-from weighted_mtp.verifiers.base import VERDICTS, Verdict, Verifier
+from weighted_mtp.verifiers.base import VERDICTS
 from weighted_mtp.verifiers.python_tests import PythonTests
 
 Row = dict[str, Any]
@@ -116,27 +117,15 @@ def build_mutants(config: MutantsConfig, console: Console | None = None) -> Muta
         for row in writer.done:
             report.add(row)
         following = progress.track(problems, description="problems")
-        rows = (row for problem in following for row in _missing_rows(problem, done, config, report))
-        for row, verdict in _judged(verifier, rows):
+        # The verifier takes rows before it gives the verdicts on those before.
+        rows, asked = tee(row for problem in following for row in _missing_rows(problem, done, config, report))
+        for verdict, row in zip(verifier.check_all(asked), rows, strict=True):
             row |= {"label": verdict == "pass", "verdict": verdict}
             if report.accepts(row):
                 writer.write(row)
                 report.add(row)
     report.seconds = time.perf_counter() - start
     return report
-
-
-def _judged(verifier: Verifier, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
-    """Each row with its verdict; the verifier takes rows before it gives the verdicts on those before."""
-    waiting: deque[Row] = deque()
-
-    def given() -> Iterator[Row]:
-        for row in rows:
-            waiting.append(row)
-            yield row
-
-    for verdict in verifier.check_all(given()):
-        yield waiting.popleft(), verdict
 
 
 def _missing_rows(

@@ -31,13 +31,8 @@ def from_mbpp(row: Mapping[str, Any]) -> dict[str, Any]:
     `prompt`) as its docstring; the reference solution is its body. The test is `test_setup_code` (or `test_imports`),
     then `check`, which makes the assertions of `test_list`.
 
-    Other statements of `code`, such as a call that prints, are left out.
-
-    Args:
-        row: task_id, text or prompt, code, test_list, and test_setup_code or test_imports where there are any.
-
-    Raises:
-        SourceError: why the row cannot be put in this form.
+    Other statements of `code`, such as a call that prints, are left out. A SourceError says why a row cannot be put in
+    this form.
     """
     text = _text(row, "text" if row.get("text") is not None else "prompt")
     code, tests = _text(row, "code"), _texts(row, "test_list")

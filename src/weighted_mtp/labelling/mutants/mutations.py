@@ -3,6 +3,7 @@
 import ast
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from weighted_mtp.labelling.mutants.operators import OPERATORS, Edit
@@ -60,25 +61,16 @@ def mutations(prompt: str, completion: str) -> list[Mutation]:
     """
     code = SourceCode(prompt, completion)
     found = _Distinct(code)
-    edits = ((name, edit) for name, edits in _edits(code).items() for edit in edits)
-    every = [mutation for name, edit in edits if (mutation := found.take(name, edit))]
-    return sorted(every, key=lambda mutation: (mutation.span, mutation.operator))
+    taken = [found.take(name, edit) for name, edits in _edits(code).items() for edit in edits]
+    return _by_place(taken)
 
 
 def sample_mutations(prompt: str, completion: str, count: int, seed: str) -> list[Mutation]:
     """At most `count` mutations, spread over operators and places, the same for the same seed; by place.
 
     Operators take turns, in an order of chance; each gives a mutation at a place that was changed least often so far.
-    Only what is chosen is compiled, so that long functions cost little. More of them include the fewer.
-
-    Args:
-        prompt: read, never changed.
-        completion: what is mutated.
-        count: mutations at most.
-        seed: any text; that of a task should hold its name, lest all tasks draw alike.
-
-    Raises:
-        SourceError: prompt and completion do not compile as they are.
+    Only what is chosen is compiled, so that long functions cost little. More of them include the fewer. The seed of a
+    task should hold its name, lest all tasks draw alike. Errors are those of `mutations`.
     """
     code, generator = SourceCode(prompt, completion), random.Random(seed)
     queues = {name: edits for name, edits in _edits(code).items() if edits}
@@ -92,7 +84,11 @@ def sample_mutations(prompt: str, completion: str, count: int, seed: str) -> lis
             mutation = _next(name, queues, found, used)
             if mutation and len(chosen) < count:
                 chosen.append(mutation)
-    return sorted(chosen, key=lambda mutation: (mutation.span, mutation.operator))
+    return _by_place(chosen)
+
+
+def _by_place(found: Iterable[Mutation | None]) -> list[Mutation]:
+    return sorted(filter(None, found), key=lambda mutation: (mutation.span, mutation.operator))
 
 
 def _next(name: str, queues: dict[str, list[Edit]], found: "_Distinct", used: Counter[int]) -> Mutation | None:

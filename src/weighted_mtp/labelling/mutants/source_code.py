@@ -15,15 +15,7 @@ class SourceError(ValueError):
 
 
 class SourceCode:
-    """Prompt and completion, parsed as one module.
-
-    Args:
-        prompt: read, never changed; its last character ends before the completion.
-        completion: what may be changed.
-
-    Raises:
-        SourceError: together they do not compile.
-    """
+    """Prompt, which is never changed, and completion, parsed as one module; a SourceError where they do not compile."""
 
     def __init__(self, prompt: str, completion: str) -> None:
         self.text, self.border = prompt + completion, len(prompt)
@@ -72,11 +64,7 @@ class SourceCode:
 
 
 def parse(text: str) -> ast.Module:
-    """The syntax tree of a program that compiles: a `break` outside a loop parses, but does not.
-
-    Raises:
-        SyntaxError: it does not compile.
-    """
+    """The syntax tree of a program that compiles, else a SyntaxError: a `break` outside a loop parses, but does not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python warns of `x is 1`, which a mutant may well say
         try:

@@ -19,8 +19,7 @@ from weighted_mtp.labelling.reasoning_gym.wrong_answers import Changed, wrong_an
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.settings import ConfigError, settle
 from weighted_mtp.verifiers.base import Verdict
-from weighted_mtp.verifiers.reasoning_gym import CLOSE, OPEN, ReasoningGym
-from weighted_mtp.verifiers.reasoning_gym_tasks import MEASURED_WITH, UNSOUND
+from weighted_mtp.verifiers.reasoning_gym import CLOSE, MEASURED_WITH, OPEN, UNSOUND, ReasoningGym
 
 INSTRUCTION = f"Give the final answer between {OPEN} and {CLOSE}."
 """Stands below every question, so that what a model writes before its answer is not taken for it."""
@@ -66,9 +65,6 @@ class ReasoningGymConfig:
             raise ConfigError(f"out and problems are {given}: give one file, or two different ones")
 
 
-LEFT_OUT = ("duplicates", "unverified", "without wrong")
-
-
 @dataclass
 class Made:
     """What the two files hold after a call, and what they lack."""
@@ -92,7 +88,7 @@ class Made:
             lines.append(f"{self.out}: test-verified: {right} right, {sum(wrong.values())} wrong ({kinds})")
         if self.problems:
             lines.append(f"{self.problems}: {counts['problems']} problems without completions")
-        if any(counts[name] for name in LEFT_OUT):
+        if any(counts[name] for name in ("duplicates", "unverified", "without wrong")):
             lines.append(
                 f"{counts['duplicates']} questions came again and {counts['unverified']} items' own answers do not"
                 f" pass: left out; {counts['without wrong']} prompts have no wrong completion"
@@ -103,43 +99,16 @@ class Made:
         return "\n".join(lines)
 
 
-class OutputFile:
-    """The prompts that a file holds, and more of them; no path: none, ever."""
-
-    def __init__(self, path: str | None, seed: int, verified_by: str, stack: ExitStack) -> None:
-        self.held: dict[str, list[dict[str, Any]]] = {}
-        self._last: str | None = None
-        if path is None:
-            return
-        writer = JsonLinesWriter(path)
-        for number, row in enumerate(writer.done, start=1):
-            if str(row.get("id")).split("/")[1:2] != [str(seed)] or row.get("verified_by") != verified_by:
-                raise DataError(
-                    f"{path}:{number}: is not of seed {seed} and {verified_by}: give another file, or move this one"
-                    " away"
-                )
-            self.held.setdefault(row["prompt"], []).append(row)
-            self._last = row["prompt"]
-        self._writer = stack.enter_context(writer)
-
-    def is_whole(self, prompt: str) -> bool:
-        """All rows of a prompt are there: those of the last one may have been cut off."""
-        return prompt in self.held and prompt != self._last
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Writes a row that is not there yet."""
-        held = self.held.setdefault(row["prompt"], [])
-        if all(other.get("completion") != row.get("completion") for other in held):
-            self._writer.write(row)
-            held.append(dict(row))
-
-
 def make_rows(config: ReasoningGymConfig, gym: ReasoningGym, console: Console | None = None) -> Made:
     """Writes `config.out` and `config.problems`, and goes on with what an earlier call has left there.
 
     Every question is asked once, in one of the two files. The right completion is the item's answer, and a problem
     whose answer the scorer does not give 1.0 is left out. Wrong ones (`wrong_answers`) are kept if the scorer fails
     them. The same settings give the same rows, whether in one call or in several.
+
+    Raises:
+        DataError: a task that is unknown or whose scorer is unsound; a file with rows of another seed or version.
+        LibraryError: the library could not make an item.
     """
     for task in config.tasks:
         _check_task(task, gym.tasks)
@@ -164,27 +133,59 @@ def print_tasks(gym: ReasoningGym, console: Console) -> None:
     console.print(f"reasoning-gym {gym.version}; scorers measured in {MEASURED_WITH}", style="dim")
 
 
+def _check_task(task: str, known: Sequence[str]) -> None:
+    if task not in known:
+        near = nearest(task, known)
+        hint = f"did you mean {near[0]}?" if near else "--list prints all"
+        raise DataError(f"unknown task {task!r}: {hint}")
+    if task in UNSOUND:
+        raise DataError(f"task {task} is refused: {UNSOUND[task]} (`--list` prints the others)")
+
+
+class _OutputFile:
+    """The prompts that a file holds, and more of them; no path: none, ever."""
+
+    def __init__(self, path: str | None, seed: int, verified_by: str, stack: ExitStack) -> None:
+        self.held: dict[str, list[dict[str, Any]]] = {}
+        self._last: str | None = None
+        if path is None:
+            return
+        writer = JsonLinesWriter(path)
+        for number, row in enumerate(writer.done, start=1):
+            if str(row.get("id")).split("/")[1:2] != [str(seed)] or row.get("verified_by") != verified_by:
+                raise writer.other_row(number, f"is not of seed {seed} and {verified_by}")
+            self.held.setdefault(row["prompt"], []).append(row)
+            self._last = row["prompt"]
+        self._writer = stack.enter_context(writer)
+
+    def is_whole(self, prompt: str) -> bool:
+        """All rows of a prompt are there: those of the last one may have been cut off."""
+        return prompt in self.held and prompt != self._last
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Writes a row that is not there yet."""
+        held = self.held.setdefault(row["prompt"], [])
+        if all(other.get("completion") != row.get("completion") for other in held):
+            self._writer.write(row)
+            held.append(dict(row))
+
+
 @dataclass(frozen=True)
 class _Item:
-    """A problem, and the answers that stand for it: the right one first."""
+    """A problem's columns, its item of the library, and the answers that stand for it: the right one first."""
 
-    id: str
-    task: str
-    prompt: str
+    problem: dict[str, Any]
     entry: dict[str, Any]
     answers: list[Changed]
-    verified_by: str
 
-    def problem(self) -> dict[str, Any]:
-        row = {"id": self.id, "task": self.task, "prompt": self.prompt, "entry": json.dumps(self.entry)}
-        return row | {"verified_by": self.verified_by}
+    @property
+    def prompt(self) -> str:
+        return self.problem["prompt"]
 
     def row(self, answer: Changed, verdict: Verdict) -> dict[str, Any]:
         judged = {"completion": _completion(answer), "label": verdict == "pass", "verdict": verdict}
-        row = self.problem() | judged | {"made_by": answer.made_by}
-        if answer.span is not None:
-            row["span"] = [place + len(OPEN) for place in answer.span]
-        return row
+        span = {} if answer.span is None else {"span": [place + len(OPEN) for place in answer.span]}
+        return self.problem | judged | {"made_by": answer.made_by} | span
 
 
 class _Maker:
@@ -196,8 +197,8 @@ class _Maker:
         self.made = Made(config.out, config.problems, gym.version)
         self.problem_count = config.problem_count if config.problems else 0
         self.row_count = config.count if config.out else 0
-        self._problems = OutputFile(config.problems, config.seed, self.verified_by, stack)
-        self._rows = OutputFile(config.out, config.seed, self.verified_by, stack)
+        self._problems = _OutputFile(config.problems, config.seed, self.verified_by, stack)
+        self._rows = _OutputFile(config.out, config.seed, self.verified_by, stack)
         self._asked: set[str] = set()
 
     def make(self, task: str) -> Iterator[_Item]:
@@ -212,7 +213,7 @@ class _Maker:
             if verdicts is not None and verdicts[0] != "pass":
                 self.made.counts["unverified"] += 1
             elif item.prompt in self._problems.held or (problems and item.prompt not in self._rows.held):
-                self._problems.add(item.problem())
+                self._problems.add(item.problem)
                 self.made.counts["problems"] += 1
                 problems -= 1
                 yield item
@@ -234,51 +235,38 @@ class _Maker:
     def _judged(self, task: str) -> Iterator[tuple[_Item, list[Verdict] | None]]:
         """New questions with the verdicts on their answers; None where the item stands in a file already."""
         for first in range(0, _ITEMS, _BATCH):
-            fresh = []
+            fresh: dict[str, _Item] = {}
             for item in self._items(task, first):
-                self.made.counts["duplicates"] += item.prompt in self._asked
-                if item.prompt not in self._asked:
-                    fresh.append(item)
-                    self._asked.add(item.prompt)
-            unknown = [item for item in fresh if not self._is_written(item.prompt)]
+                if item.prompt in self._asked or item.prompt in fresh:
+                    self.made.counts["duplicates"] += 1
+                else:
+                    fresh[item.prompt] = item
+            self._asked.update(fresh)
+            unknown = [item for item in fresh.values() if not self._is_written(item.prompt)]
             verdicts = self.gym.check_all(
                 {"completion": _completion(answer), "entry": item.entry} for item in unknown for answer in item.answers
             )
-            for item in fresh:
+            for item in fresh.values():
                 known = self._is_written(item.prompt)
                 yield item, None if known else [next(verdicts) for _ in item.answers]
 
     def _is_written(self, prompt: str) -> bool:
         return prompt in self._problems.held or self._rows.is_whole(prompt)
 
-    def _items(self, task: str, first: int) -> list[_Item]:
-        config = self.config
-        entries = self.gym.make(task, _task_seed(task, config.seed), _ITEMS, first, _BATCH)
-        items = []
+    def _items(self, task: str, first: int) -> Iterator[_Item]:
+        wrong, seed = self.config.wrong, self.config.seed
+        # 31 bits of both: the library adds the index to its seed, so that 0 and 1 would share all items but one.
+        entries = self.gym.make(task, number_of(f"{task}/{seed}", 4), _ITEMS, first, _BATCH)
         for index, entry in enumerate(entries, start=first):
-            name = f"{task}/{config.seed}/{index}"
+            name, right = f"{task}/{seed}/{index}", entry["answer"]
             others = [other["answer"] for other in entries if other is not entry]
-            count = config.wrong + _SPARE if config.wrong else 0
-            wrong = wrong_answers(entry["answer"], others, count, random.Random(name))
-            answers = [Changed(entry["answer"], "reference", None), *wrong]
+            changed = wrong_answers(right, others, wrong + _SPARE if wrong else 0, random.Random(name))
             prompt = f"{entry['question'].rstrip()}\n\n{INSTRUCTION}\n"
-            items.append(_Item(name, task, prompt, entry, answers, self.verified_by))
-        return items
-
-
-def _task_seed(task: str, seed: int) -> int:
-    """A seed of 31 bits. The library adds the index to it: seeds 0 and 1 would share all items but one."""
-    return number_of(f"{task}/{seed}", 4)
+            problem = {"id": name, "task": task, "prompt": prompt, "entry": json.dumps(entry)}
+            yield _Item(
+                problem | {"verified_by": self.verified_by}, entry, [Changed(right, "reference", None), *changed]
+            )
 
 
 def _completion(answer: Changed) -> str:
     return f"{OPEN}{answer.text.strip()}{CLOSE}"
-
-
-def _check_task(task: str, known: Sequence[str]) -> None:
-    if task not in known:
-        near = nearest(task, known)
-        hint = f"did you mean {near[0]}?" if near else "--list prints all"
-        raise DataError(f"unknown task {task!r}: {hint}")
-    if task in UNSOUND:
-        raise DataError(f"task {task} is refused: {UNSOUND[task]} (`--list` prints the others)")

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from weighted_mtp.verifiers.reasoning_gym import ReasoningGym
-from weighted_mtp.verifiers.reasoning_gym_tasks import may_be_scored
+from weighted_mtp.verifiers.reasoning_gym import ReasoningGym, may_be_scored
 
 GARBAGE = ("", "garbage", "0", "x", "?", "None", "nan", "[]", "{}", "6*4*1*1", "lorem ipsum dolor sit amet " * 40)
 """Answers that are wrong almost everywhere; where one is the item's own answer, it is not tried."""
