@@ -85,7 +85,7 @@ def _start_worker() -> None:
     """Begins a worker process: one thread, no chatter of libraries, and no life after its parent."""
     import torch
 
-    from weighted_mtp.training.quiet import quiet_libraries
+    from weighted_mtp.cli.quiet import quiet_libraries
 
     torch.set_num_threads(1)
     quiet_libraries()

@@ -7,9 +7,9 @@ from jsonargparse import Namespace
 
 from research.jobs import workers
 from weighted_mtp.cli.grammar import Parser, UsageError, answer
+from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.files import own_folder
 from weighted_mtp.training.errors import expand_path, require_folder
-from weighted_mtp.training.quiet import quiet_libraries
 
 PROGRAM = "python -m research.chains.study"
 HELP = "which credit finds the wrong tokens, and what it is worth: many arms, draws and settings"

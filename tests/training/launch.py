@@ -10,9 +10,9 @@ import torch
 from transformers import TrainerCallback
 
 from tests.forked import start
+from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.trainer import WeightedMTPTrainer
 
 

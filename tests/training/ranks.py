@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.forked import start
+from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.run import NonFiniteError, fit, make_trainer
 
 

@@ -13,7 +13,7 @@ from weighted_mtp.demo.page.content import Accuracy, SummaryRow
 from weighted_mtp.evaluation.calibration import ReliabilityBin
 
 Results = Mapping[str, Any]
-Verdict = Literal["wins", "ties", "loses", "single draw"]
+Outcome = Literal["wins", "ties", "loses", "single draw"]
 Axis = Literal["share_right", "n_traces"]
 
 AXES: tuple[Axis, ...] = ("share_right", "n_traces")
@@ -45,12 +45,12 @@ class Comparison:
     n: int
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Outcome:
         """What the interval says of `first`."""
         return verdict(self.low, self.high)
 
 
-def verdict(low: float | None, high: float | None) -> Verdict:
+def verdict(low: float | None, high: float | None) -> Outcome:
     """What the interval of a difference says of the first arm: a tie where it contains 0."""
     if low is None or high is None:
         return "single draw"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from research.chains.report.aim import ARM, CEILING, RIVAL
-from research.chains.report.numbers import AXES, MAIN, Results, Verdict, mean_over_draws, pairs_along
+from research.chains.report.numbers import AXES, MAIN, Outcome, Results, mean_over_draws, pairs_along
 from research.chains.report.tables import setting_names
 from weighted_mtp.demo.page.content import BASELINE
 from weighted_mtp.reports.numbers import PERCENT, draws, listing, percent, points, span
@@ -41,7 +41,7 @@ def claim(results: Results) -> str:
     entries = pairs_along(results, "share_right").get((ARM, RIVAL), [])
     names = setting_names(results, "share_right")
     parts: list[str] = []
-    for found in get_args(Verdict):
+    for found in get_args(Outcome):
         members = [entry for entry in entries if entry.verdict == found]
         if members:
             where = listing([names[entry.setting].removesuffix(PERCENT) for entry in members])
@@ -49,7 +49,7 @@ def claim(results: Results) -> str:
     return f"{ARM} {listing(parts)}." if parts else f"{ARM} and {RIVAL} were not both run."
 
 
-def _against_rival(found: Verdict, differences: Sequence[float], where: str) -> str:
+def _against_rival(found: Outcome, differences: Sequence[float], where: str) -> str:
     if found == "wins":
         return f"beats {RIVAL} by {span(differences)} points {where}"
     if found == "loses":

@@ -7,7 +7,7 @@ from typing import Literal
 from weighted_mtp.reports.numbers import signed
 
 Unit = Literal["", "%", "nats"]
-Verdict = Literal["wins", "ties", "loses", "higher", "lower", "no interval"]
+Comparison = Literal["wins", "ties", "loses", "higher", "lower", "no interval"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Measure:
         low, high = self.difference(estimate.low), self.difference(estimate.high)
         return f"{self.difference(estimate.mean)} [{low}, {high}]"
 
-    def verdict(self, difference: Estimate) -> Verdict:
+    def verdict(self, difference: Estimate) -> Comparison:
         """What the interval of a difference says of its first side: a tie where it contains 0."""
         if difference.low is None or difference.high is None:
             return "no interval"

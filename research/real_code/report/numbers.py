@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from research.real_code.report.measures import Estimate, Measure, Verdict
+from research.real_code.report.measures import Comparison, Estimate, Measure
 
 Results = Mapping[str, Any]
 Entries = Mapping[str, Mapping[str, Any]]
@@ -30,7 +30,7 @@ class Difference:
     estimate: Estimate
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Comparison:
         """What the interval says of `first`."""
         return self.measure.verdict(self.estimate)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weighted_mtp.cli.grammar import PROGRAM, Parser
+from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.files import own_file, own_folder
 from weighted_mtp.training.errors import require_file, require_folder
-from weighted_mtp.training.quiet import quiet_libraries
 
 
 class Command(NamedTuple):

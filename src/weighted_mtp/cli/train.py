@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail, unknown
+from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.settings_files import read_settings
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.early_checks import check_run
 from weighted_mtp.training.errors import expand_path
-from weighted_mtp.training.quiet import quiet_libraries
 from weighted_mtp.training.stage_table import STAGE_TABLE
 
 NOT_IN_CONFIG = ("config", "resume", "resume_with_changes")

@@ -82,7 +82,7 @@ STAGE_TABLE: dict[str, StageRow] = {
         trains_critic=True,
     ),
     "verifiable": StageRow(
-        "stage 2: weights from the critic's TD errors",
+        "stage 2: critic-weighted fine-tuning, weights from the critic's TD errors",
         "td",
         "weighted_mtp.training.stages:load_verifiable",
         reads=reads("critic") | reads(*VALUE_HEAD, when=OWN_HEAD),

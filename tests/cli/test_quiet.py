@@ -4,7 +4,7 @@ import sys
 
 import weighted_mtp
 from tests.forked import start
-from weighted_mtp.training.quiet import quiet_libraries
+from weighted_mtp.cli.quiet import quiet_libraries
 
 
 def _warn() -> None:
