@@ -103,7 +103,9 @@ def test_an_interrupted_run_goes_on_with_the_parts_that_are_missing(config, monk
 def test_a_folder_of_other_scores_is_left_alone(config):
     score(config)
     parts = sorted(Path(config.out).glob("part-*"))
-    with pytest.raises(ConfigError, match="holds scores of another gamma: give another folder"):
+    with pytest.raises(
+        ConfigError, match=r"holds scores with gamma 1\.0 and not 0\.9; nothing in it was changed: use another"
+    ):
         score(dataclasses.replace(config, gamma=0.9))
     assert sorted(Path(config.out).glob("part-*")) == parts
 
@@ -120,7 +122,7 @@ def test_under_bfloat16_the_scores_are_nearly_those_of_float32(config, tmp_path)
 @pytest.mark.parametrize("first", [True, False])
 def test_a_folder_is_not_gone_on_with_in_another_precision(config, first):
     score(dataclasses.replace(config, bf16=first))
-    with pytest.raises(ConfigError, match="holds scores of another bf16"):
+    with pytest.raises(ConfigError, match=f"holds scores with bf16 {first or None} and not {not first or None}"):
         score(dataclasses.replace(config, bf16=not first))
 
 
@@ -237,7 +239,7 @@ def test_a_scored_folder_can_be_scored_again(config, tmp_path):
     score(config)
     score(dataclasses.replace(config, data=config.out, out=str(tmp_path / "again")))
     assert scored_rows(tmp_path / "again") == scored_rows(config.out)
-    with pytest.raises(ConfigError, match="holds scores of another data"):
+    with pytest.raises(ConfigError, match="holds scores with other data"):
         score(dataclasses.replace(config, out=str(tmp_path / "again")))
 
 
@@ -260,7 +262,7 @@ def test_a_folder_is_not_gone_on_with_by_another_reference(implicit):
     config, own, other = implicit
     score(config)
     score(dataclasses.replace(config, reference=own))  # the one that the critic names
-    with pytest.raises(ConfigError, match="holds scores of another reference"):
+    with pytest.raises(ConfigError, match="holds scores with other reference"):
         score(dataclasses.replace(config, reference=other))
 
 
@@ -276,7 +278,7 @@ def test_a_folder_is_not_gone_on_with_by_a_critic_that_reckons_otherwise(implici
     text = path.read_text()
     assert '"reward_beta": 0.05' in text
     path.write_text(text.replace('"reward_beta": 0.05', '"reward_beta": 0.5'))
-    with pytest.raises(ConfigError, match="holds scores of another critic"):
+    with pytest.raises(ConfigError, match="holds scores with other critic"):
         score(config)
 
 
@@ -286,7 +288,7 @@ def test_a_folder_is_not_gone_on_with_by_a_critic_that_reckons_otherwise(implici
         ("file", "out is .*file, but .*file is a file: give a folder"),
         ("file/inside", "out is .*inside, but .*file is a file: give a folder"),
         ("halves", "holds scores in shards i/2, not i/1: give another folder, or --shard as there"),
-        ("settings", "settings.json is not what `wmtp score` writes"),
+        ("settings", "settings.json holds no settings"),
     ],
 )
 def test_a_place_that_cannot_take_the_scores_is_refused(config, tmp_path, name, message):

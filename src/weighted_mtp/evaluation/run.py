@@ -24,7 +24,7 @@ from weighted_mtp.files import digest_of, write_text
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.reports.terminal import progress_bar
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError, require, require_same_settings
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import make_verifier
 
@@ -51,7 +51,9 @@ def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
     problems, out = read_problems(config.problems, config.verifier, verifier, config.limit), Path(config.out)
     stop = _stop(config, problems)
     settings = _settings(config, problems, stop)
-    _require_same(settings, out)
+    if (out / COMPLETIONS).exists() and (out / COMPLETIONS).stat().st_size:
+        require((out / SETTINGS).exists(), f"{out} holds completions and no {SETTINGS}: use another --out")
+        require_same_settings(out / SETTINGS, settings, "an evaluation", BY_CONTENT)
     completions = _generate(config, settings, problems, console)
     samples = _verify(config, verifier, problems, completions, console)
     results = summarise_samples(samples, len(problems), config.tries())
@@ -79,25 +81,6 @@ def _settings(config: EvaluationConfig, problems: Rows, stop: list[str]) -> dict
     contents = (digest_of_model(config.model), digest_of(rows))
     names = (*BY_VALUE, *(["chat"] if config.chat else []))
     return {**dict(zip(BY_CONTENT, contents, strict=True)), "stop": stop, **{name: flat[name] for name in names}}
-
-
-def _require_same(settings: dict[str, Any], out: Path) -> None:
-    """Raises ConfigError where the folder holds completions that were made with other settings; says which."""
-    completions, path = out / COMPLETIONS, out / SETTINGS
-    if not completions.exists() or not completions.stat().st_size:
-        return
-    if not path.exists():
-        raise ConfigError(f"{out} holds completions and no {SETTINGS}: use another --out")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    different = [
-        f"other {name}" if name in BY_CONTENT else f"{name} {found.get(name)!r} and not {value!r}"
-        for name, value in {**dict.fromkeys(found), **settings}.items()
-        if found.get(name) != value
-    ]
-    if different:
-        raise ConfigError(
-            f"{out} holds an evaluation with {', '.join(different)}; nothing in it was changed: use another --out"
-        )
 
 
 def _write_results(path: Path, results: dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """The one error that a mistake in a setting is, and the checks of values, names and paths that raise it."""
 
+import json
 import math
 import os
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -122,3 +124,29 @@ def _require_permission(name: str, path: str | Path, place: Path, mode: int) -> 
     if not os.access(place, mode):
         where = "" if place == Path(path) else f"but {place} "
         raise ConfigError(f"{name} is {path}, {where or 'which '}may not be written to: give another place")
+
+
+def require_same_settings(file: Path, settings: Mapping[str, Any], what: str, by_content: Collection[str]) -> None:
+    """Raises ConfigError where a file of settings says that what lies beside it was made with others; says which.
+
+    Args:
+        file: JSON, as the call that began left it; where it is not there, nothing is known.
+        settings: of this call.
+        what: lies there.
+        by_content: names of settings that are digests, which say nothing to a reader.
+    """
+    if not file.exists():
+        return
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    advice = "nothing in it was changed: use another --out, or move this one away"
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} holds no settings, so that what made the {what} is not known; {advice}")
+    different = [
+        f"other {name}" if name in by_content else f"{name} {found.get(name)!r} and not {settings.get(name)!r}"
+        for name in found | dict(settings)
+        if found.get(name) != settings.get(name)
+    ]
+    require(not different, f"{file.parent} holds {what} with {', '.join(different)}; {advice}")

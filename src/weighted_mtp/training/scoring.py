@@ -43,7 +43,7 @@ from weighted_mtp.training.critics.base import Critic, require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.early_checks import require_discount_fits, require_trained_with
-from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.errors import ConfigError, require_same_settings
 from weighted_mtp.training.loading import require_rows_fit, scheme_of
 from weighted_mtp.training.settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme, weigh
@@ -92,7 +92,7 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int) -> 
         raise DataError(f"{config.data}: {error}") from None
     critic = load_critic(config.critic, reference=config.reference)
     settings = _settings_of(config, critic)
-    _require_same(folder, settings)
+    require_same_settings(folder / SETTINGS, settings, "scores", ("data", "critic", "reference"))
     _require_fits(critic, scheme, config)
     first, end = (number - 1) * len(rows) // count, number * len(rows) // count
     scorer = _Scorer(critic, scheme, config, columns)
@@ -139,24 +139,6 @@ def _settings_of(config: ScoreConfig, critic: Critic) -> dict[str, Any]:
             f"reference is {config.reference}, but {config.critic} is a {kind}, which reads none: leave --reference out"
         )
     return found
-
-
-def _require_same(folder: Path, settings: dict[str, Any]) -> None:
-    """Whoever comes later must bring what the first shard wrote down."""
-    path = folder / SETTINGS
-    if not path.exists():
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} is not what `wmtp score` writes: give another folder, or remove this one")
-    different = [name for name in found | settings if found.get(name) != settings.get(name)]
-    if different:
-        raise ConfigError(
-            f"{folder} holds scores of another {', '.join(different)}: give another folder, or remove this one"
-        )
 
 
 def _require_fits(critic: Critic, scheme: WeightingScheme, config: ScoreConfig) -> None:
