@@ -37,7 +37,7 @@ def test_the_pictures_of_the_page_are_those_that_are_drawn(tmp_path):
 
 
 def test_every_result_says_where_it_comes_from():
-    for name in ("loss", "scan", "steps", "verify"):
+    for name in ("loss", "scan", "steps", "verify", "convert"):
         assert read_results(name), name
         for results in read_results(name):
             environment = results["environment"]
