@@ -236,12 +236,18 @@ process, interpreter, torch and mapped pages of files included; wanted is at mos
     for one in results:
         largest = one["largest_tensor_bytes"]
         rows = [
-            [f"`{name}`", f"{run['peak_bytes'] / 1e9:.2f}", at_most(run["peak_bytes"] / 1e9, (largest + BEYOND_LARGEST) / 1e9)]
+            [
+                f"`{name}`",
+                f"{run['peak_bytes'] / 1e9:.2f}",
+                at_most(run["peak_bytes"] / 1e9, (largest + BEYOND_LARGEST) / 1e9),
+            ]
             + [f"{run['seconds']:.0f}"]
             for name, run in one["runs"].items()
         ]
         text += f"\n{machine(one)}\n\n{table(('conversion', 'peak, GB', 'wanted', 'seconds'), rows)}"
-        text += f"\nThe checkpoint has {one['checkpoint_bytes'] / 1e9:.1f} GB, its largest tensor {largest / 1e9:.2f} GB.\n"
+        text += (
+            f"\nThe checkpoint has {one['checkpoint_bytes'] / 1e9:.1f} GB, its largest tensor {largest / 1e9:.2f} GB.\n"
+        )
     return text
 
 

@@ -205,7 +205,8 @@ def _convert(name: str, settings: Any) -> None:
 
     from weighted_mtp.models.meta import convert
 
-    with Progress(console=_console(stderr=True), transient=True) as bar:
+    console = _console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("tensors")
         told = getattr(convert, name)(
             settings.directory, settings.out, settings.dtype, lambda i, n: bar.update(task, completed=i, total=n)

@@ -37,7 +37,7 @@ def state(p: dict[str, Any], ffn: int | None = None, dtype: torch.dtype = torch.
     hidden = ffn or 88  # 8 * 32 / 3 = 85, rounded up to a multiple of 8
 
     def matrix(*shape: int) -> Tensor:
-        return (torch.randn(shape, generator=random) * 2 / math.sqrt(shape[-1])).to(dtype)
+        return (torch.randn(shape, generator=random) / math.sqrt(shape[-1])).to(dtype)
 
     def norm() -> Tensor:
         return (1 + 0.2 * torch.randn(dim, generator=random)).to(dtype)

@@ -156,7 +156,9 @@ def _write_tokenizer(directory: Path, folder: Path, params: Params) -> tuple[dic
         )
     tokenizer.save_pretrained(folder)
     shutil.copyfile(file, folder / NAME)
-    return {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}, []
+    symbols = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    told = [f"text beside {', '.join(symbols[:3])} may get other ids than SentencePiece gives it"] * bool(symbols)
+    return {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}, told
 
 
 def _summary(slots: list[Slot]) -> str:

@@ -150,7 +150,9 @@ def read_params(file: Path) -> tuple[Params, list[str]]:
         known = {name: given[name] for name in KNOWN & given.keys()}
         params = Params(**{"n_kv_heads": content["n_heads"]} | known)
         if FOR_FFN & given.keys():
-            width = ffn_dim(params.dim, given.get("multiple_of", 256), given.get("ffn_dim_multiplier"))
+            multiple_of = given.get("multiple_of", 256)
+            _require(type(multiple_of) is int and multiple_of >= 1, f"multiple_of is {multiple_of!r}")
+            width = ffn_dim(params.dim, multiple_of, given.get("ffn_dim_multiplier"))
             params = replace(params, ffn_dim=width)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise ValueError(f"{file}: {error}") from None

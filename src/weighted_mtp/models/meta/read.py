@@ -63,12 +63,12 @@ class MetaFiles:
         wanted = {entry.meta for entry in self.entries}
         for file, part in zip(self.files, parts, strict=True):
             found = {name for name in part if not name.endswith("rope.freqs")}  # a table that everybody computes
-            wrong = {"lacks": wanted - found, "holds, unknown here,": found - wanted}
+            wrong = {"it lacks": wanted - found, "unknown are": found - wanted}
             told = [f"{verb} {_listed(names)}" for verb, names in wrong.items() if names]
             if told:
                 raise ValueError(
-                    f"{file} {' and '.join(told)}: is params.json (n_layers {self.params.n_layers}, n_future_tokens "
-                    f"{self.params.n_future_tokens}) of this model?"
+                    f"{file} does not go with params.json (n_layers {self.params.n_layers}, n_future_tokens "
+                    f"{self.params.n_future_tokens}): {'; '.join(told)}"
                 )
 
     def _cut(self, entry: Entry, parts: list[dict[str, Any]]) -> int | None:
@@ -102,7 +102,10 @@ def _consolidated(directory: Path) -> list[Path]:
     """The files in order."""
     names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
     files = [name for name in names if _FILE.fullmatch(name)]
-    if "params.json" not in names or files not in (["consolidated.pth"], [_NUMBERED.format(i) for i in range(len(files))]):
+    if "params.json" not in names or files not in (
+        ["consolidated.pth"],
+        [_NUMBERED.format(i) for i in range(len(files))],
+    ):
         found = ", ".join([*files, *({"params.json"} & {*names})]) or "neither"
         raise ValueError(
             f"no model in Meta's format at {str(directory)!r}: needed are params.json and consolidated.pth, or "

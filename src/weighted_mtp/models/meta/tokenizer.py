@@ -34,7 +34,9 @@ def hugging_face(file: Path) -> Any:
         "<s> and </s>": trainer.bos_id >= 0 and trainer.eos_id >= 0,
     }
     if lacking := [name for name, has in kind.items() if not has]:
-        raise ValueError(f"{file} is not of Llama's kind ({', '.join(lacking)} needed): move it away to convert without")
+        raise ValueError(
+            f"{file} is not of Llama's kind ({', '.join(lacking)} needed): move it away to convert without"
+        )
     pieces = [piece.piece for piece in spec.pieces]
     tokenizer = Tokenizer(
         models.BPE(
@@ -55,10 +57,8 @@ def hugging_face(file: Path) -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, trainer.bos_id)]
     )
-    tokenizer.add_special_tokens(
-        [AddedToken(p.piece, normalized=False, special=True) for p in spec.pieces if p.type == _CONTROL]
-    )
-    tokenizer.add_tokens([AddedToken(p.piece, normalized=True) for p in spec.pieces if p.type == _USER_DEFINED])
+    whole = [piece for piece in spec.pieces if piece.type in (_CONTROL, _USER_DEFINED)]
+    tokenizer.add_tokens([AddedToken(p.piece, normalized=False, special=p.type == _CONTROL) for p in whole])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, unk_token=unk, clean_up_tokenization_spaces=False
     )
