@@ -2,11 +2,12 @@
 
 python -m benchmarks.convert [--quick] [--folder DIR]
 
-The checkpoint has the widths of a 7B model and few blocks. Each conversion runs in a process of its own, and its peak is
-the whole of that process: interpreter, torch and mapped pages of files included.
+The checkpoint has the widths of a 7B model and few blocks. Each conversion runs in a process of its own, and its peak
+is the whole of that process: interpreter, torch and mapped pages of files included.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -27,8 +28,6 @@ SMALL = Params(dim=64, n_layers=5, n_heads=4, n_kv_heads=2, n_future_tokens=4, v
 
 def make(folder: Path, params: Params, files: int) -> None:
     """A checkpoint of random float32 weights, cut into files for model-parallel processes."""
-    import json
-
     folder.mkdir()
     (folder / "params.json").write_text(json.dumps(params_json(params)))
     for i in range(files):
@@ -42,11 +41,11 @@ def make(folder: Path, params: Params, files: int) -> None:
 
 
 def conversion(convert: Any, *arguments: Any) -> dict[str, float]:
-    """Seconds, and bytes at the peak of this process."""
+    """Seconds of CPU, and bytes at the peak of this process."""
     torch.set_num_threads(1)
-    start = time.perf_counter()
+    start = time.process_time()
     convert(*arguments)
-    return {"seconds": time.perf_counter() - start, "peak_bytes": 1024 * _status_kilobytes("VmHWM")}
+    return {"seconds": time.process_time() - start, "peak_bytes": 1024 * _status_kilobytes("VmHWM")}
 
 
 def measure(folder: Path, params: Params) -> dict[str, Any]:

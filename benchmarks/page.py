@@ -230,24 +230,19 @@ def convert_section(results: Results) -> str:
     text = """\
 ## Converting Meta's checkpoints
 
-`wmtp convert` on a made float32 checkpoint with the widths of a 7B model and six blocks. Memory is the peak of the whole
-process, interpreter, torch and mapped pages of files included; wanted is at most the largest tensor and 2 GB.
+`wmtp convert` on a made float32 checkpoint with the widths of a 7B model and six blocks. Memory is the peak of the
+whole process, interpreter, torch and mapped pages of files included; wanted is at most the largest tensor and 2 GB.
 """
     for one in results:
-        largest = one["largest_tensor_bytes"]
-        rows = [
-            [
-                f"`{name}`",
-                f"{run['peak_bytes'] / 1e9:.2f}",
-                at_most(run["peak_bytes"] / 1e9, (largest + BEYOND_LARGEST) / 1e9),
-            ]
-            + [f"{run['seconds']:.0f}"]
-            for name, run in one["runs"].items()
-        ]
-        text += f"\n{machine(one)}\n\n{table(('conversion', 'peak, GB', 'wanted', 'seconds'), rows)}"
-        text += (
-            f"\nThe checkpoint has {one['checkpoint_bytes'] / 1e9:.1f} GB, its largest tensor {largest / 1e9:.2f} GB.\n"
-        )
+        largest = one["largest_tensor_bytes"] / 1e9
+        rows = []
+        for name, run in one["runs"].items():
+            peak = run["peak_bytes"] / 1e9
+            rows.append(
+                [f"`{name}`", f"{peak:.2f}", at_most(peak, largest + BEYOND_LARGEST / 1e9), f"{run['seconds']:.0f}"]
+            )
+        text += f"\n{machine(one)}\n\n{table(('conversion', 'peak, GB', 'wanted', 'CPU seconds'), rows)}"
+        text += f"\nThe checkpoint has {one['checkpoint_bytes'] / 1e9:.1f} GB, its largest tensor {largest:.2f} GB.\n"
     return text
 
 

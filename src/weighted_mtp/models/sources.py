@@ -60,7 +60,7 @@ def resolve(path: str | PathLike[str]) -> Source:
         return Source(str(local.parent), gguf_file=local.name)
     if any(local.glob("consolidated*.pth")):
         raise ValueError(
-            f"{text!r} is a model in Meta's format: convert it once, `wmtp convert meta {local} --out NEW`, and give NEW"
+            f"{text!r} holds a model in Meta's format: convert it (wmtp convert meta {local} --out NEW), then give NEW"
         )
     if local.is_dir():
         found = "the directory has no config.json"

@@ -147,7 +147,10 @@ def test_what_the_tensors_say_against_params_is_told(tmp_path):
 
 def test_from_pretrained_says_what_to_do_with_a_directory_of_metas(tmp_path):
     folder = made(tmp_path / "meta")
-    with pytest.raises(ValueError, match=r"convert it once, `wmtp convert meta .*meta --out NEW`, and give NEW"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds a model in Meta's format: convert it \(wmtp convert meta .*meta --out NEW\), then give NEW",
+    ):
         MTPModel.from_pretrained(folder)
 
 
@@ -162,7 +165,7 @@ def test_so_does_training_before_torch_is_there(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"`wmtp convert meta {folder} --out NEW`" in done.stderr
+    assert f"(wmtp convert meta {folder} --out NEW)" in done.stderr
 
 
 def test_help_needs_no_torch():

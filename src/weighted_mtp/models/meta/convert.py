@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from weighted_mtp.files import own_file, sync_folder
-from weighted_mtp.files.whole import sync_file
+from weighted_mtp.files import own_file
+from weighted_mtp.files.whole import sync
 from weighted_mtp.models.checkpoints import CONFIG_ENTRY, INDEX, OWN_PREFIXES
 from weighted_mtp.models.meta.layout import Entry, Params, params_json, rotary_rows
 from weighted_mtp.models.meta.read import MetaFiles, PlainFiles
@@ -81,10 +82,10 @@ def new_folder(out: Path) -> Iterator[Path]:
         try:
             yield unfinished
             for path in unfinished.iterdir():
-                sync_file(path)
-            sync_folder(unfinished)
+                sync(path)
+            sync(unfinished)
             os.rename(unfinished, out)
-            sync_folder(unfinished.parent)
+            sync(unfinished.parent)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -125,6 +126,9 @@ def _write_shards(folder: Path, slots: list[Slot]) -> None:
 def _write_config(folder: Path, params: Params, slots: list[Slot], special: dict[str, int]) -> None:
     from transformers import LlamaConfig
 
+    entry: dict[str, Any] = {
+        CONFIG_ENTRY: {"n_future": params.n_future_tokens, "value_head": False, "value_link": None}
+    }
     LlamaConfig(
         architectures=["LlamaForCausalLM"],
         vocab_size=params.vocab_size,
@@ -139,7 +143,7 @@ def _write_config(folder: Path, params: Params, slots: list[Slot], special: dict
         tie_word_embeddings=False,
         dtype=reduce(torch.promote_types, (slot.dtype for slot in slots)),
         **special,
-        **{CONFIG_ENTRY: {"n_future": params.n_future_tokens, "value_head": False, "value_link": None}},
+        **entry,
     ).save_pretrained(folder)
 
 

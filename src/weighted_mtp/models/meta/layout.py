@@ -2,8 +2,8 @@
 
     tok_embeddings, layers.0 .. layers.L-1, extra_heads.0 .. extra_heads.H-2, norm, output
 
-`n_layers` counts all blocks, so L = n_layers - n_future + 1; the last of `layers` is head 0, `extra_heads` are the others,
-and all of them read the output of `layers.L-2`.
+`n_layers` counts all blocks, so L = n_layers - n_future + 1; the last of `layers` is head 0, `extra_heads` are the
+others, and all of them read the output of `layers.L-2`.
 
 Source: Gloeckle et al. 2024, arXiv 2404.19737, and the reading code released with facebook/multi-token-prediction.
 """

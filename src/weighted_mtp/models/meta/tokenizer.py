@@ -68,7 +68,8 @@ def _read(file: Path) -> Any:
     from google.protobuf.message import DecodeError
     from transformers.convert_slow_tokenizer import import_protobuf
 
-    spec = import_protobuf().ModelProto()
+    proto: Any = import_protobuf()
+    spec = proto.ModelProto()
     try:
         spec.ParseFromString(file.read_bytes())
     except DecodeError:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._utils import _rebuild_tensor_v2
 
 _PIECE = 1 << 24
 """Elements that are cast at a time."""
@@ -100,8 +101,7 @@ class _Pickler(pickle.Pickler):
         if not isinstance(obj, Slot):
             return NotImplemented
         strides = torch.empty(obj.shape, device="meta").stride()
-        rebuild: Any = torch._utils._rebuild_tensor_v2  # pyright: ignore[reportPrivateUsage]
-        return rebuild, (_Storage(obj), 0, obj.shape, strides, False, OrderedDict())
+        return _rebuild_tensor_v2, (_Storage(obj), 0, obj.shape, strides, False, OrderedDict())
 
 
 class _Storage:
