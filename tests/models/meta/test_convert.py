@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.models.meta.meta_format import logits, made, params, state, write
+from weighted_mtp.cli.main import main
 from weighted_mtp.models import MTPModel
 from weighted_mtp.models.meta import convert, layout
 from weighted_mtp.models.meta.convert import from_meta, to_meta
@@ -143,8 +144,20 @@ def test_an_incomplete_directory_is_refused_by_name(tmp_path, make_lm):
     make_lm("llama").save_pretrained(tmp_path / "plain")
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
     (tmp_path / "plain" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
-    with pytest.raises(ValueError, match=r"it lacks model\.layers\.3\.input_layernorm\.weight, .* and 3 more"):
+    with pytest.raises(ValueError, match=r"plain is incomplete: it lacks model\.layers\.3\.\* \(9\)$"):
         to_meta(tmp_path / "plain", tmp_path / "meta")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors.index.json", b"{"), ("model-00001-of-00001.safetensors", b"x" * 99), ("config.json", b"[]")],
+)
+def test_a_broken_directory_is_refused(tmp_path, capsys, file, content):
+    from_meta(made(tmp_path / "meta"), tmp_path / "out")
+    (tmp_path / "out" / file).write_bytes(content)
+    assert main(["convert", "to-meta", str(tmp_path / "out"), "--out", str(tmp_path / "back")]) == 2
+    assert capsys.readouterr().err.startswith("wmtp: error: ")
+    assert not (tmp_path / "back").exists()
 
 
 # how it is written

@@ -13,6 +13,7 @@ import torch
 from tests.models.meta.meta_format import made, params, state, write
 from weighted_mtp.cli.main import main
 from weighted_mtp.models import MTPModel
+from weighted_mtp.models.meta.convert import from_meta
 from weighted_mtp.models.meta.read import MetaFiles
 
 
@@ -34,12 +35,13 @@ def refused(folder, out, capsys) -> str:
         ({"n_heads": 32}, "dim 32 / n_heads 32 is odd"),
         ({"n_kv_heads": 3}, "n_heads 4 is no multiple of n_kv_heads 3"),
         ({"n_layers": 3}, "n_future_tokens is 4, but n_layers, which counts them, 3"),
+        ({"n_layers": 10**12}, "holds 48 tensors, and params.json has n_layers 1000000000000"),
         ({"n_heads": 0}, "n_heads is 0: a whole number from 1 on"),
         ({"dim": "32"}, "dim is '32': a whole number"),
         ({"norm_eps": -1}, "norm_eps is -1: a number above 0"),
         ({"multiple_of": 0}, "multiple_of is 0"),
         ({"ffn_dim_multiplier": "x"}, "params.json: "),
-        ({"vocab_size": 50}, "vocab_size is 50, but output.weight has 51 rows"),
+        ({"vocab_size": 50}, "output.weight makes 51 rows, and params.json has vocab_size 50"),
         ({"dim": 64}, "tok_embeddings.weight is 51 x 32, and params.json makes it 51 x 64"),
         ({"n_kv_heads": 2}, "layers.0.attention.wk.weight is 32 x 32, and params.json makes it 16 x 32"),
         ({"use_scaled_rope": True}, "use_scaled_rope stretches the positions"),
@@ -82,6 +84,19 @@ def test_code_in_a_pickle_is_not_run(tmp_path, capsys, save, monkeypatch):
     assert not (tmp_path / "evil-was-here").exists()
 
 
+def test_tensors_that_are_views_parameters_or_shared_are_read(tmp_path):
+    weights = state(params())
+    odd = dict(weights)
+    odd["layers.0.attention.wq.weight"] = weights["layers.0.attention.wq.weight"].T.contiguous().T
+    odd["layers.0.attention.wo.weight"] = torch.stack([weights["layers.0.attention.wo.weight"]] * 3)[1]
+    odd["norm.weight"] = torch.nn.Parameter(weights["norm.weight"])
+    odd["output.weight"] = odd["tok_embeddings.weight"]
+    for name, content in {"odd": odd, "plain": {**weights, "output.weight": weights["tok_embeddings.weight"]}}.items():
+        from_meta(write(tmp_path / name, params(), content), tmp_path / f"{name}-out")
+    for file in (tmp_path / "odd-out").iterdir():
+        assert file.read_bytes() == (tmp_path / "plain-out" / file.name).read_bytes()
+
+
 def test_something_else_than_tensors_is_told(tmp_path, capsys):
     folder = made(tmp_path / "meta")
     torch.save({"model": state(params())}, folder / "consolidated.pth")
@@ -99,8 +114,8 @@ def test_missing_and_unknown_names_are_listed(tmp_path, capsys):
 
 def test_params_of_another_number_of_heads_are_told_by_the_names(tmp_path, capsys):
     said = refused(write(tmp_path / "meta", params(n_future_tokens=2), state(params())), tmp_path / "out", capsys)
-    assert "params.json (n_layers 5, n_future_tokens 2): it lacks layers.2.attention.wk.weight" in said
-    assert "unknown are extra_heads.1.attention.wk.weight" in said
+    assert "params.json (n_layers 5, n_future_tokens 2): it lacks layers.2.* (9), layers.3.* (9); unknown are" in said
+    assert "unknown are extra_heads.1.* (9), extra_heads.2.* (9)" in said
 
 
 def test_quantized_weights_are_refused(tmp_path, capsys):
@@ -116,7 +131,11 @@ def test_a_missing_file_is_told(tmp_path, capsys, gone):
     folder = write(tmp_path / "meta", p, state(p), files=4)
     (folder / gone).unlink()
     said = refused(folder, tmp_path / "out", capsys)
-    wanted = "but output.weight has 39 rows" if gone == "consolidated.03.pth" else "needed are params.json and cons"
+    wanted = (
+        "output.weight makes 39 rows, and params.json has vocab_size 52"
+        if gone == "consolidated.03.pth"
+        else "needed are params.json and cons"
+    )
     assert wanted in said
 
 

@@ -5,20 +5,22 @@ A file is mapped anew for every tensor: pages of a mapping that have been read c
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from weighted_mtp.models.checkpoints import CONFIG_ENTRY, INDEX, WEIGHTS
 from weighted_mtp.models.meta.layout import Entry, Params, entries, params_of, read_params
 from weighted_mtp.models.sources import first_line, resolve
 
 _FILE = re.compile(r"consolidated(\.\d+)?\.pth")
-_NUMBERED = "consolidated.{:02}.pth"
+_BLOCK = re.compile(r"(model\.)?(layers|extra_heads)\.\d+\.")
 
 
 class MetaFiles:
@@ -31,9 +33,12 @@ class MetaFiles:
 
     def __init__(self, directory: Path):
         self.files = _consolidated(directory)
-        self._params_file = directory / "params.json"
-        params, self.notes = read_params(self._params_file)
-        parts = [{name: tensor.shape for name, tensor in _load(file).items()} for file in self.files]
+        params, self.notes = read_params(directory / "params.json")
+        parts = [{name: tuple(tensor.shape) for name, tensor in _load(file).items()} for file in self.files]
+        if params.n_layers > len(parts[0]):
+            raise ValueError(
+                f"{self.files[0]} holds {len(parts[0])} tensors, and params.json has n_layers {params.n_layers}"
+            )
         self.params = self._completed(params, parts[0])
         self.entries = list(entries(self.params))
         self._require_names(parts)
@@ -42,24 +47,25 @@ class MetaFiles:
         for entry in self.entries:
             _require_float(entry.meta, self.dtypes[entry.meta], self.files[0])
 
-    def _completed(self, params: Params, part: Mapping[str, Any]) -> Params:
+    def _completed(self, params: Params, part: dict[str, tuple[int, ...]]) -> Params:
         """With the sizes that the tensors have: params.json may leave them out or be of another opinion."""
-        count = len(self.files)
-        vocab = part["output.weight"][0] * count if "output.weight" in part else params.vocab_size
-        if params.vocab_size >= 1 and vocab != params.vocab_size:
+
+        def rows(name: str) -> int:
+            return len(self.files) * (part.get(name) or (0,))[0]
+
+        vocab, width = rows("output.weight"), rows("layers.0.feed_forward.w1.weight")
+        if params.vocab_size >= 1 and vocab not in (0, params.vocab_size):
             raise ValueError(
-                f"{self._params_file}: vocab_size is {params.vocab_size}, but output.weight has {vocab} rows"
+                f"{self.files[0]}: output.weight makes {vocab} rows, and params.json has vocab_size {params.vocab_size}"
             )
-        name = "layers.0.feed_forward.w1.weight"
-        width = part[name][0] * count if name in part else params.ffn_dim
-        if params.ffn_dim not in (-1, width):
+        if params.ffn_dim not in (-1, width) and width:
             self.notes.append(
                 f"the feed-forward layers have {width} units, where multiple_of and ffn_dim_multiplier of params.json "
                 f"give {params.ffn_dim}: the tensors count"
             )
         return replace(params, vocab_size=vocab, ffn_dim=width)
 
-    def _require_names(self, parts: list[dict[str, Any]]) -> None:
+    def _require_names(self, parts: list[dict[str, tuple[int, ...]]]) -> None:
         wanted = {entry.meta for entry in self.entries}
         for file, part in zip(self.files, parts, strict=True):
             found = {name for name in part if not name.endswith("rope.freqs")}  # a table that everybody computes
@@ -71,8 +77,8 @@ class MetaFiles:
                     f"{self.params.n_future_tokens}): {'; '.join(told)}"
                 )
 
-    def _cut(self, entry: Entry, parts: list[dict[str, Any]]) -> int | None:
-        shapes = [tuple(part[entry.meta]) for part in parts]
+    def _cut(self, entry: Entry, parts: list[dict[str, tuple[int, ...]]]) -> int | None:
+        shapes = [part[entry.meta] for part in parts]
         # Llama 3 cuts the embedding along the vocabulary, the others along the width.
         for axis in {entry.cut, 0} if entry.meta == "tok_embeddings.weight" else {entry.cut}:
             wanted = list(entry.shape)
@@ -102,14 +108,12 @@ def _consolidated(directory: Path) -> list[Path]:
     """The files in order."""
     names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
     files = [name for name in names if _FILE.fullmatch(name)]
-    if "params.json" not in names or files not in (
-        ["consolidated.pth"],
-        [_NUMBERED.format(i) for i in range(len(files))],
-    ):
-        found = ", ".join([*files, *({"params.json"} & {*names})]) or "neither"
+    numbered = [f"consolidated.{i:02}.pth" for i in range(len(files))]
+    if "params.json" not in names or files not in (["consolidated.pth"], numbered) or not files:
         raise ValueError(
             f"no model in Meta's format at {str(directory)!r}: needed are params.json and consolidated.pth, or "
-            f"consolidated.00.pth and so on without a gap; found {found}"
+            f"consolidated.00.pth and so on without a gap; there are {', '.join(files) or 'none'}"
+            f"{'' if 'params.json' in names else ' and no params.json'}"
         )
     return [directory / name for name in files]
 
@@ -117,12 +121,14 @@ def _consolidated(directory: Path) -> list[Path]:
 def _load(file: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except OSError:
+        raise
     except Exception as error:  # whatever torch, zip and pickle raise for a broken file
         what = "it holds more than tensors, which is not run" if "weights_only" in str(error) else "is it cut off?"
         raise ValueError(f"{file} cannot be read as a checkpoint of torch: {what} ({first_line(error)})") from None
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(one, Tensor) and one.is_cpu for one in content.values()):
         raise ValueError(f"{file} holds no dictionary of tensors, as Meta's checkpoints do")
-    return content
+    return {str(name): tensor.detach() for name, tensor in content.items()}
 
 
 def _require_float(name: str, dtype: torch.dtype, file: Path) -> None:
@@ -131,8 +137,12 @@ def _require_float(name: str, dtype: torch.dtype, file: Path) -> None:
 
 
 def _listed(names: set[str]) -> str:
-    shown = sorted(names)[:6]
-    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
+    """All of them; those of a block in one word where it is many."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(name[: match.end()] if (match := _BLOCK.match(name)) else name, []).append(name)
+    words = ([f"{block}* ({len(its)})"] if len(its) > 3 else its for block, its in groups.items())
+    return ", ".join(word for some in words for word in some)
 
 
 def _sizes(shape: Any) -> str:
@@ -155,7 +165,7 @@ class PlainFiles:
         self.directory = Path(source.location)
         config = AutoConfig.from_pretrained(source.location, local_files_only=True)
         try:
-            saved = getattr(config, "weighted_mtp", {})
+            saved = getattr(config, CONFIG_ENTRY, {})
             plain, n_future = params_of(config), saved.get("n_future", 1)
             self.params = replace(plain, n_future_tokens=n_future, n_layers=plain.n_layers + n_future - 1)
         except (ValueError, AttributeError, TypeError) as error:
@@ -172,12 +182,14 @@ class PlainFiles:
         self.dtypes = {entry.meta: self._checked(entry) for entry in self.entries}
 
     def _where(self) -> dict[str, Path]:
-        index = self.directory / "model.safetensors.index.json"
-        single = self.directory / "model.safetensors"
+        index, single = self.directory / INDEX, self.directory / WEIGHTS
         if single.is_file() or not index.is_file():
             with _opened(single) as tensors:
                 return dict.fromkeys(tensors.keys(), single)
-        return {name: self.directory / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+        try:
+            return {name: self.directory / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{index} cannot be read: {first_line(error)}") from None
 
     def _name(self, entry: Entry) -> str:
         return "model.embed_tokens.weight" if self._tied and entry.ours == "lm_head.weight" else entry.ours
@@ -201,8 +213,10 @@ class PlainFiles:
             return tensors.get_tensor(self._name(entry))
 
 
-def _opened(file: Path) -> Any:
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     try:
-        return safe_open(file, framework="pt")
-    except Exception as error:  # SafetensorError, OSError
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} cannot be read: {first_line(error)}") from None

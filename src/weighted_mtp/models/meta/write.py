@@ -44,7 +44,7 @@ class Slot(NamedTuple):
             cast = piece.to(self.dtype)
             if cast is not piece and not cast.isfinite().all():
                 name = str(self.dtype).removeprefix("torch.")
-                raise ValueError(f"{self.name} has values that {name} cannot hold: give --dtype bfloat16 or auto")
+                raise ValueError(f"{self.name} has values that {name} cannot hold: give another --dtype, or auto")
             yield cast.view(torch.uint8).numpy().data
 
 
