@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,19 @@ def test_every_stage_generate_and_inspect_run_on_a_converted_model(tmp_path, cap
     run("convert", "to-meta", verifiable, "--out", str(back))
     assert json.loads((back / "params.json").read_text())["n_future_tokens"] == 4
     run("convert", "meta", str(back), "--out", str(tmp_path / "again"))
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_documentation_run(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "meta.md").read_text(encoding="utf-8")
+    lines = page.split("```bash\n")[1].split("```")[0].splitlines()
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path / "7B_1T_4", vocab_size=700)
+    (tmp_path / "tokenizer.model").write_bytes(trained())  # in the folder above, as released
+    rows(tmp_path / "rows.jsonl")
+    few = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--tracking_uri", "none"]
+    for program, command, *words in map(shlex.split, lines):
+        assert program == "wmtp"
+        assert main([command, *words, *(few if command == "train" else [])]) == 0, words
+    assert MTPModel.from_pretrained("runs/7b").n_future == 4
+    assert json.loads((tmp_path / "back" / "params.json").read_text())["n_layers"] == 5
