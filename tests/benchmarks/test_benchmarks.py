@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import figures, gpu, headline, loss, scan, steps
+from benchmarks import convert, figures, gpu, headline, loss, scan, steps
 from benchmarks.harness import growth_slope, ratio, read_results
 from benchmarks.page import page
 from benchmarks.turns import Turnstile
@@ -122,6 +122,11 @@ def test_a_short_benchmark_runs(quick, benchmark):
 @pytest.mark.usefixtures("sandbox_works")
 def test_the_benchmark_of_verifying_runs():
     assert "checks/s" in run("benchmarks.verify", "--quick")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_conversions_runs(quick):
+    assert "to-meta: " in quick(convert.main)
 
 
 @pytest.mark.slow

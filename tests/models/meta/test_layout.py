@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from weighted_mtp.models import MTPModel
-from weighted_mtp.models.meta.layout import Params, entries, ffn_dim, params_json, params_of, rotary_rows
+from weighted_mtp.models.meta.layout import Params, config_of, entries, ffn_dim, params_json, params_of, rotary_rows
 
 SEVEN = Params(dim=4096, n_layers=32, n_heads=32, n_kv_heads=32, n_future_tokens=4, vocab_size=32000, ffn_dim=11008)
 """facebook/multi-token-prediction, 7B_1T_4."""
@@ -24,7 +26,8 @@ def test_the_released_7b_has_every_shape_of_the_model_that_reads_it():
     assert sum(parameter.numel() for parameter in model.parameters()) == 6_738_415_616
     assert len(rows) == 3 + 32 * 9
     assert sum(name.startswith("extra_heads.") for name, *_ in rows) == 3 * 9
-    assert params_of(config) == Params(**(vars(SEVEN) | {"n_layers": 29, "n_future_tokens": 1, "norm_eps": 1e-6}))
+    assert params_of(config, n_future=4) == replace(SEVEN, norm_eps=config.rms_norm_eps)
+    assert {name: getattr(config, name) for name in config_of(SEVEN)} == config_of(SEVEN) | {"rms_norm_eps": 1e-6}
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_every_stage_generate_and_inspect_run_on_a_converted_model(tmp_path, cap
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*holds 4 heads; kept 1")
 def test_the_commands_of_the_documentation_run(tmp_path, monkeypatch):
     page = (Path(__file__).parents[3] / "docs" / "meta.md").read_text(encoding="utf-8")
     lines = page.split("```bash\n")[1].split("```")[0].splitlines()

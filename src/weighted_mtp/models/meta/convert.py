@@ -15,7 +15,7 @@ from torch import Tensor
 from weighted_mtp.files import own_file
 from weighted_mtp.files.whole import sync
 from weighted_mtp.models.checkpoints import CONFIG_ENTRY, INDEX, OWN_PREFIXES
-from weighted_mtp.models.meta.layout import Entry, Params, params_json, rotary_rows
+from weighted_mtp.models.meta.layout import Entry, Params, config_of, params_json, rotary_rows
 from weighted_mtp.models.meta.read import MetaFiles, PlainFiles
 from weighted_mtp.models.meta.tokenizer import NAME, find_tokenizer, hugging_face
 from weighted_mtp.models.meta.write import DTYPES, Slot, write_safetensors, write_torch
@@ -126,25 +126,10 @@ def _write_shards(folder: Path, slots: list[Slot]) -> None:
 def _write_config(folder: Path, params: Params, slots: list[Slot], special: dict[str, int]) -> None:
     from transformers import LlamaConfig
 
-    entry: dict[str, Any] = {
-        CONFIG_ENTRY: {"n_future": params.n_future_tokens, "value_head": False, "value_link": None}
-    }
-    LlamaConfig(
-        architectures=["LlamaForCausalLM"],
-        vocab_size=params.vocab_size,
-        hidden_size=params.dim,
-        intermediate_size=params.ffn_dim,
-        num_hidden_layers=params.blocks,
-        num_attention_heads=params.n_heads,
-        num_key_value_heads=params.n_kv_heads,
-        max_position_embeddings=params.max_seq_len,
-        rms_norm_eps=params.norm_eps,
-        rope_parameters={"rope_type": "default", "rope_theta": float(params.rope_theta)},
-        tie_word_embeddings=False,
-        dtype=reduce(torch.promote_types, (slot.dtype for slot in slots)),
-        **special,
-        **entry,
-    ).save_pretrained(folder)
+    heads = {"n_future": params.n_future_tokens, "value_head": False, "value_link": None}
+    dtype = reduce(torch.promote_types, (slot.dtype for slot in slots))
+    settings: dict[str, Any] = {**config_of(params), **special, CONFIG_ENTRY: heads, "dtype": dtype}
+    LlamaConfig(architectures=["LlamaForCausalLM"], **settings).save_pretrained(folder)
 
 
 def _write_tokenizer(directory: Path, folder: Path, params: Params) -> tuple[dict[str, int], list[str]]:

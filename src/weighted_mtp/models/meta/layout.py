@@ -171,31 +171,41 @@ def params_json(params: Params) -> dict[str, Any]:
     return content | {"multiple_of": params.ffn_dim} | scaled
 
 
-def params_of(config: Any) -> Params:
-    """The same of a transformers config.
+IN_CONFIG = {
+    "dim": "hidden_size",
+    "n_heads": "num_attention_heads",
+    "n_kv_heads": "num_key_value_heads",
+    "vocab_size": "vocab_size",
+    "ffn_dim": "intermediate_size",
+    "norm_eps": "rms_norm_eps",
+    "max_seq_len": "max_position_embeddings",
+}
+"""Names in a transformers config of what means the same there."""
+
+
+def config_of(params: Params) -> dict[str, Any]:
+    """Settings of a LlamaConfig: of the trunk and head 0."""
+    rope = {"rope_type": "default", "rope_theta": float(params.rope_theta)}
+    same = {name: getattr(params, own) for own, name in IN_CONFIG.items()}
+    return same | {"num_hidden_layers": params.blocks, "rope_parameters": rope, "tie_word_embeddings": False}
+
+
+def params_of(config: Any, n_future: int) -> Params:
+    """Those of a transformers config with further heads beside it.
 
     Raises:
         ValueError: a model that Meta's code cannot build.
     """
-    rope = config.rope_parameters
-    same = {
-        "model_type": (config.model_type, "llama"),
-        "hidden_act": (getattr(config, "hidden_act", None), "silu"),
-        "attention_bias": (getattr(config, "attention_bias", None), False),
-        "mlp_bias": (getattr(config, "mlp_bias", None), False),
-        "rope_type": ((rope or {}).get("rope_type"), "default"),
-        "head_dim": (getattr(config, "head_dim", None), config.hidden_size // config.num_attention_heads),
+    _require(config.model_type == "llama", f"model_type is {config.model_type!r}: Meta's format is for llama alone")
+    needed = {
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "head_dim": config.hidden_size // config.num_attention_heads,
     }
-    for name, (value, needed) in same.items():
-        _require(value == needed, f"{name} is {value!r}, and Meta's format has {needed!r} alone")
-    return Params(
-        dim=config.hidden_size,
-        n_layers=config.num_hidden_layers,
-        n_heads=config.num_attention_heads,
-        n_kv_heads=config.num_key_value_heads,
-        vocab_size=config.vocab_size,
-        norm_eps=config.rms_norm_eps,
-        rope_theta=rope["rope_theta"],
-        max_seq_len=config.max_position_embeddings,
-        ffn_dim=config.intermediate_size,
-    )
+    found = {name: getattr(config, name) for name in needed} | {"rope_type": config.rope_parameters["rope_type"]}
+    for name, value in (needed | {"rope_type": "default"}).items():
+        _require(found[name] == value, f"{name} is {found[name]!r}, and Meta's format has {value!r} alone")
+    same = {own: getattr(config, name) for own, name in IN_CONFIG.items()}
+    layers, theta = config.num_hidden_layers + n_future - 1, config.rope_parameters["rope_theta"]
+    return Params(n_layers=layers, n_future_tokens=n_future, rope_theta=theta, **same)

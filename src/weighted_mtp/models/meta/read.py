@@ -166,8 +166,7 @@ class PlainFiles:
         config = AutoConfig.from_pretrained(source.location, local_files_only=True)
         try:
             saved = getattr(config, CONFIG_ENTRY, {})
-            plain, n_future = params_of(config), saved.get("n_future", 1)
-            self.params = replace(plain, n_future_tokens=n_future, n_layers=plain.n_layers + n_future - 1)
+            self.params = params_of(config, saved.get("n_future", 1))
         except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{self.directory}: {error}") from None
         self.notes = []

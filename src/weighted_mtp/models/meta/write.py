@@ -68,9 +68,9 @@ def write_torch(file: Path, slots: list[Slot]) -> None:
 
     `torch.save` wants them all at once; its `skip_data` would leave checksums that other readers of zips refuse.
     """
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive, archive.open("archive/data.pkl", "w") as stream:
-        _Pickler(stream, protocol=2).dump(OrderedDict((slot.name, slot) for slot in slots))
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("archive/data.pkl", "w") as stream:
+            _Pickler(stream, protocol=2).dump(OrderedDict((slot.name, slot) for slot in slots))
         archive.writestr("archive/byteorder", "little")
         for slot in slots:
             with archive.open(_aligned(archive, f"archive/data/{slot.name}"), "w", force_zip64=True) as stream:
