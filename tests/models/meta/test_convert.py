@@ -90,6 +90,18 @@ def test_there_and_back_is_the_same_bit_for_bit(tmp_path, files, embedding_cut):
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_tensors_of_several_precisions_keep_theirs(tmp_path):
+    weights = {
+        name: tensor if "norm" in name else tensor.bfloat16() if "layers" in name else tensor.half()
+        for name, tensor in state(params()).items()
+    }
+    from_meta(write(tmp_path / "meta", params(), weights), tmp_path / "out")
+    assert MTPModel.from_pretrained(tmp_path / "out").dtype == torch.float32  # that holds them all
+    to_meta(tmp_path / "out", tmp_path / "back")
+    back = loaded(tmp_path / "back")
+    assert all(back[name].dtype == tensor.dtype and torch.equal(back[name], tensor) for name, tensor in weights.items())
+
+
 def test_what_is_written_back_is_a_sound_zip_with_aligned_tensors(tmp_path):
     from_meta(made(tmp_path / "meta"), tmp_path / "out")
     to_meta(tmp_path / "out", tmp_path / "back")

@@ -1,6 +1,8 @@
 """Meta's SentencePiece model against the Hugging Face tokenizer made of it: the same ids, from text and back."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,19 @@ def test_ids_are_those_of_sentencepiece_behind_bos(both, text):
 def test_ids_are_the_same_on_any_text(both, text):
     theirs, ours = both
     assert ours.encode(text) == [theirs.bos_id(), *theirs.encode(text)]
+
+
+def test_sentencepiece_itself_is_not_needed(model, both, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(model)
+    code = (
+        "import importlib.util as util; from pathlib import Path; find = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'sentencepiece' else find(name, *more)\n"
+        "from weighted_mtp.models.meta.tokenizer import hugging_face\n"
+        f"print(hugging_face(Path({str(tmp_path / 'tokenizer.model')!r})).backend_tokenizer.to_str())\n"
+        "import sys; assert 'sentencepiece' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == both[1].backend_tokenizer.to_str()
 
 
 def test_special_tokens_are_named(both):

@@ -123,7 +123,7 @@ def _write_shards(folder: Path, slots: list[Slot]) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
-def _write_config(folder: Path, params: Params, slots: list[Slot], special: dict[str, int]) -> None:
+def _write_config(folder: Path, params: Params, slots: list[Slot], special: dict[str, Any]) -> None:
     from transformers import LlamaConfig
 
     heads = {"n_future": params.n_future_tokens, "value_head": False, "value_link": None}
@@ -132,11 +132,12 @@ def _write_config(folder: Path, params: Params, slots: list[Slot], special: dict
     LlamaConfig(architectures=["LlamaForCausalLM"], **settings).save_pretrained(folder)
 
 
-def _write_tokenizer(directory: Path, folder: Path, params: Params) -> tuple[dict[str, int], list[str]]:
+def _write_tokenizer(directory: Path, folder: Path, params: Params) -> tuple[dict[str, Any], list[str]]:
     """Returns the ids that config.json names, and what is to be said."""
     file = find_tokenizer(directory)
     if file is None:
-        return {}, [f"{directory} has no {NAME}, nor has the folder above it: no tokenizer is written"]
+        told = f"{directory} has no {NAME}, nor has the folder above it: no tokenizer is written"
+        return {"bos_token_id": None, "eos_token_id": None}, [told]
     tokenizer = hugging_face(file)
     if len(tokenizer) != params.vocab_size:
         raise ValueError(

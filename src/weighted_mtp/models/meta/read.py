@@ -4,7 +4,9 @@ A file is mapped anew for every tensor: pages of a mapping that have been read c
 """
 
 import json
+import pickle
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -119,16 +121,19 @@ def _consolidated(directory: Path) -> list[Path]:
 
 
 def _load(file: Path) -> dict[str, Tensor]:
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} cannot be read: it is cut off, or torch.save (1.6 or later) did not write it")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except OSError:
-        raise
-    except Exception as error:  # whatever torch, zip and pickle raise for a broken file
-        what = "it holds more than tensors, which is not run" if "weights_only" in str(error) else "is it cut off?"
-        raise ValueError(f"{file} cannot be read as a checkpoint of torch: {what} ({first_line(error)})") from None
-    if not isinstance(content, dict) or not all(isinstance(one, Tensor) and one.is_cpu for one in content.values()):
-        raise ValueError(f"{file} holds no dictionary of tensors, as Meta's checkpoints do")
-    return {str(name): tensor.detach() for name, tensor in content.items()}
+    except pickle.UnpicklingError:
+        raise ValueError(f"{file} holds more than tensors: code that it asks for is not run") from None
+    except Exception as error:  # whatever torch raises for a broken zip
+        raise ValueError(f"{file} cannot be read: {first_line(error)}") from None
+    items = content.items() if isinstance(content, dict) else [(type(content).__name__, content)]
+    odd = [str(name) for name, one in items if not isinstance(one, Tensor) or one.layout != torch.strided]
+    if odd:
+        raise ValueError(f"{file} is no dictionary of plain tensors, as Meta's are: it holds {', '.join(odd[:3])}")
+    return {str(name): tensor.detach() for name, tensor in items}
 
 
 def _require_float(name: str, dtype: torch.dtype, file: Path) -> None:
