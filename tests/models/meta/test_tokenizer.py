@@ -121,7 +121,8 @@ def test_symbols_of_the_user_are_whole_tokens_and_what_they_do_is_told(tmp_path)
 def test_it_comes_along_and_goes_back(model, tmp_path):
     folder = made(tmp_path / "released" / "7B", vocab_size=700)
     (tmp_path / "released" / "tokenizer.model").write_bytes(model)  # beside the folders of the models, as released
-    from_meta(folder, tmp_path / "out")
+    said = from_meta(folder, tmp_path / "out")
+    assert said[0] == f"the tokenizer is {tmp_path}/released/tokenizer.model, from the folder above"
     to_meta(tmp_path / "out", tmp_path / "back")
     assert (tmp_path / "back" / "tokenizer.model").read_bytes() == model
 

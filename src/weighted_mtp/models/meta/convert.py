@@ -147,7 +147,8 @@ def _write_tokenizer(directory: Path, folder: Path, params: Params) -> tuple[dic
     tokenizer.save_pretrained(folder)
     shutil.copyfile(file, folder / NAME)
     symbols = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
-    told = [f"text beside {', '.join(symbols[:3])} may get other ids than SentencePiece gives it"] * bool(symbols)
+    told = [f"the tokenizer is {file}, from the folder above"] * (not file.parent.samefile(directory))
+    told += [f"text beside {', '.join(symbols[:3])} may get other ids than SentencePiece gives it"] * bool(symbols)
     return {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}, told
 
 
