@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import figures, headline
+from benchmarks.convert import BEYOND_LARGEST
 from benchmarks.harness import read_results
 from benchmarks.loss import MEMORY_BOUNDS, TIME_BOUNDS
 from benchmarks.scan import TORCHRL_TARGET
@@ -225,6 +226,26 @@ second of wall time, each in two fresh sandboxes, one for the candidate and one 
     return text
 
 
+def convert_section(results: Results) -> str:
+    text = """\
+## Converting Meta's checkpoints
+
+`wmtp convert` on a made float32 checkpoint with the widths of a 7B model and six blocks. Memory is the peak of the
+whole process, interpreter, torch and mapped pages of files included; wanted is at most the largest tensor and 2 GB.
+"""
+    for one in results:
+        largest = one["largest_tensor_bytes"] / 1e9
+        rows = []
+        for name, run in one["runs"].items():
+            peak = run["peak_bytes"] / 1e9
+            rows.append(
+                [f"`{name}`", f"{peak:.2f}", at_most(peak, largest + BEYOND_LARGEST / 1e9), f"{run['seconds']:.0f}"]
+            )
+        text += f"\n{machine(one)}\n\n{table(('conversion', 'peak, GB', 'wanted', 'CPU seconds'), rows)}"
+        text += f"\nThe checkpoint has {one['checkpoint_bytes'] / 1e9:.1f} GB, its largest tensor {largest:.2f} GB.\n"
+    return text
+
+
 def gpu_section(results: Results) -> str:
     if not results:
         return (
@@ -259,6 +280,7 @@ def page() -> str:
         (scan_section, "scan"),
         (growth_section, "loss"),
         (verify_section, "verify"),
+        (convert_section, "convert"),
         (gpu_section, "gpu"),
     ]
     return "\n".join([INTRODUCTION, *(section(read_results(name)) for section, name in sections)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import figures, gpu, headline, loss, scan, steps
+from benchmarks import convert, figures, gpu, headline, loss, scan, steps
 from benchmarks.harness import growth_slope, ratio, read_results
 from benchmarks.page import page
 from benchmarks.turns import Turnstile
@@ -37,7 +37,7 @@ def test_the_pictures_of_the_page_are_those_that_are_drawn(tmp_path):
 
 
 def test_every_result_says_where_it_comes_from():
-    for name in ("loss", "scan", "steps", "verify"):
+    for name in ("loss", "scan", "steps", "verify", "convert"):
         assert read_results(name), name
         for results in read_results(name):
             environment = results["environment"]
@@ -122,6 +122,11 @@ def test_a_short_benchmark_runs(quick, benchmark):
 @pytest.mark.usefixtures("sandbox_works")
 def test_the_benchmark_of_verifying_runs():
     assert "checks/s" in run("benchmarks.verify", "--quick")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_conversions_runs(quick):
+    assert "to-meta: " in quick(convert.main)
 
 
 @pytest.mark.slow

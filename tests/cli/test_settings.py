@@ -10,6 +10,7 @@ import pytest
 from tests.settings_contract import assert_expanded, assert_never_empty, made, names_of_places
 from weighted_mtp.cli.grammar import UsageError
 from weighted_mtp.cli.main import main
+from weighted_mtp.cli.settings import ConvertSettings
 from weighted_mtp.cli.settings_files import read_settings
 from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.evaluation.problems import EvaluationConfig
@@ -23,6 +24,7 @@ from weighted_mtp.training.settings import ConfigError, ScoreConfig
 NEEDED = "model_name_or_path: m\ntrain_file: t.jsonl\noutput_dir: out\n"
 GROUPS: dict[type, dict[str, Any]] = {
     **{part: {"model_name_or_path": "m", "train_file": "t", "output_dir": "o"} for part in RunConfig.PARTS.values()},
+    ConvertSettings: {"directory": "d", "out": "o"},
     ScoreConfig: {"critic": "c", "data": "d", "out": "o"},
     EvaluationConfig: {"model": "m", "problems": "p", "verifier": "exact", "out": "o"},
     SplitConfig: {"input": "i", "out": "o"},
@@ -31,7 +33,7 @@ GROUPS: dict[type, dict[str, Any]] = {
 }
 PATHS = {
     "model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "critic", "reference", "output_dir",
-    "tracking_uri", "data", "out", "model", "problems", "input",
+    "tracking_uri", "data", "out", "model", "problems", "input", "directory",
 }  # fmt: skip
 
 

@@ -198,6 +198,22 @@ def _generate(settings: Any) -> None:
     print(generate_text(settings.model, prompt, *limits, tools, lambda line: print(line, file=sys.stderr)))
 
 
+def _convert(name: str, settings: Any) -> None:
+    require_folder("--out", settings.out)
+    quiet_libraries()
+    from rich.progress import Progress
+
+    from weighted_mtp.models.meta import convert
+
+    console = _console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("tensors")
+        told = getattr(convert, name)(
+            settings.directory, settings.out, settings.dtype, lambda i, n: bar.update(task, completed=i, total=n)
+        )
+    print(*told, sep="\n")
+
+
 _MODEL = {"model": "A directory saved by wmtp train, or any model path."}
 _MISSING = "with the rows that are missing"
 COMMANDS = {
@@ -246,5 +262,17 @@ COMMANDS = {
     ),
     "generate": Command(
         "completions of a prompt by a trained model", "cli.settings:GenerateSettings", _generate, _MODEL
+    ),
+    "convert meta": Command(
+        "a checkpoint of Meta's multi-token models into a directory that every command reads",
+        "cli.settings:ConvertSettings",
+        partial(_convert, "from_meta"),
+        {"directory": "With params.json, consolidated.pth or consolidated.00.pth, ..., and tokenizer.model."},
+    ),
+    "convert to-meta": Command(
+        "the way back: a trained Llama as params.json and consolidated.00.pth",
+        "cli.settings:ConvertSettings",
+        partial(_convert, "to_meta"),
+        {"directory": "A directory saved by wmtp train or wmtp convert meta, or a plain Llama."},
     ),
 }

@@ -12,6 +12,7 @@ GROUPS = {
     "": "Token-level credit from verified completions.",
     "train": "One stage of training. Flags override the file.",
     "data": "Rows whose labels a program has verified: they are test-verified, no more.",
+    "convert": "Models between Meta's format and the one that everything here reads.",
 }
 """Commands that stand under a word of their own, and what is said above them."""
 MOVED = {
@@ -41,7 +42,11 @@ def _dispatch(words: list[str]) -> int:
     if full in MOVED:
         raise UsageError(f"`{PROGRAM} {full}` is `{MOVED[full]}` now, in a clone of the repository")
     if name not in known:
-        raise UsageError(unknown({"train": "stage", "data": "data command"}.get(group, "command"), name, known))
+        raise UsageError(
+            unknown(
+                {"train": "stage", "data": "data command", "convert": "conversion"}.get(group, "command"), name, known
+            )
+        )
     if group == "train":
         from weighted_mtp.cli.train import train
 
@@ -58,6 +63,7 @@ def _commands(group: str) -> Mapping[str, str]:
     groups = {
         "train": f"one stage: {', '.join(STAGE_TABLE)}",
         "data": "rows whose labels a program has verified, problems with tests, and splits by task",
+        "convert": "a checkpoint of Meta's multi-token models into a directory, and back",
     }
     return groups | {name: row.help for name, row in COMMANDS.items() if " " not in name}
 

@@ -52,6 +52,21 @@ class GenerateSettings:
 
 
 @dataclass(frozen=True)
+class ConvertSettings:
+    """What becomes what."""
+
+    directory: str
+    """Where the model is."""
+    out: str
+    """A new folder; nothing is there before all of it is."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    """Precision of what is written; auto: as it is."""
+
+    def __post_init__(self) -> None:
+        settle(self, "directory", "out")
+
+
+@dataclass(frozen=True)
 class VerifySettings:
     """What is judged by whom."""
 

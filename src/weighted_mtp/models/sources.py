@@ -58,6 +58,10 @@ def resolve(path: str | PathLike[str]) -> Source:
         return Source(str(local))
     if local.is_file() and local.suffix == ".gguf":
         return Source(str(local.parent), gguf_file=local.name)
+    if any(local.glob("consolidated*.pth")):
+        raise ValueError(
+            f"{text!r} holds a model in Meta's format: convert it (wmtp convert meta {local} --out NEW), then give NEW"
+        )
     if local.is_dir():
         found = "the directory has no config.json"
     else:
