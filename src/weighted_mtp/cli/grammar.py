@@ -81,7 +81,16 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing usage."""
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            raise UsageError(self._needed(missing.split(", ")))
         raise UsageError(_about_value(message) or _about_words(message, self.args or []) or shorten(message))
+
+    def _needed(self, missing: list[str]) -> str:
+        """What was not given, as it would be written."""
+        flags = {action.dest for action in self._actions if action.option_strings}
+        names = [f"--{name}" if name in flags else name.upper() for name in missing]
+        return f"needed {'is' if len(names) == 1 else 'are'} {', '.join(names)}: `{self.prog} --help` explains"
 
 
 def shorten(message: str) -> str:
@@ -119,7 +128,8 @@ def _about_value(message: str) -> str | None:
     wanted = dict.fromkeys(re.findall(r"'([^']*)'", " ".join(re.findall(r"Literal\[(.*?)\]", expected))))
     for kind in re.findall(r"<class '(\w+)'>|\b(list|dict)\[", expected):
         wanted[_KINDS.get(kind[0] or kind[1], kind[0])] = None
-    return f"--{name} {shorten(value)[:200]}: give {' or '.join(wanted)}" if wanted else None
+    given_as = f"--{name} {shorten(value)[:200]}" if value else f"--{name} is empty"
+    return f"{given_as}: give {' or '.join(wanted)}" if wanted else None
 
 
 def _about_words(message: str, words: list[str]) -> str | None:
