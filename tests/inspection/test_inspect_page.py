@@ -333,7 +333,10 @@ def test_a_model_that_is_older_than_its_run_yaml_is_told(caplog, runs: Path, tmp
     folder = moved_run(runs, tmp_path, "td", learning_rate=1.0)
     assert main(["inspect", str(folder), "--count", "1"]) == 0
     rate = yaml.safe_load((runs / "td" / "run.yaml").read_text())["learning_rate"]
-    assert f"made with other settings than its run.yaml says: learning_rate {rate}, not 1.0" in caplog.text
+    told = [record.getMessage() for record in caplog.records if "other settings" in record.getMessage()]
+    assert told == [
+        f"{folder}: the model was made with other settings than its run.yaml says: learning_rate {rate}, not 1.0"
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "- a", "a: [", "max_steps: 3", "stage: baseline\nmodel_name_or_path: x"])

@@ -4,6 +4,7 @@ What a command needs is imported when it is called, so that `--help` answers at 
 is there.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -157,7 +158,11 @@ def _inspect(settings: Any) -> None:
     from weighted_mtp.inspection.run_dirs import check_dirs
 
     dirs, moved = [Path(run) for run in settings.run], settings.moved()
-    check_dirs(dirs, moved)
+    logging.disable(logging.WARNING)  # what is odd about a run is said when it is read
+    try:
+        check_dirs(dirs, moved)
+    finally:
+        logging.disable(logging.NOTSET)
     page = Path(settings.page) if settings.page else dirs[0] / "page.html"
     if settings.on_page:
         require_file("--page", page)
