@@ -147,7 +147,9 @@ def scheme_of(config: RunConfig | ScoreConfig) -> WeightingScheme:
     try:
         return make_scheme(config.scheme, **config.scheme_options)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"scheme {config.scheme}: {error}") from None
+        said = str(error)
+        named = f"weighting scheme {config.scheme!r}" in said
+        raise ConfigError(said if named else f"scheme {config.scheme}: {said}") from None
 
 
 def _requires(config: RunConfig) -> tuple[str, ...] | None:
