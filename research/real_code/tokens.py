@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from research.real_code.rows import Row, fold_of
+from weighted_mtp import IGNORED
 from weighted_mtp.data import load_rows, tokenize_rows
-from weighted_mtp.value_weighting.episodes import IGNORED_LABEL
 
 Numbers = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Completions:
         errors = list(dataset["token_error"])
         starts = np.concatenate([[0], np.cumsum([len(row) for row in errors])])
         labels = np.concatenate(list(dataset["labels"]))
-        return cls(list(rows), starts, labels[labels != IGNORED_LABEL], np.concatenate(errors).astype(bool))
+        return cls(list(rows), starts, labels[labels != IGNORED], np.concatenate(errors).astype(bool))
 
     @property
     def n_tokens(self) -> int:

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from weighted_mtp import IGNORED
+from weighted_mtp.data import is_right
 from weighted_mtp.data.borders import Detokenizer
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.training.batch import TokenBatch
@@ -41,12 +43,12 @@ def view_tokens(
         has_values = signals.values is not None and signals.rewards is not None
         for b, row in enumerate(rows):
             picked = batch.mask[b]
-            ids = [token for token in row["labels"] if token != -100]
+            ids = [token for token in row["labels"] if token != IGNORED]
             prompt = row["input_ids"][: -len(ids)]
             view = {
                 "row": row["row_id"],
                 "prompt": tokenizer.decode(prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False),
-                "label": row["reward"] > 0.5,
+                "label": is_right(row["reward"]),
                 "tokens": detokenizer.pieces(prompt, ids),
                 "weights": weights[b, picked, 0].tolist(),
                 "td_errors": signals.td_errors[b][picked].tolist() if has_values else None,

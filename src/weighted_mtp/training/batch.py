@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 from transformers.trainer_utils import seed_worker
 
+from weighted_mtp import IGNORED
 from weighted_mtp.data import NO_ROW, RankBatches, WithNoRow, is_right
 from weighted_mtp.losses import mtp_targets
 from weighted_mtp.training.errors import ConfigError
@@ -61,7 +62,7 @@ class TokenBatch:
     @cached_property
     def valid(self) -> Bool[Tensor, "batch seq n_future"]:
         """True where a head has something to predict."""
-        return self.targets != -100
+        return self.targets != IGNORED
 
     @property
     def mask(self) -> Bool[Tensor, "batch seq"]:

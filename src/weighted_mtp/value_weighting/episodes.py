@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from weighted_mtp import IGNORED
 from weighted_mtp.checks import check_rank, check_segment_ids
-
-IGNORED_LABEL = -100
 
 
 def prediction_mask(
@@ -45,7 +44,7 @@ def prediction_mask(
         [[1, 0, 1, 0]]
     """
     check_rank("labels", labels, "[batch, seq]")
-    trained = labels[:, 1:] != IGNORED_LABEL
+    trained = labels[:, 1:] != IGNORED
     if segment_ids is not None:
         check_segment_ids(segment_ids, tuple(labels.shape))
         target_segment = segment_ids[:, 1:]
