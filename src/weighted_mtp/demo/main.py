@@ -49,8 +49,8 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     plan = [(draw, arm) for draw in draws for arm in (CRITIC, *NEXT_TOKEN)]
     plan += [(draws[0], arm) for arm in FOUR_HEADS]
     console.print(
-        f"[bold]weighted-mtp demo[/]: {len(plan)} short trainings on made data with known errors, {seeds} draws, "
-        f"finished ones are kept in {out}"
+        f"[bold]weighted-mtp demo[/]: {len(plan)} short trainings on made data with known errors, "
+        f"{seeds} draw{'s' * (seeds > 1)}, finished ones are kept in {out}"
     )
     threads = torch.get_num_threads()
     # Matrices of width 64 gain little from a second thread, and on a busy machine two wait for each other: beside
