@@ -173,6 +173,8 @@ WRONG_WORDS: list[tuple[tuple[str, ...], str]] = [
     (("score",), "needed are --critic, --data, --out: `wmtp score --help` explains"),
     (("inspect", "--page", "a"), "needed is RUN: `wmtp inspect --help` explains"),
     (("data", "split", "--input", "a", "--out", "b", "--folds="), "--folds is empty: give a whole number"),
+    (("score", "--print_shtab=bash"), "unknown setting 'print_shtab'"),
+    (("train", "critic", "smollm2/critic.yaml"), "smollm2/critic.yaml belongs to no setting: write --KEY VALUE"),
     (("score", "--critik", "x"), "did you mean critic?"),
     (("score", "--gamma", "null"), "--gamma None: give a number"),
     (("evaluate", "m", "--k", "[null]"), "--k [None]: give a list"),

@@ -86,7 +86,8 @@ WRONG = {
     "warmup_steps": (-1, "warmup_steps is -1"),
     "value_hidden": (-1, "value_hidden is -1: give a finite number, 0 or more"),
     "head_warmup_steps": (-1, "head_warmup_steps is -1"),
-    "output_dir": ("", "output_dir is empty"),
+    "output_dir": ("", "output_dir is empty: give a path$"),
+    "eval_file": ("", "eval_file is empty: give a path, or leave it out"),
 }
 
 

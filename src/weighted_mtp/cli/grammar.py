@@ -62,7 +62,7 @@ class Parser(ArgumentParser):
         """
         words = self._with_values(words, bare or {})
         flags = (name for action in self._actions for name in action.option_strings)
-        check_flags(words, [name[2:] for name in flags if re.fullmatch(r"--(?!help|print_)\w+", name)])
+        check_flags(words, [name[2:] for name in flags if re.fullmatch(r"--(?!help|print_(?!config))\w+", name)])
         try:
             parsed = self.parse_args(words)
         except RecursionError:
@@ -134,6 +134,8 @@ def _about_value(message: str) -> str | None:
 
 def _about_words(message: str, words: list[str]) -> str | None:
     """argparse's complaints about the words themselves, in ours."""
+    if message.startswith("unrecognized arguments: "):
+        return f"{message.partition(': ')[2]} belongs to no setting: write --KEY VALUE"
     flag = re.fullmatch(r"argument (--\w+): expected (?:one|at least one) argument", message)
     if flag is None:
         return None
@@ -159,5 +161,5 @@ def check_flags(words: list[str], known: list[str]) -> None:
             raise UsageError("-- is no flag: leave it out, and write a value that begins with a minus as --KEY=-1")
         if word.startswith("--") and word != "--help":
             name = word[2:].split("=")[0].split(".")[0].rstrip("+")
-            if name not in known and not name.startswith("print_"):
+            if name not in known:
                 raise UsageError(unknown("setting", name, known))

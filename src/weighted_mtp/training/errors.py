@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -35,15 +35,16 @@ def settle(config: Any, *paths: str) -> None:
             choices = get_args(kinds[f.name])
             require(value in choices, f"{f.name} is {value!r}: give one of {', '.join(choices)}")
         if f.name in paths and value is not None:
-            expanded = _expanded(f.name, value)
+            optional = f.default is not MISSING or f.default_factory is not MISSING
+            expanded = _expanded(f.name, value, or_not=", or leave it out" if optional else "")
             object.__setattr__(config, f.name, expanded)  # the classes are frozen for everybody else
 
 
-def _expanded(name: str, value: Any) -> Any:
+def _expanded(name: str, value: Any, or_not: str) -> Any:
     if isinstance(value, list):
-        return [_expanded(name, entry) for entry in value]
+        return [_expanded(name, entry, or_not) for entry in value]
     if isinstance(value, str):
-        require(value != "", f"{name} is empty: give a path, or leave it out")
+        require(value != "", f"{name} is empty: give a path{or_not}")
         return expand_path(name, value)
     return value
 
