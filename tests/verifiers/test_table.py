@@ -1,6 +1,5 @@
 """Verifiers by name, imported only when asked for."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,8 +10,8 @@ import pytest
 
 from weighted_mtp.cli.main import main
 from weighted_mtp.verifiers.answers import ExactMatch, NumericMatch
-from weighted_mtp.verifiers.base import VerifierError
-from weighted_mtp.verifiers.table import VERIFIERS, make_verifier
+from weighted_mtp.verifiers.base import Verifier, VerifierError
+from weighted_mtp.verifiers.table import VERIFIERS, make_verifier, verifier_class
 
 
 def test_the_verifiers_of_answers_come_by_name():
@@ -21,8 +20,13 @@ def test_the_verifiers_of_answers_come_by_name():
 
 
 @pytest.mark.parametrize("name", VERIFIERS)
-def test_every_name_leads_to_a_module(name):
-    assert importlib.util.find_spec(VERIFIERS[name].partition(":")[0]) is not None
+def test_every_row_keeps_the_contract(name):
+    found = verifier_class(name)
+    assert issubclass(found, Verifier)
+    assert not found.__abstractmethods__
+    assert "completion" in found.requires
+    assert found.missing(dict.fromkeys(found.requires, "x")) is None
+    assert found.missing({}) == found.requires[0]
 
 
 def test_an_unknown_name_gets_the_nearest():
