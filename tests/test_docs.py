@@ -13,7 +13,7 @@ from weighted_mtp.cli.main import GROUPS, main
 from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.data import SAMPLERS
 from weighted_mtp.evaluation.problems import EvaluationConfig
-from weighted_mtp.labelling.mutants.problems import MutantsConfig
+from weighted_mtp.labelling.mutants.references import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from research.chains.arms import CRITICS, Setting, study_notes
 from research.chains.cells import Cell, read_chains
+from research.chains.study_arms import CRITICS, Setting, study_notes
 from weighted_mtp.data import share_right, share_right_with_error
 from weighted_mtp.demo.draw import Budget
 from weighted_mtp.evaluation.intervals import paired_t_interval, summarise

@@ -15,13 +15,13 @@ from typing import Any
 from mlflow import MlflowClient
 from rich.console import Console
 
-from research.chains.arms import PRESETS, Setting, with_needs
 from research.chains.cells import Cell, run_cells
 from research.chains.report.markdown import study_markdown
 from research.chains.report.pictures import write_pictures
 from research.chains.report.tables import main_table
 from research.chains.resampling import resample_right
 from research.chains.results import study_results
+from research.chains.study_arms import PRESETS, Setting, with_needs
 from research.drawing.markdown import table_text
 from research.jobs import job_progress
 from weighted_mtp.data import LOW_SUCCESS, Chains, make_chains

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from research.chains.arms import ALL_ARMS
+from research.chains.study_arms import ALL_ARMS
 from weighted_mtp.data.chains import Chains
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.training.config import RunConfig

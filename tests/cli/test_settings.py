@@ -14,12 +14,15 @@ from weighted_mtp.cli.settings import ConvertSettings
 from weighted_mtp.cli.settings_files import read_settings
 from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.evaluation.problems import EvaluationConfig
-from weighted_mtp.labelling.mutants.problems import MutantsConfig
+from weighted_mtp.labelling.mutants.references import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.table import CRITICS
 from weighted_mtp.training.errors import expand_path
 from weighted_mtp.training.settings import ConfigError, ScoreConfig
+from weighted_mtp.value_weighting.registry import PATHS as SCHEME_PATHS
+from weighted_mtp.verifiers.table import VERIFIERS
 
 NEEDED = "model_name_or_path: m\ntrain_file: t.jsonl\noutput_dir: out\n"
 GROUPS: dict[type, dict[str, Any]] = {
@@ -283,3 +286,20 @@ def test_a_flag_of_true_or_false_means_true_where_it_stands_alone():
     assert parsed["bf16"] is True
     assert parsed["gradient_checkpointing"] is True
     assert parse_config(train_parser("baseline"), [*words, "--bf16", "false"])["bf16"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("train", "critic"), (*SCHEME_PATHS, *CRITICS)),
+        (("score",), SCHEME_PATHS),
+        (("evaluate",), VERIFIERS),
+        (("data", "verify"), VERIFIERS),
+    ],
+    ids=["train critic", "score", "evaluate", "data verify"],
+)
+def test_the_help_names_every_row_of_the_tables(capsys, words, names):
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert [name for name in names if f" {name}," not in said and f" {name}." not in said] == []

@@ -21,9 +21,9 @@ from weighted_mtp.cli.commands import COMMANDS
 from weighted_mtp.cli.grammar import UsageError
 from weighted_mtp.data import EASY, DataError, make_chains, verify
 from weighted_mtp.evaluation.decoding import decode
+from weighted_mtp.evaluation.evaluate import evaluate
 from weighted_mtp.evaluation.problems import EvaluationConfig, read_problems
 from weighted_mtp.evaluation.results import pass_at_k
-from weighted_mtp.evaluation.run import evaluate
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train

@@ -6,7 +6,7 @@ import pytest
 
 from weighted_mtp.evaluation.problems import HumanEvalMissingError, humaneval_problems
 from weighted_mtp.labelling.mutants.build import build_mutants
-from weighted_mtp.labelling.mutants.problems import MutantsConfig
+from weighted_mtp.labelling.mutants.references import MutantsConfig
 
 
 def test_humaneval_is_164_problems_for_an_evaluation(human_eval):

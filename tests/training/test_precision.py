@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from weighted_mtp.cli.main import main
-from weighted_mtp.inspection.run import open_run
+from weighted_mtp.inspection.finished_run import open_run
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.critics.table import load_critic
 

@@ -17,6 +17,8 @@ from weighted_mtp.cli.grammar import PROGRAM, Parser
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.files import own_file, own_folder
 from weighted_mtp.training.errors import require_file, require_folder
+from weighted_mtp.value_weighting.registry import PATHS
+from weighted_mtp.verifiers.table import VERIFIERS
 
 
 class Command(NamedTuple):
@@ -44,6 +46,7 @@ class Command(NamedTuple):
             many = "+" if settings.__annotations__[word] == list[str] else None
             parser.add_argument(word, type=str, nargs=many, help=line)
         parser.add_class_arguments(settings, skip=set(self.words))
+        parser.name_choices(scheme=PATHS, verifier=VERIFIERS)
         try:
             self.run(settings(**parser.parse(words, self.bare)))
         except KeyboardInterrupt:
@@ -148,7 +151,7 @@ def _evaluate(settings: Any) -> None:
 
     check_evaluation(settings)
     quiet_libraries()
-    from weighted_mtp.evaluation.run import evaluate
+    from weighted_mtp.evaluation.evaluate import evaluate
 
     with own_folder(settings.out):
         evaluate(settings, _console())
@@ -169,7 +172,7 @@ def _inspect(settings: Any) -> None:
     quiet_libraries()
     rows, count, label = settings.rows, settings.count, settings.label
     if not settings.on_page:
-        from weighted_mtp.inspection.run import inspect_run
+        from weighted_mtp.inspection.finished_run import inspect_run
 
         inspect_run(dirs[0], rows, count or 4, label, _console(), moved)
         return
@@ -238,7 +241,7 @@ COMMANDS = {
     ),
     "data mutants": Command(
         "right and wrong completions, by mutating reference solutions that have tests",
-        "labelling.mutants.problems:MutantsConfig",
+        "labelling.mutants.references:MutantsConfig",
         _mutants,
         goes_on=_MISSING,
     ),

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
 from typing import Any, NoReturn
 
@@ -69,6 +69,12 @@ class Parser(ArgumentParser):
             raise UsageError("a value on the command line is nested too deeply to be read") from None
         assert isinstance(parsed, Namespace)
         return dict(parsed.as_dict())
+
+    def name_choices(self, **tables: Iterable[str]) -> None:
+        """Adds the names of a table to the help of the setting that chooses among them."""
+        for action in self._actions:
+            if tables.get(action.dest):
+                action.help = f"{action.help} Names: {', '.join(tables[action.dest])}."
 
     def _with_values(self, words: list[str], bare: Mapping[str, str]) -> list[str]:
         """The words, with a value behind the bare flags that have a meaning, as those of true or false."""

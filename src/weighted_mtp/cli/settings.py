@@ -71,7 +71,7 @@ class VerifySettings:
     """What is judged by whom."""
 
     verifier: str
-    """Name of a verifier, as docs/verifiers.md lists them."""
+    """Who judges."""
     input: str
     """Rows as JSON lines: prompt, completion, and what the verifier reads."""
     output: str

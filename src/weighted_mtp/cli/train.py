@@ -12,9 +12,11 @@ from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.settings_files import read_settings
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
+from weighted_mtp.training.critics.table import CRITICS
 from weighted_mtp.training.early_checks import check_run
 from weighted_mtp.training.errors import expand_path
 from weighted_mtp.training.stage_table import STAGE_TABLE
+from weighted_mtp.value_weighting.registry import PATHS
 
 NOT_IN_CONFIG = ("config", "resume", "resume_with_changes")
 
@@ -63,6 +65,7 @@ def train_parser(stage: str) -> Parser:
     parser.add_argument("--stage", type=str, default=stage, help=SUPPRESS)  # a run.yaml names its stage
     for part in RunConfig.PARTS.values():
         parser.add_class_arguments(part)
+    parser.name_choices(scheme=PATHS, critic=CRITICS if STAGE_TABLE[stage].trains_critic else ())
     return parser
 
 

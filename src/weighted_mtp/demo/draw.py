@@ -16,7 +16,7 @@ from weighted_mtp.demo.arms import Arm
 from weighted_mtp.evaluation.critic_checks import measure_critic
 from weighted_mtp.evaluation.decoding import accuracy, decode
 from weighted_mtp.files import write_text
-from weighted_mtp.inspection.run import open_run
+from weighted_mtp.inspection.finished_run import open_run
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig

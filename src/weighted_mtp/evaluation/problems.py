@@ -30,7 +30,7 @@ class EvaluationConfig:
     problems: str
     """JSON lines with prompt and the columns that the verifier reads; task_id is passed on. Or humaneval."""
     verifier: str
-    """Name of a verifier, as docs/verifiers.md lists them."""
+    """Who judges."""
     out: str
     """Folder of samples.jsonl and results.json; what is there already is gone on with."""
     samples: int = 10

@@ -14,9 +14,9 @@ from rich.progress import Progress
 
 from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.inspection.content import InspectedRun, RunPage, ValueQuality
+from weighted_mtp.inspection.finished_run import FinishedRun, choose_evenly, find_rows, open_run
 from weighted_mtp.inspection.page import write_run_page
 from weighted_mtp.inspection.record import Record, read_record
-from weighted_mtp.inspection.run import FinishedRun, choose_evenly, find_rows, open_run
 from weighted_mtp.inspection.run_dirs import run_names
 from weighted_mtp.inspection.tokens import Advance, view_tokens
 from weighted_mtp.inspection.values import judge_values

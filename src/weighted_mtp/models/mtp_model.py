@@ -7,12 +7,12 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from weighted_mtp.models.architecture import decoder_layers, logit_scaling
-from weighted_mtp.models.checkpoints import StoredModel
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.extra_heads import ExtraHeads
 from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition, Rows
 from weighted_mtp.models.lora import add_adapters
 from weighted_mtp.models.parts import check_heads
+from weighted_mtp.models.stored import StoredModel
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
 

@@ -76,7 +76,7 @@ class WeightingConfig:
     """How signals become token weights."""
 
     scheme: str = ""
-    """Name in SCHEMES, or package.module:Class; empty takes the stage's own (uniform, td or rho1)."""
+    """A scheme's name, or package.module:Class; empty takes the stage's own (uniform, td or rho1)."""
     scheme_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the scheme: beta, min_weight, max_weight, whitening, ..."""
     gamma: float = 1.0
@@ -92,7 +92,7 @@ class CriticConfig:
     """Where values and credit come from, and how the critic learns."""
 
     critic: str | None = None
-    """Stage critic: value_head (default), generative or implicit. Stage verifiable: directory of a separate frozen
+    """Stage critic: its kind, value_head unless another is named. Stage verifiable: directory of a separate frozen
     critic of any kind; none: the value head of the trained model."""
     value_loss: Literal["mse", "bce", "pairwise", "lambda"] = "mse"
     """Objective of the value head."""
@@ -249,7 +249,7 @@ class ScoreConfig:
     out: str
     """Folder of the scored rows; `train_file` may name it."""
     scheme: str = "td"
-    """Scheme of the weights: a name in SCHEMES, or package.module:Class."""
+    """Scheme of the weights: its name, or package.module:Class."""
     scheme_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the scheme."""
     reference: str | None = None

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from weighted_mtp.data import DataError, load_rows, tokenize_rows
 from weighted_mtp.labelling.mutants.build import build_mutants
-from weighted_mtp.labelling.mutants.problems import MutantsConfig
+from weighted_mtp.labelling.mutants.references import MutantsConfig
 
 pytestmark = pytest.mark.usefixtures("sandbox_works")
 

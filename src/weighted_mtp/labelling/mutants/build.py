@@ -14,7 +14,7 @@ from rich.table import Table
 from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.labelling.mutants.mutations import Mutation, sample_mutations
-from weighted_mtp.labelling.mutants.problems import MutantsConfig, Problem, load_problems
+from weighted_mtp.labelling.mutants.references import MutantsConfig, Problem, load_problems
 from weighted_mtp.labelling.mutants.source_code import SourceError
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS

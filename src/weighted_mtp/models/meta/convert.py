@@ -14,11 +14,11 @@ from torch import Tensor
 
 from weighted_mtp.files import own_file
 from weighted_mtp.files.whole import sync
-from weighted_mtp.models.checkpoints import CONFIG_ENTRY, INDEX, OWN_PREFIXES
 from weighted_mtp.models.meta.layout import Entry, Params, config_of, params_json, rotary_rows
 from weighted_mtp.models.meta.read import MetaFiles, PlainFiles
 from weighted_mtp.models.meta.tokenizer import NAME, find_tokenizer, hugging_face
 from weighted_mtp.models.meta.write import DTYPES, Slot, write_safetensors, write_torch
+from weighted_mtp.models.stored import CONFIG_ENTRY, INDEX, OWN_PREFIXES
 
 SHARD = 1 << 30
 """Bytes of a file at most, unless one tensor is larger."""

@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from weighted_mtp.models.checkpoints import CONFIG_ENTRY, INDEX, WEIGHTS
 from weighted_mtp.models.meta.layout import Entry, Params, entries, params_of, read_params
 from weighted_mtp.models.sources import first_line, resolve
+from weighted_mtp.models.stored import CONFIG_ENTRY, INDEX, WEIGHTS
 
 _FILE = re.compile(r"consolidated(\.\d+)?\.pth")
 _BLOCK = re.compile(r"(model\.)?(layers|extra_heads)\.\d+\.")
