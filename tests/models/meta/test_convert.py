@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tests.models.meta.meta_format import logits, made, params, state, write
@@ -46,9 +47,10 @@ def test_every_head_gives_the_logits_of_the_format(tmp_path, n_future, n_kv_head
         ({"ffn_dim_multiplier": 1.3, "multiple_of": 16}, 112),  # int(1.3 * 85) = 110
         ({"multiple_of": None}, 37),
         ({"norm_eps": 0.1, "n_kv_heads": None}, None),
+        ({"norm_eps": 1}, None),
         ({"vocab_size": -1}, None),
     ],
-    ids=["rope_theta", "ffn_dim_multiplier", "odd feed-forward", "norm_eps", "vocabulary of the tensors"],
+    ids=["rope_theta", "ffn_dim_multiplier", "odd feed-forward", "norm_eps", "whole norm_eps", "vocabulary of tensors"],
 )
 def test_what_params_says_is_carried_over(tmp_path, changed, ffn):
     p = params(**changed)
@@ -160,6 +162,35 @@ def test_an_incomplete_directory_is_refused_by_name(tmp_path, make_lm):
         to_meta(tmp_path / "plain", tmp_path / "meta")
 
 
+def test_tensors_that_config_does_not_name_are_told(tmp_path, make_lm):
+    make_lm("llama").save_pretrained(tmp_path / "plain")
+    file = tmp_path / "plain" / "model.safetensors"
+    bias, table = "model.layers.0.self_attn.q_proj.bias", "model.layers.0.self_attn.rotary_emb.inv_freq"
+    save_file({**load_file(file), bias: torch.zeros(32), table: torch.zeros(4)}, file, {"format": "pt"})
+    said = to_meta(tmp_path / "plain", tmp_path / "meta")
+    assert said[0] == f"config.json does not name these tensors, which are left out: {bias}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"weighted_mtp": {"n_future": 10**9}}, "holds 30 tensors, and config.json makes 1000000002 blocks"),
+        ({"weighted_mtp": {"n_future": "x"}}, "config.json: n_future is 'x', not a whole number from 1 on"),
+        ({"num_attention_heads": 0}, "config.json: "),
+        (
+            {"hidden_size": None},
+            "config.json: Validation error for field 'hidden_size': TypeError: Field 'hidden_size'",
+        ),
+    ],
+)
+def test_a_config_that_makes_no_such_model_is_told(tmp_path, make_lm, capsys, changed, message):
+    make_lm("llama").save_pretrained(tmp_path / "plain")
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(config | changed))
+    assert main(["convert", "to-meta", str(tmp_path / "plain"), "--out", str(tmp_path / "meta")]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [("model.safetensors.index.json", b"{"), ("model-00001-of-00001.safetensors", b"x" * 99), ("config.json", b"[]")],
@@ -222,6 +253,26 @@ def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "out").mkdir()
     from_meta(made(tmp_path / "meta"), tmp_path / "out")
     assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_an_empty_folder_behind_a_link_is_taken(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    from_meta(made(tmp_path / "meta"), tmp_path / "out")
+    assert (tmp_path / "disk" / "config.json").is_file()
+    assert (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.parametrize("mounted", [False, True], ids=["current folder", "mounted"])
+def test_an_empty_folder_that_cannot_be_replaced_is_told_before_anything_is_read(tmp_path, monkeypatch, mounted):
+    (tmp_path / "out").mkdir()
+    if mounted:
+        monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "out")
+    else:
+        monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(ValueError, match="give a new folder inside it"):
+        from_meta(tmp_path / "nowhere", tmp_path / "out" if mounted else Path())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def _killed_at(source: Path, out: Path, tensor: int) -> None:

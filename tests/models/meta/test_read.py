@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 import torch
@@ -40,7 +41,10 @@ def refused(folder, out, capsys) -> str:
         ({"dim": "32"}, "dim is '32': a whole number"),
         ({"norm_eps": -1}, "norm_eps is -1: a number above 0"),
         ({"multiple_of": 0}, "multiple_of is 0"),
-        ({"ffn_dim_multiplier": "x"}, "params.json: "),
+        ({"ffn_dim_multiplier": "x"}, "params.json: ffn_dim_multiplier is 'x': a number above 0"),
+        ({"ffn_dim_multiplier": -1.3}, "params.json: ffn_dim_multiplier is -1.3: a number above 0"),
+        ({"rope_theta": 10**400}, "rope_theta is 1000000"),
+        ({"dim": None}, "params.json: it lacks dim"),
         ({"vocab_size": 50}, "output.weight makes 51 rows, and params.json has vocab_size 50"),
         ({"dim": 64}, "tok_embeddings.weight is 51 x 32, and params.json makes it 51 x 64"),
         ({"n_kv_heads": 2}, "layers.0.attention.wk.weight is 32 x 32, and params.json makes it 16 x 32"),
@@ -53,7 +57,9 @@ def test_wrong_params_are_told(tmp_path, capsys, changed, message):
     assert message in refused(folder, tmp_path / "out", capsys)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "\x00", '{"dim": 4}', '{"dim": NaN, "n_layers": 1, "n_heads": 1}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "\x00", '{"dim": 4}', '{"dim": NaN, "n_layers": 1, "n_heads": 1}', "[" * 99_999]
+)
 def test_a_broken_params_file_is_told(tmp_path, capsys, text):
     folder = made(tmp_path / "meta")
     (folder / "params.json").write_text(text)
@@ -89,9 +95,15 @@ def test_tensors_that_are_views_parameters_or_shared_are_read(tmp_path):
     odd = dict(weights)
     odd["layers.0.attention.wq.weight"] = weights["layers.0.attention.wq.weight"].T.contiguous().T
     odd["layers.0.attention.wo.weight"] = torch.stack([weights["layers.0.attention.wo.weight"]] * 3)[1]
+    odd["layers.1.ffn_norm.weight"] = torch.ones(1).expand(32)
+    odd["layers.0.ffn_norm.weight"] = (
+        torch.complex(torch.zeros(32), -torch.ones(32)).conj().imag
+    )  # a bit says: negative
     odd["norm.weight"] = torch.nn.Parameter(weights["norm.weight"])
     odd["output.weight"] = odd["tok_embeddings.weight"]
-    for name, content in {"odd": odd, "plain": {**weights, "output.weight": weights["tok_embeddings.weight"]}}.items():
+    plain = {**weights, "output.weight": weights["tok_embeddings.weight"]}
+    plain |= {f"layers.{i}.ffn_norm.weight": torch.ones(32) for i in range(2)}
+    for name, content in {"odd": odd, "plain": plain}.items():
         from_meta(write(tmp_path / name, params(), content), tmp_path / f"{name}-out")
     for file in (tmp_path / "odd-out").iterdir():
         assert file.read_bytes() == (tmp_path / "plain-out" / file.name).read_bytes()
@@ -104,6 +116,7 @@ def test_tensors_that_are_views_parameters_or_shared_are_read(tmp_path):
         ({"step": 3}, "step"),
         ([torch.ones(3)], "list"),
         ({"norm.weight": torch.eye(3).to_sparse()}, "norm.weight"),
+        ({"norm.weight": torch.ones(32, device="meta")}, "norm.weight"),
     ],
 )
 def test_something_else_than_tensors_is_told(tmp_path, capsys, content, held):
@@ -133,6 +146,38 @@ def test_quantized_weights_are_refused(tmp_path, capsys):
     weights["layers.0.attention.wq.weight"] = torch.zeros(32, 32, dtype=torch.int8)
     said = refused(write(tmp_path / "meta", params(), weights), tmp_path / "out", capsys)
     assert "layers.0.attention.wq.weight is int8: quantized weights are not converted" in said
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float64])
+def test_files_of_other_precisions_are_refused(tmp_path, capsys, dtype):
+    p = params(vocab_size=52)
+    folder = write(tmp_path / "meta", p, state(p), files=2)
+    part = torch.load(folder / "consolidated.01.pth")
+    part["layers.0.attention.wq.weight"] = part["layers.0.attention.wq.weight"].to(dtype)
+    torch.save(part, folder / "consolidated.01.pth")
+    kind = str(dtype).removeprefix("torch.")
+    wanted = f"consolidated.01.pth: layers.0.attention.wq.weight is {kind}"
+    assert wanted in refused(folder, tmp_path / "out", capsys)
+
+
+def test_files_that_differ_in_what_each_holds_whole_are_told(tmp_path):
+    p = params(vocab_size=52)
+    folder = write(tmp_path / "meta", p, state(p), files=2)
+    assert MetaFiles(folder).notes == []
+    part = torch.load(folder / "consolidated.01.pth")
+    torch.save(part | {"norm.weight": part["norm.weight"] + 1}, folder / "consolidated.01.pth")
+    assert MetaFiles(folder).notes == [
+        "the files differ in norm.weight, which each should hold alike: are they of one model? The first file's count"
+    ]
+
+
+def test_a_program_of_torch_is_told_without_advice_to_run_it(tmp_path, capsys):
+    folder = made(tmp_path / "meta")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about its past
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(folder / "consolidated.pth"))
+        said = refused(folder, tmp_path / "out", capsys)
+    assert said.endswith("consolidated.pth is a TorchScript program, and no dictionary of tensors\n")
 
 
 @pytest.mark.parametrize("gone", ["consolidated.00.pth", "consolidated.01.pth", "consolidated.03.pth", "params.json"])

@@ -71,12 +71,15 @@ def new_folder(out: Path) -> Iterator[Path]:
     """Gives a folder beside `out` to write into, which becomes `out` at the end; what a killed call left is removed.
 
     Raises:
-        ValueError: something is at `out`.
+        ValueError: something is at `out`, or it cannot be replaced.
     """
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"{out} is there and not empty: give a new folder")
-    unfinished = out.absolute().parent / f".{out.name}.unfinished"
+    given, out = out, out.resolve()  # a link to an empty folder is that folder
+    unfinished = out.parent / f".{out.name}.unfinished"
     with own_file(out):
+        if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+            raise ValueError(f"{given} is there and not empty: give a new folder")
+        if out == Path.cwd() or out.is_mount():
+            raise ValueError(f"{given} is the current folder or where a disk is mounted: give a new folder inside it")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         try:
@@ -85,7 +88,7 @@ def new_folder(out: Path) -> Iterator[Path]:
                 sync(path)
             sync(unfinished)
             os.rename(unfinished, out)
-            sync(unfinished.parent)
+            sync(out.parent)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -9,7 +9,7 @@ Source: Gloeckle et al. 2024, arXiv 2404.19737, and the reading code released wi
 """
 
 import json
-import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -39,9 +39,7 @@ class Params:
             value = getattr(self, name)
             _require(type(value) is int and value >= 1, f"{name} is {value!r}: a whole number from 1 on is needed")
         for name in ("norm_eps", "rope_theta"):
-            value = getattr(self, name)
-            kind = isinstance(value, int | float) and type(value) is not bool
-            _require(kind and 0 < value < math.inf, f"{name} is {value!r}: a number above 0 is needed")
+            _require_positive(name, getattr(self, name))
         _require(type(self.vocab_size) is int, f"vocab_size is {self.vocab_size!r}: a whole number is needed")
         heads = f"n_heads {self.n_heads}"
         _require(self.dim % self.n_heads == 0, f"dim {self.dim} is no multiple of {heads}")
@@ -64,6 +62,11 @@ class Params:
 def _require(true: bool, message: str) -> None:
     if not true:
         raise ValueError(message)
+
+
+def _require_positive(name: str, value: Any) -> None:
+    number = isinstance(value, int | float) and type(value) is not bool
+    _require(number and 0 < value <= sys.float_info.max, f"{name} is {value!r}: a number above 0 is needed")
 
 
 class Entry(NamedTuple):
@@ -142,7 +145,7 @@ def read_params(file: Path) -> tuple[Params, list[str]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         _require(isinstance(content, dict), "it holds no object")
-        lacking = [name for name in ("dim", "n_layers", "n_heads") if name not in content]
+        lacking = [name for name in ("dim", "n_layers", "n_heads") if content.get(name) is None]
         _require(not lacking, f"it lacks {', '.join(lacking)}")
         scaled = "use_scaled_rope stretches the positions (Llama 3.1), which this converter does not carry over"
         _require(not content.get("use_scaled_rope"), scaled)
@@ -152,9 +155,12 @@ def read_params(file: Path) -> tuple[Params, list[str]]:
         if FOR_FFN & given.keys():
             multiple_of = given.get("multiple_of", 256)
             _require(type(multiple_of) is int and multiple_of >= 1, f"multiple_of is {multiple_of!r}")
-            width = ffn_dim(params.dim, multiple_of, given.get("ffn_dim_multiplier"))
+            multiplier = given.get("ffn_dim_multiplier")
+            if multiplier is not None:
+                _require_positive("ffn_dim_multiplier", multiplier)
+            width = ffn_dim(params.dim, multiple_of, multiplier)
             params = replace(params, ffn_dim=width)
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{file}: {error}") from None
     unread = sorted(given.keys() - KNOWN - FOR_FFN - WITHOUT_EFFECT)
     return params, [f"params.json also names {', '.join(unread)}, which nothing here reads"] * bool(unread)
@@ -186,7 +192,7 @@ IN_CONFIG = {
 def config_of(params: Params) -> dict[str, Any]:
     """Settings of a LlamaConfig: of the trunk and head 0."""
     rope = {"rope_type": "default", "rope_theta": float(params.rope_theta)}
-    same = {name: getattr(params, own) for own, name in IN_CONFIG.items()}
+    same = {name: getattr(params, own) for own, name in IN_CONFIG.items()} | {"rms_norm_eps": float(params.norm_eps)}
     return same | {"num_hidden_layers": params.blocks, "rope_parameters": rope, "tie_word_embeddings": False}
 
 

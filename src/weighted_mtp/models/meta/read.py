@@ -19,9 +19,10 @@ from torch import Tensor
 
 from weighted_mtp.models.meta.layout import Entry, Params, entries, params_of, read_params
 from weighted_mtp.models.sources import first_line, resolve
-from weighted_mtp.models.stored import CONFIG_ENTRY, INDEX, WEIGHTS
+from weighted_mtp.models.stored import CONFIG_ENTRY, INDEX, WEIGHTS, SavedHeads
 
 _FILE = re.compile(r"consolidated(\.\d+)?\.pth")
+_OWN_OR_TABLE = re.compile(r"value_head\.|label_condition\.|.*rotary_emb\.inv_freq$")
 _BLOCK = re.compile(r"(model\.)?(layers|extra_heads)\.\d+\.")
 
 
@@ -36,7 +37,8 @@ class MetaFiles:
     def __init__(self, directory: Path):
         self.files = _consolidated(directory)
         params, self.notes = read_params(directory / "params.json")
-        parts = [{name: tuple(tensor.shape) for name, tensor in _load(file).items()} for file in self.files]
+        stored = [_load(file) for file in self.files]
+        parts = [{name: tuple(tensor.shape) for name, tensor in part.items()} for part in stored]
         if params.n_layers > len(parts[0]):
             raise ValueError(
                 f"{self.files[0]} holds {len(parts[0])} tensors, and params.json has n_layers {params.n_layers}"
@@ -45,9 +47,20 @@ class MetaFiles:
         self.entries = list(entries(self.params))
         self._require_names(parts)
         self._cuts = {entry.meta: self._cut(entry, parts) for entry in self.entries}
-        self.dtypes = {name: tensor.dtype for name, tensor in _load(self.files[0]).items()}
-        for entry in self.entries:
-            _require_float(entry.meta, self.dtypes[entry.meta], self.files[0])
+        self.dtypes = {name: tensor.dtype for name, tensor in stored[0].items()}
+        for file, part in zip(self.files, stored, strict=True):
+            for name in self._cuts:
+                _require_float(name, part[name].dtype, file)
+                here, first = part[name].dtype, self.dtypes[name]
+                if here != first:
+                    raise ValueError(f"{file}: {name} is {_kind(here)}, and {_kind(first)} in {self.files[0]}")
+        whole = [name for name, cut in self._cuts.items() if cut is None]
+        apart = {name for name in whole if any(not stored[0][name].equal(part[name]) for part in stored[1:])}
+        if apart:
+            self.notes.append(
+                f"the files differ in {_listed(apart)}, which each should hold alike: are they of one model? The first "
+                "file's count"
+            )
 
     def _completed(self, params: Params, part: dict[str, tuple[int, ...]]) -> Params:
         """With the sizes that the tensors have: params.json may leave them out or be of another opinion."""
@@ -128,17 +141,25 @@ def _load(file: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         raise ValueError(f"{file} holds more than tensors: code that it asks for is not run") from None
     except Exception as error:  # whatever torch raises for a broken zip
+        if "TorchScript" in str(error):
+            raise ValueError(f"{file} is a TorchScript program, and no dictionary of tensors") from None
         raise ValueError(f"{file} cannot be read: {first_line(error)}") from None
     items = content.items() if isinstance(content, dict) else [(type(content).__name__, content)]
-    odd = [str(name) for name, one in items if not isinstance(one, Tensor) or one.layout != torch.strided]
+    odd = [
+        str(name) for name, one in items if not isinstance(one, Tensor) or one.layout != torch.strided or one.is_meta
+    ]
     if odd:
         raise ValueError(f"{file} is no dictionary of plain tensors, as Meta's are: it holds {', '.join(odd[:3])}")
     return {str(name): tensor.detach() for name, tensor in items}
 
 
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _require_float(name: str, dtype: torch.dtype, file: Path) -> None:
     if not dtype.is_floating_point or dtype.itemsize < 2:
-        raise ValueError(f"{file}: {name} is {str(dtype).removeprefix('torch.')}: quantized weights are not converted")
+        raise ValueError(f"{file}: {name} is {_kind(dtype)}: quantized weights are not converted")
 
 
 def _listed(names: set[str]) -> str:
@@ -168,21 +189,30 @@ class PlainFiles:
         if source.gguf_file is not None:
             raise ValueError(f"{source}: a GGUF file is not converted; needed is a Hugging Face directory")
         self.directory = Path(source.location)
-        config = AutoConfig.from_pretrained(source.location, local_files_only=True)
         try:
-            saved = getattr(config, CONFIG_ENTRY, {})
-            self.params = params_of(config, saved.get("n_future", 1))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ValueError(f"{self.directory}: {error}") from None
+            config = AutoConfig.from_pretrained(source.location, local_files_only=True)
+            saved = SavedHeads(**getattr(config, CONFIG_ENTRY, {}))
+            saved.require_kinds()
+            self.params = params_of(config, saved.n_future)
+        except Exception as error:  # transformers has many kinds for what a config.json may hold
+            raise ValueError(f"{self.directory}/config.json: {' '.join(str(error).split())}") from None
         self.notes = []
-        if saved.get("value_head") or saved.get("critic"):
+        if saved.value_head or saved.critic:
             self.notes.append("its value head or critic has no place in Meta's format and is left out")
         self._places = self._where()
+        if self.params.n_layers > len(self._places):
+            raise ValueError(
+                f"{self.directory} holds {len(self._places)} tensors, and config.json makes "
+                f"{self.params.n_layers} blocks"
+            )
         self._tied = "lm_head.weight" not in self._places and config.tie_word_embeddings
         self.entries = list(entries(self.params))
         lacking = {entry.ours for entry in self.entries if self._name(entry) not in self._places}
         if lacking:
             raise ValueError(f"{self.directory} is incomplete: it lacks {_listed(lacking)}")
+        more = self._places.keys() - {entry.ours for entry in self.entries}
+        if more := {name for name in more if not _OWN_OR_TABLE.match(name)}:
+            self.notes.append(f"config.json does not name these tensors, which are left out: {_listed(more)}")
         self.dtypes = {entry.meta: self._checked(entry) for entry in self.entries}
 
     def _where(self) -> dict[str, Path]:

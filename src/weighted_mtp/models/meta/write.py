@@ -41,8 +41,8 @@ class Slot(NamedTuple):
     def pieces(self) -> Iterator[memoryview]:
         """Its bytes, cast piece by piece."""
         for piece in self.read().reshape(-1).split(_PIECE):
-            cast = piece.to(self.dtype)
-            if cast is not piece and not cast.isfinite().all():
+            cast = piece.to(self.dtype).contiguous().resolve_neg()
+            if cast.dtype != piece.dtype and not cast.isfinite().all():
                 name = str(self.dtype).removeprefix("torch.")
                 raise ValueError(f"{self.name} has values that {name} cannot hold: give another --dtype, or auto")
             yield cast.view(torch.uint8).numpy().data
