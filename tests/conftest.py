@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import json
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+# a shell has what it starts in the background ignore Ctrl-C, and so would every process that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # two workers share two cores; more threads than cores make everything slower
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

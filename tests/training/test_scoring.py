@@ -150,7 +150,7 @@ def test_old_scores_in_the_rows_are_replaced(config, tmp_path):
         ({"scheme_options": {"whitening": "ema"}}, "whitening ema takes .* '{whitening: none}', .* values column"),
         ({"scheme_options": {"unit_mean": True}}, "unit_mean takes its statistics .* '{unit_mean: false}'"),
         ({"scheme": "rho1", "scheme_options": {}}, "needs nll, reference_nll, which no critic supplies"),
-        ({"scheme": "tdd"}, "scheme tdd"),
+        ({"scheme": "tdd"}, "unknown weighting scheme 'tdd'"),
     ],
 )
 def test_a_scheme_that_cannot_be_scored_ahead_is_refused(config, change, message):
