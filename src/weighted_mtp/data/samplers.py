@@ -53,7 +53,7 @@ class SeededSampler(Sampler[int]):
 
     def order(self, rng: np.random.Generator) -> Indices:
         """The row indices of an epoch, all randomness from `rng`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method order(rng)")
 
 
 class ShuffledSampler(SeededSampler):

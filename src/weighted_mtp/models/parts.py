@@ -44,7 +44,7 @@ class HeadedModel(nn.Module):
 
     def full_forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> dict[str, Tensor]:
         """At least "logits" [batch, seq, n_future, vocab]."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method full_forward(input_ids, attention_mask)")
 
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
