@@ -28,6 +28,7 @@ CASES = {
     "pairwise": ("critic", ONE_HEAD | {"value_loss": "pairwise", "sampler": "pairs"}),
     "generative": ("critic", ONE_HEAD | {"critic": "generative", "prior": "head"}),
     "implicit": ("critic", ONE_HEAD | {"critic": "implicit"}),
+    "packed": ("verifiable", {"packing": True, "max_length": 24}),
 }
 TIMES = ("runtime", "per_second")
 

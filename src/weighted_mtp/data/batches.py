@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +29,8 @@ class CompletionCollator:
 
     Returns (of a call) a dict: `input_ids`, `attention_mask`, `labels` [batch, seq] int64; `rewards` [batch]
     float32; `row_ids`, `prompt_ids` [batch] int64; and, where the rows have them, `weights`, `values`,
-    `td_errors` [batch, seq] float32.
+    `td_errors` [batch, seq] float32. Of packs, which are lists of rows, it is the batch of all of their rows; `packs`
+    [packs, most] int64 says which share a sequence, -1 for none, and the int `pack_length` how many tokens that has.
 
     Raises (in a call):
         ValueError: when only some rows have a per-token column, or one does not fit its labels.
@@ -79,8 +80,11 @@ class CompletionCollator:
             raise ValueError("the tokenizer has neither a pad nor an EOS token: set tokenizer.pad_token")
         return cls(pad, **options)
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """The batch of these rows."""
+    def __call__(self, rows: Sequence[dict[str, Any]] | Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+        """The batch of these rows, or packs of rows."""
+        if isinstance(rows[0], list):
+            packs: Any = rows
+            return self([row for pack in packs for row in pack]) | _who_shares(packs)
         columns = [name for name in TOKEN_COLUMNS if any(row.get(name) is not None for row in rows)]
         input_ids = self._padded([row["input_ids"] for row in rows], self.pad_token_id)
         labels = self._padded([row["labels"] for row in rows], IGNORED)
@@ -102,6 +106,13 @@ class CompletionCollator:
         for line, row in zip(padded, rows, strict=True):
             line[slice(len(row)) if self.padding_side == "right" else slice(length - len(row), None)] = row
         return padded
+
+
+def _who_shares(packs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    numbers, most = count(), max(map(len, packs))
+    table = [[next(numbers) for _ in pack] + [-1] * (most - len(pack)) for pack in packs]
+    longest = max(sum(len(row["input_ids"]) for row in pack) for pack in packs)
+    return {"packs": torch.tensor(table), "pack_length": longest}
 
 
 def _at_predictions(name: str, rows: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> NDArray[np.float32]:

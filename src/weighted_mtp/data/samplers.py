@@ -31,6 +31,10 @@ class SeededSampler(Sampler[int]):
 
     options: ClassVar[tuple[str, ...]] = ()
     """Names of the further keyword arguments that the sampler takes."""
+    unit: ClassVar[int] = 1
+    """So many rows in a row belong together, in one batch and in one pack: 2 for pairs."""
+    window: ClassVar[int | None] = None
+    """Within how many units packing may change the order; None: within an epoch."""
 
     def __init__(self, dataset: Any, batch_size: int, seed: int = 0) -> None:
         if batch_size < 1:
@@ -88,6 +92,7 @@ class CurriculumSampler(SeededSampler):
     """
 
     options = ("epochs",)
+    window = 256
 
     def __init__(self, dataset: Any, batch_size: int, seed: int = 0, epochs: float = 1) -> None:
         super().__init__(dataset, batch_size, seed)
@@ -116,6 +121,7 @@ class BalancedSampler(SeededSampler):
     class are never shown and are counted in `left_out`.
     """
 
+    unit = 2
     nothing_to_pair: ClassVar[str] = ""
     """What to tell the user when no group has both right and wrong rows."""
 

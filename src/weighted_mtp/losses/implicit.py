@@ -1,9 +1,10 @@
 """The loss of an implicit process reward model: cross-entropy of the label against a log-ratio of two models."""
 
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -25,6 +26,7 @@ def implicit_reward_loss(
     *,
     beta: float = 0.05,
     normalizer: Normalizer = None,
+    row_of: Int[Tensor, "batch seq"] | None = None,
     bias: Shaped[Tensor, " vocab"] | None = None,
     logit_scale: float = 1.0,
     softcap: float | None = None,
@@ -52,6 +54,7 @@ def implicit_reward_loss(
         prior: log-odds of success before the completion; learned.
         beta: log-odds per nat of log-ratio.
         normalizer: denominator; None: the number of rows with a target.
+        row_of: which of the rewards each position is judged by, where rows share sequences; None: each has its own.
         bias: of the unembedding.
         logit_scale: factor on the logits.
         softcap: bound on the logits' size.
@@ -72,21 +75,25 @@ def implicit_reward_loss(
         1.3863
     """
     require_shape("reference_nll", reference_nll, tuple(targets.shape))
-    require_shape("rewards", rewards, (len(targets),))
+    if row_of is None:
+        require_shape("rewards", rewards, (len(targets),))
+        row_of = torch.arange(len(targets), device=targets.device)[:, None].expand(targets.shape[:2])
+    require_shape("row_of", row_of, tuple(targets.shape[:2]))
     require_number("beta", beta, above=0.0)
     head: dict[str, Any] = {"bias": bias, "logit_scale": logit_scale, "softcap": softcap}
     valid = targets != IGNORED
-    counted = valid.any(1).squeeze(-1)
+    by_row = partial(torch.zeros_like(rewards, dtype=working_dtype(hidden)).index_add, 0, row_of.flatten())
+    counted = by_row(valid.flatten().to(working_dtype(hidden))) > 0
     denominator = counted.sum().clamp(min=1) if normalizer is None else normalizer
     likelihoods = mtp_likelihoods(hidden, lm_head_weight, targets, **head)
-    log_ratio = torch.where(valid, reference_nll - likelihoods.nll, 0.0).sum((1, 2)).detach()
+    log_ratio = by_row(torch.where(valid, reference_nll - likelihoods.nll, 0.0).flatten()).detach()
     logit = prior.to(working_dtype(hidden)) + beta * log_ratio
     outcome = rewards.to(logit.dtype)
     losses = binary_cross_entropy_with_logits(logit, outcome, reduction="none")
     require_denominator(denominator, counted.sum())
     divisor = as_denominator(denominator, losses).masked_fill(~counted.any(), 1.0)
     loss = torch.where(counted, losses, 0.0).sum() / divisor
-    slope = (beta * (outcome - logit.sigmoid())).detach()[:, None, None].expand(targets.shape)
+    slope = (beta * (outcome - logit.sigmoid())).detach()[row_of][..., None]
     surrogate = weighted_mtp_loss(
         hidden, lm_head_weight, targets, slope, normalizer=denominator, likelihoods=likelihoods, **head
     ).loss

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn as nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
+from transformers.masking_utils import create_causal_mask
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from weighted_mtp.models.packing import Packing
 from weighted_mtp.models.sources import Source, first_line
 
 KNOWN_FAMILIES = (
@@ -45,6 +48,32 @@ def decoder_layers(hf_model: Any) -> nn.ModuleList:
     return layers
 
 
+def packed_attention_mask(hf_model: Any, position_ids: Tensor) -> Tensor | None:
+    """What a decoder must be given to keep rows apart that share a sequence; None: it sees them by their positions."""
+    if hf_model.config.model_type != "opt":
+        return None
+    states = torch.empty(*position_ids.shape, 1, dtype=hf_model.dtype, device=position_ids.device)
+    return create_causal_mask(hf_model.config, states, None, None, position_ids=position_ids)
+
+
+@torch.no_grad()
+def require_packable(model: Any) -> None:
+    """Raises ValueError for a decoder that lets rows which share a sequence see each other, or shifts their positions.
+
+    Asked of the model itself, an `MTPModel` in evaluation mode: two short rows, packed and each alone.
+    """
+    ids = torch.arange(1, 7, device=model.device).view(2, 3) % model.config.get_text_config().vocab_size
+    mask, packing = torch.ones_like(ids), Packing(ids.new_tensor([[0, 1]]), 6)
+    alone = model.trunk_forward(ids, mask)["hidden_states"]
+    packed = model.trunk_forward(ids, mask, packing=packing)["hidden_states"].view_as(alone)
+    far = (packed - alone).abs().max() / alone.abs().max()
+    if not far <= torch.finfo(alone.dtype).eps ** 0.5:
+        raise ValueError(
+            f"packing: rows of model type {model.config.model_type!r} that share a sequence are not kept apart (hidden "
+            f"states change by {float(far):.0%}): give packing: false"
+        )
+
+
 def logit_scaling(config: Any) -> tuple[float, float | None]:
     """(logit_scale, softcap) as a family's ForCausalLM.forward applies them after the language-model head.
 
@@ -63,11 +92,12 @@ def logit_scaling(config: Any) -> tuple[float, float | None]:
     return scale, None if softcap is None else float(softcap)
 
 
-def read_causal_lm(source: Source, dtype: str | torch.dtype) -> Any:
+def read_causal_lm(source: Source, dtype: str | torch.dtype, attn_implementation: str | None = None) -> Any:
     """A plain causal language model, complete or not at all: transformers would make up what is missing."""
     keywords: dict[str, Any] = {
         **source.keywords(),
         "dtype": _checked_dtype(dtype),
+        "attn_implementation": attn_implementation,
         "ignore_mismatched_sizes": True,  # reported below, in one line
         "output_loading_info": True,
     }

@@ -9,6 +9,8 @@ import torch.nn as nn
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from weighted_mtp.models.packing import Packing
+
 RIGHT = 1
 WRONG = 0
 UNTOLD = -1
@@ -16,8 +18,8 @@ UNTOLD = -1
 
 Rows = tuple[Tensor, Tensor | None, Tensor | None]
 """input_ids, attention_mask, position_ids, each [batch, seq]."""
-Decode = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
-"""Those three -> hidden states [batch, seq, ...]."""
+Decode = Callable[[Tensor, Tensor | None, Tensor | None, Packing | None], Tensor]
+"""Those three, and how they are packed -> hidden states [batch, seq, ...], or [packs, length, ...]."""
 
 
 class LabelEmbedding(nn.Module):
@@ -38,22 +40,32 @@ class LabelEmbedding(nn.Module):
         assert isinstance(like, Tensor)
         self.weight = nn.Parameter(torch.zeros(2, like.shape[1], device=like.device))
 
-    def decode(self, decode: Decode, embeddings: nn.Module, rows: Rows, condition: Shaped[Tensor, " batch"]) -> Tensor:
+    def decode(
+        self,
+        decode: Decode,
+        embeddings: nn.Module,
+        rows: Rows,
+        condition: Shaped[Tensor, " batch"],
+        packing: Packing | None = None,
+    ) -> Tensor:
         """Hidden states under the labels."""
-        with self._attached_to(embeddings, condition):
-            return decode(*rows)
+        told = condition[:, None]
+        if packing is not None:
+            assert rows[1] is not None, "checked by the model"
+            told = packing.layout(rows[1]).pack(told.expand(rows[1].shape), fill=UNTOLD)
+        with self._attached_to(embeddings, told):
+            return decode(*rows, packing)
 
     def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Tensor:
         """The decoder's own `generate` under one label."""
-        with self._attached_to(hf_model.get_input_embeddings(), torch.tensor([condition])):
+        with self._attached_to(hf_model.get_input_embeddings(), torch.tensor([[condition]])):
             return hf_model.generate(input_ids=input_ids, **kwargs)
 
     @contextmanager
     def _attached_to(self, embeddings: nn.Module, condition: Tensor) -> Iterator[None]:
         """While inside, `embeddings` adds the vectors; the hook lives only this long, as that of the heads."""
         condition = condition.to(self.weight.device)
-        told = (condition != UNTOLD)[:, None]
-        added = torch.where(told, self.weight[condition.clamp(min=0)], 0.0)[:, None]
+        added = torch.where((condition != UNTOLD)[..., None], self.weight[condition.clamp(min=0)], 0.0)
 
         def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             return output + added.to(output.dtype)
@@ -88,14 +100,27 @@ class LabelTags(nn.Module):
         self.register_buffer("tags", torch.tensor(rows), persistent=False)
         self.tags: Tensor
 
-    def decode(self, decode: Decode, embeddings: nn.Module, rows: Rows, condition: Shaped[Tensor, " batch"]) -> Tensor:
+    def decode(
+        self,
+        decode: Decode,
+        embeddings: nn.Module,
+        rows: Rows,
+        condition: Shaped[Tensor, " batch"],
+        packing: Packing | None = None,
+    ) -> Tensor:
         """Hidden states under the labels, at the positions of the rows' ids."""
         input_ids, attention_mask, position_ids = rows
         if position_ids is not None:
             raise ValueError("a tagged row gets its own positions: leave position_ids out")
         ids, mask, place = self.insert(input_ids, attention_mask, condition)
+        if packing is not None:
+            assert attention_mask is not None, "checked by the model"
+            longer = packing.lengthened(self.tags.shape[1])
+            hidden = decode(ids, mask, None, longer)
+            tokens = longer.layout(mask).place.gather(1, place)
+            return hidden.flatten(0, 1)[packing.layout(attention_mask).pack(tokens)]
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        hidden = decode(ids, mask, positions)
+        hidden = decode(ids, mask, positions, None)
         return hidden[torch.arange(len(hidden), device=hidden.device)[:, None], place]
 
     def insert(

@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from weighted_mtp.models.architecture import decoder_layers, logit_scaling
+from weighted_mtp.models.architecture import decoder_layers, logit_scaling, packed_attention_mask
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.extra_heads import ExtraHeads
-from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition, Rows
+from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
 from weighted_mtp.models.lora import add_adapters
+from weighted_mtp.models.packing import Layout, Packing
 from weighted_mtp.models.parts import check_heads
 from weighted_mtp.models.stored import StoredModel
 from weighted_mtp.models.value_head import ValueHead, ValueLink
@@ -80,6 +81,7 @@ class MTPModel(StoredModel):
         attention_mask: Shaped[Tensor, "batch seq"] | None = None,
         position_ids: Shaped[Tensor, "batch seq"] | None = None,
         condition: Shaped[Tensor, " batch"] | None = None,
+        packing: Packing | None = None,
     ) -> dict[str, Tensor]:
         """Hidden states of every head, without logits: what training needs.
 
@@ -90,30 +92,37 @@ class MTPModel(StoredModel):
             attention_mask: 1 where a token counts, 0 on padding (either side).
             position_ids: positions, where the decoder's own default will not do.
             condition: what a generative critic is told of each row: 1 right, 0 wrong, -1 nothing.
+            packing: which rows share a sequence in the decoder, each with its own positions and attention.
 
         Returns:
-            "hidden_states" [batch, seq, n_future, dim], after the final norm, head 0 first; with a value head
-            also "value_logits" and "values" [batch, seq, 1], float32: index t is V of the prefix that ends
-            with token t.
+            "hidden_states" [batch, seq, n_future, dim], after the final norm, head 0 first, or with `packing` [packs,
+            length, n_future, dim], as `Packing.layout` says; with a value head also "value_logits" and "values"
+            [batch, seq, 1], float32: index t is V of the prefix that ends with token t.
         """
+        rows = input_ids, attention_mask, position_ids
         with self.extra_heads.attached_to(decoder_layers(self.hf_model)[-1]):
-            hidden = self._decode_under(condition, (input_ids, attention_mask, position_ids))
-        return {"hidden_states": hidden, **self._value_outputs(hidden[..., 0, :])}
+            if condition is None:
+                hidden = self._decode(*rows, packing)
+            else:
+                embeddings = self.hf_model.get_input_embeddings()
+                hidden = self._conditioned().decode(self._decode, embeddings, rows, condition, packing)
+        return {"hidden_states": hidden, **self._value_outputs(hidden[..., 0, :], _layout(packing, attention_mask))}
 
     def trunk_forward(
         self,
         input_ids: Shaped[Tensor, "batch seq"],
         attention_mask: Shaped[Tensor, "batch seq"] | None = None,
         position_ids: Shaped[Tensor, "batch seq"] | None = None,
+        packing: Packing | None = None,
     ) -> dict[str, Tensor]:
         """Head 0 and the values alone; the extra heads do not run.
 
         Returns:
-            "hidden_states" [batch, seq, dim] of head 0, after the final norm; with a value head also
-            "value_logits" and "values" [batch, seq, 1].
+            "hidden_states" [batch, seq, dim] of head 0, after the final norm, or with `packing` [packs, length, dim];
+            with a value head also "value_logits" and "values" [batch, seq, 1].
         """
-        hidden = self._decode(input_ids, attention_mask, position_ids)
-        return {"hidden_states": hidden, **self._value_outputs(hidden)}
+        hidden = self._decode(input_ids, attention_mask, position_ids, packing)
+        return {"hidden_states": hidden, **self._value_outputs(hidden, _layout(packing, attention_mask))}
 
     def full_forward(
         self,
@@ -195,18 +204,28 @@ class MTPModel(StoredModel):
             raise ValueError("a condition is for a generative critic, and this model is none")
         return self.label_condition
 
-    def _decode_under(self, condition: Tensor | None, rows: Rows) -> Tensor:
-        if condition is None:
-            return self._decode(*rows)
-        return self._conditioned().decode(self._decode, self.hf_model.get_input_embeddings(), rows, condition)
-
-    def _decode(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
+    def _decode(
+        self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, packing: Packing | None
+    ) -> Tensor:
+        layout = _layout(packing, attention_mask)
+        if layout is not None:
+            input_ids, position_ids = layout.pack(input_ids), layout.positions
+            attention_mask = packed_attention_mask(self.hf_model, position_ids)
         return self.hf_model.get_decoder()(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
         ).last_hidden_state
 
-    def _value_outputs(self, hidden: Tensor) -> dict[str, Tensor]:
+    def _value_outputs(self, hidden: Tensor, layout: Layout | None) -> dict[str, Tensor]:
         if self.value_head is None:
             return {}
         value_logits = self.value_head(hidden)
+        value_logits = value_logits if layout is None else layout.rows(value_logits)
         return {"value_logits": value_logits, "values": self.value_head.values(value_logits)}
+
+
+def _layout(packing: Packing | None, attention_mask: Tensor | None) -> Layout | None:
+    if packing is None:
+        return None
+    if attention_mask is None:
+        raise ValueError("packing needs the attention_mask of the padded rows, which says how long they are")
+    return packing.layout(attention_mask)

@@ -72,6 +72,7 @@ class StoredModel(HeadedModel):
         critic: CriticSpec | Literal[False] | None = None,
         *,
         dtype: str | torch.dtype = "auto",
+        attn_implementation: str | None = None,
     ) -> Self:
         """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
 
@@ -86,13 +87,14 @@ class StoredModel(HeadedModel):
             critic: None for as saved (none where nothing was saved); False drops a saved one with a warning.
             dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
                 is float32 always.
+            attn_implementation: in transformers' names; None: the model's own choice.
 
         Raises:
             ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
                 value head that contradicts the saved one.
         """
         source = resolve(path)
-        hf_model = read_causal_lm(source, dtype)
+        hf_model = read_causal_lm(source, dtype, attn_implementation)
         saved, saved_critic = _own_entry(hf_model.config, source)
         if saved.value_link is not None and value_link not in (None, saved.value_link):
             raise ValueError(

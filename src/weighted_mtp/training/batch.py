@@ -16,7 +16,9 @@ from transformers.trainer_utils import seed_worker
 
 from weighted_mtp import IGNORED
 from weighted_mtp.data import NO_ROW, RankBatches, WithNoRow, is_right
+from weighted_mtp.data.packing import PackedOrder, PackedRows
 from weighted_mtp.losses import mtp_targets
+from weighted_mtp.models.packing import Layout, Packing
 from weighted_mtp.training.errors import ConfigError
 
 BUILT = "token_batch"
@@ -40,6 +42,9 @@ class TokenBatch:
     weights: Float[Tensor, "batch seq"] | None = None
     values: Float[Tensor, "batch seq"] | None = None
     credit: Float[Tensor, "batch seq"] | None = None
+    packs: Int[Tensor, "packs most"] | None = None
+    """Numbers of the rows that share a sequence in a model, -1 for none; None: every row has its own."""
+    pack_length: int = 0
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Any], n_future: int, device: torch.device | None = None) -> "TokenBatch":
@@ -51,7 +56,7 @@ class TokenBatch:
             return inputs[BUILT]
         tensors = {f.name: inputs[f.name] for f in fields(cls) if f.name in inputs}
         if device is not None:
-            tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+            tensors = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in tensors.items()}
         return cls(n_future=n_future, **tensors)
 
     @cached_property
@@ -68,6 +73,46 @@ class TokenBatch:
     def mask(self) -> Bool[Tensor, "batch seq"]:
         """The prediction mask: True where the next token is to be learned."""
         return self.valid[..., 0]
+
+    @cached_property
+    def packing(self) -> Packing | None:
+        """How a model packs the rows; None: it does not."""
+        return None if self.packs is None else Packing(self.packs, self.pack_length)
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """What a model is called with, as keyword arguments."""
+        packed = {} if self.packing is None else {"packing": self.packing}
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask, **packed}
+
+    def repeated_rows(self, times: int) -> dict[str, Any]:
+        """`rows` of a batch that holds every row so often, one copy of all behind the other."""
+        packing = self.packing and {"packing": self.packing.repeated(times, len(self.input_ids))}
+        ids, mask = self.input_ids.repeat(times, 1), self.attention_mask.repeat(times, 1)
+        return {"input_ids": ids, "attention_mask": mask, **(packing or {})}
+
+    @cached_property
+    def _layout(self) -> Layout | None:
+        return None if self.packing is None else self.packing.layout(self.attention_mask)
+
+    def as_hidden(self, x: Tensor, fill: float = 0) -> Tensor:
+        """What belongs to positions of rows, [batch, seq, ...], as a model's hidden states lie; `fill` between rows."""
+        return x if self._layout is None else self._layout.pack(x, fill)
+
+    def by_row(self, x: Tensor) -> Tensor:
+        """What lies as a model's hidden states do, by row: [batch, seq, ...]."""
+        return x if self._layout is None else self._layout.rows(x)
+
+    @cached_property
+    def hidden_targets(self) -> Int[Tensor, "sequences length n_future"]:
+        """`targets` as the hidden states lie."""
+        return self.as_hidden(self.targets, IGNORED)
+
+    @property
+    def row_of(self) -> Int[Tensor, "sequences length"]:
+        """Number of the row that a hidden state belongs to."""
+        rows, seq = self.input_ids.shape
+        return self.as_hidden(torch.arange(rows, device=self.input_ids.device)[:, None].expand(rows, seq))
 
     def input_tokens(self) -> Int[Tensor, ""]:
         """Tokens read, without those of `NO_ROW`."""
@@ -114,8 +159,9 @@ def rank_loader(
             f"accelerator_config sets {', '.join(dealing)}: remove it, since rows are dealt so that ranks equal one "
             "process"
         )
+    rows = WithNoRow(rows) if args.world_size > 1 else rows
     return DataLoader(
-        WithNoRow(rows) if args.world_size > 1 else rows,
+        PackedRows(rows) if isinstance(sampler, PackedOrder) else rows,
         batch_sampler=RankBatches(sampler, batch_size, args.process_index, args.world_size, drop_last),
         collate_fn=collate,
         num_workers=args.dataloader_num_workers,

@@ -101,6 +101,7 @@ def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPMo
         value_hidden=settings.value_hidden or None,
         critic=(critic_kind(config.critic.kind).spec(config) if trains_critic else None) or False,
         dtype=_dtype(settings, frozen) if trains else "auto",
+        attn_implementation=settings.attn_implementation if trains else None,
     )
     if not trains:
         return model

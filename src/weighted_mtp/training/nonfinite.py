@@ -43,8 +43,9 @@ class NonFiniteRecord:
         blamed = torch.where(bad_rows.any(), bad_rows, torch.ones_like(bad_rows))
         is_first = is_bad & (self.first_step < 0)
         self.first_step = torch.where(is_first, step, self.first_step)
+        first = (~blamed).to(torch.uint8).argsort(stable=True)[: len(self.rows)]  # of packed rows there may be more
         rows = torch.full_like(self.rows, -1)
-        rows[: row_ids.numel()] = torch.where(blamed, row_ids, -1)
+        rows[: len(first)] = torch.where(blamed, row_ids, -1)[first]
         self.rows = torch.where(is_first, rows, self.rows)
         self.step_is_bad = self.step_is_bad | is_bad
 
@@ -122,11 +123,10 @@ def not_finite(tensors: Mapping[str, Tensor]) -> tuple[list[str], Bool[Tensor, "
 
 
 def rows_are_finite(
-    hidden: Tensor, weights: Tensor, valid: Bool[Tensor, "batch seq n_future"]
+    states: Tensor, weights: Tensor, valid: Bool[Tensor, "batch seq n_future"]
 ) -> Bool[Tensor, " batch"]:
-    """True for rows whose valid predictions have finite hidden states and weights; one pass, no synchronisation."""
-    per_prediction = hidden.detach().sum(-1, dtype=torch.float32) + weights
-    return torch.isfinite(torch.where(valid, per_prediction, 0.0)).flatten(1).all(1)
+    """True for rows whose valid predictions have finite hidden states, given their sums, and weights."""
+    return torch.isfinite(torch.where(valid, states + weights, 0.0)).flatten(1).all(1)
 
 
 def skip_update(optimizer: torch.optim.Optimizer, is_bad: Tensor) -> None:

@@ -8,7 +8,7 @@ import gc
 import logging
 import os
 import warnings
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from weighted_mtp.data import CompletionCollator, make_sampler
 from weighted_mtp.files import finish_interrupted, own_folder
 from weighted_mtp.losses.liger import require_liger
+from weighted_mtp.models.architecture import require_packable
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
@@ -117,11 +118,15 @@ def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
 def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
     """Says of how many of the first batches a ranking of completions within a prompt learns nothing."""
     stage, rows = trainer.stage, cast(Dataset, trainer.train_dataset)
-    if not isinstance(stage, ValueStage) or not stage.ranks_pairs or trainer.sampler_name == "pairs":
+    if not isinstance(stage, ValueStage) or not stage.ranks_pairs:
+        return
+    if trainer.sampler_name == "pairs" and trainer.pack_length is None:
         return
     told = list(zip(rows["prompt_id"], rows["reward"], strict=True))
     batches: Any = trainer.train_batches().batch_sampler
-    holds = [holds_pair(told[i] for i in batch if i >= 0) for batch in islice(batches, LOOKED_AT_BATCHES)]
+    packed = trainer.pack_length is not None
+    looked_at = (chain.from_iterable(batch) if packed else batch for batch in islice(batches, LOOKED_AT_BATCHES))
+    holds = [holds_pair(told[i] for i in batch if i >= 0) for batch in looked_at]
     without, count = holds.count(False), len(holds)
     if without == count:
         raise ConfigError(
@@ -167,7 +172,10 @@ def make_trainer(
     if config.train.loss_backend == "liger":
         require_liger(args.device)
     # Made again when training starts; here so that rows it cannot order are told before anything is written.
-    make_sampler(config.data.sampler, inputs.train_dataset, config.train.per_device_train_batch_size)
+    batch_rows = 2 if config.data.packing else config.train.per_device_train_batch_size
+    make_sampler(config.data.sampler, inputs.train_dataset, batch_rows)
+    if config.data.packing:
+        require_packable(inputs.model)
     trainer = WeightedMTPTrainer(
         model=inputs.model,
         stage=inputs.stage,
@@ -175,6 +183,7 @@ def make_trainer(
         head_warmup_steps=config.model.head_warmup_steps,
         loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,
+        pack_length=config.data.max_length if config.data.packing else None,
         new_learning_rate=config.train.new_learning_rate,
         args=args,
         train_dataset=inputs.train_dataset,

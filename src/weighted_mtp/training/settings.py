@@ -35,6 +35,9 @@ class ModelConfig:
     """Scale of the adapters, times their rank."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
+    attn_implementation: str | None = None
+    """How attention is computed, in transformers' names (sdpa, eager, flash_attention_2, flex_attention); none: the
+    model's own choice."""
 
     def __post_init__(self) -> None:
         settle(self, "model_name_or_path", "tokenizer_name_or_path")
@@ -65,6 +68,9 @@ class DataConfig:
     """Train on all completions, or only on those labelled right (rejection sampling)."""
     sampler: str = "shuffled"
     """Order of the rows: shuffled, balanced, pairs, curriculum or length_balanced."""
+    packing: bool = False
+    """Training rows share sequences of max_length tokens, each with its own positions and attention: no padding.
+    per_device_train_batch_size then counts sequences."""
 
     def __post_init__(self) -> None:
         settle(self, "train_file", "eval_file")

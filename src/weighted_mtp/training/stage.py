@@ -68,15 +68,18 @@ class Stage:
         return None
 
     def forward(self, model: torch.nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
-        """The trained model's outputs, through whatever wraps it."""
-        return model(batch.input_ids, batch.attention_mask)
+        """The trained model's outputs, through whatever wraps it; hidden states lie as `batch.as_hidden` says."""
+        return model(**batch.rows)
 
     def likelihoods(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> MTPLikelihoods | None:
         """What the model thinks of every prediction, where the scheme reads it; the loss is then made of it too."""
         if not {"nll", "entropy"} & set(self.wanted):
             return None
         return mtp_likelihoods(
-            outputs["hidden_states"], targets=batch.targets, entropy="entropy" in self.wanted, **model.output_head()
+            outputs["hidden_states"],
+            targets=batch.hidden_targets,
+            entropy="entropy" in self.wanted,
+            **model.output_head(),
         )
 
     def signals(
@@ -98,8 +101,8 @@ class Stage:
             gamma=self.gamma,
             generator=generator,
             **self._known(batch, outputs, model),
-            nll=None if likelihoods is None else likelihoods.nll,
-            entropy=None if likelihoods is None else likelihoods.entropy,
+            nll=None if likelihoods is None else batch.by_row(likelihoods.nll),
+            entropy=None if likelihoods is None or likelihoods.entropy is None else batch.by_row(likelihoods.entropy),
             reference_nll=self._reference_nll(batch),
         )
 
@@ -118,8 +121,9 @@ class Stage:
         if "reference_nll" not in self.wanted or self.reference is None:
             return None
         heads = min(self.reference.n_future, batch.n_future)
-        hidden = self.reference(batch.input_ids, batch.attention_mask)["hidden_states"][..., :heads, :]
-        nll = mtp_nll(hidden, targets=batch.targets[..., :heads], **self.reference.output_head())
+        hidden = self.reference(**batch.rows)["hidden_states"][..., :heads, :]
+        targets = batch.hidden_targets[..., :heads]
+        nll = batch.by_row(mtp_nll(hidden, targets=targets, **self.reference.output_head()))
         return nll if heads == batch.n_future else align_to_heads(nll[..., 0], batch.n_future)
 
     def value_loss(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from weighted_mtp.data import SAMPLERS, make_sampler
+from weighted_mtp.data.packing import PackedOrder, row_lengths
 from weighted_mtp.losses import weighted_mtp_loss
 from weighted_mtp.models import head_warmup
 from weighted_mtp.training.arguments import require_supported
@@ -37,6 +38,8 @@ class WeightedMTPTrainer(SavingTrainer):
         head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to 1.
         loss_backend: of `weighted_mtp_loss`.
         sampler: name of a sampler of `weighted_mtp.data`.
+        pack_length: tokens of a sequence that training rows share; None: every row has its own. A batch is then so many
+            sequences.
         new_learning_rate: of value head and label embedding; 0: that of the rest.
         **kwargs: those of `transformers.Trainer`; `model` is an `MTPModel`.
     """
@@ -49,6 +52,7 @@ class WeightedMTPTrainer(SavingTrainer):
         head_warmup_steps: int = 0,
         loss_backend: str = "torch",
         sampler: str = "shuffled",
+        pack_length: int | None = None,
         new_learning_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -58,7 +62,7 @@ class WeightedMTPTrainer(SavingTrainer):
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
         self.stage, self.sampler_name, self.head_warmup_steps = stage, sampler, head_warmup_steps
-        self.loss_backend, self.new_learning_rate = loss_backend, new_learning_rate
+        self.loss_backend, self.new_learning_rate, self.pack_length = loss_backend, new_learning_rate, pack_length
         stage.wanted = tuple(scheme.requires)
         device = self.args.device
         self.scheme = scheme.to(device)
@@ -97,8 +101,8 @@ class WeightedMTPTrainer(SavingTrainer):
             weights = weigh(self.scheme.train(model.training), signals)
             lm = weighted_mtp_loss(
                 outputs["hidden_states"],
-                targets=batch.targets,
-                weights=weights,
+                targets=batch.hidden_targets,
+                weights=batch.as_hidden(weights),
                 head_weights=self._head_weights(),
                 normalizer=counts.predictions,
                 backend=self.loss_backend,
@@ -150,7 +154,8 @@ class WeightedMTPTrainer(SavingTrainer):
             local = BatchCounts.of(batch)
             window.add_value_loss(value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local))
         if self.model.training:
-            finite = rows_are_finite(outputs["hidden_states"], weights, batch.valid)
+            states = outputs["hidden_states"].detach().sum(-1, dtype=torch.float32)
+            finite = rows_are_finite(batch.by_row(states), weights, batch.valid)
             self.nonfinite.observe(self.state.global_step, loss, finite, batch.row_ids)
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
@@ -239,20 +244,24 @@ class WeightedMTPTrainer(SavingTrainer):
         name, args, kind = self.sampler_name, self.args, SAMPLERS.get(self.sampler_name)
         options = {"epochs": self._epochs(dataset)} if kind is not None and "epochs" in kind.options else {}
         seed = args.seed if args.data_seed is None else args.data_seed
-        sampler = make_sampler(name, dataset, args.train_batch_size, seed, **options)
+        batch_rows = args.train_batch_size if self.pack_length is None else 2  # a pack holds whole pairs
+        sampler = make_sampler(name, dataset, batch_rows, seed, **options)
         left_out = getattr(sampler, "left_out", 0)
         if left_out:
             rows = len(dataset)
             logger.warning("sampler %s never shows %d of %d rows: no partner of the other label", name, left_out, rows)
-        return sampler
+        if self.pack_length is None:
+            return sampler
+        return PackedOrder(sampler, row_lengths(dataset), self.pack_length)
 
     def _epochs(self, dataset: Any) -> float:
         """Passes over the rows that the whole training makes."""
         args = self.args
         if args.max_steps <= 0:
             return args.num_train_epochs
-        rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
-        return args.max_steps * rows_per_step / len(dataset)
+        per_step = args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
+        whole = len(dataset) if self.pack_length is None else row_lengths(dataset).sum() / self.pack_length
+        return args.max_steps * per_step / whole
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """`Trainer.train`, ending with a look at the record of non-finite steps."""

@@ -53,8 +53,9 @@ class Critic:
 
 def next_token_nll(model: MTPModel, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
     """A model's loss on every next token, in nats, without gradient."""
-    hidden = model.trunk_forward(batch.input_ids, batch.attention_mask)["hidden_states"]
-    return mtp_nll(hidden[:, :, None], targets=batch.targets[..., :1], **model.output_head()).squeeze(-1)
+    hidden = model.trunk_forward(**batch.rows)["hidden_states"]
+    nll = mtp_nll(hidden[:, :, None], targets=batch.hidden_targets[..., :1], **model.output_head())
+    return batch.by_row(nll).squeeze(-1)
 
 
 def at_last_prompt_token(x: Float[Tensor, "batch seq"], batch: TokenBatch) -> Float[Tensor, " batch"]:

@@ -42,12 +42,11 @@ class GenerativeCritic(Critic):
         told = [RIGHT, WRONG, UNTOLD] if learned_prior else [RIGHT, WRONG]
         # filled on the device: copying a list from the host would wait for it
         condition = torch.cat([torch.full((rows,), label, device=batch.input_ids.device) for label in told])
-        ids, mask = batch.input_ids.repeat(len(told), 1), batch.attention_mask.repeat(len(told), 1)
-        outputs = self.model(ids, mask, condition=condition)
-        targets = batch.targets[..., :1].repeat(2, 1, 1)
-        hidden = outputs["hidden_states"][: 2 * rows, :, :1]
-        right, wrong = mtp_nll(hidden, targets=targets, **self.model.output_head()).squeeze(-1).split(rows)
-        credit = wrong - right
+        outputs = self.model(**batch.repeated_rows(len(told)), condition=condition)
+        targets = batch.hidden_targets[..., :1].repeat(2, 1, 1)
+        hidden = outputs["hidden_states"][: len(targets), :, :1]
+        right, wrong = mtp_nll(hidden, targets=targets, **self.model.output_head()).chunk(2)
+        credit = batch.by_row(wrong - right).squeeze(-1)
         logits = outputs["value_logits"][-rows:].squeeze(-1)
         return Judgement(values_from_credit(credit, at_last_prompt_token(logits, batch), batch.mask), credit)
 
@@ -82,10 +81,12 @@ class GenerativeStage(Stage):
         """States under the label, and value logits that have not seen it."""
         told = is_right(batch.rewards).long()
         if not self.learned_prior:
-            return model(batch.input_ids, batch.attention_mask, condition=told)
-        rows, condition = len(told), torch.cat([told, torch.full_like(told, UNTOLD)])
-        outputs = model(batch.input_ids.repeat(2, 1), batch.attention_mask.repeat(2, 1), condition=condition)
-        return {"hidden_states": outputs["hidden_states"][:rows], "value_logits": outputs["value_logits"][rows:]}
+            return model(**batch.rows, condition=told)
+        outputs = model(**batch.repeated_rows(2), condition=torch.cat([told, torch.full_like(told, UNTOLD)]))
+        return {
+            "hidden_states": outputs["hidden_states"][: len(batch.hidden_targets)],
+            "value_logits": outputs["value_logits"][len(told) :],
+        }
 
     def value_loss(
         self, batch: TokenBatch, outputs: Mapping[str, Tensor], counts: BatchCounts, model: MTPModel

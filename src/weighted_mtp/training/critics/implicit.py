@@ -78,12 +78,13 @@ class ImplicitStage(Stage):
         """See `implicit_reward_loss`."""
         return implicit_reward_loss(
             outputs["hidden_states"][..., :1, :],
-            targets=batch.targets[..., :1],
-            reference_nll=next_token_nll(self._reference(), batch)[..., None],
+            targets=batch.hidden_targets[..., :1],
+            reference_nll=batch.as_hidden(next_token_nll(self._reference(), batch)[..., None]),
             rewards=batch.rewards,
             prior=prior_of(model),
             beta=self.beta,
             normalizer=self.value_normalizer(counts),
+            row_of=batch.row_of,
             **model.output_head(),
         )
 

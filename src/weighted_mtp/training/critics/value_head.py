@@ -27,7 +27,7 @@ class ValueHeadCritic(Critic):
     def judge(self, batch: TokenBatch) -> Judgement:
         """Values of a batch; credit is the TD error."""
         with torch.no_grad():
-            outputs = self.model.trunk_forward(batch.input_ids, batch.attention_mask)
+            outputs = self.model.trunk_forward(**batch.rows)
         return Judgement(outputs["values"].squeeze(-1), None)
 
 
