@@ -95,7 +95,17 @@ def tiny_model(folder: Path) -> str:
 
 def our_trainer(arm: str, shape: Shape, dtype: str, folder: Path, steps: int) -> Any:
     """A `WeightedMTPTrainer` as `wmtp train` makes it, MLflow included."""
-    file = folder / "rows.jsonl"
+    dataset = training_rows(shape)
+    scored = OURS[arm].get("scheme") == "column"
+    return trainer_on(with_weights(dataset) if scored else dataset, OURS[arm], shape, dtype, folder / arm, steps)
+
+
+def trainer_on(
+    dataset: Dataset, settings: dict[str, Any], shape: Shape, dtype: str, output_dir: Path, steps: int
+) -> Any:
+    """The same on these rows, with these settings."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    file = output_dir / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in library_rows(2, 100)))
     config = RunConfig.from_flat(
         {
@@ -103,18 +113,15 @@ def our_trainer(arm: str, shape: Shape, dtype: str, folder: Path, steps: int) ->
             "dtype": "float32",
             "bf16": dtype == "bfloat16",
             "train_file": str(file),
-            "output_dir": str(folder / arm),
+            "output_dir": str(output_dir),
             "max_steps": steps,
             "per_device_train_batch_size": shape.batch,
             "logging_steps": LOGGING_STEPS,
             "save_steps": 0,
         }
-        | OURS[arm]
+        | settings
     )
     config.save()
-    dataset = training_rows(shape)
-    if config.scheme == "column":
-        dataset = with_weights(dataset)
     tokenizer = load_tokenizer(shape.model)
     stage = load_stage(config, tokenizer)
     # Without `stage.prepare`, which refuses stage 2 on an untrained value head: its steps take the same time.
@@ -122,7 +129,9 @@ def our_trainer(arm: str, shape: Shape, dtype: str, folder: Path, steps: int) ->
     return make_trainer(config, inputs, quiet=True)
 
 
-def trl_trainer(shape: Shape, dtype: str, folder: Path, steps: int) -> Any:
+def trl_trainer(
+    shape: Shape, dtype: str, folder: Path, steps: int, dataset: Dataset | None = None, **options: Any
+) -> Any:
     """TRL's SFTTrainer with its loss `nll`, the same optimizer, schedule and clipping."""
     from trl import SFTConfig, SFTTrainer
 
@@ -143,7 +152,8 @@ def trl_trainer(shape: Shape, dtype: str, folder: Path, steps: int) -> Any:
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        **options,
     )
-    rows = training_rows(shape).select_columns(["input_ids", "labels"])
+    rows = (training_rows(shape) if dataset is None else dataset).select_columns(["input_ids", "labels"])
     model = MTPModel.from_pretrained(shape.model, dtype=torch.float32).hf_model
     return SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=load_tokenizer(shape.model))

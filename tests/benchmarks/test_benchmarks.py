@@ -147,3 +147,9 @@ def test_the_benchmark_of_training_steps_runs(smollm2, tmp_path):
     process.join()
     assert process.exitcode == 0, said.read_text()[-2000:]
     assert "stage 2, four heads over stage 0, four heads:" in said.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("smollm2")
+def test_the_benchmark_of_packing_runs():
+    assert "packed over padded" in run("benchmarks.packing", "--quick")

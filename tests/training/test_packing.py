@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from weighted_mtp.training.batch import rank_loader
 from weighted_mtp.value_weighting import SCHEMES
 
 PACKED = {"packing": True, "max_length": 40, "per_device_train_batch_size": 2}
@@ -43,7 +44,8 @@ def require_equal_when_packed(run):
     padded = {name: x for name, x in packed.items() if name not in ("packs", "pack_length")}
     (loss, gradients), (expected, expected_gradients) = (loss_and_gradients(run, x) for x in (packed, padded))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
-    assert gradients.keys() == expected_gradients.keys() and gradients
+    assert gradients
+    assert gradients.keys() == expected_gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(
             gradient, expected_gradients[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
@@ -77,6 +79,20 @@ def test_every_scheme_weighs_packed_rows_as_padded_ones(verifiable, name):
     scheme = SCHEMES[name]()
     verifiable.trainer.scheme, verifiable.trainer.stage.wanted = scheme, tuple(scheme.requires)
     require_equal_when_packed(verifiable)
+
+
+def test_a_batch_in_one_sequence_as_flash_attention_needs_it_is_the_same_batch(prepare):
+    """No kernel of it runs on a CPU: the sequence that it would be given does, by another attention."""
+    run = prepare(**PACKED, n_future=2)
+    trainer = run.trainer
+    arguments = trainer.args, trainer.train_dataset, trainer._get_train_sampler(), 2, trainer.data_collator
+    several, one = (next(iter(rank_loader(*arguments, in_one=in_one))) for in_one in (False, True))
+    assert (len(several["packs"]), len(one["packs"])) == (2, 1)
+    assert torch.equal(one["input_ids"], several["input_ids"])
+    (loss, gradients), (expected, expected_gradients) = (loss_and_gradients(run, x) for x in (one, several))
+    torch.testing.assert_close(loss, expected)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_packed_run_reads_every_row_once_an_epoch_in_fewer_steps(prepare):
@@ -119,7 +135,7 @@ def test_a_decoder_that_lets_packed_rows_see_each_other_is_refused(prepare, monk
 
     whole = modeling_llama.create_causal_mask
     monkeypatch.setattr(modeling_llama, "create_causal_mask", lambda **given: whole(**given | {"position_ids": None}))
-    with pytest.raises(ValueError, match="'llama' that share a sequence are not kept apart .*give packing: false"):
+    with pytest.raises(ValueError, match=r"'llama' that share a sequence are not kept apart .*give packing: false"):
         prepare(**PACKED)
 
 

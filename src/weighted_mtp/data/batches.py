@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from weighted_mtp import IGNORED
@@ -80,11 +79,10 @@ class CompletionCollator:
             raise ValueError("the tokenizer has neither a pad nor an EOS token: set tokenizer.pad_token")
         return cls(pad, **options)
 
-    def __call__(self, rows: Sequence[dict[str, Any]] | Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+    def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
         """The batch of these rows, or packs of rows."""
         if isinstance(rows[0], list):
-            packs: Any = rows
-            return self([row for pack in packs for row in pack]) | _who_shares(packs)
+            return self(list(chain.from_iterable(rows))) | _who_shares(rows)
         columns = [name for name in TOKEN_COLUMNS if any(row.get(name) is not None for row in rows)]
         input_ids = self._padded([row["input_ids"] for row in rows], self.pad_token_id)
         labels = self._padded([row["labels"] for row in rows], IGNORED)

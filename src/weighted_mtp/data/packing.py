@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
-from .batches import NO_ROW
 from .samplers import SeededSampler
 
 Pack = tuple[int, ...]
@@ -116,13 +116,17 @@ class PackedOrder(Sampler[Pack]):
 class PackedRows(Dataset[list[dict[str, Any]]]):
     """A data set of rows, looked up pack by pack; `NO_ROW` is a pack of its own.
 
+    Kernels of flash attention tell rows apart in a single sequence only: with `in_one`, a batch is one long pack.
+
     Examples:
-        >>> PackedRows(["a", "b", "c"])[(2, 0)]
-        ['c', 'a']
+        >>> PackedRows(["a", "b", "c"]).__getitems__([(2, 0), (1,)])
+        [['c', 'a'], ['b']]
+        >>> PackedRows(["a", "b", "c"], in_one=True).__getitems__([(2, 0), (1,)])
+        [['c', 'a', 'b']]
     """
 
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
+    def __init__(self, rows: Any, in_one: bool = False) -> None:
+        self.rows, self.in_one = rows, in_one
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -131,12 +135,9 @@ class PackedRows(Dataset[list[dict[str, Any]]]):
         return [self.rows[row] for row in ((pack,) if isinstance(pack, int) else pack)]
 
     def __getitems__(self, packs: Sequence[Pack | int]) -> list[list[Any]]:
-        """A batch, with one look-up where the rows can do that."""
-        look_up = getattr(self.rows, "__getitems__", None)
-        if look_up is None or NO_ROW in packs:
-            return [self[pack] for pack in packs]
-        found = iter(look_up([row for pack in packs for row in pack]))  # pyright: ignore[reportGeneralTypeIssues]
-        return [[next(found) for _ in pack] for pack in packs]  # pyright: ignore[reportGeneralTypeIssues]
+        """A batch."""
+        found = [self[pack] for pack in packs]
+        return [list(chain.from_iterable(found))] if self.in_one else found
 
 
 def row_lengths(dataset: Any) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ class Layout(NamedTuple):
     source: Int[Tensor, "packs length"]
     """Which token of all rows lies at a packed position, -1 for none."""
     positions: Int[Tensor, "packs length"]
-    """`position_ids`: from 0 in each row, and in what is left behind the last one, by which decoders tell rows apart."""
+    """`position_ids`: from 0 in each row and behind the last one, by which decoders tell rows apart."""
 
     def pack(self, x: Shaped[Tensor, "rows seq *more"], fill: float = 0) -> Shaped[Tensor, "packs length *more"]:
         """What belongs to the tokens of rows, in the places of the tokens; `fill` where none lies."""
@@ -59,7 +59,7 @@ class Packing:
     def layout(self, mask: Shaped[Tensor, "rows seq"]) -> Layout:
         """Places of the tokens that the attention mask shows; no synchronisation."""
         mask = mask.bool()
-        lengths, (packs, most) = mask.sum(1), self.packs.shape
+        lengths, packs = mask.sum(1), len(self.packs)
         there = self.packs >= 0
         row = torch.where(there, self.packs, len(mask))  # one place more, for what is not there
         taken = torch.where(there, lengths[self.packs.clamp(min=0)], 0)

@@ -54,7 +54,7 @@ class TokenBatch:
         """
         if BUILT in inputs:
             return inputs[BUILT]
-        tensors = {f.name: inputs[f.name] for f in fields(cls) if f.name in inputs}
+        tensors: dict[str, Any] = {f.name: inputs[f.name] for f in fields(cls) if f.name in inputs}
         if device is not None:
             tensors = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in tensors.items()}
         return cls(n_future=n_future, **tensors)
@@ -150,9 +150,15 @@ class BatchCounts(NamedTuple):
 
 
 def rank_loader(
-    args: TrainingArguments, rows: Any, sampler: Any, batch_size: int, collate: Any, drop_last: bool = False
+    args: TrainingArguments,
+    rows: Any,
+    sampler: Any,
+    batch_size: int,
+    collate: Any,
+    drop_last: bool = False,
+    in_one: bool = False,
 ) -> DataLoader[Any]:
-    """This process's batches of an epoch, on the host."""
+    """This process's batches of an epoch, on the host; `in_one`: of packs, each as one sequence."""
     dealing = [name for name in ("split_batches", "dispatch_batches") if getattr(args.accelerator_config, name)]
     if dealing:
         raise ConfigError(
@@ -161,7 +167,7 @@ def rank_loader(
         )
     rows = WithNoRow(rows) if args.world_size > 1 else rows
     return DataLoader(
-        PackedRows(rows) if isinstance(sampler, PackedOrder) else rows,
+        PackedRows(rows, in_one) if isinstance(sampler, PackedOrder) else rows,
         batch_sampler=RankBatches(sampler, batch_size, args.process_index, args.world_size, drop_last),
         collate_fn=collate,
         num_workers=args.dataloader_num_workers,

@@ -150,7 +150,10 @@ def load_reference(
 ) -> MTPModel:
     """A frozen model to be compared with, as a plain language model."""
     require_same_tokenizer(path, tokenizer, "reference")
-    return MTPModel.from_pretrained(path, n_future=n_future, critic=False, dtype=config.model.dtype)
+    settings = config.model
+    return MTPModel.from_pretrained(
+        path, n_future=n_future, critic=False, dtype=settings.dtype, attn_implementation=settings.attn_implementation
+    )
 
 
 def require_same_tokenizer(path: str, tokenizer: PreTrainedTokenizerBase, role: str) -> None:

@@ -33,7 +33,8 @@ def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> St
     if settings.critic is None:
         return ValueStage(value_coef=settings.value_coef, reads_own_head=True, **value)
     require_same_tokenizer(settings.critic, tokenizer, "critic")
-    critic = load_critic(settings.critic, config.model.dtype, config.reference.reference)
+    model = config.model
+    critic = load_critic(settings.critic, model.dtype, config.reference.reference, model.attn_implementation)
     return ValueStage(critic=critic, **value)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import SequentialSampler
+from transformers.utils.generic import is_flash_attention_requested
 
 from weighted_mtp.data import SAMPLERS, make_sampler
 from weighted_mtp.data.packing import PackedOrder, row_lengths
@@ -237,7 +238,8 @@ class WeightedMTPTrainer(SavingTrainer):
     def train_batches(self) -> Any:
         """This process's batches of an epoch, the first unless the sampler is told another, on the host."""
         rows, sampler, drop_last = (self.train_dataset, self._get_train_sampler(), self.args.dataloader_drop_last)
-        return rank_loader(self.args, rows, sampler, self._train_batch_size, self.data_collator, drop_last)
+        in_one = is_flash_attention_requested(self.model.config)
+        return rank_loader(self.args, rows, sampler, self._train_batch_size, self.data_collator, drop_last, in_one)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset

@@ -120,7 +120,8 @@ def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Criti
     if where is None:
         raise ConfigError(f"critic {path} names no reference: give its directory as `reference`")
     try:
-        frozen = MTPModel.from_pretrained(where, n_future=1, critic=False, dtype=dtype)
+        attention = model.config._attn_implementation
+        frozen = MTPModel.from_pretrained(where, n_future=1, critic=False, dtype=dtype, attn_implementation=attention)
     except ValueError as error:
         raise ConfigError(
             f"critic {path} compares with the reference {where}, which cannot be read ({error}): give its "

@@ -116,14 +116,16 @@ def critic_kind(name: str) -> CriticKind:
     return CRITICS[name]
 
 
-def load_critic(path: str, dtype: str = "auto", reference: str | None = None) -> Any:
+def load_critic(
+    path: str, dtype: str = "auto", reference: str | None = None, attn_implementation: str | None = None
+) -> Any:
     """The `Critic` that a `wmtp train critic` run left, of whichever kind its config.json names.
 
     `reference` is that of an implicit critic, where it lies elsewhere than the critic says.
     """
     from weighted_mtp.models import MTPModel
 
-    model = MTPModel.from_pretrained(path, n_future=1, dtype=dtype)
+    model = MTPModel.from_pretrained(path, n_future=1, dtype=dtype, attn_implementation=attn_implementation)
     if model.value_head is None:
         raise ConfigError(f"critic {path} has no value head: train it with `wmtp train critic`")
     kind = "value_head" if model.critic is None else model.critic.kind

@@ -1,0 +1,131 @@
+"""What packing saves: tokens learned from a second, packed and padded, and by TRL's SFTTrainer with its own packing.
+
+    python -m benchmarks.packing [--rows gsm8k.jsonl] [--dtype float32|bfloat16] [--turns N] [--quick]
+
+Whole optimizer steps of SmolLM2-135M on rows of mixed lengths, CPU, one thread. A step of each arm reads about as many
+tokens: so many rows at random where they are padded, so many sequences of 512 tokens where they are packed. Steps are
+taken in turns in one process, and the time of each is divided by the tokens of its rows; padding is none. --rows is a
+JSONL file of questions and answers (GSM8K's form); without it rows are cut from the standard library, at lengths as
+mixed as those. --quick takes a made-up model.
+"""
+
+import argparse
+import json
+import tempfile
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from benchmarks.arms import SMOLLM2, Shape, library_rows, tiny_model, trainer_on, trl_trainer
+from benchmarks.harness import in_fresh_process, ratio, summary, write_results
+from benchmarks.steps import silence
+from benchmarks.turns import seconds_per_step
+from weighted_mtp.data import tokenize_rows
+from weighted_mtp.models import load_tokenizer
+
+PADDED, PACKED, TRL = "padded", "packed", "TRL SFTTrainer, packed"
+BOUNDS = {PADDED: 1.5, TRL: 1.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny model, two turns: does the script run?")
+    parser.add_argument("--rows", help="questions and answers, JSONL")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--turns", type=int, default=15, help="paired steps behind each median (default: 15)")
+    parser.add_argument("--length", type=int, default=512, help="tokens of a sequence (default: 512)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        quick = options.quick
+        shape = Shape(tiny_model(Path(folder)) if quick else SMOLLM2, batch=8, seq=options.length)
+        arguments = (shape, options.dtype, Path(folder), 2 if quick else options.turns, options.rows)
+        results = in_fresh_process(measure, *arguments)
+    show(results)
+    if not options.quick:
+        print(write_results(f"packing-{options.dtype}", results))
+
+
+def mixed_rows(file: str | None) -> list[dict[str, Any]]:
+    if file is None:
+        return [
+            row | {"completion": row["completion"][: 150 + 37 * i % 900]}
+            for i, row in enumerate(library_rows(400, 1200))
+        ]
+    table = [json.loads(line) for line in Path(file).read_text().splitlines()]
+    return [{"prompt": row["question"] + "\n", "completion": row["answer"], "label": True} for row in table]
+
+
+def measure(shape: Shape, dtype: str, folder: Path, turns: int, file: str | None) -> dict[str, Any]:
+    """Seconds a token of each arm, and the paired ratios to what is packed."""
+    torch.set_num_threads(1)
+    silence()
+    rows, _ = tokenize_rows(mixed_rows(file), load_tokenizer(shape.model), max_length=shape.seq)
+    lengths = [len(ids) for ids in rows["input_ids"]]
+    packs = max(1, round(shape.batch * sum(lengths) / len(lengths) / shape.seq))
+    trainers = arms(rows, shape, dtype, folder, turns + 3, packs)
+    read = {name: counted(trainer) for name, trainer in trainers.items()}
+    seconds = seconds_per_step(trainers, turns)
+    costs = {name: [s / n for s, n in zip(times, read[name][1:], strict=False)] for name, times in seconds.items()}
+    return {
+        "dtype": dtype,
+        "peers": {"trl": version("trl") if find_spec("trl") else None},
+        "rows": {
+            "file": Path(file).name if file else None,
+            "count": len(rows),
+            "mean_tokens": sum(lengths) / len(lengths),
+            "longest": max(lengths),
+        },
+        "shape": {"rows": shape.batch, "packs": packs, "pack_length": shape.seq},
+        "tokens": {name: summary(numbers[1 : turns + 1]) for name, numbers in read.items()},
+        "tokens_per_second": {name: summary([1 / cost for cost in values]) for name, values in costs.items()},
+        "gain": [
+            {"over": name, "bound": bound, "ratio": ratio(costs[name], costs[PACKED])}
+            for name, bound in BOUNDS.items()
+            if name in costs
+        ],
+    }
+
+
+def arms(rows: Dataset, shape: Shape, dtype: str, folder: Path, steps: int, packs: int) -> dict[str, Any]:
+    ours = {PADDED: shape, PACKED: shape._replace(batch=packs)}
+    packing = {"max_length": shape.seq, "packing": True}
+    made = {
+        name: trainer_on(
+            rows, {"stage": "baseline"} | (packing if name == PACKED else {}), its, dtype, folder / name, steps
+        )
+        for name, its in ours.items()
+    }
+    its = shape._replace(batch=packs)
+    return made | ({TRL: trl_trainer(its, dtype, folder, steps, rows, packing=True)} if find_spec("trl") else {})
+
+
+def counted(trainer: Any) -> list[int]:
+    """A list that grows by the tokens of the rows of every step that the trainer takes."""
+    tokens: list[int] = []
+    step = trainer.training_step
+
+    def counting(model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
+        mask = inputs.get("attention_mask")
+        tokens.append(inputs["input_ids"].numel() if mask is None else int(mask.sum()))
+        return step(model, inputs, *arguments, **keywords)
+
+    trainer.training_step = counting
+    return tokens
+
+
+def show(results: dict[str, Any]) -> None:
+    print(results["dtype"], results["rows"], results["shape"])
+    for arm, rate in results["tokens_per_second"].items():
+        print(f"  {arm:24} {rate['median']:7.1f} tokens/s, {results['tokens'][arm]['median']:.0f} a step")
+    for entry in results["gain"]:
+        low, high = entry["ratio"]["quartiles"]
+        said = f"{entry['ratio']['median']:.2f} ({low:.2f} to {high:.2f})"
+        print(f"  packed over {entry['over']}: {said} times the tokens a second, at least {entry['bound']} wanted")
+
+
+if __name__ == "__main__":
+    main()
