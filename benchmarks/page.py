@@ -213,9 +213,9 @@ def packing_section(results: Results) -> str:
     text = """\
 ## Packing
 
-Whole optimizer steps of SmolLM2-135M on questions and answers of mixed lengths: some at random, padded to the longest, or packed into
-sequences. Tokens are those of the rows, without padding; each step's time is divided by its own. TRL's SFTTrainer
-packs by its own best fit, with the attention that transformers picks on a CPU.
+Whole optimizer steps of SmolLM2-135M on questions and answers of mixed lengths: some at random, padded to the longest
+of them, or packed into sequences. Tokens are those of the rows, without padding; each step's time is divided by its
+own. TRL's SFTTrainer packs by its own best fit, with the attention that transformers picks on a CPU.
 """
     for one in results:
         rates = [
@@ -227,8 +227,8 @@ packs by its own best fit, with the attention that transformers picks on a CPU.
             for gain in one["gain"]
         ]
         about = one["rows"]
-        rows = f"{about['count']} rows of {about['file'] or 'the standard library'}, {about['mean_tokens']:.0f} tokens each"
-        text += f"\n{machine(one)} {rows}.\n\n"
+        rows = f"{about['count']} rows of {about['file'] or 'the standard library'}"
+        text += f"\n{machine(one)} {rows}, {about['mean_tokens']:.0f} tokens each on average.\n\n"
         text += table(("arm", "tokens a second", "tokens a step"), rates) + "\n"
         text += table(("tokens a second", "ratio", "wanted"), gains)
     return text
