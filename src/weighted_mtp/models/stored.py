@@ -72,6 +72,7 @@ class StoredModel(HeadedModel):
         critic: CriticSpec | Literal[False] | None = None,
         *,
         dtype: str | torch.dtype = "auto",
+        load_in_4bit: bool = False,
     ) -> Self:
         """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
 
@@ -86,13 +87,14 @@ class StoredModel(HeadedModel):
             critic: None for as saved (none where nothing was saved); False drops a saved one with a warning.
             dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
                 is float32 always.
+            load_in_4bit: hold the decoder's linear layers in 4 bits (bitsandbytes), to be trained by adapters.
 
         Raises:
             ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
                 value head that contradicts the saved one.
         """
         source = resolve(path)
-        hf_model = read_causal_lm(source, dtype)
+        hf_model = read_causal_lm(source, dtype, load_in_4bit)
         saved, saved_critic = _own_entry(hf_model.config, source)
         if saved.value_link is not None and value_link not in (None, saved.value_link):
             raise ValueError(
@@ -156,7 +158,7 @@ class StoredModel(HeadedModel):
         # Staged, so that weights of an earlier model go: an old index beside a new file, or old shards, would be read.
         with staged_save(directory) as staged:
             self.hf_model.save_pretrained(staged, state_dict=plain)
-            save_adapters(state, staged)
+            save_adapters(self, state, staged)
             # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
             _add_tensors(staged, own)
             _write_config_entry(self, staged, dtype)
