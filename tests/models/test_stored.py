@@ -314,7 +314,8 @@ def a_stale_index(model, directory) -> None:
 def heads_and_adapters(model, directory) -> None:
     other = MTPModel(model.hf_model, n_future=3, value_head=True)
     other.save_pretrained(directory)
-    (directory / "lora.safetensors").write_bytes(b"old")
+    (directory / "adapter").mkdir()
+    (directory / "adapter" / "adapter_model.safetensors").write_bytes(b"old")
 
 
 @pytest.mark.parametrize("earlier", [shards, old_pickle, a_stale_index, heads_and_adapters])
@@ -331,7 +332,7 @@ def test_what_a_save_writes_is_all_that_is_read(make_lm, trained, batch, tmp_pat
     assert torch.equal(plain(**batch).logits, model.hf_model(**batch).logits)
     assert same_weights(MTPModel.from_pretrained(tmp_path), model)
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    written = {path.name for path in tmp_path.glob("*") if path.name.startswith((".", "lora", "pytorch"))}
+    written = {path.name for path in tmp_path.glob("*") if path.name.startswith((".", "adapter", "pytorch"))}
     assert written == set()
 
 

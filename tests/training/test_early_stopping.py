@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from tests.training.launch import Ended, launch
-from weighted_mtp.models.lora import ADAPTERS
+from weighted_mtp.models.lora import ADAPTER, DECODERS
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
 from weighted_mtp.training.run import Interrupted
 from weighted_mtp.training.settings import ConfigError
@@ -241,7 +241,7 @@ def test_a_killed_and_resumed_run_with_adapters_is_bitwise_the_uninterrupted_one
     assert end("killed", kill_at=steps).returncode == -9  # one bad evaluation is counted by then
     resumed = end("killed", resume="auto")
     assert line in resumed.stderr
-    for file in ("model.safetensors", ADAPTERS):
+    for file in ("model.safetensors", f"{ADAPTER}/{DECODERS}"):
         assert differing(*(load_file(tmp_path / name / file) for name in ("whole", "killed"))) == []
 
 

@@ -121,6 +121,9 @@ def _made(config: RunConfig) -> list[object]:
     [
         ("head_warmup_steps", 3, {"n_future": 2}),
         ("lora_alpha", 32.0, {"lora_rank": 2}),
+        ("lora_dropout", 0.1, {"lora_rank": 2}),
+        ("lora_target_modules", ["q_proj"], {"lora_rank": 2}),
+        ("load_in_4bit", True, {"lora_rank": 2}),
         ("eval_steps", 5, {"eval_file": "held_out.jsonl"}),
         ("best_metric", "weighted_ce", {"early_stopping_patience": 1, "eval_steps": 1, "eval_file": "e.jsonl"}),
         ("value_lam", 0.5, {"value_loss": "lambda"}),

@@ -20,7 +20,7 @@ SIGN = "config.json"
 UNFINISHED, COMMITTED = ".saving", ".saved"
 _NAMES = ".names.json"
 """In a committed save, the names of all its files: some are moved already when it is gone on with after a kill."""
-_WEIGHTS = re.compile(r"(model|pytorch_model|lora)[-.](.*\.)?(safetensors|bin|index\.json)")
+_WEIGHTS = re.compile(r"(model|pytorch_model)[-.](.*\.)?(safetensors|bin|index\.json)|adapter")
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _move_in(committed: Path, folder: Path) -> None:
     names: list[str] = json.loads((committed / _NAMES).read_text())
     for path in list(folder.iterdir()):
         if _WEIGHTS.fullmatch(path.name) and path.name not in names:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in sorted(committed.iterdir()):
         if path.name not in (SIGN, _NAMES):
             if (folder / path.name).is_dir():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, GgufConfig
 from transformers.masking_utils import create_causal_mask
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -92,8 +92,13 @@ def logit_scaling(config: Any) -> tuple[float, float | None]:
     return scale, None if softcap is None else float(softcap)
 
 
-def read_causal_lm(source: Source, dtype: str | torch.dtype, attn_implementation: str | None = None) -> Any:
-    """A plain causal language model, complete or not at all: transformers would make up what is missing."""
+def read_causal_lm(
+    source: Source, dtype: str | torch.dtype, attn_implementation: str | None = None, load_in_4bit: bool = False
+) -> Any:
+    """A plain causal language model, complete or not at all: transformers would make up what is missing.
+
+    In 4 bits it is as in Dettmers et al. 2023, "QLoRA", arXiv 2305.14314: NF4, its constants quantized again.
+    """
     keywords: dict[str, Any] = {
         **source.keywords(),
         "dtype": _checked_dtype(dtype),
@@ -104,6 +109,10 @@ def read_causal_lm(source: Source, dtype: str | torch.dtype, attn_implementation
     if source.gguf_file is not None:
         # Without it the model keeps a quantizer that refuses to save.
         keywords["quantization_config"] = GgufConfig(dequantize=True)
+    if load_in_4bit:
+        keywords["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
+        )
     load: Any = AutoModelForCausalLM.from_pretrained
     try:
         if source.gguf_file is None:
@@ -119,6 +128,12 @@ def read_causal_lm(source: Source, dtype: str | torch.dtype, attn_implementation
         raise incomplete(source, absent)
     if wrong := sorted(key for key, *_ in report["mismatched_keys"]):
         raise ValueError(f"{source}: {wrong[0]!r} has not the shape that config.json asks for")
+    if load_in_4bit:  # what is saved is merged, and no longer quantized
+        model.hf_quantizer, model.is_quantized = None, False
+        del model.config.quantization_config
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False  # bitsandbytes' kernel of CPUs has no gradient
     return model
 
 

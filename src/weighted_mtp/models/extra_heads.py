@@ -39,7 +39,7 @@ class ExtraHeads(nn.ModuleList):
     def _stack(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         states = [_hidden_of(output)]
         for head in self:
-            dtype = next(head.parameters()).dtype
+            dtype = next(p.dtype for p in head.parameters() if p.is_floating_point())  # in 4 bits some are not
             own_args, own_kwargs = _in_precision((args, kwargs), states[0].dtype, dtype)
             states.append(_hidden_of(head(*own_args, **own_kwargs)).to(states[0].dtype))
         stacked = torch.stack(states, dim=-2)

@@ -1,5 +1,6 @@
 """Multi-token prediction by a hook on a decoder's last layer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -189,15 +190,22 @@ class MTPModel(StoredModel):
         self.requires_grad_(False)
         self.value_head.requires_grad_(True)
 
-    def add_lora(self, rank: int, alpha: float = 16.0) -> None:
+    def add_lora(
+        self,
+        rank: int,
+        alpha: float = 16.0,
+        targets: Sequence[str] | None = None,
+        dropout: float = 0.0,
+        base: str | None = None,
+    ) -> None:
         """Train low-rank adapters and the new parts alone; what is saved is merged (see `lora.add_adapters`).
 
         Raises:
-            ValueError: rank below 1.
+            ValueError: rank below 1, or a target that no linear layer is called.
         """
         if rank < 1:
             raise ValueError(f"the rank of adapters must be at least 1, got {rank}")
-        add_adapters(self, rank, alpha)
+        add_adapters(self, rank, alpha, targets, dropout, base)
 
     def _conditioned(self) -> LabelCondition:
         if self.label_condition is None:

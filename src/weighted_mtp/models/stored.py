@@ -73,6 +73,7 @@ class StoredModel(HeadedModel):
         *,
         dtype: str | torch.dtype = "auto",
         attn_implementation: str | None = None,
+        load_in_4bit: bool = False,
     ) -> Self:
         """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
 
@@ -88,13 +89,14 @@ class StoredModel(HeadedModel):
             dtype: "auto" (as stored), "float32", "bfloat16", "float16", or a torch dtype. The value head
                 is float32 always.
             attn_implementation: in transformers' names; None: the model's own choice.
+            load_in_4bit: hold the decoder's linear layers in 4 bits (bitsandbytes), to be trained by adapters.
 
         Raises:
             ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
                 value head that contradicts the saved one.
         """
         source = resolve(path)
-        hf_model = read_causal_lm(source, dtype, attn_implementation)
+        hf_model = read_causal_lm(source, dtype, attn_implementation, load_in_4bit)
         saved, saved_critic = _own_entry(hf_model.config, source)
         if saved.value_link is not None and value_link not in (None, saved.value_link):
             raise ValueError(
@@ -158,7 +160,7 @@ class StoredModel(HeadedModel):
         # Staged, so that weights of an earlier model go: an old index beside a new file, or old shards, would be read.
         with staged_save(directory) as staged:
             self.hf_model.save_pretrained(staged, state_dict=plain)
-            save_adapters(state, staged)
+            save_adapters(self, state, staged)
             # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
             _add_tensors(staged, own)
             _write_config_entry(self, staged, dtype)

@@ -173,7 +173,13 @@ class RunConfig:
         return replace(
             self,
             # adapters were saved merged, and the tokenizer beside the model
-            model=replace(self.model, model_name_or_path=str(run_dir), tokenizer_name_or_path=None, lora_rank=0),
+            model=replace(
+                self.model,
+                model_name_or_path=str(run_dir),
+                tokenizer_name_or_path=None,
+                lora_rank=0,
+                load_in_4bit=False,
+            ),
             data=replace(self.data, sampler="shuffled"),
             train=replace(self.train, **{name: getattr(plain, name) for name in _OF_TRAINING}),
             reference=ReferenceConfig(reference),

@@ -75,9 +75,10 @@ _OF_SOME = {name for row in (*STAGE_TABLE.values(), *CRITICS.values()) for name 
 EVERY_STAGE = tuple(name for name in _SETTINGS if name not in _OF_SOME)
 """Settings that any stage reads; the others stand in the rows of the stages and kinds of critic that read them."""
 
+ADAPTERS = When("lora_rank is above 0", lambda config: config.model.lora_rank > 0)
 BESIDE = {
     "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
-    "lora_alpha": When("lora_rank is above 0", lambda config: config.model.lora_rank > 0),
+    **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit"), ADAPTERS),
     "eval_steps": When("eval_file is given", lambda config: config.data.eval_file is not None),
     "best_metric": When("early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0),
     "value_lam": When("value_loss is lambda", lambda config: config.critic.value_loss == "lambda"),

@@ -102,6 +102,7 @@ def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPMo
         critic=(critic_kind(config.critic.kind).spec(config) if trains_critic else None) or False,
         dtype=_dtype(settings, frozen) if trains else "auto",
         attn_implementation=settings.attn_implementation if trains else None,
+        load_in_4bit=settings.load_in_4bit,
     )
     if not trains:
         return model
@@ -114,7 +115,13 @@ def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPMo
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if settings.lora_rank:
-        model.add_lora(settings.lora_rank, settings.lora_alpha)
+        model.add_lora(
+            settings.lora_rank,
+            settings.lora_alpha,
+            settings.lora_target_modules,
+            settings.lora_dropout,
+            base=settings.model_name_or_path.removeprefix("hub:"),
+        )
     if head_alone:
         model.freeze_trunk()
     return model

@@ -33,6 +33,13 @@ class ModelConfig:
     """Rank of low-rank adapters, which train instead of the decoder's weights; 0: all weights train."""
     lora_alpha: float = 16.0
     """Scale of the adapters, times their rank."""
+    lora_dropout: float = 0.0
+    """Share of the adapters' inputs that is dropped in training."""
+    lora_target_modules: list[str] | Literal["all-linear"] | None = None
+    """Which layers get adapters: ends of their names, as [q_proj,v_proj]; all-linear: every linear one but the
+    unembedding; none: the linear ones of the decoder's layers. Extra heads alike."""
+    load_in_4bit: bool = False
+    """Hold the frozen base under adapters in 4 bits (pip install bitsandbytes); what is saved is not."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
     attn_implementation: str | None = None
@@ -49,6 +56,12 @@ class ModelConfig:
         require(self.n_future >= 1, f"n_future is {self.n_future}: give 1 (next token) or more")
         require(self.lora_rank >= 0, f"lora_rank is {self.lora_rank}: give 0 (no adapters) or more")
         require_positive(self, "lora_alpha")
+        require(0 <= self.lora_dropout < 1, f"lora_dropout is {self.lora_dropout}: give a share in [0, 1)")
+        targets = self.lora_target_modules
+        require(
+            targets in (None, "all-linear") or (isinstance(targets, list) and all(targets) and targets != []),
+            f"lora_target_modules is {targets!r}: give names of layers, as [q_proj,v_proj], or all-linear",
+        )
         require_at_least_zero(self, "value_hidden", "head_warmup_steps")
 
 

@@ -123,6 +123,8 @@ def check_trainer_args(train: TrainConfig, model: ModelConfig, evaluates: bool) 
         _check_name(name, value)
     _check_values(given, model, evaluates)
     check_packages(train.optim, reporters(given), given.get("deepspeed"))
+    if model.load_in_4bit:
+        _check("load_in_4bit is true", "", Package("bitsandbytes", "bitsandbytes"))
 
 
 def _check_name(name: str, value: Any) -> None:
