@@ -40,6 +40,9 @@ class TokenBatch:
     weights: Float[Tensor, "batch seq"] | None = None
     values: Float[Tensor, "batch seq"] | None = None
     credit: Float[Tensor, "batch seq"] | None = None
+    pass_rate: Float[Tensor, " batch"] | None = None
+    steps: Float[Tensor, "batch seq"] | None = None
+    step_rewards: Float[Tensor, "batch seq"] | None = None
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Any], n_future: int, device: torch.device | None = None) -> "TokenBatch":
