@@ -47,7 +47,7 @@ def naive(
     z = _logits(hidden.masked_fill(~kept[..., None], 0.0), weight, bias, logit_scale, softcap)
     chosen = z.gather(-1, targets.masked_fill(~valid, 0)[..., None]).squeeze(-1)
     nll = (torch.logsumexp(z, -1) - chosen).masked_fill(~kept, 0.0)
-    denominators = {"tokens": valid.sum(), "weights": w.sum(), "sum": 1.0}
+    denominators = {"tokens": valid.sum(), "weights": w.abs().sum(), "sum": 1.0}
     denominator = denominators[normalizer] if isinstance(normalizer, str) else normalizer
     loss = (k * w * nll).sum() / denominator
     inputs = [hidden, weight] + ([] if bias is None else [bias])

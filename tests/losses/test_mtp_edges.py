@@ -47,11 +47,22 @@ def test_an_empty_batch_gives_a_zero_loss_that_still_has_a_graph():
     assert_zero_loss_with_zero_gradients(example(batch=0))
 
 
-def test_weights_that_sum_to_zero_give_a_zero_loss_under_the_weights_normalizer():
+def test_weights_that_are_all_zero_give_a_zero_loss_under_the_weights_normalizer():
+    inputs = example(batch=1, seq=2, n_future=1)
+    inputs["targets"] = torch.zeros(1, 2, 1, dtype=torch.long)
+    inputs["weights"] = torch.zeros(1, 2, 1)
+    assert_zero_loss_with_zero_gradients(inputs, normalizer="weights")
+
+
+def test_weights_that_cancel_are_counted_by_their_size_under_the_weights_normalizer():
     inputs = example(batch=1, seq=2, n_future=1)
     inputs["targets"] = torch.zeros(1, 2, 1, dtype=torch.long)
     inputs["weights"] = torch.tensor([[[1.0], [-1.0]]])
-    assert_zero_loss_with_zero_gradients(inputs, normalizer="weights")
+    out = weighted_mtp_loss(**inputs, normalizer="weights")
+    assert out.weight_sum.tolist() == [2.0]
+    half = weighted_mtp_loss(**inputs, normalizer=2.0)
+    torch.testing.assert_close(out.loss, half.loss)
+    torch.testing.assert_close(out.weighted_ce_per_head[0], half.loss.detach())
 
 
 def test_metrics_of_a_head_without_rows_are_zero():

@@ -10,6 +10,10 @@ WEIGHTINGS = {
     "td_ema_unit_mean": ("verifiable", {"scheme_options": {"whitening": "ema", "unit_mean": True}}),
     "gae_ema": ("verifiable", {"scheme_options": {"whitening": "ema", "credit": "gae"}}),
     "column": ("baseline", {"scheme": "column"}),
+    "dft": ("baseline", {"scheme": "dft"}),
+    "eaft": ("baseline", {"scheme": "eaft"}),
+    "signed": ("verifiable", {"scheme": "signed"}),
+    "w_reinforce": ("baseline", {"scheme": "w_reinforce"}),
 }
 VALUE_LOSSES = {
     # Not pairwise: it ranks the pairs that meet in a micro-batch, so a split changes which pairs there are.

@@ -67,7 +67,11 @@ def tensors(device):
         "mask": draw(BATCH, SEQ) < 0.7,
         "nll": draw(BATCH, SEQ, HEADS),
         "reference_nll": draw(BATCH, SEQ, HEADS),
+        "entropy": draw(BATCH, SEQ, HEADS),
+        "entropy_top20": draw(BATCH, SEQ, HEADS),
         "weights": draw(BATCH, SEQ),
+        "steps": draw(BATCH, SEQ),
+        "pass_rate": draw(BATCH),
         "segment_ids": torch.tensor([[1, 1, 1, 2, 2, 0]]).expand(BATCH, SEQ).to(device),
     }
 
@@ -116,6 +120,9 @@ SCHEME_CASES += [
     ("log_odds", {"whitening": "none", "smoothing": 0.1}),
     ("return_weighted", {"whitening": "ema", "unit_mean": True}),
     ("position_aligned", {"inner": "rho1"}),
+    ("iw_sft", {"form": "token"}),
+    ("w_reinforce", {"clip": 0.2}),
+    ("nft", {"prompt_weight": "root"}),
 ]
 
 

@@ -27,6 +27,7 @@ NAN = math.nan
 CASES = {
     "uniform": ("uniform", {}),
     "column": ("column", {}),
+    "column floor": ("column", {"floor": 0.5}),
     "td": ("td", {}),
     "td sharp": ("td", {"beta": 0.1}),
     "td batch": ("td", {"whitening": "batch"}),
@@ -46,17 +47,43 @@ CASES = {
     "rho1": ("rho1", {}),
     "rho1 absolute": ("rho1", {"mode": "absolute"}),
     "rho1 reference": ("rho1", {"mode": "reference", "keep_fraction": 0.3}),
+    "dft": ("dft", {}),
+    "profit": ("profit", {"tau": 0.6}),
+    "prift": ("prift", {}),
+    "iw_sft": ("iw_sft", {"temperature": 2.0}),
+    "iw_sft token": ("iw_sft", {"form": "token"}),
+    "eaft": ("eaft", {"alpha": 0.5}),
+    "top_entropy": ("top_entropy", {}),
+    "steps": ("steps", {}),
+    "signed": ("signed", {"floor": 0.5}),
+    "signed gae": ("signed", {"credit": "gae"}),
+    "signed critic": ("signed", {"credit": "critic", "beta": 2.0}),
+    "w_reinforce": ("w_reinforce", {"floor": 0.5}),
+    "w_reinforce clip": ("w_reinforce", {"clip": 0.2}),
+    "nft": ("nft", {}),
+    "nft root": ("nft", {"epsilon": 0.3, "prompt_weight": "root", "floor": 0.5}),
+    "nft none": ("nft", {"prompt_weight": "none"}),
     "position_aligned": ("position_aligned", {}),
+    "position_aligned signed": ("position_aligned", {"inner": "signed"}),
     "position_aligned log_odds": ("position_aligned", {"inner": "log_odds"}),
     "position_aligned rho1": ("position_aligned", {"inner": "rho1"}),
     "shuffled": ("shuffled", {}),
     "shuffled rho1": ("shuffled", {"inner": "rho1"}),
+    "shuffled nft": ("shuffled", {"inner": "nft"}),
     "shuffled_across": ("shuffled_across", {"inner": "td", "inner_options": {"beta": 0.3}}),
     "shuffled_across rho1": ("shuffled_across", {"inner": "rho1"}),
     "lognormal": ("lognormal", {"inner": "td", "inner_options": {"whitening": "ema"}}),
     "lognormal rho1": ("lognormal", {"inner": "rho1"}),
 }
+
+
+def scheme_floor(case):
+    name, options = CASES[case]
+    return make_scheme(name, **options).floor
+
+
 every_scheme = pytest.mark.parametrize("case", CASES)
+SIGNED = [case for case in CASES if scheme_floor(case) is not None]
 LENGTHS = (9, 4, 1, 0, 7)
 
 
@@ -84,6 +111,9 @@ def make_signals(n_future=3, garbage=NAN, packed=False, seed=0, **changes):
             "weights": (batch, seq),
             "nll": (batch, seq, n_future),
             "reference_nll": (batch, seq, n_future),
+            "entropy": (batch, seq, n_future),
+            "entropy_top20": (batch, seq, n_future),
+            "steps": (batch, seq),
         }.items()
     }
     fields = {
@@ -95,6 +125,7 @@ def make_signals(n_future=3, garbage=NAN, packed=False, seed=0, **changes):
         "mask": mask,
         "valid": valid,
         "rewards": rewards if packed else rewards[:, 0],
+        "pass_rate": torch.rand(batch, generator=generator),
         "credit": torch.where(mask, credit, garbage).requires_grad_(),
         "segment_ids": segments if packed else None,
         "generator": torch.Generator().manual_seed(7),
@@ -102,8 +133,8 @@ def make_signals(n_future=3, garbage=NAN, packed=False, seed=0, **changes):
     return Signals(**(fields | changes))
 
 
-TENSORS = ("mask", "valid", "values", "credit", "rewards", "segment_ids", "nll", "reference_nll", "weights")
-PER_POSITION = ("values", "credit", "weights", "nll", "reference_nll")
+PER_POSITION = ("values", "credit", "weights", "steps", "nll", "reference_nll", "entropy", "entropy_top20")
+TENSORS = ("mask", "valid", "rewards", "pass_rate", "segment_ids", *PER_POSITION)
 
 
 def padded(signals, left, right):
@@ -131,7 +162,7 @@ def test_every_scheme_of_the_table_has_a_case():
 @every_scheme
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("n_future", [1, 3])
-def test_weights_are_finite_non_negative_and_zero_outside_the_mask(case, packed, n_future):
+def test_weights_are_finite_zero_outside_the_mask_and_negative_only_with_a_floor(case, packed, n_future):
     signals = make_signals(n_future, packed=packed)
     scheme = scheme_of(case)
     for _ in range(2):
@@ -140,9 +171,9 @@ def test_weights_are_finite_non_negative_and_zero_outside_the_mask(case, packed,
         assert weights.shape == signals.valid.shape
         assert weights.dtype == torch.float32
         assert torch.isfinite(weights).all()
-        assert (weights >= 0).all()
+        assert case in SIGNED or (weights >= 0).all()
         assert (weights[~signals.valid] == 0).all()
-        assert weights.sum() > 0
+        assert weights.abs().sum() > 0
 
 
 @every_scheme
@@ -173,7 +204,7 @@ def test_batch_without_a_valid_prediction_gives_zeros(case):
 @every_scheme
 def test_half_precision_signals_give_float32_weights(case):
     signals = make_signals()
-    halves = {name: getattr(signals, name).bfloat16() for name in (*PER_POSITION, "rewards")}
+    halves = {name: getattr(signals, name).bfloat16() for name in (*PER_POSITION, "rewards", "pass_rate")}
     weights = weigh(scheme_of(case), dataclasses.replace(signals, **halves))
     assert weights.dtype == torch.float32
     assert torch.isfinite(weights).all()
@@ -197,6 +228,22 @@ def test_nan_at_a_valid_position_is_not_hidden_and_stays_in_its_row(case):
 SEES_NO_OTHER_ROW = (
     "uniform",
     "column",
+    "column floor",
+    "dft",
+    "profit",
+    "prift",
+    "iw_sft",
+    "iw_sft token",
+    "eaft",
+    "steps",
+    "signed",
+    "signed gae",
+    "signed critic",
+    "w_reinforce",
+    "w_reinforce clip",
+    "nft",
+    "nft root",
+    "nft none",
     "td",
     "td ema",
     "td unit mean",
@@ -251,8 +298,9 @@ def test_evaluation_reads_the_statistics_of_training_and_leaves_them(case):
 def test_missing_signal_is_an_error_that_says_how_to_supply_it(case):
     scheme = scheme_of(case)
     for name in scheme.requires:
+        missing = "rewards" if name == "outcomes" else name  # which are made of them
         with pytest.raises(ValueError, match=rf"scheme {type(scheme).__name__} reads signals.{name}, which is missing"):
-            weigh(scheme, make_signals(**{name: None}))
+            weigh(scheme, make_signals(**{missing: None}))
 
 
 def test_td_is_the_published_pair_of_functions_aligned_to_the_heads():
@@ -385,6 +433,22 @@ OUT_OF_RANGE = [
     ("shuffled", {"inner": "tdd"}, "unknown weighting scheme 'tdd'; nearest is 'td'"),
     ("shuffled", {"inner_options": {"betta": 1}}, "unexpected keyword argument 'betta'; its options are: beta, "),
     ("uniform", {"beta": 1}, "its options are: none"),
+    ("column", {"floor": 0.0}, r"floor is 0.0; needed is a number in \(0, 1\)"),
+    ("steps", {"floor": 1.0}, r"floor is 1.0; needed is a number in \(0, 1\)"),
+    ("profit", {"tau": 1.0}, r"tau is 1.0; needed is a number in \[0, 1\)"),
+    ("iw_sft", {"form": "rows"}, "form is 'rows'; needed is one of row, token"),
+    ("iw_sft", {"max_weight": 0.1, "form": "token"}, r"min_weight is 0.2; needed is a number in \[0, 0.1\]"),
+    ("iw_sft", {"temperature": 0.0}, r"temperature is 0.0; needed is a number in \(0, inf\)"),
+    ("eaft", {"alpha": -1.0}, r"alpha is -1.0; needed is a number in \(0, inf\)"),
+    ("top_entropy", {"share": 0.0}, r"share is 0.0; needed is a number in \(0, 1\]"),
+    ("signed", {"credit": "log_odds"}, "credit is 'log_odds'; needed is one of td, gae, critic"),
+    ("signed", {"min_weight": 0.1}, r"min_weight is 0.1; needed is a number in \(-inf, 0\]"),
+    ("signed", {"floor": 0.0}, r"floor is 0.0; needed is a number in \(0, 1\)"),
+    ("w_reinforce", {"floor": None}, r"floor is None; needed is a number in \(0, 1\)"),
+    ("w_reinforce", {"clip": 1.0}, r"clip is 1.0; needed is a number in \(0, 1\)"),
+    ("nft", {"epsilon": 0.0}, r"epsilon is 0.0; needed is a number in \(0, inf\)"),
+    ("nft", {"prompt_weight": "grpo"}, "prompt_weight is 'grpo'; needed is one of hard, root, none"),
+    ("lognormal", {"inner": "signed"}, "scheme SignedCredit gives negative weights"),
 ]
 
 

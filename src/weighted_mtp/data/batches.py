@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from weighted_mtp import IGNORED
 
 from .chat import padding_token
-from .schema import TOKEN_COLUMNS
+from .schema import MADE_COLUMNS, TOKEN_COLUMNS
 
 NO_ROW = -1
 """The index, and the `row_id`, of a row of which nothing is learned."""
@@ -28,8 +28,9 @@ class CompletionCollator:
 
     Returns (of a call) a dict: `input_ids`, `attention_mask`, `labels` [batch, seq] int64; `rewards` [batch]
     float32; `row_ids`, `prompt_ids` [batch] int64; and, where the rows have them, `weights`, `values`,
-    `td_errors` [batch, seq] float32. Of packs, which are lists of rows, it is the batch of all of their rows; `packs`
-    [packs, most] int64 says which share a sequence, -1 for none, and the int `pack_length` how many tokens that has.
+    `td_errors`, `credit`, `steps` [batch, seq] and `pass_rate` [batch] float32. Of packs, which are lists of rows, it
+    is the batch of all of their rows; `packs` [packs, most] int64 says which share a sequence, -1 for none, and the int
+    `pack_length` how many tokens that has.
 
     Raises (in a call):
         ValueError: when only some rows have a per-token column, or one does not fit its labels.
@@ -83,7 +84,7 @@ class CompletionCollator:
         """The batch of these rows, or packs of rows."""
         if isinstance(rows[0], list):
             return self(list(chain.from_iterable(rows))) | _who_shares(rows)
-        columns = [name for name in TOKEN_COLUMNS if any(row.get(name) is not None for row in rows)]
+        columns = [name for name in (*TOKEN_COLUMNS, *MADE_COLUMNS) if any(row.get(name) is not None for row in rows)]
         input_ids = self._padded([row["input_ids"] for row in rows], self.pad_token_id)
         labels = self._padded([row["labels"] for row in rows], IGNORED)
         batch = {
@@ -94,6 +95,8 @@ class CompletionCollator:
             "row_ids": torch.tensor([row["row_id"] for row in rows]),
             "prompt_ids": torch.tensor([row["prompt_id"] for row in rows]),
         }
+        if rows[0].get("pass_rate") is not None:
+            batch["pass_rate"] = torch.tensor([row["pass_rate"] for row in rows], dtype=torch.float32)
         return batch | {name: torch.from_numpy(_at_predictions(name, rows, labels)) for name in columns}
 
     def _padded(self, rows: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
@@ -197,5 +200,5 @@ def _emptied(row: dict[str, Any]) -> dict[str, Any]:
     """The row without its labels; it keeps its columns, since a batch has those that its rows have."""
     ids = list(row["input_ids"][:2])
     nothing = {"input_ids": ids, "labels": [IGNORED] * len(ids), "reward": 0.0, "row_id": NO_ROW, "prompt_id": NO_ROW}
-    columns = {name: [] for name in TOKEN_COLUMNS if row.get(name) is not None}
+    columns = {name: [] for name in (*TOKEN_COLUMNS, *MADE_COLUMNS) if row.get(name) is not None}
     return row | nothing | columns

@@ -22,6 +22,8 @@ Row = dict[str, Any]
 
 TOKEN_COLUMNS = ("weights", "values", "td_errors", "credit")
 """Pre-scored columns: one number for each labelled token (the completion's tokens, then EOS)."""
+MADE_COLUMNS = ("steps",)
+"""Columns of the same kind that tokenization makes."""
 
 MESSAGE = "completion_message"
 """Column of a parsed row: the assistant's message, where it holds more than text."""

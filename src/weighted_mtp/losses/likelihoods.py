@@ -19,6 +19,8 @@ class MTPLikelihoods:
     """-log p(target)."""
     entropy: Float[Tensor, "batch seq n_future"] | None
     """-sum over the vocabulary of p log p, in [0, ln vocab]; None if it was not asked for."""
+    entropy_top20: Float[Tensor, "batch seq n_future"] | None
+    """The same of the 20 likeliest tokens, renormalised, in [0, ln 20]; None likewise."""
     slope: Shaped[Tensor, "rows dim"] | None
     """d nll / d hidden of every prediction, heads flattened into rows: where hidden alone needs a gradient, so that a
     loss made of these predictions asks the unembedding nothing more; None elsewhere."""
@@ -33,6 +35,7 @@ def mtp_likelihoods(
     targets: Shaped[Tensor, "batch seq n_future"],
     *,
     entropy: bool = False,
+    entropy_top20: bool = False,
     bias: Shaped[Tensor, " vocab"] | None = None,
     logit_scale: float = 1.0,
     softcap: float | None = None,
@@ -52,6 +55,7 @@ def mtp_likelihoods(
         lm_head_weight: unembedding, shared by all heads.
         targets: token ids, -100 where there is nothing to predict.
         entropy: whether to make it.
+        entropy_top20: whether to make that of the 20 likeliest tokens, renormalised to add up to 1.
         bias: of the unembedding.
         logit_scale: factor on the logits.
         softcap: bound on the logits' size; None leaves them.
@@ -72,12 +76,13 @@ def mtp_likelihoods(
     rows = kept_rows((targets != IGNORED).to(working_dtype(hidden)), targets)
     learns = any(x is not None and x.requires_grad for x in (lm_head_weight, bias))
     wanted = (torch.is_grad_enabled() and hidden.requires_grad and not learns, False, False)
-    entropies = torch.empty_like(rows.weights) if entropy else None
+    whole, top20 = (torch.empty_like(rows.weights) if asked else None for asked in (entropy, entropy_top20))
     flat = hidden.detach().reshape(-1, hidden.shape[-1])
-    nll, gradients = chunked(flat, unembedding, rows, wanted, chunk_size=None, entropy=entropies)
+    nll, gradients = chunked(flat, unembedding, rows, wanted, chunk_size=None, entropies=(whole, top20))
     return MTPLikelihoods(
         scattered(nll, rows, targets.shape),
-        None if entropies is None else scattered(entropies, rows, targets.shape),
+        None if whole is None else scattered(whole, rows, targets.shape),
+        None if top20 is None else scattered(top20, rows, targets.shape),
         gradients.hidden,
         _identity(hidden, targets, unembedding),
     )

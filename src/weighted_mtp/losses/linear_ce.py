@@ -46,6 +46,9 @@ class Gradients(NamedTuple):
     bias: Float[Tensor, " vocab"] | None
 
 
+Entropies = tuple[Tensor | None, Tensor | None]
+"""Of the whole distribution, and of its 20 likeliest tokens among themselves; None: not wanted."""
+
 Backend = Callable[[Tensor, Unembedding, Rows, tuple[bool, bool, bool]], tuple[Tensor, Gradients]]
 """Gives nll of every row, and the wanted gradients (of hidden, weight, bias) of the weighted sum."""
 
@@ -105,9 +108,9 @@ def chunked(
     rows: Rows,
     wanted: tuple[bool, bool, bool],
     chunk_size: int | None,
-    entropy: Tensor | None = None,
+    entropies: Entropies = (None, None),
 ) -> tuple[Tensor, Gradients]:
-    """The backend of this module, in chunks of about `chunk_size` rows; None chooses. Fills `entropy`, [kept]."""
+    """The backend of this module, in chunks of about `chunk_size` rows; None chooses. Fills `entropies` [kept]."""
     kept, wide = rows.positions.numel(), rows.weights.dtype
     dtype = compute_dtype(hidden, unembedding.weight)
     nll = rows.weights.new_empty(kept)
@@ -122,7 +125,8 @@ def chunked(
             chunk = Rows(*(x[part] for x in rows))
             x = hidden.index_select(0, chunk.positions).to(dtype)
             logits = torch.mm(x, unembedding.weight.t(), out=scratch.logits[: len(x)])
-            likelihoods = nll[part], None if entropy is None else entropy[part]
+            first, second = (None if entropy is None else entropy[part] for entropy in entropies)
+            likelihoods = nll[part], first, second
             _to_derivatives(logits, unembedding, chunk, likelihoods, gradients.bias, scratch, any(wanted))
             _accumulate(gradients, logits, x, chunk.positions, unembedding.weight, scratch)
     return nll, gradients
@@ -159,24 +163,27 @@ def _to_derivatives(
     logits: Tensor,
     unembedding: Unembedding,
     rows: Rows,
-    likelihoods: tuple[Tensor, Tensor | None],
+    likelihoods: tuple[Tensor, Tensor | None, Tensor | None],
     bias_gradient: Tensor | None,
     scratch: _Scratch,
     wanted: bool,
 ) -> None:
-    """Fill in nll and entropy; turn a chunk's logits, tile by tile, into derivatives of weights * nll, if wanted."""
-    nll, entropy = likelihoods
+    """Fill in nll and entropies; turn a chunk's logits, tile by tile, into derivatives of weights * nll, if wanted."""
+    nll, entropy, entropy_top20 = likelihoods
     tile = rows_per_tile(logits.shape[0], logits.shape[1], logits.device)
     weights = rows.weights * unembedding.logit_scale
-    columns = (logits, rows.targets[:, None], weights[:, None], nll[:, None], entropy)
+    columns = (logits, rows.targets[:, None], weights[:, None], nll[:, None], entropy, entropy_top20)
     tiles = (repeat(None) if x is None else torch.split(x, tile) for x in columns)
-    for z, targets, factors, nll_part, entropy_part in zip(*tiles, strict=False):  # repeat(None) never ends
+    for z, targets, factors, nll_part, entropy_part, top20_part in zip(*tiles, strict=False):  # repeat(None): no end
         wide = z if z.dtype == nll.dtype else scratch.wide[: len(z)].copy_(z)
         tanh = _finish_logits(wide, unembedding, scratch.tanh[: len(z)])
         p = torch.softmax(wide, 1, out=scratch.softmax[: len(z)])
         # the largest p is 1 / sum exp(z - max z): exact however large the logits are, where log p_t would underflow
         below_largest = wide.amax(1, keepdim=True) - _gather_targets(wide, targets)
         torch.sub(below_largest, p.amax(1, keepdim=True).log_(), out=nll_part)
+        if top20_part is not None:
+            likeliest = wide.topk(min(20, wide.shape[1]), 1).values.log_softmax(1)
+            torch.sum(likeliest.exp().mul_(likeliest), 1, out=top20_part).neg_()
         if entropy_part is not None:
             torch.sum(torch.xlogy(p, p, out=wide), 1, out=entropy_part).neg_()
         if not wanted:

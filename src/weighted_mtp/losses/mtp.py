@@ -34,11 +34,12 @@ class MTPLossOutput:
     ce_per_head: Float[Tensor, " n_future"]
     """Mean nll in nats over the rows computed (valid, weight and head weight nonzero); 0 if there is none."""
     weighted_ce_per_head: Float[Tensor, " n_future"]
-    """sum(weights * nll) / weight_sum, in nats; 0 where weight_sum is 0."""
+    """sum(weights * nll) / weight_sum, in nats; 0 where weight_sum is 0. Of signed weights no mean, but within the
+    range of +- nll."""
     count: Float[Tensor, " n_future"]
     """Number of valid predictions."""
     weight_sum: Float[Tensor, " n_future"]
-    """Sum of the weights of valid predictions."""
+    """Sum of the absolute weights of valid predictions."""
 
 
 def weighted_mtp_loss(
@@ -62,7 +63,7 @@ def weighted_mtp_loss(
         nll[b, t, k] = -log softmax(logits[b, t, k])[targets[b, t, k]]
         logits = softcap * tanh(z / softcap),  z = logit_scale * (hidden @ W.T + bias);  softcap None: z
 
-    The denominator is the number of valid predictions over all heads ("tokens"), the sum of their weights
+    The denominator is the number of valid predictions over all heads ("tokens"), the sum of their absolute weights
     ("weights"), 1 ("sum"), or the given number. Head weights never enter it. Give the global count (all
     micro-batches and ranks) as a tensor and micro-batches add up to the whole batch exactly; a mean of means
     does not.
@@ -84,7 +85,7 @@ def weighted_mtp_loss(
         lm_head_weight: unembedding W, shared by all heads; may be tied or frozen.
         targets: token ids, -100 where there is nothing to predict (see `mtp_targets`).
         weights: one per prediction (see `weighted_mtp.value_weighting.align_to_heads`); None: all 1. May be
-            negative; with "weights" only weights >= 0 make sense, and a sum of 0 gives a zero loss.
+            negative; what they push down has no lower bound here (`weighted_mtp.value_weighting.stop_at_floor`).
         head_weights: one per head; None: all 1.
         normalizer: "tokens", "weights", "sum", or the denominator itself.
         chunk_size: rows whose logits are held at a time, by backend torch; None: as many as take .82 of the
@@ -194,7 +195,7 @@ def _denominator(normalizer: str | float | Tensor, valid: Tensor, weights: Tenso
     if normalizer == "tokens":
         return valid.sum().to(weights.dtype)
     if normalizer == "weights":
-        total = weights.sum()
+        total = weights.abs().sum()
         return total.masked_fill(total == 0, torch.inf)  # a zero sum of weights means a zero loss
     if normalizer == "sum":
         return weights.new_ones(())
@@ -205,7 +206,7 @@ def _per_head(nll: Tensor, rows: Rows, weights: Tensor, valid: Tensor) -> tuple[
     """The per-head entries of `MTPLossOutput`."""
     nll_by_head = scattered(nll, rows, valid.shape)
     computed = scattered(torch.ones_like(nll), rows, valid.shape)
-    weight_sum = weights.sum((0, 1))
+    weight_sum = weights.abs().sum((0, 1))
     metrics = (
         safe_divide(nll_by_head.sum((0, 1)), computed.sum((0, 1))),
         safe_divide((weights * nll_by_head).sum((0, 1)), weight_sum),

@@ -23,7 +23,7 @@ def weight_level(weight: float) -> int:
     r"""Level of a weight: $\mathrm{round}(6 \log_5 w)$, within [-6, 6].
 
     Logarithmic, because weights are exponentials of TD errors: w and 1/w are equally strong. A weight of
-    0 is the lowest level; NaN is neutral (the tooltip shows it).
+    0 or less is the lowest level; NaN is neutral (the tooltip shows both).
     """
     if math.isnan(weight):
         return 0

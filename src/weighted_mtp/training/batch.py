@@ -45,6 +45,9 @@ class TokenBatch:
     packs: Int[Tensor, "packs most"] | None = None
     """Numbers of the rows that share a sequence in a model, -1 for none; None: every row has its own."""
     pack_length: int = 0
+    pass_rate: Float[Tensor, " batch"] | None = None
+    steps: Float[Tensor, "batch seq"] | None = None
+    step_rewards: Float[Tensor, "batch seq"] | None = None
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Any], n_future: int, device: torch.device | None = None) -> "TokenBatch":

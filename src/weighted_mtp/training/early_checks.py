@@ -139,7 +139,9 @@ def _readers(name: str) -> str:
         if row.trains_critic and kinds:
             found.append(f"stage {stage} ({'; '.join(kinds)})")
     if name == BY_SCHEME:
-        found.append("an implicit critic of stage verifiable, a scheme that requires reference_nll (rho1)")
+        found.append(
+            "an implicit critic of stage verifiable, a scheme that requires reference_nll (rho1, prift, iw_sft, nft)"
+        )
     readers = ", ".join(found) or "any stage"
     return f"{readers}, where {BESIDE[name].said}" if name in BESIDE else readers
 
@@ -158,16 +160,17 @@ def require_columns(
 
     `trains` is False for a finished run that is only looked at: its weights were made as they were.
     """
-    for name in ("weights", "values", "credit"):
+    for name in ("weights", "values", "credit", "steps"):
         have = [file for file, columns in files.items() if name in columns]
         lack = [file for file in files if file not in have]
         # Where no rows bring values or credit, what else supplies them is told when the scheme is made.
-        if name in reads and lack and (have or name == "weights"):
+        if name in reads and lack and (have or name in ("weights", "steps")):
+            source = "it has the rewards of the steps of a row" if name == "steps" else "`wmtp score` writes one"
             raise ConfigError(
-                f"scheme {config.scheme} needs {name}, and {lack[0]} has no such column: `wmtp score` writes one, or "
+                f"scheme {config.scheme} needs {name}, and {lack[0]} has no such column: {source}, or "
                 "give another scheme"
             )
-        if not (trains and stage_row(config.stage).reads_critic and have) or name == "weights":
+        if not (trains and stage_row(config.stage).reads_critic and have) or name in ("weights", "steps"):
             continue
         # The values of a column go before the own head's; a critic and a column are one too many.
         if config.critic.critic is not None:
@@ -201,6 +204,19 @@ def require_discount_fits(stage: "Stage", scheme: "WeightingScheme") -> None:
         learns_values or bool(reads & {"values", "rewards"}),
         f"gamma is {gamma}, but scheme {name} reads no reward and no value is learned: leave gamma at 1",
     )
+
+
+def require_bounded_loss(scheme: "WeightingScheme") -> None:
+    """Refuses a scheme that may push a token's probability down without end."""
+    span, name = scheme.weight_range(False), type(scheme).__name__
+    if scheme.floor is not None:
+        require("nll" in scheme.requires, f"scheme {name} has a floor, which needs nll: name it in its `requires`")
+    elif span is not None:
+        require(
+            span[0] >= 0,
+            f"scheme {name} gives weights down to {span[0]:g} and has no floor, so that its loss can go to minus "
+            "infinity: give it a floor, the probability below which a token is pushed down no further (0.01)",
+        )
 
 
 def require_trained_with(path: str, gamma: float) -> None:

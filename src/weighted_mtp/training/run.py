@@ -92,17 +92,25 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
     return Path(config.train.output_dir)
 
 
-def load_scheme(config: RunConfig, stage: Stage, columns: list[str]) -> WeightingScheme:
+def load_scheme(config: RunConfig, stage: Stage, rows: Dataset) -> WeightingScheme:
     """The weighting scheme, checked against what the stage and the rows can supply."""
     scheme = scheme_of(config)
-    supplied = {*stage.all_supplies, *(name for name in ("weights", "values", "credit") if name in columns)}
+    of_rows = ("weights", "values", "credit", "steps", "pass_rate")
+    supplied = {*stage.all_supplies, *(name for name in of_rows if name in rows.column_names)}
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
     if missing:
         raise ConfigError(
             f"scheme {config.scheme} needs {', '.join(missing)}, but stage {config.stage} supplies only "
             f"{', '.join(sorted(supplied))}: use stage verifiable for values, with a generative or implicit critic for "
-            "credit, a --reference for reference_nll, or rows with a weights column for column"
+            "credit, a --reference for reference_nll, or rows with weights or steps for the schemes column and steps"
         )
+    for name in ("weights", "steps"):  # that are weights as they are, unless the scheme bounds what it makes of them
+        taken_as_is = name in scheme.requires and scheme.floor is None and scheme.weight_range(False) is None
+        if taken_as_is and any(x < 0 for row in rows[name] for x in row):
+            raise ConfigError(
+                f"{name} holds a negative number, so that the loss can go to minus infinity: give the probability "
+                "below which a token is pushed down no further, --scheme_options '{\"floor\": 0.01}'"
+            )
     return scheme
 
 
@@ -179,7 +187,7 @@ def make_trainer(
     trainer = WeightedMTPTrainer(
         model=inputs.model,
         stage=inputs.stage,
-        scheme=load_scheme(config, inputs.stage, inputs.train_dataset.column_names),
+        scheme=load_scheme(config, inputs.stage, inputs.train_dataset),
         head_warmup_steps=config.model.head_warmup_steps,
         loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,

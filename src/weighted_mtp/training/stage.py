@@ -36,7 +36,7 @@ class Stage:
     """Weight of the value loss."""
     gamma: float = 1.0
     """Discount per token, in [0, 1]."""
-    supplies: tuple[str, ...] = ("rewards", "generator", "nll", "entropy")
+    supplies: tuple[str, ...] = ("rewards", "outcomes", "generator", "nll", "entropy", "entropy_top20")
     """Names of the signals that a scheme may ask for."""
     reference: MTPModel | None = None
     """Frozen model whose loss is `reference_nll`."""
@@ -73,14 +73,11 @@ class Stage:
 
     def likelihoods(self, batch: TokenBatch, outputs: Mapping[str, Tensor], model: MTPModel) -> MTPLikelihoods | None:
         """What the model thinks of every prediction, where the scheme reads it; the loss is then made of it too."""
-        if not {"nll", "entropy"} & set(self.wanted):
+        if not {"nll", "entropy", "entropy_top20"} & set(self.wanted):
             return None
-        return mtp_likelihoods(
-            outputs["hidden_states"],
-            targets=batch.hidden_targets,
-            entropy="entropy" in self.wanted,
-            **model.output_head(),
-        )
+        entropies = {name: name in self.wanted for name in ("entropy", "entropy_top20")}
+        targets = batch.hidden_targets
+        return mtp_likelihoods(outputs["hidden_states"], targets=targets, **entropies, **model.output_head())
 
     def signals(
         self,
@@ -93,16 +90,19 @@ class Stage:
         """Everything that a weighting scheme may read about this batch, detached; likelihoods are made unless given."""
         if likelihoods is None:
             likelihoods = self.likelihoods(batch, outputs, model)
+        made = {name: getattr(likelihoods, name, None) for name in ("nll", "entropy", "entropy_top20")}
+        known: dict[str, Any] = {name: batch.by_row(signal) for name, signal in made.items() if signal is not None}
         return Signals(
             mask=batch.mask,
             valid=batch.valid,
-            rewards=batch.rewards,
+            rewards=batch.rewards if batch.step_rewards is None else batch.step_rewards,
+            pass_rate=batch.pass_rate,
+            steps=batch.steps,
             weights=batch.weights,
             gamma=self.gamma,
             generator=generator,
             **self._known(batch, outputs, model),
-            nll=None if likelihoods is None else batch.by_row(likelihoods.nll),
-            entropy=None if likelihoods is None or likelihoods.entropy is None else batch.by_row(likelihoods.entropy),
+            **known,
             reference_nll=self._reference_nll(batch),
         )
 

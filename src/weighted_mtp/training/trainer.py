@@ -20,7 +20,7 @@ from weighted_mtp.models import head_warmup
 from weighted_mtp.training.arguments import require_supported
 from weighted_mtp.training.batch import BUILT, BatchCounts, TokenBatch, on_device, rank_loader
 from weighted_mtp.training.callbacks import StepCallback
-from weighted_mtp.training.early_checks import require_discount_fits
+from weighted_mtp.training.early_checks import require_bounded_loss, require_discount_fits
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
 from weighted_mtp.training.saving import SavingTrainer
@@ -68,6 +68,7 @@ class WeightedMTPTrainer(SavingTrainer):
         device = self.args.device
         self.scheme = scheme.to(device)
         require_discount_fits(stage, scheme)
+        require_bounded_loss(scheme)
         for frozen in stage.frozen_models():
             frozen.to(device).eval().requires_grad_(False)
         rows = max(self.args.train_batch_size, self.args.eval_batch_size)

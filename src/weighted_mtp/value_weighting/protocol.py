@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from weighted_mtp.checks import check_rank, check_shape, working_dtype
-from weighted_mtp.value_weighting.episodes import align_to_heads
+from weighted_mtp.value_weighting.episodes import align_to_heads, episode_index, episode_sum, valid_positions
 from weighted_mtp.value_weighting.returns import compute_gae
 from weighted_mtp.value_weighting.td_weighting import compute_td_errors
 
@@ -17,8 +17,13 @@ HOW_TO_SUPPLY = {
     "credit": "credit per token, [batch, seq], of a generative or implicit critic: "
     "`wmtp train critic --critic generative`, or a `credit` column in the data",
     "rewards": "1 or 0 per row, [batch], or rewards per position, [batch, seq]: the `label` of the data",
+    "outcomes": "the reward of an episode as a whole, made of `rewards`: the `label` of the data",
+    "pass_rate": "mean reward of the rows of the same prompt, [batch]: several completions a prompt, or a column",
+    "steps": "reward of the step that each token belongs to, [batch, seq]: `steps` in the data",
     "nll": "the model's own loss per prediction, [batch, seq, n_future]: `mtp_nll` of this batch",
     "entropy": "of the model's own predictions, [batch, seq, n_future]: `mtp_likelihoods(..., entropy=True)`",
+    "entropy_top20": "of the 20 likeliest tokens among themselves, [batch, seq, n_future]: "
+    "`mtp_likelihoods(..., entropy_top20=True)`",
     "reference_nll": "nll by a frozen reference model, [batch, seq, n_future]: name one",
     "weights": "weights per position, [batch, seq]: a `weights` column in the data, as `wmtp score` writes",
     "segment_ids": "episode of each position, [batch, seq]: pack the rows",
@@ -52,6 +57,10 @@ class Signals:
     own unit (log-odds for a generative critic). That of a value head is its TD error, and None here."""
     rewards: Shaped[Tensor, " batch"] | Shaped[Tensor, "batch seq"] | None = None
     """Reward of the row, or of each position."""
+    pass_rate: Shaped[Tensor, " batch"] | None = None
+    """Mean reward of the rows of the same prompt."""
+    steps: Shaped[Tensor, "batch seq"] | None = None
+    """Reward of the step that the token at t+1 belongs to; `rewards` has it once, at the step's last token."""
     segment_ids: Shaped[Tensor, "batch seq"] | None = None
     """Episode of each position in packed rows, 0 for padding."""
     nll: Shaped[Tensor, "batch seq n_future"] | None = None
@@ -60,6 +69,8 @@ class Signals:
     """The same by a frozen reference model."""
     entropy: Shaped[Tensor, "batch seq n_future"] | None = None
     """Entropy of the model's distribution over the vocabulary at each prediction, in nats, in [0, ln vocab]."""
+    entropy_top20: Shaped[Tensor, "batch seq n_future"] | None = None
+    """Entropy of its 20 likeliest tokens, renormalised to add up to 1, in nats, in [0, ln 20]."""
     weights: Shaped[Tensor, "batch seq"] | None = None
     """Weights that came with the data."""
     gamma: float = 1.0
@@ -75,10 +86,12 @@ class Signals:
         batch, seq = self.mask.shape
         heads = self.valid.shape[2]
         check_shape("valid", self.valid, (batch, seq, heads), "[batch, seq, n_future]")
-        for name in ("values", "credit", "segment_ids", "weights"):
+        if self.pass_rate is not None:
+            check_shape("pass_rate", self.pass_rate, (batch,), "[batch]")
+        for name in ("values", "credit", "segment_ids", "weights", "steps"):
             if (signal := getattr(self, name)) is not None:
                 check_shape(name, signal, (batch, seq), "[batch, seq]")
-        for name in ("nll", "reference_nll", "entropy"):
+        for name in ("nll", "reference_nll", "entropy", "entropy_top20"):
             if (signal := getattr(self, name)) is not None:
                 check_shape(name, signal, (batch, seq, heads), "[batch, seq, n_future]")
 
@@ -93,6 +106,15 @@ class Signals:
         values, rewards = required(self.values, "values"), required(self.rewards, "rewards")
         with torch.no_grad():
             return compute_td_errors(values[..., None], rewards, self.mask, self.gamma, segment_ids=self.segment_ids)
+
+    @cached_property
+    def outcomes(self) -> Float[Tensor, "batch _"] | None:
+        """Undiscounted sum of the rewards of the episode: [batch, 1], or [batch, seq] in packed rows, to broadcast."""
+        if self.rewards is None or self.rewards.ndim == 1:
+            return None if self.rewards is None else self.rewards.to(working_dtype(self.rewards))[:, None]
+        valid = valid_positions(self.mask, self.segment_ids)
+        paid = torch.where(valid, self.rewards.to(working_dtype(self.rewards)), 0.0)
+        return episode_sum(paid, None if self.segment_ids is None else episode_index(self.segment_ids))
 
     @cached_property
     def returns(self) -> Float[Tensor, "batch seq"]:
@@ -147,6 +169,9 @@ class WeightingScheme(nn.Module):
 
     requires: tuple[str, ...] = ()
     """Names of the fields of `Signals` that `forward` reads, besides the masks."""
+    floor: float | None = None
+    """Probability below which a token is pushed down no further (`stop_at_floor`), of a scheme whose weights may be
+    negative; it then requires nll. None: they are not."""
 
     def __init__(self) -> None:
         # without it the constructor is that of nn.Module, which takes anything
@@ -192,6 +217,7 @@ def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq
         weights[b, t, k] = w[b, t+k] where valid[b, t, k], else 0
 
     for a scheme that gives one weight w per token; one that gives a weight per prediction is taken as it is.
+    Where the scheme has a `floor`, `stop_at_floor` bounds what negative weights do.
 
     Args:
         scheme: an entry of `SCHEMES`, or one's own.
@@ -229,4 +255,34 @@ def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq
             f"needed is [batch, seq] = {list(signals.mask.shape)} or [batch, seq, n_future] = "
             f"{list(signals.valid.shape)}"
         )
+    if scheme.floor is not None:
+        weights = stop_at_floor(weights, required(signals.nll, "nll"), scheme.floor)
     return torch.where(signals.valid, weights, 0.0)
+
+
+def stop_at_floor(
+    weights: Float[Tensor, "*shape"], nll: Shaped[Tensor, "*shape"], floor: float
+) -> Float[Tensor, "*shape"]:
+    """The guard of negative weights: 0 for a token that is unlikely enough already.
+
+        w' = 0 where w < 0 and exp(-nll) < floor, else w
+
+    A negative weight lowers the token's probability, and its loss w * nll has no lower bound; with the guard it
+    gets no lower than w * -log(floor), but for the last step.
+
+    Source: the trust region of Schulman et al. 2017 (arXiv 1707.06347), which ends the push at a share of the old
+    policy's probability; here at a probability, for which no old policy is needed.
+
+    Args:
+        weights: one per prediction.
+        nll: of these predictions, in nats.
+        floor: in [0, 1); 0 stops nothing.
+
+    Returns:
+        Weights; NaN stays NaN.
+
+    Examples:
+        >>> stop_at_floor(torch.tensor([-1.0, -1.0, 1.0]), torch.tensor([0.5, 5.0, 5.0]), 0.01).tolist()
+        [-1.0, 0.0, 1.0]
+    """
+    return torch.where((weights < 0) & ((-nll).exp() < floor), 0.0, weights)

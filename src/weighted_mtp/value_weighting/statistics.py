@@ -28,10 +28,10 @@ class Moments(NamedTuple):
     """inf when there is none"""
     max: Float[Tensor, ""]
     """-inf when there is none"""
-    sum: Float[Tensor, ""]
-    """sum"""
+    size: Float[Tensor, ""]
+    """sum of absolute values"""
     entropy: Float[Tensor, ""]
-    """-sum p log p with p = x / sum, in nats; 0 when the sum is 0, NaN where an element is negative"""
+    """-sum p log p with p = |x| / size, in nats; 0 when the size is 0"""
 
 
 def moments(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = None) -> Moments:
@@ -65,9 +65,9 @@ def moments(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None =
     inf = torch.full((), torch.inf, dtype=x.dtype, device=x.device)
     low = torch.where(mask, x, inf).amin() if x.numel() else inf
     high = torch.where(mask, x, -inf).amax() if x.numel() else -inf
-    x = torch.where(mask, x, 0.0)
-    total = x.sum()
-    return Moments(count, mean, m2, low, high, total, entropy_of_shares(x, total))
+    x = torch.where(mask, x, 0.0).abs()
+    size = x.sum()
+    return Moments(count, mean, m2, low, high, size, entropy_of_shares(x, size))
 
 
 def entropy_of_shares(x: Float[Tensor, "*shape"], total: Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -136,10 +136,10 @@ def merge_moments(*parts: Moments) -> Moments:
     stacked = Moments(*(torch.stack(field) for field in zip(*parts, strict=True)))
     count, mean, m2 = merge_mean_and_m2(stacked.count, stacked.mean, stacked.m2)
     low, high = stacked.min.amin(), stacked.max.amax()
-    total = stacked.sum.sum()
+    size = stacked.size.sum()
     # chain rule: entropy within the parts, each by its share, and entropy of the shares
-    within = (stacked.sum / torch.where(total == 0, 1.0, total) * stacked.entropy).sum()
-    return Moments(count, mean, m2, low, high, total, within + entropy_of_shares(stacked.sum, total))
+    within = (stacked.size / torch.where(size == 0, 1.0, size) * stacked.entropy).sum()
+    return Moments(count, mean, m2, low, high, size, within + entropy_of_shares(stacked.size, size))
 
 
 def unbiased_std(count: Shaped[Tensor, ""], m2: Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -171,15 +171,16 @@ def weight_stats(m: Moments) -> dict[str, Float[Tensor, ""]]:
     """Statistics of weights as 0-d tensors, with two measures of how far they are from uniform.
 
         weight_entropy = H / log N,  weight_kl = KL(p || uniform) = log N - H   (nats)
-        H = -sum p log p,  p = w / sum w,  over the N valid elements
+        H = -sum p log p,  p = |w| / sum |w|,  over the N valid elements
 
-    Entropy: 1 for one element, 0 when none is valid or all weights are 0. KL: 0 in these three cases.
+    Entropy: 1 for one element, 0 when none is valid or all weights are 0. KL: 0 in these three cases. Of a signed
+    scheme's weights both are about how the push is shared out, whichever way it goes.
 
     Source: Shannon 1948, "A mathematical theory of communication", sec. 6; Cover and Thomas 2006, Elements of
     Information Theory, eq. 2.94.
 
     Args:
-        m: moments of weights >= 0.
+        m: moments of weights.
 
     Returns:
         `weight_mean`, `weight_std`, `weight_min`, `weight_max`, `weight_entropy`, `weight_kl`.
@@ -189,11 +190,11 @@ def weight_stats(m: Moments) -> dict[str, Float[Tensor, ""]]:
         >>> round(stats["weight_entropy"].item(), 4), round(stats["weight_kl"].item(), 4)
         (0.5, 0.6931)
     """
-    log_count = m.count.clamp(min=2).to(m.sum.dtype).log()
+    log_count = m.count.clamp(min=2).to(m.size.dtype).log()
     # one element: 1 and 0, but NaN where it is NaN
     normalised = torch.where(m.count == 1, 1.0 + m.entropy, (m.entropy / log_count).clamp(0.0, 1.0))
     kl = torch.where(m.count == 1, m.entropy, (log_count - m.entropy).clamp(min=0.0))
-    nothing = m.sum == 0  # and not `sum > 0`, which would hide NaN
+    nothing = m.size == 0  # and not `size > 0`, which would hide NaN
     return _named("weight", m) | {
         "weight_entropy": normalised.masked_fill(nothing, 0.0),
         "weight_kl": kl.masked_fill(nothing, 0.0),

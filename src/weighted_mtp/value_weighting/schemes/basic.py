@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from weighted_mtp.checks import working_dtype
+from weighted_mtp.checks import check_number, working_dtype
 from weighted_mtp.value_weighting.protocol import Signals, WeightingScheme, required
 
 
@@ -30,15 +30,29 @@ class Uniform(WeightingScheme):
 class Column(WeightingScheme):
     """Weights that came with the data, taken as they are: scored once, ahead of training.
 
+    Whole batch = micro-batches = ranks.
+
+    Args:
+        floor: probability below which a negative weight pushes no further (`stop_at_floor`), in (0, 1); None, where
+            the column has no negative weight.
+
+    Raises:
+        ValueError: an option is out of range.
+
     Examples:
         >>> mask = torch.tensor([[True, True]])
         >>> Column()(Signals(mask=mask, valid=mask[..., None], weights=torch.tensor([[2, 3]]))).tolist()
         [[2.0, 3.0]]
     """
 
-    requires = ("weights",)
+    column = "weights"
+
+    def __init__(self, floor: float | None = None) -> None:
+        super().__init__()
+        self.floor = None if floor is None else check_number("floor", floor, 0.0, 1.0, "()")
+        self.requires = (self.column,) if floor is None else (self.column, "nll")
 
     def forward(self, signals: Signals) -> Tensor:
         """The column itself."""
-        weights = required(signals.weights, "weights")
+        weights = required(getattr(signals, self.column), self.column)
         return weights.to(working_dtype(weights))

@@ -32,7 +32,7 @@ class Control(WeightingScheme):
 
         super().__init__()
         self.inner = make_scheme(inner, **(inner_options or {})) if isinstance(inner, str) else inner
-        self.requires = self.inner.requires
+        self.requires, self.floor = self.inner.requires, self.inner.floor
 
     def clip_bounds(self) -> tuple[Tensor | float, Tensor | float] | None:
         """Those of the inner scheme."""
@@ -136,6 +136,13 @@ class LogNormal(RandomControl):
         >>> weigh(LogNormal("column"), signals).flatten().tolist()
         [2.0, 2.0, 2.0]
     """
+
+    def __init__(self, inner: str | WeightingScheme = "td", inner_options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(inner, inner_options)
+        if self.floor is not None:
+            raise ValueError(
+                f"scheme {type(self.inner).__name__} gives negative weights, which log-normal ones are not"
+            )
 
     def clip_bounds(self) -> None:
         """Nothing is clipped."""
