@@ -24,6 +24,7 @@ FLOORS = {
     "reports": 3,
     "training": 4,
     "evaluation": 5,
+    "integrations": 5,
     "labelling": 6,
     "inspection": 6,
     "demo": 7,
