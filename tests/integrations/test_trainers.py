@@ -218,5 +218,5 @@ def test_a_collator_that_cuts_rows_is_told():
     def cut(rows):
         return {"labels": torch.zeros(len(rows), 1), "attention_mask": torch.ones(len(rows), 1)}
 
-    with pytest.raises(ValueError, match="the rows have 2 tokens, and function shows 1 of them"):
+    with pytest.raises(ValueError, match="the rows have 2 tokens, and function shows 1: give"):
         WeightsCollator(cut)([{"input_ids": [1, 2], "labels": [1, 2], "weights": [1.0, 1.0]}])

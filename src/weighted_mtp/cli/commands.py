@@ -85,6 +85,10 @@ def _score(settings: Any) -> None:
     if not unfinished_shards(Path(settings.out)):
         quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma)
         print_critic_quality(_console(), quality.as_dict(), errors_known=known)
+        if settings.format != "rows":
+            from weighted_mtp.integrations.formats import write_format
+
+            print(write_format(settings.format, settings.out, settings.critic, settings.max_length))
     print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out} ...")
 
 

@@ -80,16 +80,16 @@ class WeightsCollator:
             if weights is None or len(weights) != len(row["input_ids"]):
                 found = "no" if weights is None else str(len(weights))
                 raise ValueError(
-                    f"a row has {len(row['input_ids'])} tokens and {found} weights: give one for each token, 0 on the "
-                    "prompt (`wmtp score --format tokens` writes them)"
+                    f"a row has {len(row['input_ids'])} tokens and {found} weights: give one for each token, 0 on "
+                    "the prompt (`wmtp score --format tokens` writes them)"
                 )
         flat = torch.cat([torch.as_tensor(weights, dtype=torch.float32) for weights in given])
         shape = batch["labels"].shape
         shown = batch.get("attention_mask", (torch.arange(shape.numel()) < len(flat)).view(shape)).bool()
         if shown.shape != shape or int(shown.sum()) != len(flat):
             raise ValueError(
-                f"the rows have {len(flat)} tokens, and {type(self.collate).__name__} shows {int(shown.sum())} of them: "
-                "give a collator that pads rows, or joins them, and cuts none"
+                f"the rows have {len(flat)} tokens, and {type(self.collate).__name__} shows {int(shown.sum())}: give a "
+                "collator that pads rows, or joins them, and cuts none"
             )
         return batch | {WEIGHTS: torch.zeros(shape).masked_scatter(shown, flat)}
 

@@ -281,6 +281,8 @@ class ScoreConfig:
     """Rows per forward pass."""
     bf16: bool = False
     """Autocast to bfloat16, as training with bf16 does."""
+    format: Literal["rows", "tokens", "tinker", "llamafactory", "ms-swift"] = "rows"
+    """What else is written, into a folder of that name in out, for other trainers; rows: nothing."""
     shard: str = "1/1"
     """i/n: score the i-th of n equal parts of the rows, on a machine of its own."""
 

@@ -1,0 +1,99 @@
+"""Scored rows as other trainers read them: every learned token keeps its weight, or what is lost is told."""
+
+from itertools import pairwise
+
+import pytest
+from datasets import load_dataset
+
+from tests.data.chat_templates import CHATML
+from tests.data.conftest import byte_level_form
+from weighted_mtp.cli.main import main
+from weighted_mtp.data import IGNORED, tokenize_rows
+from weighted_mtp.data.borders import Detokenizer
+from weighted_mtp.integrations.formats import FORMATS, Lost
+
+CHAT = {
+    "prompt": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "def add(a, b):"}],
+    "completion": " return a + b",
+    "label": True,
+}
+TEXT = {"prompt": "def add(a, b):", "completion": " return a - b", "label": False}
+
+
+@pytest.fixture
+def tokenizer():
+    made = byte_level_form()
+    made.chat_template = CHATML
+    return made
+
+
+def converted(name, rows, tokenizer, weights):
+    """The rows in a format, weighted; what was lost; and the rows as tokens."""
+    plain, _ = tokenize_rows(rows, tokenizer)
+    counts = [sum(label != IGNORED for label in labels) for labels in plain["labels"]]
+    weighed = [row | {"weights": [weights(j) for j in range(n)]} for row, n in zip(rows, counts, strict=True)]
+    encoded, _ = tokenize_rows(weighed, tokenizer)
+    lost = Lost()
+    return list(FORMATS[name](weighed, encoded, Detokenizer(tokenizer), lost)), lost, encoded
+
+
+@pytest.mark.parametrize("row", [CHAT, TEXT])
+def test_tokens_hold_every_weight_at_its_token(tokenizer, row):
+    (made,), _, encoded = converted("tokens", [row], tokenizer, lambda j: 0.5 + j)
+    assert made["labels"] == encoded[0]["labels"]
+    assert len(made["weights"]) == len(made["input_ids"])
+    learned = [w for w, label in zip(made["weights"], made["labels"], strict=True) if label != IGNORED]
+    assert learned == [0.5 + j for j in range(len(learned))]
+    assert sum(made["weights"]) == sum(learned)
+
+
+def test_position_i_of_tinker_weighs_the_prediction_of_token_i_plus_1(tokenizer):
+    (made,), _, _ = converted("tinker", [TEXT], tokenizer, lambda j: 1.0 + j)
+    (tokens,), _, _ = converted("tokens", [TEXT], tokenizer, lambda j: 1.0 + j)
+    inputs = made["loss_fn_inputs"]
+    assert made["model_input"] == {"chunks": [{"type": "encoded_text", "tokens": tokens["input_ids"][:-1]}]}
+    assert inputs["target_tokens"]["data"] == tokens["input_ids"][1:]
+    assert inputs["weights"] == {
+        "data": tokens["weights"][1:],
+        "dtype": "float32",
+        "shape": [len(tokens["weights"]) - 1],
+    }
+
+
+@pytest.mark.parametrize(("name", "field"), [("ms-swift", "loss_scale"), ("llamafactory", "loss_weight")])
+def test_an_answer_becomes_pieces_whose_texts_join_to_it(tokenizer, name, field):
+    (made,), lost, _ = converted(name, [CHAT], tokenizer, lambda j: [0.5, 0.5, 2.0][j % 3])
+
+    def text(message):
+        return message["content"] if name == "ms-swift" else "".join(part["value"] for part in message["content"])
+
+    *asked, first = made["messages"][:3]
+    pieces = [first, *made["messages"][3:]]
+    assert [(m["role"], text(m), m[field]) for m in asked] == [
+        ("system", "Be short.", 0.0),
+        ("user", "def add(a, b):", 0.0),
+    ]
+    assert "".join(map(text, pieces)) == "return a + b"
+    assert {piece[field] for piece in pieces} == {0.5, 2.0}
+    assert all(one[field] != other[field] for one, other in pairwise(pieces))
+    assert lost.told(9)[0] == f"9 learned tokens became {len(pieces)} pieces, weights rounded to 2 digits"
+
+
+def test_a_row_of_text_becomes_a_users_and_an_assistants_message_and_that_is_told(tokenizer):
+    (made,), lost, _ = converted("ms-swift", [TEXT], tokenizer, lambda j: 1.0)
+    assert made["messages"] == [
+        {"role": "user", "content": "def add(a, b):", "loss_scale": 0.0},
+        {"role": "assistant", "content": "return a - b", "loss_scale": 1.0},
+    ]
+    assert "1 rows of plain text" in "\n".join(lost.told(9))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_wmtp_score_writes_every_format_beside_the_rows(critic_dir, rows, tmp_path, capsys, name):
+    out = tmp_path / "scored"
+    words = ["--critic", str(critic_dir), "--data", str(rows["eval"]), "--out", str(out), "--format", name]
+    assert main(["score", *words]) == 0
+    kind, file = ("parquet", "train.parquet") if name == "tokens" else ("json", "train.jsonl")
+    assert f"{out / name / file}: 21 rows" in capsys.readouterr().out
+    read = load_dataset(kind, data_files=str(out / name / file), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(read) == 21
