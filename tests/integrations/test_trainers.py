@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import socket
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
 from weighted_mtp.training.run import fit, make_trainer
 
+DOCS = Path(__file__).parents[2] / "docs" / "other-trainers.md"
 ROWS = 24
 STEPS = {"learning_rate": 0.5, "optim": "sgd", "max_steps": 3, "lr_scheduler_type": "constant"}
 
@@ -130,6 +133,21 @@ def test_the_sft_trainer_of_trl_gives_our_parameters_packed_and_padded(ours, cha
     assert len(trainer.train_dataset) < ROWS if packing else len(trainer.train_dataset) == ROWS
     trainer.train()
     require_same(trainer.model, ours[0])
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")  # TRL's own default
+def test_the_lines_of_the_docs_for_trl_train(ours, chain_base, tmp_path):
+    """But for the model, which is ours, and where it writes."""
+    sft_trainer()
+    (code,) = re.findall(r"```py\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
+    place, options = repr(str(tmp_path)), "max_steps=2, report_to='none', use_cpu=True, bf16=False, save_strategy='no'"
+    code = code.replace('"weighted", ', f"{place}, {options}, ").replace(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", str(chain_base / "base")
+    )
+    names = {"TokenWeights": TokenWeights, "rows": Dataset.from_list(ours[1])}
+    exec(code, names)
+    assert names["trainer"].train().global_step == 2
+    assert "weights" in names["trainer"].train_dataset.column_names
 
 
 def train_on_a_rank(base, rows, out):
