@@ -69,7 +69,8 @@ REFUSED = {
     "pairwise": ("critic", {"value_loss": "pairwise"}, "pairwise learns no scale"),
     "generative": ("critic", {"critic": "generative"}, "a generative critic learns P.success., undiscounted"),
     "implicit": ("critic", {"critic": "implicit"}, "an implicit critic learns P.success., undiscounted"),
-    "ignored": ("baseline", {}, "scheme Uniform reads no reward and no value is learned"),
+    "ignored": ("baseline", {}, "scheme Uniform discounts no reward and no value is learned"),
+    "summed": ("baseline", {"scheme": "w_reinforce"}, "scheme WReinforce discounts no reward"),
     "ranked_again": ("verifiable", {"value_loss": "pairwise"}, "pairwise learns no scale"),
 }
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from datasets import Dataset
 
+from tests.training.columns import with_columns
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig
@@ -29,20 +29,6 @@ CASES = {
     "nft": ("nft", {}),
     "column": ("column", {"floor": 0.01}),
 }
-
-
-def with_columns(rows: Dataset) -> Dataset:
-    """The tokenized rows with steps (two a row), a weights column of both signs, and a pass rate."""
-    learned = [sum(label != -100 for label in labels) for labels in rows["labels"]]
-    made = {
-        "steps": [[1.0] * (n // 2) + [0.5] * (n - n // 2) for n in learned],
-        "weights": [[(-1.0) ** j for j in range(n)] for n in learned],
-        "pass_rate": [0.25 + 0.5 * (i % 2) for i in range(len(rows))],
-    }
-    rows = rows.remove_columns([name for name in made if name in rows.column_names])
-    for name, column in made.items():
-        rows = rows.add_column(name, column)
-    return rows
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ CASES = {
     "uniform": ("baseline", {}),
     "accumulated": ("baseline", {"gradient_accumulation_steps": 2}),
     "column": ("baseline", {"scheme": "column"}),
+    "signed": ("verifiable", {"scheme": "signed"}),
     "rho1": ("rho1", {"scheme_options": {"keep_fraction": 1.0}}),
     "td": ("verifiable", {"scheme_options": {"beta": 0.3}}),
     "td_ema": ("verifiable", {"scheme_options": {"whitening": "ema", "unit_mean": True}}),

@@ -269,13 +269,15 @@ def test_pushed_down_without_end_a_likelihood_stops_at_the_floor():
     assert 0.04 < probability < 0.05
 
 
-def test_outcomes_are_the_sum_of_what_an_episode_is_paid():
+def test_outcomes_are_the_rows_rewards_or_the_sum_of_what_an_episode_is_paid():
     mask = torch.tensor([[True, True, False, True], [True, True, True, False]])
     paid = torch.tensor([[0.25, 0.0, math.nan, 0.5], [1.0, 2.0, 4.0, 9.0]])
     rows = Signals(mask=mask, valid=mask[..., None], rewards=paid)
     assert rows.outcomes.tolist() == [[0.75], [7.0]]
     packed = Signals(mask=mask, valid=mask[..., None], rewards=paid, segment_ids=torch.tensor([[1, 1, 1, 2]] * 2))
     assert packed.outcomes.tolist() == [[0.25, 0.25, 0.25, 0.5], [7.0, 7.0, 7.0, 0.0]]
+    labelled = Signals(mask=mask, valid=mask[..., None], rewards=paid, row_rewards=torch.tensor([1.0, 0.0]))
+    assert labelled.outcomes.tolist() == [[1.0], [0.0]]
     whole = Signals(mask=mask, valid=mask[..., None], rewards=torch.tensor([1, 0]))
     assert whole.outcomes.tolist() == [[1.0], [0.0]]
     assert Signals(mask=mask, valid=mask[..., None]).outcomes is None

@@ -165,7 +165,7 @@ def require_columns(
         lack = [file for file in files if file not in have]
         # Where no rows bring values or credit, what else supplies them is told when the scheme is made.
         if name in reads and lack and (have or name in ("weights", "steps")):
-            source = "it has the rewards of the steps of a row" if name == "steps" else "`wmtp score` writes one"
+            source = "label the steps of its rows" if name == "steps" else "`wmtp score` writes one"
             raise ConfigError(
                 f"scheme {config.scheme} needs {name}, and {lack[0]} has no such column: {source}, or "
                 "give another scheme"
@@ -202,7 +202,7 @@ def require_discount_fits(stage: "Stage", scheme: "WeightingScheme") -> None:
     learns_values = stage.needs_value_head and stage.value_coef > 0
     require(
         learns_values or bool(reads & {"values", "rewards"}),
-        f"gamma is {gamma}, but scheme {name} reads no reward and no value is learned: leave gamma at 1",
+        f"gamma is {gamma}, but scheme {name} discounts no reward and no value is learned: leave gamma at 1",
     )
 
 

@@ -96,6 +96,7 @@ class Stage:
             mask=batch.mask,
             valid=batch.valid,
             rewards=batch.rewards if batch.step_rewards is None else batch.step_rewards,
+            row_rewards=batch.rewards,
             pass_rate=batch.pass_rate,
             steps=batch.steps,
             weights=batch.weights,

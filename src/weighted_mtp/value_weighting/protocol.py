@@ -57,6 +57,8 @@ class Signals:
     own unit (log-odds for a generative critic). That of a value head is its TD error, and None here."""
     rewards: Shaped[Tensor, " batch"] | Shaped[Tensor, "batch seq"] | None = None
     """Reward of the row, or of each position."""
+    row_rewards: Shaped[Tensor, " batch"] | None = None
+    """Reward of the row as a whole, where `rewards` are those of its steps."""
     pass_rate: Shaped[Tensor, " batch"] | None = None
     """Mean reward of the rows of the same prompt."""
     steps: Shaped[Tensor, "batch seq"] | None = None
@@ -86,8 +88,9 @@ class Signals:
         batch, seq = self.mask.shape
         heads = self.valid.shape[2]
         check_shape("valid", self.valid, (batch, seq, heads), "[batch, seq, n_future]")
-        if self.pass_rate is not None:
-            check_shape("pass_rate", self.pass_rate, (batch,), "[batch]")
+        for name in ("row_rewards", "pass_rate"):
+            if (signal := getattr(self, name)) is not None:
+                check_shape(name, signal, (batch,), "[batch]")
         for name in ("values", "credit", "segment_ids", "weights", "steps"):
             if (signal := getattr(self, name)) is not None:
                 check_shape(name, signal, (batch, seq), "[batch, seq]")
@@ -109,11 +112,15 @@ class Signals:
 
     @cached_property
     def outcomes(self) -> Float[Tensor, "batch _"] | None:
-        """Undiscounted sum of the rewards of the episode: [batch, 1], or [batch, seq] in packed rows, to broadcast."""
-        if self.rewards is None or self.rewards.ndim == 1:
-            return None if self.rewards is None else self.rewards.to(working_dtype(self.rewards))[:, None]
-        valid = valid_positions(self.mask, self.segment_ids)
-        paid = torch.where(valid, self.rewards.to(working_dtype(self.rewards)), 0.0)
+        """Reward of the episode as a whole, [batch, 1], or [batch, seq] in packed rows: the row's, else the sum of what
+        its positions are paid, undiscounted."""
+        rewards = self.rewards if self.row_rewards is None else self.row_rewards
+        if rewards is None:
+            return None
+        rewards = rewards.to(working_dtype(rewards))
+        if rewards.ndim == 1:
+            return rewards[:, None]
+        paid = torch.where(valid_positions(self.mask, self.segment_ids), rewards, 0.0)
         return episode_sum(paid, None if self.segment_ids is None else episode_index(self.segment_ids))
 
     @cached_property
