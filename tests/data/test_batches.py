@@ -29,6 +29,7 @@ def test_a_batch_holds_exactly_these_tensors():
         "attention_mask": ((2, 7), torch.int64),
         "labels": ((2, 7), torch.int64),
         "rewards": ((2,), torch.float32),
+        "pass_rate": ((2,), torch.float32),
         "row_ids": ((2,), torch.int64),
         "prompt_ids": ((2,), torch.int64),
     }

@@ -50,7 +50,7 @@ def test_prompt_and_learned_tokens_decode_to_what_the_template_gives_up_to_the_e
     answer, whole, report = learned(tokenizer, row(messages))
     assert whole == tokenizer.apply_chat_template(messages, tokenize=False).rstrip()
     assert answer.endswith(f"Three.\n\nYes.{templates.ENDS[name]}")
-    assert "It is 3." not in answer
+    assert "It is 3." in answer
     assert report.notes == {}
     assert report.is_whole
 
@@ -277,9 +277,3 @@ def test_a_prompt_is_asked_as_the_template_opens_it(chats):
     (ids,) = encoder.prompts([[USER]], [[ADD]])
     assert tokenizer.decode(ids) == opened_chat(tokenizer, [USER], [ADD])
     assert tokenizer.decode(ids).endswith("<think>\n")
-
-
-@pytest.mark.parametrize("name", ["weight", "loss_weight", "train"])
-def test_a_messages_own_weight_is_not_ignored_without_a_word(chats, name):
-    notes = learned(chats("chatml"), row([USER, ANSWER | {name: 0.5}]))[2].notes
-    assert notes == {f"`{name}` of a message is not read: all of the turn is learned alike": (1, 0)}

@@ -164,15 +164,15 @@ def test_a_parquet_file_with_two_columns_of_one_name_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"conversations": [{"from": "a", "value": "hi"}], "label": 1}, "ShareGPT's `conversations` become"),
+        ({"conversations": [{"from": "gpt", "value": "hi"}], "label": 1}, "`conversations` must hold a prompt"),
         ({"prompt": "p", "response": "r", "label": 1}, "prompt, response, label: rename `response` to `completion`"),
         ({"question": "q", "completion": "c", "label": 1}, "rename `question` to `prompt`"),
-        ({"prompt": "p", "completion": "c", "reward": 0.7}, "write `label`: true where `reward` is at least"),
+        ({"prompt": "p", "completion": "c", "score": 0.7}, "rename `score` to `reward`, or write `label`"),
         ({"prompt": "p", "completion": "c", "passed": True}, "rename `passed` to `label`"),
         ({"prompt": "p", "chosen": "a", "rejected": "b"}, "chosen and rejected become two rows"),
-        ({"prompt": "p", "completions": ["a"], "labels": [True]}, "`completions` with `labels` .* joined"),
+        ({"prompt": "p", "completions": ["a"]}, r"`completions` \(steps\) need `labels`"),
         ({"text": "t", "label": 1}, "`text` is split into `prompt` and `completion`"),
-        ({"messages": [{"from": "human", "value": "hi"}], "label": 1}, "name them `role`"),
+        ({"messages": [{"from": "human", "value": "hi"}], "label": 1}, "they are read in a column `conversations`"),
         ({"a": 1}, "no `prompt` among a: a row needs prompt, completion and label"),
     ],
 )  # fmt: skip

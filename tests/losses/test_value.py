@@ -112,7 +112,7 @@ def test_ranking_follows_the_definition(rows: list[tuple[int, int, list[bool]]],
         for i, mask in enumerate(masks)
     ]
     terms = [
-        math.log1p(math.exp(score[j] - score[i]))
+        (rewards[i] - rewards[j]) * math.log1p(math.exp(score[j] - score[i]))
         for i in range(len(rows))
         for j in range(len(rows))
         if groups[i] == groups[j] and rewards[i] > rewards[j] and any(masks[i]) and any(masks[j])

@@ -83,7 +83,7 @@ def _score(settings: Any) -> None:
 
     print(score(settings).summary())
     if not unfinished_shards(Path(settings.out)):
-        quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma)
+        quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
         print_critic_quality(_console(), quality.as_dict(), errors_known=known)
         if settings.format != "rows":
             from weighted_mtp.integrations.formats import write_format

@@ -15,6 +15,7 @@ from weighted_mtp import IGNORED
 from .chat import padding_token
 from .schema import MADE_COLUMNS, TOKEN_COLUMNS
 
+PER_TOKEN = (*TOKEN_COLUMNS, *MADE_COLUMNS)
 NO_ROW = -1
 """The index, and the `row_id`, of a row of which nothing is learned."""
 
@@ -26,11 +27,11 @@ class CompletionCollator:
     Per-token columns come with one entry for each labelled token and leave *prediction-aligned*: the entry
     of the token at position p stands at p - 1, where that token is predicted; every other position is 0.
 
-    Returns (of a call) a dict: `input_ids`, `attention_mask`, `labels` [batch, seq] int64; `rewards` [batch]
-    float32; `row_ids`, `prompt_ids` [batch] int64; and, where the rows have them, `weights`, `values`,
-    `td_errors`, `credit`, `steps` [batch, seq] and `pass_rate` [batch] float32. Of packs, which are lists of rows, it
-    is the batch of all of their rows; `packs` [packs, most] int64 says which share a sequence, -1 for none, and the int
-    `pack_length` how many tokens that has.
+    Returns (of a call) a dict: `input_ids`, `attention_mask`, `labels` [batch, seq] int64; `rewards`, the rows'
+    outcomes, and `pass_rate` [batch] float32; `row_ids`, `prompt_ids` [batch] int64; and, where the rows have them,
+    `weights`, `values`, `td_errors`, `credit`, `steps`, `loss_weights` and `step_rewards` (of the column `rewards`) [batch, seq]
+    float32. Of packs, which are lists of rows, it is the batch of all of their rows; `packs` [packs, most] int64 says
+    which share a sequence, -1 for none, and the int `pack_length` how many tokens that has.
 
     Raises (in a call):
         ValueError: when only some rows have a per-token column, or one does not fit its labels.
@@ -84,7 +85,7 @@ class CompletionCollator:
         """The batch of these rows, or packs of rows."""
         if isinstance(rows[0], list):
             return self(list(chain.from_iterable(rows))) | _who_shares(rows)
-        columns = [name for name in (*TOKEN_COLUMNS, *MADE_COLUMNS) if any(row.get(name) is not None for row in rows)]
+        columns = [name for name in PER_TOKEN if any(row.get(name) is not None for row in rows)]
         input_ids = self._padded([row["input_ids"] for row in rows], self.pad_token_id)
         labels = self._padded([row["labels"] for row in rows], IGNORED)
         batch = {
@@ -95,9 +96,10 @@ class CompletionCollator:
             "row_ids": torch.tensor([row["row_id"] for row in rows]),
             "prompt_ids": torch.tensor([row["prompt_id"] for row in rows]),
         }
-        if rows[0].get("pass_rate") is not None:
+        if "pass_rate" in rows[0]:
             batch["pass_rate"] = torch.tensor([row["pass_rate"] for row in rows], dtype=torch.float32)
-        return batch | {name: torch.from_numpy(_at_predictions(name, rows, labels)) for name in columns}
+        aligned = {name: torch.from_numpy(_at_predictions(name, rows, labels)) for name in columns}
+        return batch | {"step_rewards" if name == "rewards" else name: column for name, column in aligned.items()}
 
     def _padded(self, rows: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
         """The rows as one array [batch, seq], `fill` where they end (or before they begin)."""
@@ -200,5 +202,5 @@ def _emptied(row: dict[str, Any]) -> dict[str, Any]:
     """The row without its labels; it keeps its columns, since a batch has those that its rows have."""
     ids = list(row["input_ids"][:2])
     nothing = {"input_ids": ids, "labels": [IGNORED] * len(ids), "reward": 0.0, "row_id": NO_ROW, "prompt_id": NO_ROW}
-    columns = {name: [] for name in (*TOKEN_COLUMNS, *MADE_COLUMNS) if row.get(name) is not None}
+    columns = {name: [] for name in PER_TOKEN if row.get(name) is not None}
     return row | nothing | columns

@@ -5,26 +5,32 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .chat_marks import MARK, OWN_CONTENT, Message, left_out
-from .fields import DataError, plain_content
-from .schema import MESSAGE, Row
+from .fields import WEIGHTS, DataError, factor_of, plain_content
+from .forms import TURNS
+from .schema import Row
+from .turns import Turns, generated, with_generation_shown
 
-_WEIGHTS = ("weight", "loss_weight", "train")
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
 
 
 class Written(NamedTuple):
-    """One row's text in two parts, which together are what the template gives for the whole conversation."""
+    """One row's text in parts, which together are what the template gives for the whole conversation."""
 
-    prompt: str
-    """Read: all messages but the last, and what opens the assistant's turn."""
-    learned: str
-    """What the model has to write: its turn, up to and with the template's end-of-turn text."""
+    texts: tuple[str, ...]
+    """Read and learned in turn: the prompt with what opens the assistant's turn, its turn up to and with the template's
+    end-of-turn text, what stands before its next turn, ..."""
+    asked: Any
+    """What the first learned turn answers: a text, or messages."""
+    factors: tuple[float, ...] = (1.0,)
+    """On the tokens of each learned part."""
     is_chat: bool = False
     """Whether a template wrote it, special tokens among it."""
     ends_itself: bool = False
-    """Whether an end-of-turn text is part of `learned`; else EOS has to follow."""
+    """Whether an end-of-turn text ends the last learned part; else EOS has to follow."""
     notes: tuple[str, ...] = ()
     """What the user should know: parts that the template leaves out, ends that were there already."""
+    says_completion: bool = True
+    """Whether the last learned part is the row's `completion`."""
 
 
 def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> str:
@@ -97,45 +103,72 @@ def _turn_end_token(tokenizer: Any) -> int | None:
     return max(found, key=lambda number: len(added[number]), default=None)
 
 
-def written_chat(tokenizer: Any, row: Row, end: str) -> Written:
-    """Prompt and learned text of a row whose prompt is messages; `end` is `turn_end(tokenizer)`.
+def written_chat(tokenizer: Any, row: Row, end: str, turns: str) -> Written:
+    """The parts of a row whose prompt is messages; `end` is `turn_end(tokenizer)`, `turns` "all" or "last".
 
-    The whole conversation is rendered once, and cut where the rendered prompt with an opened turn ends. A template
-    that opens the turn with more than it writes in a whole conversation (`<think>`) is cut where it writes the
-    content of an assistant. A prompt that ends with an assistant's message begins the turn that is learned from there.
+    The whole conversation is rendered once, and cut where each turn of the assistant that is learned begins and ends
+    (see `Turns`). A prompt that ends with an assistant's message begins the turn that is learned from there.
 
-    DataError: no template, or one that refuses the messages, or shows nothing of the assistant's turn.
+    DataError: no template, or one that refuses the messages, or shows nothing of the assistant's turns.
     """
     tools = row.get("tools")
-    answer: Message = row.get(MESSAGE) or {"role": "assistant", "content": row["completion"]}
+    given: list[Message] = list(row.get(TURNS) or [{"role": "assistant", "content": row["completion"]}])
     ended_twice = False
-    if isinstance(answer.get("content"), str):
-        content, ended_twice = without_end(answer["content"], end)
-        answer = answer | {"content": content}
-    prompt, begun = _begun(row["prompt"])
-    turn = answer | {"content": begun["content"] + plain_content(answer)} if begun else answer
-    messages = _readable(tokenizer, [*prompt, turn], tools)
+    for i, message in enumerate(given):
+        if message["role"] == "assistant" and isinstance(message.get("content"), str):
+            content, ended = without_end(message["content"], end)
+            given[i], ended_twice = message | {"content": content}, ended_twice or ended
+    prompt, begun = _begun(row["prompt"]) if given[0]["role"] == "assistant" else (row["prompt"], None)
+    n = len(prompt)
+    if begun:
+        given[0] = given[0] | {"content": begun["content"] + plain_content(given[0])}
+    messages = _readable(tokenizer, [*prompt, *given], tools)
+    answers = [i for i in range(n, len(messages)) if messages[i]["role"] == "assistant"]
+    learned = [i for i in (answers if turns == "all" else answers[-1:]) if factor_of(messages[i]) > 0]
+    if not learned:
+        raise DataError("none of its turns is learned, by their weight or train: leave the row out")
     whole = _render(tokenizer, messages, tools, opened=False)
-    start = _start(tokenizer, messages[:-1], tools, whole, begun)
-    learned = whole[start:]
-    ends_itself = bool(end) and learned.rstrip().endswith(end)
-    if ends_itself:
-        learned = learned.rstrip()  # white space behind the end of a turn is the template's, not the model's
-    if learned.strip() in ("", end):
-        parts = ", ".join(name for name in answer if name != "role" and answer[name])
+    ends = tuple(str(t) for t in {*tokenizer.all_special_tokens, *_special_tokens(tokenizer)})
+    found = Turns(
+        lambda some, opened: _render(tokenizer, some, tools, opened), messages, whole, end, ends,
+        _marked_as_generated(tokenizer, messages, tools, whole),
+    )  # fmt: skip
+    places = {
+        i: found.stretch(i, _begun_at(tokenizer, prompt, tools, whole, begun) if i == n else None) for i in learned
+    }
+    shown = [i for i, (start, stop) in places.items() if whole[start:stop].strip() not in ("", end)]
+    if not shown:
+        message = messages[learned[-1]]
+        parts = ", ".join(name for name in message if name not in ("role", *WEIGHTS) and message[name])
         raise DataError(f"the chat template shows nothing of the assistant's turn ({parts})")
+    texts, at = [], 0
+    for start, stop in (places[i] for i in shown):
+        texts += [whole[at:start], whole[start:stop]]
+        at = stop
     gone = not_shown(tokenizer, messages, tools)
-    if not _is_shown(plain_content(answer), whole[:start], learned) and OWN_CONTENT not in gone:
+    if OWN_CONTENT not in gone and not all(
+        _is_shown(plain_content(messages[i]), whole[: places[i][0]], whole[slice(*places[i])]) for i in learned
+    ):
         gone = [*gone, OWN_CONTENT]  # it depends on what the content says
     notes = [f"the chat template leaves out {part}" for part in gone]
     if "strftime_now" in str(tokenizer.chat_template):
         notes.append("the chat template writes today's date, so that the same rows read otherwise tomorrow")
     notes += [
-        f"`{name}` of a message is not read: all of the turn is learned alike" for name in _WEIGHTS if name in answer
+        f"`{name}` of a message that is not the assistant's to learn is not read"
+        for name in WEIGHTS
+        if any(message.get(name) for i, message in enumerate(messages) if i not in answers)
     ]
     if ended_twice:
         notes.append(f"the completion's text ends with {end!r} already, which the template writes: it is learned once")
-    return Written(whole[:start], learned, True, ends_itself, tuple(notes))
+    return Written(
+        (*texts, *([whole[at:]] if whole[at:].strip() else [])),
+        [*prompt, *given][: shown[0]] if shown[0] > n else row["prompt"],
+        tuple(factor_of(messages[i]) for i in shown),
+        is_chat=True,
+        ends_itself=found.is_ended(texts[-1]) or bool(whole[at:].strip()),
+        notes=tuple(notes),
+        says_completion=shown[-1] == answers[-1],
+    )
 
 
 def without_end(text: str, end: str) -> tuple[str, bool]:
@@ -151,7 +184,7 @@ def without_end(text: str, end: str) -> tuple[str, bool]:
     return text, ended
 
 
-def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: bool) -> str:
+def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: bool, **options: Any) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise DataError(
             "rows with messages need a tokenizer with a chat template, and this one has none: set "
@@ -159,7 +192,7 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
         )
     try:
         return tokenizer.apply_chat_template(
-            list(messages), tools=tools or None, tokenize=False, add_generation_prompt=opened
+            list(messages), tools=tools or None, tokenize=False, add_generation_prompt=opened, **options
         )
     except Exception as error:  # a template is a stranger's program, and raises whatever Python raises
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -220,18 +253,16 @@ def _begun(prompt: Sequence[Message]) -> tuple[Sequence[Message], Message | None
     return prompt[:-1], last | {"content": plain_content(last)}
 
 
-def _header(tokenizer: Any, prompt: Sequence[Message], tools: Any, begun: Message | None) -> str:
-    """What stands before the assistant's content, or before what follows on the beginning of it; empty if not known."""
-    begun = begun or {"role": "assistant", "content": ""}
+def _header(tokenizer: Any, prompt: Sequence[Message], tools: Any, begun: Message) -> str:
+    """What stands before what follows on the beginning of a turn; empty if not known."""
     forms = _forms([begun | {"content": begun["content"] + MARK}])
     return _around_mark(tokenizer, ([*prompt, *form] for form in forms), tools)[0]
 
 
-def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, begun: Message | None) -> int:
-    """Where what is learned begins in the whole conversation."""
-    opened = "" if begun else _render(tokenizer, prompt, tools, opened=True)
-    if opened and whole.startswith(opened):
-        return len(opened)
+def _begun_at(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, begun: Message | None) -> int | None:
+    """Where what goes on from the beginning of a turn is learned from; None where no turn was begun."""
+    if not begun:
+        return None
     header = _header(tokenizer, prompt, tools, begun)
     if header and whole.startswith(header):
         return len(header)
@@ -239,6 +270,16 @@ def _start(tokenizer: Any, prompt: Sequence[Message], tools: Any, whole: str, be
         "the chat template writes the prompt differently when the assistant's turn follows it, so where that turn "
         "begins cannot be told: write the row as prompt and completion"
     )
+
+
+def _marked_as_generated(tokenizer: Any, messages: Sequence[Message], tools: Any, whole: str) -> list[tuple[int, int]]:
+    """What the template itself marks as the assistant's (`{% generation %}`), if it does."""
+    shown = with_generation_shown(tokenizer.get_chat_template(tools=tools or None))
+    return generated(_render(tokenizer, messages, tools, False, chat_template=shown), whole) if shown else []
+
+
+def _special_tokens(tokenizer: Any) -> list[Any]:
+    return [token for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if token.special]
 
 
 def _is_shown(content: str, before: str, learned: str) -> bool:

@@ -16,9 +16,10 @@ MARK, END = "\ue000", "\ue001"  # characters of the private use area, which no t
 
 
 class Marks:
-    """Marks, and what each stands for."""
+    """Marks, and what each stands for; names of called functions, which a later result may repeat, are optional."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: bool = True) -> None:
+        self.names = names
         self.texts: dict[str, str] = {}
         """Of what is shown as it stands."""
         self.data: dict[str, str] = {}
@@ -53,7 +54,7 @@ class Marks:
         if isinstance(call.get("function"), Mapping):
             return {**call, "function": self.function(call["function"], what)}
         marked = dict(call)
-        if call.get("name"):
+        if call.get("name") and self.names:
             marked["name"] = self._new(what, self.data)
         if call.get("arguments"):
             marked["arguments"] = self._value(call["arguments"], f"the arguments of {what}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from weighted_mtp import IGNORED
 from weighted_mtp.files import number_of
@@ -18,7 +18,8 @@ from .fields import DataError
 from .schema import Row
 
 T = TypeVar("T")
-Tokens = tuple[list[int], Continuation, list[str]]
+Tokens = tuple[list[int], list[Continuation], list[str]]
+Turn = Literal["all", "last"]
 logger = logging.getLogger(__name__)
 
 CHANGED = "the learned tokens decode to other text than the completion: this tokenizer changes text or lacks characters"
@@ -60,6 +61,10 @@ class RowEncoder:
     """The per-token number columns that every row must carry."""
     use_spans: bool
     """Whether `span` becomes `token_error`, by the tokenizer's offsets."""
+    turns: Turn = "all"
+    """Which turns of the assistant are learned."""
+    pays_steps: bool = False
+    """Whether rows have `steps`: then `rewards` says what each learned token is paid."""
 
     @cached_property
     def border(self) -> Border:
@@ -103,16 +108,16 @@ class RowEncoder:
         return turn_end(self.tokenizer)
 
     def _written(self, row: Row) -> Written:
-        """The row's text in two parts, without an end that stands there already."""
+        """The row's text in parts, without an end that stands there already."""
         if isinstance(row["prompt"], list):
-            chat = written_chat(self.tokenizer, row, self._turn_end)
-            if self.append_eos or not chat.ends_itself:
+            chat = written_chat(self.tokenizer, row, self._turn_end, self.turns)
+            if self.append_eos or not chat.ends_itself or len(chat.texts) % 2:
                 return chat
-            return chat._replace(learned=chat.learned.removesuffix(self._turn_end))
+            return chat._replace(texts=(*chat.texts[:-1], chat.texts[-1].removesuffix(self._turn_end)))
         eos = self.tokenizer.eos_token or ""
         completion, ended = without_end(row["completion"], eos) if self.append_eos else (row["completion"], False)
         note = f"the completion's text ends with {eos!r} already: it is learned once"
-        return Written(row["prompt"], completion, notes=(note,) if ended else ())
+        return Written((row["prompt"], completion), row["prompt"], notes=(note,) if ended else ())
 
     def _tokens_or_reasons(self, written: Sequence[Written]) -> Sequence[Tokens | DataError]:
         """`_tokens`, or why the tokenizer refuses a row: all at once, and one by one where it refuses one of them."""
@@ -126,32 +131,50 @@ class RowEncoder:
         """Prompt tokens, learned tokens and notes of each row, the invariant checked."""
         if not written:
             return []
-        prompts = self._prompt_tokens([w.prompt for w in written], [w.is_chat for w in written])
-        learned = self.border.tokens([w.learned for w in written], self.use_spans)
+        prompts = self._prompt_tokens([w.texts[0] for w in written], [w.is_chat for w in written])
+        behind = iter(self.border.tokens([text for w in written for text in w.texts[1:]], self._need_places))
+        found = [[next(behind) for _ in w.texts[1:]] for w in written]
         heads = self.border.decode([ids for ids, _ in prompts])
-        texts = self.border.decode([ids + (c.ids if c else []) for (ids, _), c in zip(prompts, learned, strict=True)])
+        texts = self.border.decode(
+            [ids + [t for c in parts if c for t in c.ids] for (ids, _), parts in zip(prompts, found, strict=True)]
+        )
         rows: list[Tokens] = []
-        for w, (ids, notes), found, head, text in zip(written, prompts, learned, heads, texts, strict=True):
+        for w, (ids, notes), parts, head, text in zip(written, prompts, found, heads, texts, strict=True):
             told = [*w.notes, *notes]
-            if found is None or not self.border.says(text, head, w.learned):
-                found, holds = self._another(ids, head, w.learned)
+            whole = [part for part in parts if part is not None]
+            if len(whole) < len(parts) or not self.border.says(text, head, "".join(w.texts[1:])):
+                whole, holds = self._others(ids, w.texts[1:])
                 told += [] if holds else [CHANGED]
-            if "".join(w.prompt.split()) not in "".join(head.split()):
+            if "".join(w.texts[0].split()) not in "".join(head.split()):
                 told.append(PROMPT_CHANGED)
-            elif not w.is_chat and w.prompt.strip() not in head:  # special tokens of a chat may be decoded with spaces
+            elif (
+                not w.is_chat and w.texts[0].strip() not in head
+            ):  # special tokens of a chat may be decoded with spaces
                 told.append(PROMPT_SPACED)
-            rows.append((ids, found, told))
+            rows.append((ids, whole, told))
         return rows
 
-    def _another(self, prompt: list[int], head: str, learned: str) -> tuple[Continuation, bool]:
-        """The tokens behind another anchor, and whether they say what was written; else those without any."""
-        for anchor in self.border.anchors[1:]:
-            (found,) = self.border.tokens([learned], self.use_spans, anchor)
-            if found and self.border.says(self.border.decode([prompt + found.ids])[0], head, learned):
+    def _others(self, prompt: list[int], texts: Sequence[str]) -> tuple[list[Continuation], bool]:
+        """The tokens of each text behind whichever anchor suits it, and whether all say what was written."""
+        ids, parts, hold = list(prompt), [], True
+        for text in texts:
+            found, holds = self._another(ids, self.border.decode([ids])[0], text)
+            parts, hold, ids = [*parts, found], hold and holds, ids + found.ids
+        return parts, hold
+
+    def _another(self, prompt: list[int], head: str, text: str) -> tuple[Continuation, bool]:
+        """The tokens behind the first anchor that suits, and whether they say what was written; else without any."""
+        for anchor in self.border.anchors:
+            (found,) = self.border.tokens([text], self._need_places, anchor)
+            if found and self.border.says(self.border.decode([prompt + found.ids])[0], head, text):
                 return found, True
-        (plain,) = self.border.tokens([learned], self.use_spans, "")
+        (plain,) = self.border.tokens([text], self._need_places, "")
         assert plain is not None, "an empty anchor always holds"
         return plain, False
+
+    @property
+    def _need_places(self) -> bool:
+        return self.use_spans or self.pays_steps
 
     def _prompt_tokens(self, texts: Sequence[str], chats: Sequence[bool]) -> list[tuple[list[int], list[str]]]:
         """Token ids of prompts and notes: with special tokens, except that a chat template writes its own."""
@@ -170,58 +193,98 @@ class RowEncoder:
         return [ids[i] for i in range(len(texts))]
 
     def _columns(
-        self, row: Row, written: Written, prompt: list[int], found: Continuation, notes: list[str]
+        self, row: Row, written: Written, prompt: list[int], parts: list[Continuation], notes: list[str]
     ) -> dict[str, Any]:
         if not prompt:
             raise DataError(_NO_PROMPT_TOKEN)
-        if not found.ids:
+        learned = [part.ids for part in parts[::2]]
+        if not any(learned):
             raise DataError("the completion has no token")
-        appended = self.append_eos and not written.ends_itself
-        learned = found.ids + [self.tokenizer.eos_token_id] * appended
+        if self.append_eos and not written.ends_itself:
+            learned[-1] = learned[-1] + [self.tokenizer.eos_token_id]
+        said = {token for part in parts[::2] for token in part.ids}
         notes = notes + [
             f"{stop!r} stands in the middle of what is learned, as a special token"
             for token, stop in self._stops.items()
-            if token in found.ids[:-1]
+            if any(token in part.ids[:-1] for part in parts[::2])
         ]
-        if self.tokenizer.bos_token_id in set(found.ids) - self._stops.keys():
+        if self.tokenizer.bos_token_id in said - self._stops.keys():
             notes.append(f"{self.tokenizer.bos_token!r} stands in what is learned, as a special token")
+        ids, labels = list(prompt), [IGNORED] * len(prompt)
+        for k, part in enumerate(parts):
+            tokens = part.ids if k % 2 else learned[k // 2]
+            ids += tokens
+            labels += [IGNORED] * len(tokens) if k % 2 else tokens
+        n_learned = sum(map(len, learned))
         columns: dict[str, Any] = {
-            "input_ids": prompt + learned,
-            "labels": [IGNORED] * len(prompt) + learned,
-            "reward": float(row["label"]),
-            "prompt_id": prompt_id(row["prompt"], row.get("tools")),
-            "n_prompt": len(prompt),
+            "input_ids": ids,
+            "labels": labels,
+            "reward": row.get("reward", float(row["label"])),
+            "prompt_id": prompt_id(written.asked, row.get("tools")),
             "notes": notes,
-            "token_error": self._token_error(row, written, found, len(learned)),
+            "loss_weights": [f for f, tokens in zip(written.factors, learned, strict=True) for _ in tokens],
         }
+        last = parts[::2][-1] if written.says_completion else None
+        columns["token_error"] = self._token_error(row, written, last, n_learned, len(learned[-1]))
+        if self.pays_steps:
+            columns["rewards"] = self._rewards(row, written, last, n_learned, len(learned[-1]), columns["reward"])
         for name in self.columns:
             if name not in row:
                 raise DataError(f"no `{name}`, which other rows have: all rows or none must carry it")
-            if len(row[name]) != len(learned):
-                raise self._wrong_length(name, row, len(learned))
+            if len(row[name]) != n_learned:
+                raise self._wrong_length(name, row, n_learned)
             columns[name] = row[name]
         return columns
 
-    def _token_error(self, row: Row, written: Written, found: Continuation, n_learned: int) -> list[bool] | None:
+    def _token_error(
+        self, row: Row, written: Written, last: Continuation | None, n_learned: int, n_last: int
+    ) -> list[bool] | None:
         """Which labelled tokens are wrong; None where that is not known."""
-        n_end = n_learned - len(found.ids) or int(written.ends_itself)
         if "token_error" in row:
+            n_end = n_last - len(last.ids) if last is not None else 0
             missing = n_learned - len(row["token_error"])
-            if missing not in (0, n_end):
+            if missing not in (0, n_end or int(written.ends_itself)):
                 raise self._wrong_length("token_error", row, n_learned)
             return row["token_error"] + [False] * missing
         if self.use_spans and row["label"]:
             return [False] * n_learned
-        if found.extents is not None and "span" in row:
-            at = max(written.learned.find(row["completion"]), 0)  # a template may write something before it
-            ends = [(len(written.learned), len(written.learned) + 1)] * (n_learned - len(found.ids))
-            return overlapping([*found.extents, *ends], [at + place for place in row["span"]])
-        return None
+        if last is None or last.extents is None or "span" not in row or not self.use_spans:
+            return None
+        text = _last_learned(written)
+        ends = [(len(text), len(text) + 1)] * (n_last - len(last.ids))
+        wrong = overlapping([*last.extents, *ends], [_place(row, text) + place for place in row["span"]])
+        return [False] * (n_learned - n_last) + wrong
+
+    def _rewards(
+        self, row: Row, written: Written, last: Continuation | None, n_learned: int, n_last: int, outcome: float
+    ) -> list[float]:
+        """What each learned token is paid: a step at the token that holds its last character, else the outcome."""
+        paid = [0.0] * n_learned
+        if "steps" not in row:
+            paid[-1] = outcome
+            return paid
+        if last is None or last.extents is None:
+            raise DataError("`steps` are of the last turn, and that is not learned")
+        at = _place(row, _last_learned(written))
+        for step in row["steps"]:
+            end = at + step["end"]
+            held = next((k for k, (_, stop) in enumerate(last.extents) if stop >= end), n_last - 1)
+            paid[-1 if step["end"] == len(row["completion"]) else n_learned - n_last + held] += step["reward"]
+        return paid
 
     def _wrong_length(self, name: str, row: Row, n_learned: int) -> DataError:
-        of_text, of_chat = f" ({n_learned - 1} of the completion and EOS)", " (the assistant's turn with its end)"
+        of_text, of_chat = f" ({n_learned - 1} of the completion and EOS)", " (the assistant's turns with their ends)"
         counted = (of_text if isinstance(row["prompt"], str) else of_chat) if self.append_eos else ""
         return DataError(f"`{name}` has {len(row[name])} entries for {n_learned} labelled tokens{counted}")
+
+
+def _last_learned(written: Written) -> str:
+    return written.texts[len(written.texts) // 2 * 2 - 1]
+
+
+def _place(row: Row, text: str) -> int:
+    """Where in a learned text the completion begins: a template may write something before it."""
+    return max(text.rfind(row["completion"]), 0)
 
 
 def overlapping(extents: Sequence[tuple[int, int]], span: Sequence[int]) -> list[bool]:

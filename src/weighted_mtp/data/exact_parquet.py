@@ -8,7 +8,7 @@ no one Arrow type: Arrow refuses it, or fills it up with nulls. Such a column `m
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,16 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path, columns: ExactColu
     pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), path)
 
 
-def optional_columns(schema: pa.Schema) -> frozenset[str]:
-    """The columns of a file that `write_rows` wrote whose null means that a row has none; none of another file."""
-    return frozenset(json.loads((schema.metadata or {}).get(_OPTIONAL, b"[]")))
+def optional_columns(schema: pa.Schema) -> Collection[str] | None:
+    """The columns of a file that `write_rows` wrote whose null means that a row has none; None of another file."""
+    return json.loads((schema.metadata or {}).get(_OPTIONAL, b"null"))
 
 
-def unpacked(row: Mapping[str, Any], optional: frozenset[str]) -> dict[str, Any]:
+def unpacked(row: Mapping[str, Any], optional: Collection[str]) -> dict[str, Any]:
     """A row of a Parquet file as it was before `write_rows`.
 
     Examples:
-        >>> unpacked({"prompt": "a", "meta@json": '{"x": 1}', "note@json": None}, frozenset())
+        >>> unpacked({"prompt": "a", "meta@json": '{"x": 1}', "note@json": None}, [])
         {'prompt': 'a', 'meta': {'x': 1}}
     """
     found: dict[str, Any] = {}

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+WEIGHTS = ("weight", "loss_weight", "train")
+"""Fields of a message that say how much its tokens count."""
 _FLOAT32_MAX = 3.4028234663852886e38
 
 
@@ -54,7 +56,7 @@ def bool_of(name: str, value: Any) -> bool:
         return bool(value)
     hint = ""
     if isinstance(value, float) and 0 < value < 1:
-        hint = "; of a score, write true from the threshold on that you call right"
+        hint = "; a score is named `reward`"
     raise DataError(f"`{name}` is {short(value)}: true, false, 0 or 1 is needed{hint}")
 
 
@@ -70,17 +72,50 @@ def bools_of(name: str, value: Any) -> list[bool]:
     return [bool_of(name, entry) for entry in _list_of(name, value)]
 
 
+def number_of(name: str, value: Any) -> float:
+    """A number that is finite in float32, which training reads it in."""
+    value = plain_value(value)
+    # a JSON integer may be too large for a float, and then isfinite raises
+    if not (isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64)) or not (
+        abs(value) <= _FLOAT32_MAX
+    ):
+        raise DataError(f"`{name}` is {short(value)}: a finite number is needed (in float32)")
+    return float(value)
+
+
 def numbers_of(name: str, value: Any) -> list[float]:
-    """A list of numbers that are finite in float32, which training reads them in; those of `weights` not negative."""
+    """A list of such numbers, none of them a bool."""
     entries = [plain_value(entry) for entry in _list_of(name, value)]
     for entry in entries:
-        # a JSON integer may be too large for a float, and then isfinite raises
-        number = isinstance(entry, float) or (type(entry) is int and abs(entry) < 2**64)
-        if not number or not abs(entry) <= _FLOAT32_MAX:
-            raise DataError(f"`{name}` holds {short(entry)}: finite numbers are needed (in float32)")
-        if name == "weights" and entry < 0:
-            raise DataError(f"`weights` holds {entry}: a weight must not be negative")
+        try:
+            number_of(name, None if isinstance(entry, bool) else entry)
+        except DataError:
+            raise DataError(f"`{name}` holds {short(entry)}: finite numbers are needed (in float32)") from None
     return [float(entry) for entry in entries]
+
+
+def steps_of(value: Any, completion: str) -> list[dict[str, Any]]:
+    """Steps of a completion, each {"end": where it ends, in characters, "reward": a number}; a label counts 0 or 1."""
+    steps: Any = plain_value(value)
+    last = 0
+    found: list[dict[str, Any]] = []
+    listed: list[Any] = steps if isinstance(steps, list) and steps else [steps]
+    for step in listed:
+        names = {name for name, entry in step.items() if entry is not None} if isinstance(step, Mapping) else set()
+        if names not in ({"end", "reward"}, {"end", "label"}):
+            raise DataError(f'`steps` holds {short(step)}: a list of {{"end", "reward" or "label"}} is needed')
+        end = plain_value(step["end"])
+        if type(end) is not int or not last < end <= len(completion):
+            raise DataError(
+                f"a step ends at {short(end)}: ends must rise, from above 0 to the completion's {len(completion)} "
+                "characters"
+            )
+        label = step.get("label")
+        found.append(
+            {"end": end, "reward": number_of("reward", step["reward"] if label is None else bool_of("label", label))}
+        )
+        last = end
+    return found
 
 
 def span_of(value: Any, completion: str) -> list[int]:
@@ -108,9 +143,7 @@ def _message(name: str, message: Any) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise DataError(f"`{name}` holds {short(message)}: a message has role and content")
     if "role" not in message and "from" in message:
-        raise DataError(
-            f"`{name}` holds ShareGPT's `from` and `value`: name them `role` (user, assistant) and `content`"
-        )
+        raise DataError(f"`{name}` holds ShareGPT's `from` and `value`: they are read in a column `conversations`")
     if not text_of(message, "role"):
         raise DataError("`role` is empty")
     kept = {key: value for key, value in message.items() if value is not None or key == "content"}
@@ -119,12 +152,29 @@ def _message(name: str, message: Any) -> dict[str, Any]:
         kept["content"] = [_part(part) for part in content]
     elif content is not None or not (kept.get("tool_calls") or kept.get("reasoning_content")):
         text_of(message, "content")
+    factor_of(kept)
     for key in kept.keys() - {"role", "content"}:
         try:
             json.dumps(kept[key], ensure_ascii=False, default=str).encode()
         except (UnicodeEncodeError, ValueError, RecursionError):
             raise DataError(f"`{key}` of a message cannot be written as text: {short(kept[key])}") from None
     return kept
+
+
+def factor_of(message: Mapping[str, Any]) -> float:
+    """The factor on a message's tokens, by its `weight`, `loss_weight` and `train`; 0: it is not learned.
+
+    Examples:
+        >>> factor_of({"role": "assistant", "content": "a", "weight": 0.5}), factor_of({"train": False}), factor_of({})
+        (0.5, 0.0, 1.0)
+    """
+    factor = 1.0
+    for name in WEIGHTS:
+        if message.get(name) is not None:
+            factor *= bool_of(name, message[name]) if name == "train" else number_of(name, message[name])
+    if factor < 0:
+        raise DataError(f"the weight of a message is {factor:g}: 0 or more is needed (`weights` may be negative)")
+    return factor
 
 
 def _part(part: Any) -> dict[str, Any]:

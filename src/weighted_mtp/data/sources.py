@@ -1,4 +1,4 @@
-"""Where rows come from: JSON lines, a JSON array, Parquet, or a list of dicts; and a chat in a file of its own."""
+"""Where rows come from: JSON lines, a JSON array, Parquet, the hub, or memory; and a chat in a file of its own."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from .fields import DataError, messages_of, short
+from .forms import TURNS
 from .json_lines import filled_lines, parse_json
 from .schema import BadRows, OnBadRow, Row, is_unjudged, parse_row
 
 UNJUDGED = "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
+_NESTED = ("prompt", "completion", "messages", "conversations", TURNS, "tools", "steps")
 _WANTED = "each row holds prompt, completion and label"
+HUB = "hub:"
 _READ_AT_ONCE = 10_000_000  # bytes, a tenth of a second
 _BATCH = 1024  # rows decoded together: few, so that the first one is there at once
 
@@ -41,7 +44,12 @@ class LoadReport:
 
 
 def load_rows(
-    source: str | Path | Iterable[Mapping[str, Any]], on_bad_row: OnBadRow = "error", *, shown: int = 20
+    source: str | Path | Iterable[Mapping[str, Any]],
+    on_bad_row: OnBadRow = "error",
+    *,
+    shown: int = 20,
+    split: str = "train",
+    stream: bool = False,
 ) -> tuple[list[Row], LoadReport]:
     """The rows of a file in the one schema (see `parse_row`), and a report.
 
@@ -49,9 +57,12 @@ def load_rows(
 
     Args:
         source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of
-            objects) or .parquet; a folder that `wmtp score` wrote; or the rows themselves.
+            objects) or .parquet; a folder that `wmtp score` wrote; `hub:OWNER/NAME`, with `:SPLIT` if it is not
+            `split`; or the rows themselves, a list of dicts or a `datasets.Dataset`.
         on_bad_row: "error" stops at the first malformed row; "skip" leaves them out and reports them.
         shown: how many skipped rows the report lists with their reason.
+        split: of a data set of the hub.
+        stream: read one of the hub row by row, without a copy of it on the disk.
 
     Raises:
         DataError: `file:line: reason` for a malformed row; `file: reason` when the file is missing, empty, of
@@ -69,7 +80,7 @@ def load_rows(
     name = str(source) if isinstance(source, str | Path) else "rows"
     rows: list[Row] = []
     read = unjudged = 0
-    for where, raw in _open(Path(source)) if isinstance(source, str | Path) else _numbered("rows", source):
+    for where, raw in _rows(source, split, stream):
         read += 1
         try:
             row = _parsed(raw)
@@ -92,8 +103,11 @@ def load_rows(
 def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
     """The first row of a file: what is wrong with the file, or with every row of it, is told before it is read.
 
-    None where the row would be left out, or was not read: a .json file can only be read whole, and a large one is not.
+    None where the row would be left out, or was not read: of the hub, and of a large .json file, which can only be read
+    whole.
     """
+    if str(path).startswith(HUB):
+        return None
     path = Path(path)
     if path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
         return None
@@ -144,6 +158,36 @@ def _no_row(source: str | Path) -> DataError:
     return DataError(f"{source}: no row in it; {_WANTED}")
 
 
+def _rows(source: Any, split: str, stream: bool) -> Iterator[tuple[str, Any]]:
+    if isinstance(source, str) and source.startswith(HUB):
+        return _numbered(source, _of_arrow(_hub(source, split, stream)))
+    if isinstance(source, str | Path):
+        return _open(Path(source))
+    return _numbered("rows", _of_arrow(source) if hasattr(source, "features") else source)
+
+
+def _hub(source: str, split: str, stream: bool) -> Iterator[Any]:
+    from datasets import load_dataset
+
+    name, _, own = source.removeprefix(HUB).partition(":")
+    try:
+        yield from load_dataset(name, split=own or split, streaming=stream)
+    except Exception as error:  # of the network, of files of any format, of a split that is not there
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(f"{source}: cannot be read ({reason[0]})") from None
+
+
+def _of_arrow(rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+    """Rows of Arrow tables, where a message or a tool has all fields that any of them has, null where it has none."""
+    return ({name: _filled(row[name]) if name in _NESTED else row[name] for name in row} for row in rows)
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _filled(entry) for name, entry in value.items() if entry is not None or name == "content"}
+    return [_filled(entry) for entry in value] if isinstance(value, list) else value
+
+
 def _open(path: Path) -> Iterator[tuple[str, Any]]:
     """Places and rows of a file; a row still to be decoded comes as a function that may raise DataError."""
     readers = {".jsonl": _json_lines, ".json": _json_array, ".parquet": _parquet}
@@ -189,7 +233,9 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{path}: has {names.count(twice[0])} columns named {twice[0]!r}: keep one")
     optional = optional_columns(file.schema_arrow)
-    return _numbered(str(path), (lambda row=row: unpacked(row, optional) for row in _values(path, file)))
+    values = _values(path, file)
+    rows = _of_arrow(values) if optional is None else values  # in our own, a null in a message is what was written
+    return _numbered(str(path), (lambda row=row: unpacked(row, optional or ()) for row in rows))
 
 
 def _values(path: Path, file: Any) -> Iterator[dict[str, Any]]:

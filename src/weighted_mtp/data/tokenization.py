@@ -7,9 +7,12 @@ from typing import Any, Literal
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from rich.progress import track
 
-from .encoding import RowEncoder
-from .fields import plain_content
-from .schema import TOKEN_COLUMNS, BadRows, DataError, OnBadRow, Row
+from weighted_mtp import IGNORED
+
+from .encoding import RowEncoder, Turn
+from .fields import factor_of, plain_content
+from .forms import TURNS
+from .schema import MADE_COLUMNS, TOKEN_COLUMNS, BadRows, DataError, OnBadRow, Row, is_right
 
 _CHUNK = 2_000  # rows tokenized at a time: bounds the Python lists that wait to become Arrow
 _PROGRESS_FROM = 20_000  # rows; fewer are done before a bar could be read
@@ -82,6 +85,7 @@ def tokenize_rows(
     append_eos: bool = True,
     on_long: Literal["truncate", "drop"] = "truncate",
     on_bad_row: OnBadRow = "error",
+    turns: Turn = "all",
 ) -> tuple[Dataset, TokenizeReport]:
     """The data set that collators and samplers read, and a report.
 
@@ -143,11 +147,16 @@ def tokenize_rows(
     spans = any("span" in row for row in rows)
     columns = tuple(name for name in TOKEN_COLUMNS if any(name in row for row in rows))
     known_errors = spans or any("token_error" in row for row in rows)
-    features = _features((*columns, "token_error") if known_errors else columns)
-    encoder = RowEncoder(tokenizer, append_eos, columns, spans and getattr(tokenizer, "is_fast", False))
+    steps, is_fast = any("steps" in row for row in rows), getattr(tokenizer, "is_fast", False)
+    if steps and not is_fast:
+        raise DataError("rows have `steps`, and this tokenizer knows no offsets: give a fast one, or drop the steps")
+    factors = any(factor_of(message) != 1 for row in rows for message in row.get(TURNS, ()))
+    made = ["rewards"] * steps + ["loss_weights"] * factors + ["token_error"] * known_errors
+    features = _features((*columns, *made))
+    encoder = RowEncoder(tokenizer, append_eos, columns, spans and is_fast, turns, steps)
     report = TokenizeReport(len(rows), BadRows(on_bad_row), max_length)
     parts: list[Dataset] = []
-    prompts: set[int] = set()
+    kept_rows: list[tuple[int, float, float | None]] = []
     starts = range(0, len(rows), _CHUNK)
     quiet = len(rows) < _PROGRESS_FROM
     for start in track(starts, description="Tokenizing", transient=True, disable=quiet):
@@ -159,32 +168,45 @@ def tokenize_rows(
             elif (fitted := _fit(item, max_length, on_long, report)) is not None:
                 report.note(row_id, item["notes"])
                 report.spans_unused += "span" in row and not row["label"] and not encoder.use_spans
-                prompts.add(fitted["prompt_id"])
+                kept_rows.append((fitted["prompt_id"], fitted["reward"], row.get("pass_rate")))
                 kept.append({**fitted, "row_id": row_id})
         parts.append(Dataset.from_dict({name: [row[name] for row in kept] for name in features}, features))
-    report.prompts = len(prompts)
+    report.prompts = len({prompt for prompt, _, _ in kept_rows})
     if not report.kept:
         raise DataError(f"no row left to train on: {report.summary()}")
-    return concatenate_datasets(parts), report
+    rates: Any = _pass_rates(kept_rows)
+    return concatenate_datasets(parts).add_column("pass_rate", rates, feature=Value("float32")), report
+
+
+def _pass_rates(rows: Sequence[tuple[int, float, float | None]]) -> list[float]:
+    """A row's own pass rate, else the mean reward of the rows of its prompt; rows are (prompt, reward, own)."""
+    rewards: dict[int, list[float]] = {}
+    for prompt, reward, _ in rows:
+        rewards.setdefault(prompt, []).append(reward)
+    means = {prompt: sum(some) / len(some) for prompt, some in rewards.items()}
+    return [means[prompt] if own is None else own for prompt, _, own in rows]
 
 
 def _fit(item: dict[str, Any], max_length: int | None, on_long: str, report: TokenizeReport) -> dict[str, Any] | None:
     """The row within the limit, or None when it is dropped; counted in the report."""
-    n_prompt = item["n_prompt"]
-    if max_length is not None and len(item["input_ids"]) > max_length:
-        if on_long == "drop" or n_prompt >= max_length:
+    labels, limit = item["labels"], max_length
+    n_learned = sum(label != IGNORED for label in labels)
+    n_kept = sum(label != IGNORED for label in labels[:limit])
+    if n_kept < n_learned:
+        if on_long == "drop" or not n_kept:
             report.dropped += 1
             return None
         report.truncated += 1
-        whole = {name: item[name][:max_length] for name in ("input_ids", "labels")}
-        behind = {
-            name: item[name][: max_length - n_prompt] for name in (*TOKEN_COLUMNS, "token_error") if item.get(name)
-        }
-        item = item | whole | behind
+        names = (*TOKEN_COLUMNS, *MADE_COLUMNS, "token_error")
+        behind = {name: item[name][:n_kept] for name in names if item.get(name) is not None}
+        if "rewards" in behind:  # as of a row without steps, what is paid later is paid at the last token that is left
+            behind["rewards"][-1] += sum(item["rewards"][n_kept:])
+        item = item | behind
+    item = item | {name: item[name][:limit] for name in ("input_ids", "labels")}
     report.kept += 1
-    report.right += item["reward"] == 1.0
-    report.prompt_tokens += n_prompt
-    report.labelled_tokens += len(item["input_ids"]) - n_prompt
+    report.right += is_right(item["reward"])
+    report.prompt_tokens += len(item["input_ids"]) - n_kept
+    report.labelled_tokens += n_kept
     return item
 
 

@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 
 from weighted_mtp.data import CompletionCollator, is_right, load_rows, tokenize_rows
+from weighted_mtp.data.encoding import Turn
 from weighted_mtp.evaluation.critic_quality import CriticQuality, critic_quality
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
@@ -27,8 +28,7 @@ def discounted_outcomes(rewards: Sequence[float], lengths: Sequence[int], gamma:
     [[0.25, 0.5, 1.0]]
     """
     return [
-        [float(is_right(reward)) * gamma**k for k in range(length - 1, -1, -1)]
-        for reward, length in zip(rewards, lengths, strict=True)
+        [reward * gamma**k for k in range(length - 1, -1, -1)] for reward, length in zip(rewards, lengths, strict=True)
     ]
 
 
@@ -68,21 +68,23 @@ def measure_critic(
         judged = critic.judge(batch)
         given = judged.credit
         if given is None:
-            given = compute_td_errors(judged.values[..., None], batch.rewards, batch.mask)
+            given = compute_td_errors(judged.values[..., None], batch.paid, batch.mask)
         for b, picked in enumerate(batch.mask):
             values.append(judged.values[b][picked].tolist())
             credit.append(given[b][picked].tolist())
     return quality_of(values, credit, dataset["token_error"], dataset["reward"])
 
 
-def quality_of_scores(folder: str | Path, critic_dir: str, gamma: float = 1.0) -> tuple[CriticQuality, bool]:
+def quality_of_scores(
+    folder: str | Path, critic_dir: str, gamma: float = 1.0, turns: Turn = "all"
+) -> tuple[CriticQuality, bool]:
     """The quality of the critic whose scores, of all shards, `wmtp score` wrote, and whether wrong tokens were known.
 
     Of more than `JUDGED_ROWS` rows at most that many are judged, evenly spaced.
     """
     rows, _ = load_rows(folder)
     rows = rows[:: -(-len(rows) // JUDGED_ROWS)]
-    dataset, _ = tokenize_rows(rows, load_tokenizer(critic_dir), max_length=10**9)
+    dataset, _ = tokenize_rows(rows, load_tokenizer(critic_dir), max_length=10**9, turns=turns)
     credit = "credit" if "credit" in dataset.column_names else "td_errors"
     errors: Any = dataset["token_error"][:] if "token_error" in dataset.column_names else [None]
     known = all(row is not None for row in errors)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from weighted_mtp.data.folds import Overlap, groups_of, popular_limit, split_tasks
+from weighted_mtp.data.forms import texts_of
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError, is_unjudged, parse_row
 from weighted_mtp.data.sources import UNJUDGED
@@ -137,12 +138,13 @@ def split_file(config: SplitConfig) -> SplitReport:
 
 def _with_prompt(row: dict[str, Any]) -> dict[str, Any]:
     """The row with a prompt and a completion, if it comes in another form that training reads."""
-    messages = row.get("messages")
-    if row.get("prompt") is not None or not (messages or row.get("instruction")):
+    if isinstance(row.get("messages"), list) or isinstance(row.get("conversations"), list) or row.get("completions"):
+        try:
+            return row | texts_of(row)[1]
+        except DataError:
+            return row
+    if row.get("prompt") is not None or not row.get("instruction"):
         return row
-    if isinstance(messages, list):
-        *prompt, last = messages
-        return row | {"prompt": prompt, "completion": _text([last])}
     given = "\n".join(str(row[name]) for name in ("instruction", "input") if row.get(name))
     return row | {"prompt": given, "completion": row.get("output")}
 
@@ -189,7 +191,7 @@ def _shares(overlaps: Sequence[Overlap]) -> Iterator[tuple[tuple[int, int], floa
 
 
 def _is_right(row: Mapping[str, Any]) -> bool:
-    labels = {name: row[name] for name in ("label", "is_correct") if name in row}
+    labels = {name: row[name] for name in ("label", "is_correct", "reward") if name in row}
     try:
         return parse_row({"prompt": "-", "completion": "-"} | labels)["label"]
     except DataError:

@@ -8,12 +8,14 @@ from typing import Any
 
 from rich.console import Console
 
+from weighted_mtp.data.forms import texts_of
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS, Verifier
 
 ADDED = ("label", "verdict", "verified_by")
+REPLACED = (*ADDED, "is_correct", "reward")
 
 
 def label_file(source: Path, out: Path, verifier: Verifier, console: Console | None = None) -> Counter[str]:
@@ -24,14 +26,15 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     It is None where the check could not be made (verdict `error`): such a row is neither right nor wrong, and all that
     read rows drop it.
 
-    A label is test-verified: it says what the verifier found, which is as good as the row's tests. A label or verdict
-    that a row came with is replaced.
+    A label is test-verified: it says what the verifier found, which is as good as the row's tests. A label, reward or
+    verdict that a row came with is replaced. Of a conversation, the assistant's last turn is checked.
     """
     if out.exists() and out.samefile(source):
         raise DataError(f"{out} is the input too: name another output")
     rows = read_json_lines(source)
+    answered = [_answered(row) for row in rows]
     for name in verifier.requires:
-        if all(row.get(name) is None for row in rows):
+        if all(row.get(name) is None for row in answered):
             raise DataError(f"{source}: no row has `{name}`; this verifier needs {', '.join(verifier.requires)}")
     writer = JsonLinesWriter(out)
     _check_same(rows, writer, source, str(verifier))
@@ -39,7 +42,7 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     waiting = rows[len(writer.done) :]
     with writer, progress_bar(console) as progress:
         task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
-        for row, verdict in zip(waiting, verifier.check_all(waiting), strict=True):
+        for row, verdict in zip(waiting, verifier.check_all(answered[len(writer.done) :]), strict=True):
             found = {"label": label_of(verdict), "verdict": verdict, "verified_by": str(verifier)}
             writer.write(_given(row) | found)
             counts[verdict] += 1
@@ -68,7 +71,15 @@ def summary(counts: Mapping[str, int], out: Path) -> str:
 
 
 def _given(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ADDED}
+    return {name: value for name, value in row.items() if name not in REPLACED}
+
+
+def _answered(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with what was answered as text, in whichever form it came."""
+    try:
+        return row | {"completion": texts_of(row)[1]["completion"]}
+    except DataError:
+        return row
 
 
 def _text(row: Mapping[str, Any]) -> str:

@@ -156,12 +156,14 @@ def pairwise_ranking(
     """Logistic loss on every pair of a better and a worse completion of the same prompt within the batch.
 
         sum over i, j with group_ids[i] == group_ids[j] and rewards[i] > rewards[j]
-            of -log sigmoid(s[i] - s[j]) / normalizer,      s[i] = mean of value_logits[i] over its valid t
+            of -(rewards[i] - rewards[j]) log sigmoid(s[i] - s[j]) / normalizer
+        s[i] = mean of value_logits[i] over its valid t
 
-    The score is a mean over the completion, so that every prefix learns to tell right from wrong, as with the
-    per-token losses above; with a mask that is True only at the last valid position it is the usual sequence
-    score. Rows without a valid position are in no pair, nor are equal rewards. A prompt's difficulty cancels
-    out of the difference, so values are ranked but not calibrated. Memory is quadratic in batch, not in seq.
+    A pair counts by the margin between its rewards, 1 between right and wrong. The score is a mean over the
+    completion, so that every prefix learns to tell right from wrong, as with the per-token losses above; with a mask
+    that is True only at the last valid position it is the usual sequence score. Rows without a valid position are in no
+    pair, nor are equal rewards. A prompt's difficulty cancels out of the difference, so values are ranked but not
+    calibrated. Memory is quadratic in batch, not in seq.
 
     Source: Ouyang et al. 2022, arXiv 2203.02155, equation 1 (all pairs of one prompt, last-token score).
 
@@ -198,7 +200,7 @@ def pairwise_ranking(
     same_prompt = (group_ids[:, None] == group_ids) & has_tokens[:, None] & has_tokens
     pairs = same_prompt & ~(gap <= 0)  # a NaN reward is in a pair, and makes its loss NaN
     differences = torch.where(gap.isnan(), gap, _pairwise_difference(scores))
-    return _masked_mean(softplus(-differences.masked_fill(~pairs, 0.0)), pairs, normalizer)
+    return _masked_mean(gap * softplus(-differences.masked_fill(~pairs, 0.0)), pairs, normalizer)
 
 
 def _pairwise_difference(x: Shaped[Tensor, " n"]) -> Shaped[Tensor, "n n"]:

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import seed_worker
 
 from weighted_mtp import IGNORED
-from weighted_mtp.data import NO_ROW, RankBatches, WithNoRow, is_right
+from weighted_mtp.data import NO_ROW, RankBatches, WithNoRow
 from weighted_mtp.data.packing import PackedOrder, PackedRows
 from weighted_mtp.losses import mtp_targets
 from weighted_mtp.models.packing import Layout, Packing
@@ -48,6 +48,7 @@ class TokenBatch:
     pass_rate: Float[Tensor, " batch"] | None = None
     steps: Float[Tensor, "batch seq"] | None = None
     step_rewards: Float[Tensor, "batch seq"] | None = None
+    loss_weights: Float[Tensor, "batch seq"] | None = None
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Any], n_future: int, device: torch.device | None = None) -> "TokenBatch":
@@ -117,6 +118,11 @@ class TokenBatch:
         rows, seq = self.input_ids.shape
         return self.as_hidden(torch.arange(rows, device=self.input_ids.device)[:, None].expand(rows, seq))
 
+    @property
+    def paid(self) -> Float[Tensor, " batch"] | Float[Tensor, "batch seq"]:
+        """What the rows are paid: their steps [batch, seq], or their outcomes [batch] where the data has no steps."""
+        return self.rewards if self.step_rewards is None else self.step_rewards
+
     def input_tokens(self) -> Int[Tensor, ""]:
         """Tokens read, without those of `NO_ROW`."""
         return torch.where(self.row_ids == NO_ROW, 0, self.attention_mask.sum(1)).sum()
@@ -134,16 +140,17 @@ class BatchCounts(NamedTuple):
     positions: Tensor
     """Value positions."""
     pairs: Tensor
-    """Right-wrong pairs of completions of one prompt within a micro-batch."""
+    """Pairs of a better and a worse completion of one prompt within a micro-batch."""
     rows: Tensor
     """Rows with a prediction."""
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "BatchCounts":
         """Counts one micro-batch."""
-        has_positions, right = batch.mask.any(1), is_right(batch.rewards)
+        has_positions, rewards = batch.mask.any(1), batch.rewards
         same_prompt = batch.prompt_ids[:, None] == batch.prompt_ids[None, :]
-        pairs = same_prompt & (right & has_positions)[:, None] & (~right & has_positions)[None, :]
+        better = (rewards[:, None] > rewards[None, :]) & has_positions[:, None] & has_positions[None, :]
+        pairs = same_prompt & better
         return cls(batch.valid.sum(), batch.mask.sum(), pairs.sum(), has_positions.sum())
 
     @classmethod

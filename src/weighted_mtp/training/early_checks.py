@@ -78,6 +78,9 @@ EVERY_STAGE = tuple(name for name in _SETTINGS if name not in _OF_SOME)
 ADAPTERS = When("lora_rank is above 0", lambda config: config.model.lora_rank > 0)
 BESIDE = {
     "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
+    "keep_above": When("keep is right", lambda config: config.data.keep == "right"),
+    "split": When("train_file or eval_file is hub:OWNER/NAME", lambda config: config.data.reads_hub),
+    "stream": When("train_file or eval_file is hub:OWNER/NAME", lambda config: config.data.reads_hub),
     **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit"), ADAPTERS),
     "eval_steps": When("eval_file is given", lambda config: config.data.eval_file is not None),
     "best_metric": When("early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0),

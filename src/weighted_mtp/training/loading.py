@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from weighted_mtp.data import is_right, load_rows, tokenize_rows
+from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
@@ -67,19 +67,23 @@ def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
 
 def load_dataset(config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, keep: str = "all") -> Dataset:
     """Rows of a file as token ids; malformed, cut and dropped rows are reported."""
-    rows, report = load_rows(path, on_bad_row=config.data.on_bad_row)
+    data = config.data
+    rows, report = load_rows(path, on_bad_row=data.on_bad_row, split=data.split, stream=data.stream)
     if report.kept < report.read:
         logger.warning("%s", report.summary())
     dataset, tokenized = tokenize_rows(
-        rows, tokenizer, max_length=config.data.max_length, on_bad_row=config.data.on_bad_row
+        rows, tokenizer, max_length=data.max_length, on_bad_row=data.on_bad_row, turns=data.turns
     )
     level = logging.INFO if tokenized.is_whole else logging.WARNING
     logger.log(level, "%s: %s", path, tokenized.summary())
     if keep == "all":
         return dataset
-    right = [i for i, reward in enumerate(dataset["reward"]) if is_right(reward)]
+    right = [i for i, reward in enumerate(dataset["reward"]) if reward > data.keep_above]
     if not right:
-        raise ConfigError(f"{path} has no row labelled right, so keep: right leaves nothing to train on")
+        raise ConfigError(
+            f"{path} has no row labelled right (reward above {data.keep_above:g}), so keep: right leaves nothing to "
+            "train on"
+        )
     return dataset.select(right)  # under the numbers that they have among all rows
 
 

@@ -26,7 +26,15 @@ from weighted_mtp.training.stage_table import stage_row
 
 logger = logging.getLogger(__name__)
 
-COMPARED_BY_CONTENT = ("model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "reference")
+COMPARED_BY_CONTENT = (
+    "model_name_or_path",
+    "tokenizer_name_or_path",
+    "train_file",
+    "eval_file",
+    "split",
+    "stream",
+    "reference",
+)
 FREE = (
     "output_dir", "logging_steps", "save_steps", "save_total_limit", "tracking_uri", "experiment_name", "run_name",
     "on_bad_row",  # the rows that came of it are compared

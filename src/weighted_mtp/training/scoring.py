@@ -35,6 +35,7 @@ from weighted_mtp.data.exact_parquet import (
     shard_marker,
     write_rows,
 )
+from weighted_mtp.data.sources import HUB
 from weighted_mtp.files import digest_of_files, own_file, replacing, write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
@@ -128,7 +129,11 @@ def _settings_of(config: ScoreConfig, critic: Critic) -> dict[str, Any]:
     flat, data, spec = asdict(config), Path(config.data), critic.model.critic
     found = {name: flat[name] for name in ("scheme", "scheme_options", "gamma", "max_length")}
     found |= {"bf16": True} if config.bf16 else {}
-    found["data"] = digest_of_files(scored_parts(data) if data.is_dir() else [data])
+    found |= {"turns": config.turns} if config.turns != "all" else {}
+    if config.data.startswith(HUB):
+        found["data"] = config.data
+    else:
+        found["data"] = digest_of_files(scored_parts(data) if data.is_dir() else [data])
     found["critic"] = digest_of_model(config.critic)
     reference = config.reference or (spec.reference if spec is not None else None)
     if critic.reads_reference and reference:
@@ -191,7 +196,8 @@ class _Scorer:
         if not rows:
             return
         self.rows = rows
-        self.encoded, self.report = tokenize_rows(rows, self.tokenizer, max_length=self.config.max_length)
+        turns = self.config.turns
+        self.encoded, self.report = tokenize_rows(rows, self.tokenizer, max_length=self.config.max_length, turns=turns)
         for model in self.stage.frozen_models():
             require_rows_fit(model, self.tokenizer, self.encoded, self.config.data)
         require_spread(self.critic, self.encoded, self.collate, self.config.critic)
@@ -242,7 +248,7 @@ class _Scorer:
         full = [i for i in kept if len(self.encoded[self.places[i]]["input_ids"]) == limit]
         if not full:
             return {}
-        whole, _ = tokenize_rows([self.rows[i] for i in full], self.tokenizer)
+        whole, _ = tokenize_rows([self.rows[i] for i in full], self.tokenizer, turns=self.config.turns)
         counts = [sum(label != IGNORED for label in labels) for labels in whole["labels"]]
         return dict(zip(full, counts, strict=True))
 

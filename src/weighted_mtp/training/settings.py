@@ -70,15 +70,24 @@ class DataConfig:
     """Which verified completions are read, and in which order."""
 
     train_file: str
-    """Rows to train on: .jsonl, .json or .parquet with prompt, completion and label."""
+    """Rows to train on: .jsonl, .json or .parquet with prompt, completion and label, or hub:OWNER/NAME, with :SPLIT
+    behind it if not `split`."""
     eval_file: str | None = None
     """Rows for evaluation, in the same form."""
+    split: str = "train"
+    """Which split of a data set of the hub is read."""
+    stream: bool = False
+    """Read a data set of the hub row by row, without a copy of it on the disk."""
     max_length: int = 1024
     """Tokens per row, prompt included; longer rows are cut and counted."""
     on_bad_row: Literal["error", "skip"] = "error"
     """What a malformed row does: stop the run, or be left out and listed."""
     keep: Literal["all", "right"] = "all"
-    """Train on all completions, or only on those labelled right (rejection sampling)."""
+    """Train on all completions, or only on those that are right (rejection sampling)."""
+    keep_above: float = 0.5
+    """With keep: right, the reward above which a completion is kept."""
+    turns: Literal["all", "last"] = "all"
+    """Which of the assistant's turns in a conversation are learned."""
     sampler: str = "shuffled"
     """Order of the rows: shuffled, balanced, pairs, curriculum or length_balanced."""
     packing: bool = False
@@ -88,6 +97,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         settle(self, "train_file", "eval_file")
         require(self.max_length >= 2, f"max_length is {self.max_length}: give at least 2 tokens")
+
+    @property
+    def reads_hub(self) -> bool:
+        """Whether rows come from the hub."""
+        return any(str(file).startswith("hub:") for file in (self.train_file, self.eval_file))
 
 
 @dataclass(frozen=True)
@@ -264,7 +278,7 @@ class ScoreConfig:
     critic: str
     """Directory of a critic of any kind, as `wmtp train critic` writes it."""
     data: str
-    """Rows with prompt, completion and label: .jsonl, .json or .parquet."""
+    """Rows with prompt, completion and label: .jsonl, .json or .parquet, or hub:OWNER/NAME:SPLIT."""
     out: str
     """Folder of the scored rows; `train_file` may name it."""
     scheme: str = "td"
@@ -277,6 +291,8 @@ class ScoreConfig:
     """Discount per token of the reward, in [0, 1]."""
     max_length: int = 1024
     """Tokens per row; what lies beyond gets weight 0."""
+    turns: Literal["all", "last"] = "all"
+    """Which of the assistant's turns in a conversation are scored, as in training."""
     batch_size: int = 16
     """Rows per forward pass."""
     bf16: bool = False

@@ -95,7 +95,7 @@ class Stage:
         return Signals(
             mask=batch.mask,
             valid=batch.valid,
-            rewards=batch.rewards if batch.step_rewards is None else batch.step_rewards,
+            rewards=batch.paid,
             row_rewards=batch.rewards,
             pass_rate=batch.pass_rate,
             steps=batch.steps,

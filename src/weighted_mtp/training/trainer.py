@@ -25,7 +25,7 @@ from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
 from weighted_mtp.training.saving import SavingTrainer
 from weighted_mtp.training.stage import Stage
-from weighted_mtp.value_weighting import WeightingScheme, weigh
+from weighted_mtp.value_weighting import WeightingScheme, align_to_heads, weigh
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ class WeightedMTPTrainer(SavingTrainer):
             likelihoods = self.stage.likelihoods(batch, outputs, self.model)
             signals = self.stage.signals(batch, outputs, self.model, self.seeded_generator(), likelihoods)
             weights = weigh(self.scheme.train(model.training), signals)
+            if batch.loss_weights is not None:  # of single messages of a chat
+                weights = weights * align_to_heads(batch.loss_weights, batch.n_future)
             lm = weighted_mtp_loss(
                 outputs["hidden_states"],
                 targets=batch.hidden_targets,

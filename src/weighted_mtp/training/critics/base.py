@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from datasets import Dataset
 from jaxtyping import Float
@@ -69,9 +70,11 @@ def prior_of(model: MTPModel) -> Float[Tensor, ""]:
     return model.value_head.bias[0]
 
 
-def require_outcomes(rows: Dataset, what: str) -> None:
-    """Raises ConfigError where all rows have one reward, from which `what` cannot learn P(success)."""
+def require_outcomes(rows: Dataset, what: str, bounded: bool = True) -> None:
+    """Raises ConfigError where `what` cannot learn P(success): all rows have one reward, or some is no probability."""
     rewards = set(rows["reward"])
+    if bounded:
+        _require_probabilities(rows, what, min(rewards), max(rewards))
     if len(rewards) == 1:
         (reward,) = rewards
         which = {0.0: "wrong", 1.0: "right"}.get(reward, f"rewarded {reward:g}")
@@ -79,6 +82,20 @@ def require_outcomes(rows: Dataset, what: str) -> None:
             f"all {len(rows)} rows are {which}: {what} needs right and wrong ones, so give rows of both "
             "(`keep: right` drops the wrong ones)"
         )
+
+
+def _require_probabilities(rows: Dataset, what: str, low: float, high: float) -> None:
+    """Refuses rewards, and sums of the steps from any of them on, that no probability can be."""
+    name = "rewards"
+    if low >= 0 and high <= 1 and "rewards" in rows.column_names:
+        name = "sums of the rewards of steps to come"
+        sums = [np.cumsum(paid[::-1]) for paid in rows["rewards"]]
+        low, high = min(x.min() for x in sums), max(x.max() for x in sums)
+    require(
+        low >= -1e-4 and high <= 1 + 1e-4,
+        f"{name} lie between {low:g} and {high:g}: {what} learns P(success), so scale them into [0, 1]"
+        + (", or give value_link: identity with value_loss: mse or lambda" if what == "a value head" else ""),
+    )
 
 
 def start_prior(model: MTPModel, rows: Dataset) -> None:

@@ -9,7 +9,6 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from weighted_mtp.data import is_right
 from weighted_mtp.losses import pairwise_ranking, value_bce, value_mse
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
@@ -88,8 +87,10 @@ class ValueStage(Stage):
                 "its directory, or name that as `critic`, or give rows a `values` column"
             )
         if self.value_coef > 0:
-            for require in objective(self.value_objective).requires:
-                require(rows, "a value head")
+            kind = objective(self.value_objective)
+            assert model.value_head is not None, "load_model adds it"
+            for require in kind.requires:
+                require(rows, "a value head", kind.bounded or model.value_head.link == "sigmoid")
 
     def judged_by(self, model: MTPModel, rows: Dataset) -> Critic | None:
         """The separate critic, or the model's own head, unless rows bring their values."""
@@ -121,7 +122,7 @@ class ValueStage(Stage):
 
 def _returns(stage: ValueStage, batch: TokenBatch) -> Tensor:
     """What a calibrated critic says: gamma^k * R with k tokens still to come, so that its TD errors average 0."""
-    return Signals(mask=batch.mask, valid=batch.valid, rewards=batch.rewards, gamma=stage.gamma).returns
+    return Signals(mask=batch.mask, valid=batch.valid, rewards=batch.paid, gamma=stage.gamma).returns
 
 
 def _mse(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ def _bce(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], no
 
 def _lambda(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor], normalizer: Tensor) -> Tensor:
     values = outputs["values"].squeeze(-1)
-    returns = compute_lambda_returns(values.detach(), batch.rewards, batch.mask, stage.gamma, stage.lam)
+    returns = compute_lambda_returns(values.detach(), batch.paid, batch.mask, stage.gamma, stage.lam)
     return value_mse(values, returns, batch.mask, normalizer=normalizer)
 
 
@@ -157,8 +158,8 @@ def knows_nothing(model: MTPModel) -> bool:
     return not bool(read.any())
 
 
-def require_pairs(rows: Dataset, what: str) -> None:
-    """Raises ConfigError where no prompt has both a right and a wrong completion, which a ranking learns from."""
+def require_pairs(rows: Dataset, what: str, bounded: bool) -> None:
+    """Raises ConfigError where no prompt has a better and a worse completion, which a ranking learns from."""
     if not holds_pair(zip(rows["prompt_id"], rows["reward"], strict=True)):
         raise ConfigError(
             f"{what} with value_loss pairwise learns from right and wrong completions of one prompt, and none of the "
@@ -167,13 +168,9 @@ def require_pairs(rows: Dataset, what: str) -> None:
 
 
 def holds_pair(told: Iterable[tuple[int, float]]) -> bool:
-    """Whether two of these rows, each its prompt and reward, are right and wrong completions of one prompt."""
-    outcomes: set[tuple[int, bool]] = set()
-    for prompt, reward in told:
-        if (prompt, not is_right(reward)) in outcomes:
-            return True
-        outcomes.add((prompt, is_right(reward)))
-    return False
+    """Whether two of these rows, each its prompt and reward, are a better and a worse completion of one prompt."""
+    first: dict[int, float] = {}
+    return any(first.setdefault(prompt, reward) != reward for prompt, reward in told)
 
 
 class Objective(NamedTuple):
@@ -185,13 +182,15 @@ class Objective(NamedTuple):
     """Which of `BatchCounts` it is divided by."""
     discounts: bool = True
     """Whether its targets can be discounted."""
-    requires: tuple[Callable[[Dataset, str], None], ...] = (require_outcomes,)
-    """What rows must pass, each (rows, what learns from them); raises ConfigError."""
+    bounded: bool = False
+    """Whether its targets must be probabilities, whatever the link."""
+    requires: tuple[Callable[[Dataset, str, bool], None], ...] = (require_outcomes,)
+    """What rows must pass, each (rows, what learns from them, whether rewards are bounded); raises ConfigError."""
 
 
 OBJECTIVES: dict[str, Objective] = {
     "mse": Objective(_mse, "positions"),
-    "bce": Objective(_bce, "positions"),
+    "bce": Objective(_bce, "positions", bounded=True),
     "pairwise": Objective(_pairwise, "pairs", discounts=False, requires=(require_outcomes, require_pairs)),
     "lambda": Objective(_lambda, "positions"),
 }

@@ -1,0 +1,185 @@
+"""Which tokens of a conversation are learned: those that the assistant writes, of every turn that is to be learned."""
+
+import itertools
+import random
+import re
+
+import pytest
+
+from tests.data import chat_templates as templates
+from tests.data.test_chat import ADD, CALL, RESULT, chats
+from weighted_mtp.data import DataError, parse_row, prompt_id, tokenize_rows
+
+__all__ = ["chats"]
+
+WORDS = ("a b", "3", "It is b", "x\n\ny", "assistant", "model", "think", "ok. Yes", "42 is", "end")
+
+
+def conversation(rng, calls=False):
+    """Questions with answers, some with a thought, and before some a call or two of a tool."""
+    messages = [{"role": "system", "content": rng.choice(WORDS)}] if calls and rng.random() < 0.4 else []
+    for _ in range(rng.randint(1, 3)):
+        messages.append({"role": "user", "content": f"{rng.choice(WORDS)}?"})
+        for _ in range(rng.randint(0, 2) if calls else 0):
+            thought = {"reasoning_content": f"so {rng.choice(WORDS)}"} if rng.random() < 0.5 else {}
+            call = CALL | {"function": {"name": "add", "arguments": {"a": rng.randint(0, 9)}}}
+            messages.append({"role": "assistant", "content": None, "tool_calls": [call], **thought})
+            messages.append(RESULT | {"content": rng.choice(WORDS)})
+        thought = {"reasoning_content": f"hm {rng.choice(WORDS)}"} if rng.random() < 0.5 else {}
+        messages.append({"role": "assistant", "content": rng.choice(WORDS), **thought})
+    return messages
+
+
+def encoded(tokenizer, row, **options):
+    """The row's text, its learned stretches as texts, and the row."""
+    item = tokenize_rows([parse_row(row)], tokenizer, **options)[0][0]
+    stretches, read = [], True
+    for token, label in zip(item["input_ids"], item["labels"], strict=True):
+        if label != -100:
+            stretches = [*stretches, [token]] if read else [*stretches[:-1], [*stretches[-1], token]]
+        read = label == -100
+    return tokenizer.decode(item["input_ids"]), [tokenizer.decode(ids) for ids in stretches], item
+
+
+@pytest.mark.parametrize("name", templates.ALL)
+def test_exactly_what_the_assistant_writes_is_learned_and_the_text_is_that_of_the_template(chats, name):
+    tokenizer, rng = chats(name), random.Random(0)
+    for _ in range(15):
+        messages = conversation(rng, name in templates.CALLS)
+        tools = [ADD] if name in templates.CALLS else None
+        text, learned, _ = encoded(tokenizer, {"messages": messages, "label": True, "tools": tools})
+        filled = [m | {"content": m["content"] or ""} for m in messages]
+        assert text == tokenizer.apply_chat_template(filled, tools=tools, tokenize=False).rstrip()
+        assert learned == re.findall(templates.WRITTEN[name], text, re.DOTALL)
+        assert len(learned) == sum(message["role"] == "assistant" for message in messages)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "harmony", "mistral3"])
+def test_the_last_turn_alone_can_be_learned(chats, name):
+    messages = conversation(random.Random(3), calls=True)
+    row = {"messages": messages, "label": True, "tools": [ADD]}
+    text, learned, item = encoded(chats(name), row, turns="last")
+    assert learned == re.findall(templates.WRITTEN[name], text, re.DOTALL)[-1:]
+    assert item["prompt_id"] == prompt_id(messages[:-1], [ADD])
+
+
+TURNS = [
+    {"role": "user", "content": "1?"},
+    {"role": "assistant", "content": "one"},
+    {"role": "user", "content": "2?"},
+    {"role": "assistant", "content": "two"},
+]
+
+
+def test_turns_of_the_assistant_in_the_prompt_are_read_and_those_of_the_completion_learned(chats):
+    tokenizer = chats("chatml")
+    whole = encoded(tokenizer, {"messages": TURNS, "label": True})
+    assert whole[1] == ["one<|im_end|>", "two<|im_end|>"]
+    for prompt, learned in ((TURNS[:3], whole[1][1:]), (TURNS[:1], whole[1])):
+        row = {"prompt": prompt, "completion": TURNS[len(prompt) :], "label": True}
+        text, found, item = encoded(tokenizer, row)
+        assert (text, found) == (whole[0], learned)
+        assert item["prompt_id"] == prompt_id(prompt)
+
+
+def test_what_follows_the_last_turn_is_read_and_what_greets_before_the_first_question_too(chats):
+    messages = [{"role": "assistant", "content": "Hi"}, *TURNS, {"role": "user", "content": "3?"}]
+    text, learned, _ = encoded(chats("chatml"), {"messages": messages, "label": True})
+    assert learned == ["one<|im_end|>", "two<|im_end|>"]
+    assert text.startswith("<|im_start|>assistant\nHi<|im_end|>")
+    assert text.endswith("3?<|im_end|>\n")
+
+
+def test_one_reward_reaches_the_last_learned_token_of_a_conversation(chats):
+    item = encoded(chats("chatml"), {"messages": TURNS, "reward": 0.25})[2]
+    assert item["reward"] == item["pass_rate"] == 0.25
+
+
+@pytest.mark.parametrize("off", [{"train": False}, {"weight": 0}, {"loss_weight": 0.0}])
+def test_a_turn_with_weight_0_is_read(chats, off):
+    messages = [*TURNS[:1], TURNS[1] | off, *TURNS[2:]]
+    _, learned, item = encoded(chats("chatml"), {"messages": messages, "label": True})
+    assert learned == ["two<|im_end|>"]
+    assert item["loss_weights"] == [1.0] * sum(label != -100 for label in item["labels"])
+    assert item["prompt_id"] == prompt_id(messages[:3])
+
+
+def test_the_weight_of_a_message_is_the_factor_of_each_of_its_tokens(chats):
+    messages = [*TURNS[:1], TURNS[1] | {"weight": 0.5, "loss_weight": 0.5}, *TURNS[2:]]
+    item = encoded(chats("chatml"), {"messages": messages, "label": True})[2]
+    n_first = len(chats("chatml")("one<|im_end|>", add_special_tokens=False)["input_ids"])
+    n_last = len(item["loss_weights"]) - n_first
+    assert item["loss_weights"] == [0.25] * n_first + [1.0] * n_last
+    assert "loss_weights" not in encoded(chats("chatml"), {"messages": TURNS, "label": True})[2]
+
+
+def test_a_conversation_without_a_learned_turn_is_refused(chats):
+    with pytest.raises(DataError, match="none of its turns is learned, by their weight or train"):
+        encoded(chats("chatml"), {"messages": [TURNS[0], TURNS[1] | {"train": False}], "label": True})
+
+
+def test_a_weight_that_nothing_reads_is_told(chats):
+    row = parse_row({"messages": [TURNS[0] | {"weight": 2}, *TURNS[1:]], "label": True})
+    assert list(tokenize_rows([row], chats("chatml"))[1].notes) == [
+        "`weight` of a message that is not the assistant's to learn is not read"
+    ]
+
+
+def test_a_negative_weight_of_a_message_is_refused():
+    with pytest.raises(DataError, match=r"the weight of a message is -1: 0 or more is needed"):
+        parse_row({"messages": [TURNS[0], TURNS[1] | {"weight": -1}], "label": True})
+
+
+def test_a_template_that_marks_the_content_alone_has_its_end_of_turn_learned_too(chats):
+    marked = templates.MARKED.replace("{{- m.content + '<|im_end|>' }}", "{{- m.content }}").replace(
+        "{{- '\\n' }}\n    {%- else", "{{- '<|im_end|>\\n' }}\n    {%- else"
+    )
+    text, learned, _ = encoded(chats(marked), {"messages": TURNS, "label": True})
+    assert learned == ["one<|im_end|>", "two<|im_end|>"]
+    assert text == encoded(chats("chatml"), {"messages": TURNS, "label": True})[0]
+
+
+def test_a_turn_whose_place_cannot_be_told_is_one_clear_error(chats):
+    counting = (
+        "{% for m in messages %}{{ m.role }} {{ messages | length }}: {{ m.content }} of {{ messages | length }}\n"
+        "{% endfor %}"
+    )
+    with pytest.raises(DataError, match=r"where its message 2 begins cannot be told: set turns: last"):
+        encoded(chats(counting), {"messages": TURNS, "label": True})
+
+
+# --- lengths
+
+
+def test_a_long_conversation_loses_its_end_and_one_whose_turns_all_lie_beyond_is_dropped(chats):
+    tokenizer, long = chats("chatml"), {"messages": TURNS, "label": True, "reward": 1}
+    whole = encoded(tokenizer, long)[2]
+    places = [i for i, label in enumerate(whole["labels"]) if label != -100]
+    second = next(b for a, b in itertools.pairwise(places) if b > a + 1)
+    late = {"prompt": TURNS[:3], "completion": TURNS[3:], "label": True}
+    data, report = tokenize_rows([parse_row(long), parse_row(late)], tokenizer, max_length=second - 1)
+    assert (report.kept, report.truncated, report.dropped) == (1, 1, 1)
+    assert data[0]["labels"] == whole["labels"][: second - 1]
+    assert report.labelled_tokens == places.index(second)
+
+
+def test_what_is_only_read_behind_the_last_turn_can_be_cut_without_loss(chats):
+    messages = [*TURNS, {"role": "user", "content": "3?" * 20}]
+    n = len(encoded(chats("chatml"), {"messages": TURNS, "label": True})[2]["input_ids"])
+    _, report = tokenize_rows([parse_row({"messages": messages, "label": True})], chats("chatml"), max_length=n)
+    assert (report.kept, report.truncated, report.dropped) == (1, 0, 0)
+
+
+def test_a_list_with_an_entry_for_each_token_covers_all_turns(chats):
+    n = sum(label != -100 for label in encoded(chats("chatml"), {"messages": TURNS, "label": True})[2]["labels"])
+    row = {"messages": TURNS, "label": True, "weights": [-1.0] + [0.5] * (n - 1)}
+    assert encoded(chats("chatml"), row)[2]["weights"] == row["weights"]
+    with pytest.raises(DataError, match=rf"`weights` has {n} entries for \d+ labelled tokens"):
+        encoded(chats("chatml"), row, turns="last")
+
+
+def test_a_span_of_the_last_turn_marks_tokens_of_it_alone(chats):
+    tokenizer = chats("chatml")
+    item = encoded(tokenizer, {"messages": TURNS, "label": False, "span": [0, 3]})[2]
+    ids = [t for t in item["labels"] if t != -100]
+    assert tokenizer.decode([t for t, wrong in zip(ids, item["token_error"], strict=True) if wrong]) == "two"
