@@ -15,6 +15,7 @@ from weighted_mtp.files import number_of
 from .borders import Border, Continuation
 from .chat import Written, end_tokens, not_shown, opened_chat, turn_end, without_end, written_chat
 from .fields import DataError
+from .last_turn import LastTurn
 from .schema import Row
 
 T = TypeVar("T")
@@ -224,10 +225,16 @@ class RowEncoder:
             "notes": notes,
             "loss_weights": [f for f, tokens in zip(written.factors, learned, strict=True) for _ in tokens],
         }
-        last = parts[::2][-1] if written.says_completion else None
-        columns["token_error"] = self._token_error(row, written, last, n_learned, len(learned[-1]))
+        last = LastTurn(row, written, parts[::2][-1], n_learned, len(learned[-1]))
+        if "token_error" in row:
+            missing = n_learned - len(row["token_error"])
+            if missing not in (0, last.n_end):
+                raise self._wrong_length("token_error", row, n_learned)
+            columns["token_error"] = row["token_error"] + [False] * missing
+        else:
+            columns["token_error"] = last.token_error() if self.use_spans else None
         if self.pays_steps:
-            columns["rewards"] = self._rewards(row, written, last, n_learned, len(learned[-1]), columns["reward"])
+            columns["rewards"], columns["steps"] = last.rewards(columns["reward"])
         for name in self.columns:
             if name not in row:
                 raise DataError(f"no `{name}`, which other rows have: all rows or none must carry it")
@@ -236,76 +243,10 @@ class RowEncoder:
             columns[name] = row[name]
         return columns
 
-    def _token_error(
-        self, row: Row, written: Written, last: Continuation | None, n_learned: int, n_last: int
-    ) -> list[bool] | None:
-        """Which labelled tokens are wrong; None where that is not known."""
-        if "token_error" in row:
-            n_end = n_last - len(last.ids) if last is not None else 0
-            missing = n_learned - len(row["token_error"])
-            if missing not in (0, n_end or int(written.ends_itself)):
-                raise self._wrong_length("token_error", row, n_learned)
-            return row["token_error"] + [False] * missing
-        if self.use_spans and row["label"]:
-            return [False] * n_learned
-        if last is None or last.extents is None or "span" not in row or not self.use_spans:
-            return None
-        text = _last_learned(written)
-        ends = [(len(text), len(text) + 1)] * (n_last - len(last.ids))
-        wrong = overlapping([*last.extents, *ends], [_place(row, text) + place for place in row["span"]])
-        return [False] * (n_learned - n_last) + wrong
-
-    def _rewards(
-        self, row: Row, written: Written, last: Continuation | None, n_learned: int, n_last: int, outcome: float
-    ) -> list[float]:
-        """What each learned token is paid: a step at the token that holds its last character, else the outcome."""
-        paid = [0.0] * n_learned
-        if "steps" not in row:
-            paid[-1] = outcome
-            return paid
-        if last is None or last.extents is None:
-            raise DataError("`steps` are of the last turn, and that is not learned")
-        at = _place(row, _last_learned(written))
-        for step in row["steps"]:
-            end = at + step["end"]
-            held = next((k for k, (_, stop) in enumerate(last.extents) if stop >= end), n_last - 1)
-            paid[-1 if step["end"] == len(row["completion"]) else n_learned - n_last + held] += step["reward"]
-        return paid
-
     def _wrong_length(self, name: str, row: Row, n_learned: int) -> DataError:
         of_text, of_chat = f" ({n_learned - 1} of the completion and EOS)", " (the assistant's turns with their ends)"
         counted = (of_text if isinstance(row["prompt"], str) else of_chat) if self.append_eos else ""
         return DataError(f"`{name}` has {len(row[name])} entries for {n_learned} labelled tokens{counted}")
-
-
-def _last_learned(written: Written) -> str:
-    return written.texts[len(written.texts) // 2 * 2 - 1]
-
-
-def _place(row: Row, text: str) -> int:
-    """Where in a learned text the completion begins: a template may write something before it."""
-    return max(text.rfind(row["completion"]), 0)
-
-
-def overlapping(extents: Sequence[tuple[int, int]], span: Sequence[int]) -> list[bool]:
-    """Which tokens share a character with the span; of an empty one (something was deleted), the token at its start.
-
-    Where the tokenizer's offsets leave out the white space that the span covers, the next token carries it, else the
-    last.
-
-    Examples:
-        >>> overlapping([(0, 3), (3, 5), (5, 9)], [4, 6])
-        [False, True, True]
-        >>> overlapping([(0, 3), (3, 5), (5, 9)], [3, 3])
-        [False, True, False]
-        >>> overlapping([(0, 3), (4, 5)], [3, 4])
-        [False, True]
-    """
-    start, end = span[0], max(span[1], span[0] + 1)
-    hit = [first < end and last > start for first, last in extents]
-    if not any(hit):
-        hit[next((i for i, (first, _) in enumerate(extents) if first >= start), -1)] = True
-    return hit
 
 
 def prompt_text(prompt: str | list[dict[str, Any]], tokenizer: Any, tools: Any = None) -> str:

@@ -151,7 +151,7 @@ def tokenize_rows(
     if steps and not is_fast:
         raise DataError("rows have `steps`, and this tokenizer knows no offsets: give a fast one, or drop the steps")
     factors = any(factor_of(message) != 1 for row in rows for message in row.get(TURNS, ()))
-    made = ["rewards"] * steps + ["loss_weights"] * factors + ["token_error"] * known_errors
+    made = ["rewards", "steps"] * steps + ["loss_weights"] * factors + ["token_error"] * known_errors
     features = _features((*columns, *made))
     encoder = RowEncoder(tokenizer, append_eos, columns, spans and is_fast, turns, steps)
     report = TokenizeReport(len(rows), BadRows(on_bad_row), max_length)

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighted_mtp.data.sources import first_row
+from weighted_mtp.data.sources import HUB, first_row
 from weighted_mtp.models import sources
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, resolve_resume
 from weighted_mtp.training.config import RUN_FILE, RunConfig
@@ -75,12 +75,9 @@ _OF_SOME = {name for row in (*STAGE_TABLE.values(), *CRITICS.values()) for name 
 EVERY_STAGE = tuple(name for name in _SETTINGS if name not in _OF_SOME)
 """Settings that any stage reads; the others stand in the rows of the stages and kinds of critic that read them."""
 
-ADAPTERS = When("lora_rank is above 0", lambda config: config.model.lora_rank > 0)
-BESIDE = {
-    "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
     "keep_above": When("keep is right", lambda config: config.data.keep == "right"),
-    "split": When("train_file or eval_file is hub:OWNER/NAME", lambda config: config.data.reads_hub),
-    "stream": When("train_file or eval_file is hub:OWNER/NAME", lambda config: config.data.reads_hub),
+    "split": When("train_file or eval_file is hub:OWNER/NAME", _reads_hub),
+    "stream": When("train_file or eval_file is hub:OWNER/NAME", _reads_hub),
     **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit"), ADAPTERS),
     "eval_steps": When("eval_file is given", lambda config: config.data.eval_file is not None),
     "best_metric": When("early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0),

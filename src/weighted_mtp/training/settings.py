@@ -98,11 +98,6 @@ class DataConfig:
         settle(self, "train_file", "eval_file")
         require(self.max_length >= 2, f"max_length is {self.max_length}: give at least 2 tokens")
 
-    @property
-    def reads_hub(self) -> bool:
-        """Whether rows come from the hub."""
-        return any(str(file).startswith("hub:") for file in (self.train_file, self.eval_file))
-
 
 @dataclass(frozen=True)
 class WeightingConfig:
