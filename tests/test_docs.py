@@ -18,7 +18,7 @@ from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.early_checks import require_all_read
-from weighted_mtp.training.settings import ScoreConfig
+from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
 from weighted_mtp.verifiers.reasoning_gym import UNSOUND
 

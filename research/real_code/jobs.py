@@ -17,8 +17,8 @@ from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import mlflow_store
 from weighted_mtp.training.run import train
+from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ScoreConfig
 
 RESULT_FILE, ASKED_FILE, SPENT_FILE = "result.json", "asked.json", "spent.json"
 UNTRAINED = "untrained"

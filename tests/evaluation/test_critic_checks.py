@@ -13,8 +13,8 @@ from weighted_mtp.evaluation.critic_quality import print_critic_quality
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.run import train
+from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ScoreConfig
 
 
 @pytest.fixture

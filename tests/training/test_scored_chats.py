@@ -11,8 +11,8 @@ from tests.data.conftest import byte_level_form
 from tests.data.sentencepiece_forms import llama2_form
 from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel
+from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ScoreConfig
 
 
 def chat_form(name):

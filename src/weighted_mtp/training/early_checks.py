@@ -17,7 +17,7 @@ from weighted_mtp.training.checkpoints import MADE_WITH_FILE, resolve_resume
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.critics.table import CRITICS, When, critic_kind
 from weighted_mtp.training.errors import ConfigError, mlflow_store, require, require_folder
-from weighted_mtp.training.settings import ScoreConfig
+from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.stage_table import OWN_HEAD, STAGE_TABLE, stage_row
 from weighted_mtp.training.trainer_fields import check_trainer_args
 from weighted_mtp.value_weighting.registry import scheme_path
@@ -75,9 +75,15 @@ _OF_SOME = {name for row in (*STAGE_TABLE.values(), *CRITICS.values()) for name 
 EVERY_STAGE = tuple(name for name in _SETTINGS if name not in _OF_SOME)
 """Settings that any stage reads; the others stand in the rows of the stages and kinds of critic that read them."""
 
+ADAPTERS = When("lora_rank is above 0", lambda config: config.model.lora_rank > 0)
+READS_HUB = When(
+    "train_file or eval_file is hub:OWNER/NAME",
+    lambda config: any(str(file).startswith(HUB) for file in (config.data.train_file, config.data.eval_file)),
+)
+BESIDE = {
+    "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
     "keep_above": When("keep is right", lambda config: config.data.keep == "right"),
-    "split": When("train_file or eval_file is hub:OWNER/NAME", _reads_hub),
-    "stream": When("train_file or eval_file is hub:OWNER/NAME", _reads_hub),
+    **dict.fromkeys(("split", "stream"), READS_HUB),
     **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit"), ADAPTERS),
     "eval_steps": When("eval_file is given", lambda config: config.data.eval_file is not None),
     "best_metric": When("early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0),

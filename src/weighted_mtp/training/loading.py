@@ -14,7 +14,8 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.early_checks import require_all_read, require_columns, require_reference_read
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.settings import ModelConfig, ScoreConfig
+from weighted_mtp.training.score_settings import ScoreConfig
+from weighted_mtp.training.settings import ModelConfig
 from weighted_mtp.training.stage import Stage, load_reference
 from weighted_mtp.training.stage_table import stage_row
 from weighted_mtp.value_weighting import WeightingScheme, make_scheme

@@ -46,7 +46,7 @@ from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.early_checks import require_discount_fits, require_trained_with
 from weighted_mtp.training.errors import ConfigError, require_same_settings
 from weighted_mtp.training.loading import require_rows_fit, scheme_of
-from weighted_mtp.training.settings import ScoreConfig
+from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme, weigh
 
 PART_ROWS = 512

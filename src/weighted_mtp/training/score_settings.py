@@ -1,0 +1,54 @@
+"""What `wmtp score` is asked for; as light as the settings of a run."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from weighted_mtp.training.errors import ConfigError, require, settle
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What is scored, by whom, and how."""
+
+    critic: str
+    """Directory of a critic of any kind, as `wmtp train critic` writes it."""
+    data: str
+    """Rows with prompt, completion and label: .jsonl, .json or .parquet, or hub:OWNER/NAME:SPLIT."""
+    out: str
+    """Folder of the scored rows; `train_file` may name it."""
+    scheme: str = "td"
+    """Scheme of the weights: its name, or package.module:Class."""
+    scheme_options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the scheme."""
+    reference: str | None = None
+    """Reference of an implicit critic, where it lies elsewhere than the critic says."""
+    gamma: float = 1.0
+    """Discount per token of the reward, in [0, 1]."""
+    max_length: int = 1024
+    """Tokens per row; what lies beyond gets weight 0."""
+    turns: Literal["all", "last"] = "all"
+    """Which of the assistant's turns in a conversation are scored, as in training."""
+    batch_size: int = 16
+    """Rows per forward pass."""
+    bf16: bool = False
+    """Autocast to bfloat16, as training with bf16 does."""
+    format: Literal["rows", "tokens", "tinker", "llamafactory", "ms-swift"] = "rows"
+    """What else is written, into a folder of that name in out, for other trainers; rows: nothing."""
+    shard: str = "1/1"
+    """i/n: score the i-th of n equal parts of the rows, on a machine of its own."""
+
+    def __post_init__(self) -> None:
+        settle(self, "critic", "data", "out", "reference")
+        require(0 <= self.gamma <= 1, f"gamma is {self.gamma}: give a discount in [0, 1]")
+        require(
+            self.max_length >= 2 and self.batch_size >= 1,
+            f"max_length is {self.max_length} and batch_size {self.batch_size}: give at least 2 tokens and 1 row",
+        )
+        self.place()
+
+    def place(self) -> tuple[int, int]:
+        """Number of this shard, from 1, and of all of them."""
+        number, _, count = self.shard.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise ConfigError(f"shard is {self.shard!r}: give i/n with 1 <= i <= n, as 2/8")
+        return int(number), int(count)
