@@ -179,3 +179,93 @@ def test_a_parquet_file_with_two_columns_of_one_name_is_refused(tmp_path):
 def test_an_unknown_form_is_told_with_its_columns_and_the_nearest_one(row, told):
     with pytest.raises(DataError, match=told):
         load_rows([row])
+
+
+# --- forms, memory and the hub
+
+SHAREGPT = [
+    {"from": "human", "value": "1+2?"},
+    {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'},
+    {"from": "observation", "value": "3"},
+    {"from": "gpt", "value": "Three."},
+]
+MESSAGES = [
+    {"role": "user", "content": "1+2?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}],
+    },
+    {"role": "tool", "content": "3"},
+    {"role": "assistant", "content": "Three."},
+]
+
+
+def test_a_conversation_of_sharegpt_is_the_chat_that_it_tells_of():
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    given = {"conversations": SHAREGPT, "label": True, "system": "Be brief.", "tools": json.dumps(tools)}
+    expected = {"messages": [{"role": "system", "content": "Be brief."}, *MESSAGES], "label": True, "tools": tools}
+    assert load_rows([given])[0] == load_rows([expected])[0]
+
+
+def test_a_call_that_is_no_json_is_told():
+    with pytest.raises(DataError, match="a `function_call` is 'add 1': JSON with name and arguments is needed"):
+        load_rows([{"conversations": [SHAREGPT[0], {"from": "function_call", "value": "add 1"}], "label": True}])
+
+
+def as_files(folder, rows):
+    from datasets import Dataset
+
+    (folder / "rows.json").write_text(json.dumps(rows))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = Dataset.from_list(rows)
+    dataset.to_parquet(folder / "rows.parquet")
+    (folder / "data").mkdir()
+    dataset.to_parquet(folder / "data" / "test.parquet")
+    named = (f"{folder}/rows{ending}" for ending in (".json", ".jsonl", ".parquet"))
+    return [rows, dataset, *named, f"hub:{folder / 'data'}:test"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": MESSAGES, "label": True},
+        {"prompt": MESSAGES[:1], "completion": MESSAGES[1:], "reward": 0.25},
+        {"conversations": SHAREGPT, "label": False},
+        {"instruction": "Add.", "input": "1 2", "output": "3", "label": True},
+        {"prompt": "p", "completions": ["a", "b"], "labels": [True, False]},
+        {"prompt": "p", "completion": "ab", "steps": [{"end": 1, "reward": 0.5}, {"end": 2, "label": True}]},
+    ],
+)
+def test_every_form_is_the_same_row_from_every_source(row, tmp_path):
+    read = [load_rows(source)[0] for source in as_files(tmp_path, [row])]
+    assert all(rows == read[0] for rows in read)
+
+
+def test_fields_that_arrow_fills_with_null_because_another_row_has_them_are_absent(tmp_path):
+    plain = [MESSAGES[0], MESSAGES[3]]
+    other = {"type": "function", "function": {"name": "mul", "arguments": {"b": 2}}}
+    rows = [
+        {"messages": MESSAGES},
+        {"messages": plain},
+        {"messages": [plain[0], MESSAGES[1] | {"tool_calls": [other]}]},
+    ]
+    rows = [row | {"label": True} for row in rows]
+    read = [load_rows(source)[0] for source in as_files(tmp_path, rows)]
+    assert all(some == read[0] for some in read)
+
+
+def test_a_data_set_of_the_hub_is_read_by_its_split_and_as_a_stream(tmp_path):
+    as_files(tmp_path, [{"prompt": "p", "completion": str(i), "label": True} for i in range(3)])
+    name = f"hub:{tmp_path / 'data'}"
+    for options in ({"split": "test"}, {"split": "test", "stream": True}):
+        rows, report = load_rows(name, **options)
+        assert [row["completion"] for row in rows] == ["0", "1", "2"]
+        assert report.source == name
+
+
+@pytest.mark.parametrize("name", ["hub:nobody/nothing", "hub:/no/where:test"])
+def test_a_data_set_that_cannot_be_read_is_one_line(name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match=rf"^{name}: cannot be read \(.*\)$"):
+        load_rows(name)

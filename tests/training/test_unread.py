@@ -127,6 +127,9 @@ def _made(config: RunConfig) -> list[object]:
         ("eval_steps", 5, {"eval_file": "held_out.jsonl"}),
         ("best_metric", "weighted_ce", {"early_stopping_patience": 1, "eval_steps": 1, "eval_file": "e.jsonl"}),
         ("value_lam", 0.5, {"value_loss": "lambda"}),
+        ("keep_above", 0.9, {"keep": "right"}),
+        ("split", "test", {"train_file": "hub:a/b"}),
+        ("stream", True, {"eval_file": "hub:a/b:test"}),
     ],
 )
 def test_a_setting_that_needs_another_is_refused_without_it(name, value, partner):

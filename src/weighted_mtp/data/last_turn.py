@@ -51,9 +51,10 @@ class LastTurn:
         first = self.n_learned - self.n_last
         for step in self.row["steps"]:
             end = self._at + step["end"]
-            held = next((k for k, (_, stop) in enumerate(self.tokens.extents) if stop >= end), self.n_last - 1)
-            last = self.n_last - 1 if step["end"] == len(self.row["completion"]) else held
-            place = self.n_learned - self.n_last + last
+            reach = [k for k, (_, stop) in enumerate(self.tokens.extents) if stop >= end]
+            held = [k for k in reach if self.tokens.extents[k][0] < end] or reach[:1]  # the last byte of a character
+            whole = not held or step["end"] == len(self.row["completion"])
+            place = self.n_learned - self.n_last + (self.n_last - 1 if whole else held[-1])
             paid[place] += step["reward"]
             of_step[first : place + 1] = [step["reward"]] * (place + 1 - first)
             first = max(first, place + 1)

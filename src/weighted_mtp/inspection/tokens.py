@@ -1,6 +1,7 @@
 """What a run's scheme made of single completions: for people to look at."""
 
 from collections.abc import Callable, Iterator
+from itertools import compress
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ Advance = Callable[[int], None]
 def view_tokens(
     trainer: WeightedMTPTrainer, dataset: Dataset, tokenizer: Any, arm: str, advance: Advance | None = None
 ) -> list[dict[str, Any]]:
-    """One record a row, as `TokenView` wants it: the completion's tokens, and what the run knows of each.
+    """One record a row, as `TokenView` wants it: the learned tokens of all turns, and what the run knows of each.
 
     The scheme only reads its statistics; the rows are encoded, and few enough to look at. weights are those of head 0;
     td_errors, values and credit are None where the stage has none, token_error where the rows carry none. losses has
@@ -43,13 +44,17 @@ def view_tokens(
         has_values = signals.values is not None and signals.rewards is not None
         for b, row in enumerate(rows):
             picked = batch.mask[b]
-            ids = [token for token in row["labels"] if token != IGNORED]
-            prompt = row["input_ids"][: -len(ids)]
+            learned = [label != IGNORED for label in row["labels"]]
+            first = learned.index(True)
+            prompt, pieces = (
+                row["input_ids"][:first],
+                detokenizer.pieces(row["input_ids"][:first], row["input_ids"][first:]),
+            )
             view = {
                 "row": row["row_id"],
                 "prompt": tokenizer.decode(prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False),
                 "label": is_right(row["reward"]),
-                "tokens": detokenizer.pieces(prompt, ids),
+                "tokens": [*compress(pieces, learned[first:])],
                 "weights": weights[b, picked, 0].tolist(),
                 "td_errors": signals.td_errors[b][picked].tolist() if has_values else None,
                 "values": signals.values[b][picked].tolist() if signals.values is not None else None,

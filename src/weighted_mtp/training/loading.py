@@ -79,7 +79,8 @@ def load_dataset(config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBas
     logger.log(level, "%s: %s", path, tokenized.summary())
     if keep == "all":
         return dataset
-    right = [i for i, reward in enumerate(dataset["reward"]) if reward > data.keep_above]
+    least = torch.tensor(data.keep_above).item()  # in the precision of rewards
+    right = [i for i, reward in enumerate(dataset["reward"]) if reward > least]
     if not right:
         raise ConfigError(
             f"{path} has no row labelled right (reward above {data.keep_above:g}), so keep: right leaves nothing to "
