@@ -224,3 +224,36 @@ def test_without_bubblewrap_nothing_runs(
     assert main(["data", "verify", *words]) == 2
     assert "apt-get install bubblewrap" in capsys.readouterr().err
     assert not (tmp_path / "o.jsonl").exists()
+
+
+class Three(Verifier):
+    """A verifier that reads the completion."""
+
+    def check(self, row: Mapping[str, Any]) -> Verdict:
+        return "pass" if row["completion"] == "3" else "fail"
+
+
+TURNS = [
+    {"role": "user", "content": "1?"},
+    {"role": "assistant", "content": "1"},
+    {"role": "user", "content": "1+2?"},
+    {"role": "assistant", "content": "3"},
+]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"messages": TURNS},
+        {"prompt": TURNS[:1], "completion": TURNS[1:]},
+        {"conversations": [{"from": m["role"], "value": m["content"]} for m in TURNS]},
+        {"prompt": "1+2?", "completion": "3", "reward": 0.0, "is_correct": False},
+    ],
+)
+def test_the_last_turn_of_any_form_is_checked_and_what_was_found_replaces_what_was_said(tmp_path: Path, form):
+    source, out = tmp_path / "rows.jsonl", tmp_path / "judged.jsonl"
+    source.write_text(json.dumps(form) + "\n")
+    assert label_file(source, out, Three()) == {"pass": 1}
+    (row,) = load_rows(out)[0]
+    assert (row["label"], row["completion"], row.get("reward")) == (True, "3", None)
+    assert label_file(source, out, Three()) == {"pass": 1}  # a second call finds it done
