@@ -36,8 +36,7 @@ class ModelConfig:
     lora_dropout: float = 0.0
     """Share of the adapters' inputs that is dropped in training."""
     lora_target_modules: list[str] | Literal["all-linear"] | None = None
-    """Which layers get adapters: ends of their names, as [q_proj,v_proj]; all-linear: every linear one but the
-    unembedding; none: the linear ones of the decoder's layers. Extra heads alike."""
+    """Ends of names of layers that get adapters, as [q_proj,v_proj], or all-linear; none: those of decoder layers."""
     load_in_4bit: bool = False
     """Hold the frozen base under adapters in 4 bits (pip install bitsandbytes); what is saved is not."""
     gradient_checkpointing: bool = False
