@@ -171,7 +171,7 @@ def score(
         folder = stack.enter_context(TemporaryDirectory()) if out is None else out
         flat = settings_from([ScoreConfig], settings | {"critic": name, "data": data, "out": folder})
         given["scheme"] = scheme_of(scheme, flat)
-        given["tokenizer"] = tokenizer_of(tokenizer, loaded and loaded.model)[1]
+        given["tokenizer"] = _loaded_tokenizer(tokenizer, loaded and loaded.model)
         config = ScoreConfig(**flat)
         check_score(config, held(flat))
         stack.enter_context(less_noise())
@@ -209,7 +209,6 @@ def evaluate(
     """
 
     (name, loaded), (place, given) = model_of(model), rows_of("problems", problems)
-    where, found = tokenizer_of(tokenizer, loaded)
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory()) if out is None else out
         flat = {**settings, "model": name, "problems": place, "verifier": verifier, "out": folder}
@@ -217,7 +216,11 @@ def evaluate(
         check_evaluation(config, given, loaded is not None)
         stack.enter_context(less_noise())
 
-        if found is None and where is not None:
-            found = load_tokenizer(where)
         stack.enter_context(own_folder(config.out) if out is not None else nullcontext())
-        return evaluating.evaluate(config, Console(quiet=quiet), InMemory(loaded, found, given))
+        memory = InMemory(loaded, _loaded_tokenizer(tokenizer, loaded), given)
+        return evaluating.evaluate(config, Console(quiet=quiet), memory)
+
+
+def _loaded_tokenizer(tokenizer: Any, model: Any) -> Any:
+    where, found = tokenizer_of(tokenizer, model)
+    return found if where is None or found is not None else load_tokenizer(where)

@@ -78,7 +78,12 @@ def scheme_of(scheme: Any, flat: dict[str, Any]) -> Any:
     flat["scheme_options"] = options
     try:
         made = make_scheme(flat["scheme"], **options)
-        again = type(made) is kind and _options(made) == options and list(made.requires) == list(scheme.requires)
+        again = (
+            kind.__module__ != "__main__"
+            and type(made) is kind
+            and _options(made) == options
+            and list(made.requires) == list(scheme.requires)
+        )
     except (ValueError, TypeError, AttributeError):  # of an argument that was not plain
         again = False
     if not again:
@@ -115,14 +120,16 @@ def require_left_out(settings: Mapping[str, Any], **instead: str) -> None:
 
 @contextmanager
 def less_noise() -> Iterator[None]:
-    """Without the bars of loading and writing files, which are a line each."""
+    """Without what transformers tells of loading and writing files, a line or a bar each."""
     quiet_loggers()
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
