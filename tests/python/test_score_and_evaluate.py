@@ -39,6 +39,13 @@ def test_a_folder_is_written_where_one_is_named_and_gone_on_with(chain_base, row
         wm.score(chain_base / "critic", rows[:8], out=tmp_path / "scored", quiet=True)
 
 
+def test_a_format_of_other_trainers_is_written_into_the_folder(chain_base, rows, tmp_path):
+    wm.score(chain_base / "critic", rows[:8], out=tmp_path / "scored", format="tinker", quiet=True)
+    assert len((tmp_path / "scored" / "tinker" / "train.jsonl").read_text().splitlines()) == 8
+    with pytest.raises(ConfigError, match="format tinker is a file: give out=FOLDER"):
+        wm.score(chain_base / "critic", rows[:8], format="tinker", quiet=True)
+
+
 def test_scored_rows_train_by_their_column(train, chain_base, scored):
     assert train(chain_base / "base", scored, "baseline", "column").metrics["weight_std"] > 0
 

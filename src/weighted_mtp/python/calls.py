@@ -16,9 +16,11 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from weighted_mtp.data import load_rows
+from weighted_mtp.data.exact_parquet import unfinished_shards
 from weighted_mtp.evaluation import evaluate as evaluating
 from weighted_mtp.evaluation.problems import EvaluationConfig, check_evaluation
 from weighted_mtp.files import own_folder
+from weighted_mtp.integrations.formats import write_format
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.python.given import (
     critic_of,
@@ -36,7 +38,7 @@ from weighted_mtp.training.callbacks import LastLogged
 from weighted_mtp.training.config import RunConfig, settings_from
 from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.early_checks import check_run, check_score
-from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.errors import ConfigError, require
 from weighted_mtp.training.loading import InMemory
 from weighted_mtp.training.settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme
@@ -174,9 +176,15 @@ def score(
         given["tokenizer"] = _loaded_tokenizer(tokenizer, loaded and loaded.model)
         config = ScoreConfig(**flat)
         check_score(config, held(flat))
+        require(out is not None or config.format == "rows", f"format {config.format} is a file: give out=FOLDER")
         stack.enter_context(less_noise())
 
         scoring.score(config, memory=InMemory(**given), quiet=quiet)
+        if config.format != "rows" and not unfinished_shards(Path(config.out)):
+            tokenizer = given["tokenizer"] or config.critic
+            told = write_format(config.format, config.out, tokenizer, config.max_length)
+            if not quiet:
+                print(told)
         return Path(config.out) if out is not None else load_rows(config.out)[0]
 
 

@@ -57,10 +57,8 @@ class ModelConfig:
         require_positive(self, "lora_alpha")
         require(0 <= self.lora_dropout < 1, f"lora_dropout is {self.lora_dropout}: give a share in [0, 1)")
         targets = self.lora_target_modules
-        require(
-            targets in (None, "all-linear") or (isinstance(targets, list) and all(targets) and targets != []),
-            f"lora_target_modules is {targets!r}: give names of layers, as [q_proj,v_proj], or all-linear",
-        )
+        if targets not in (None, "all-linear") and not (isinstance(targets, list) and targets and all(targets)):
+            raise ConfigError(f"lora_target_modules is {targets!r}: give names, as [q_proj,v_proj], or all-linear")
         require_at_least_zero(self, "value_hidden", "head_warmup_steps")
 
 
