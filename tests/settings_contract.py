@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 
 def made(group: type, given: dict[str, Any]) -> Any:

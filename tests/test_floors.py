@@ -29,6 +29,7 @@ FLOORS = {
     "inspection": 6,
     "demo": 7,
     "cli": 8,
+    "python": 9,
 }
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from weighted_mtp.training.settings import ConfigError, settle
+from weighted_mtp.training.errors import ConfigError, settle
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from research.real_code.tokens import Completions, read_signals
 from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 RESULTS_FILE = "results.json"
 CONTROLS = (UNTRAINED, "uniform", "right-only", "shuffled-across")

@@ -19,7 +19,7 @@ from weighted_mtp.data.folds import split_tasks
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.files import write_text
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 Row = dict[str, Any]
 logger = logging.getLogger(__name__)

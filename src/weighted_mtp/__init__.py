@@ -1,4 +1,12 @@
-"""Token-level credit from verified completions, for next-token and multi-token fine-tuning."""
+"""Token-level credit from verified completions, for next-token and multi-token fine-tuning.
+
+What needs torch is imported when it is asked for.
+"""
+
+import lazy_loader  # pyright: ignore[reportMissingTypeStubs]
+
+# __init__.pyi says what is where
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 IGNORED = -100
 """The label of a token that is read but not learned."""

@@ -1,7 +1,7 @@
 """What a mistyped name may mean: the one "did you mean"."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def nearest(name: str, known: Iterable[str], at_most: int = 1) -> list[str]:
@@ -16,3 +16,14 @@ def nearest(name: str, known: Iterable[str], at_most: int = 1) -> list[str]:
         return near
     initials = {other: "".join(part[0] for part in other.split("_") if part) for other in known}
     return [other for other in known if initials[other] == name or (len(name) > 2 and name in other)][:3]
+
+
+def unknown(kind: str, given: str, known: Collection[str]) -> str:
+    """A mistyped name, with those that are near: spelled alike, of these initials, or with this as a part.
+
+    >>> unknown("setting", "lr", ["learning_rate", "lora_rank", "seed"])
+    "unknown setting 'lr': did you mean learning_rate or lora_rank?"
+    """
+    near = nearest(given, known)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    return f"unknown {kind} {given!r}: {hint}"

@@ -19,9 +19,8 @@ from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import CRITICS
-from weighted_mtp.training.errors import expand_path
+from weighted_mtp.training.errors import ConfigError, expand_path
 from weighted_mtp.training.score_settings import ScoreConfig
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting.registry import PATHS as SCHEME_PATHS
 from weighted_mtp.verifiers.table import VERIFIERS
 

@@ -26,8 +26,8 @@ from weighted_mtp.evaluation.problems import EvaluationConfig, read_problems
 from weighted_mtp.evaluation.results import pass_at_k
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.verifiers.base import VerifierError
 from weighted_mtp.verifiers.table import make_verifier
 

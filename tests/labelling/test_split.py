@@ -11,7 +11,7 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.labelling.split import SplitConfig, split_file
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 SHARED = Path(__file__).parents[3] / "shared/data/humaneval_mutants.jsonl"
 

@@ -13,8 +13,8 @@ from weighted_mtp.data import load_rows
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ScoreConfig
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
 

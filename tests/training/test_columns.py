@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from weighted_mtp.training.batch import TokenBatch
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

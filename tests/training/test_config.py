@@ -6,9 +6,9 @@ import pytest
 
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.loading import load_inputs
 from weighted_mtp.training.run import make_trainer, train, weights_line
-from weighted_mtp.training.settings import ConfigError
 
 
 def test_a_configuration_survives_its_flat_form(make_config):

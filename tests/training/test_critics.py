@@ -18,10 +18,10 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.generative import GenerativeCritic
 from weighted_mtp.training.critics.implicit import ImplicitCritic
 from weighted_mtp.training.critics.table import load_critic
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import make_trainer
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import compute_td_errors, weigh
 
 SHORT = {"max_steps": 12, "learning_rate": 3e-3}

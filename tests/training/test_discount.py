@@ -6,10 +6,10 @@ import torch
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.early_checks import require_trained_with
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import Signals, compute_td_errors
 
 MASK = torch.tensor([[False, True, False, True, True], [True, True, True, False, False]])

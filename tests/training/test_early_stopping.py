@@ -15,8 +15,8 @@ from transformers import TrainerCallback
 from tests.training.launch import Ended, launch
 from weighted_mtp.models.lora import ADAPTER, DECODERS
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import Interrupted
-from weighted_mtp.training.settings import ConfigError
 
 # A learning rate that ruins the model: evaluations get worse long before step 20.
 RUINOUS = {"learning_rate": 0.1, "lr_scheduler_type": "constant", "max_steps": 20, "logging_steps": 3}

@@ -5,7 +5,7 @@ import torch
 from transformers import TrainingArguments
 
 from weighted_mtp.training.arguments import require_wrapped
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 TOLD = {
     "fsdp": ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, {}, "fsdp was asked for"),

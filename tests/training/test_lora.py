@@ -14,8 +14,8 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.models import MTPModel
 from weighted_mtp.models.lora import ADAPTER, DECODERS, HEADS
 from weighted_mtp.training.early_checks import check_run
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train
-from weighted_mtp.training.settings import ConfigError
 
 KINDS = {
     "baseline": {"n_future": 2},

@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from transformers import TrainerCallback
 
 from weighted_mtp.cli.main import main
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.nonfinite import NonFiniteError, NonFiniteRecord, not_finite
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import WeightingScheme
 
 BAD_STEP = 3

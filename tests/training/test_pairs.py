@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import warn_of_missing_pairs
-from weighted_mtp.training.settings import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from weighted_mtp.data.exact_parquet import shard_marker
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.training import scoring
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
 
 OPTIONS = {"beta": 0.3}
 SCORES = ("values", "td_errors", "weights")  # of a value head, which has no credit of its own

@@ -13,9 +13,9 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.value_weighting import compute_lambda_returns, weigh
 
 OBJECTIVES = ["mse", "bce", "pairwise", "lambda"]

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from weighted_mtp.training.checkpoints import find_resumable
 from weighted_mtp.training.early_checks import check_run
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.tracking import metric_name, tracking_uri
 
 NAMES = [

@@ -13,8 +13,8 @@ from tests.forked import start
 from weighted_mtp.cli.main import main
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import LogLines
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train as train_run
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.trainer_fields import OPTIMIZERS, OURS, PASSED_ON, REFUSED, REPORTERS, Package
 
 FIELDS = {f.name: f for f in dataclasses.fields(TrainingArguments)}

@@ -10,10 +10,10 @@ from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.training.critics.base import require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueHeadCritic, knows_nothing
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import require_informed, train
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.settings import ConfigError
 
 TAGS = {"right": [10], "wrong": [14]}
 

@@ -13,9 +13,9 @@ from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import CRITICS, critic_kind, load_critic
 from weighted_mtp.training.early_checks import BESIDE, EVERY_STAGE, require_all_read
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.loading import Inputs, load_dataset, load_inputs, load_model, load_stage
 from weighted_mtp.training.run import make_trainer
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.stage_table import STAGE_TABLE
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from research.doctests.packages import find_package
 from weighted_mtp.data import DataError
 from weighted_mtp.labelling.mutants.build import build_mutants
 from weighted_mtp.labelling.mutants.references import MutantsConfig
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 DOUBLE = '''
 def double(x):

@@ -10,9 +10,9 @@ from research.real_code.signals import write_signals
 from research.real_code.tokens import Completions, read_signals
 from research.tests.real_code.made_code import write_rows
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.loading import load_inputs
 from weighted_mtp.training.run import fit, make_trainer
-from weighted_mtp.training.settings import ConfigError
 
 DIM = 6
 

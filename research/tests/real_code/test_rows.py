@@ -12,7 +12,7 @@ from research.real_code.rows import FOLDS, Selection, fold_of, prepare_rows, sid
 from research.tests.real_code.made_code import made_rows, made_task, write_rows
 from weighted_mtp.data import DataError, load_rows, tokenize_rows
 from weighted_mtp.data.json_lines import read_json_lines
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 LOOSE = {"max_length": 120, "rows_per_label": 2}
 

@@ -155,10 +155,12 @@ def _evaluate(settings: Any) -> None:
 
     check_evaluation(settings)
     quiet_libraries()
-    from weighted_mtp.evaluation.evaluate import evaluate
+    from weighted_mtp.evaluation.evaluate import RESULTS, SAMPLES, evaluate
 
-    with own_folder(settings.out):
-        evaluate(settings, _console())
+    console, out = _console(), Path(settings.out)
+    with own_folder(out):
+        evaluate(settings, console)
+    console.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
 
 
 def _inspect(settings: Any) -> None:

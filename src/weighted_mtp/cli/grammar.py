@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from weighted_mtp.choices import nearest
+from weighted_mtp.choices import unknown
 from weighted_mtp.cli.settings_files import read_flags_alike
 
 PROGRAM = "wmtp"
@@ -147,17 +147,6 @@ def _about_words(message: str, words: list[str]) -> str | None:
         return None
     minus = any(re.match(r"-[\d.]", word) for word in words)
     return f"{flag[1]} needs a value" + (f"; write a negative one as {flag[1]}=-1" if minus else "")
-
-
-def unknown(kind: str, given: str, known: Any) -> str:
-    """A mistyped name, with those that are near: spelled alike, of these initials, or with this as a part.
-
-    >>> unknown("setting", "lr", ["learning_rate", "lora_rank", "seed"])
-    "unknown setting 'lr': did you mean learning_rate or lora_rank?"
-    """
-    near = nearest(given, known)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
-    return f"unknown {kind} {given!r}: {hint}"
 
 
 def check_flags(words: list[str], known: list[str]) -> None:

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 
+from weighted_mtp.choices import unknown
 from weighted_mtp.cli.commands import COMMANDS
-from weighted_mtp.cli.grammar import PROGRAM, UsageError, answer, unknown
+from weighted_mtp.cli.grammar import PROGRAM, UsageError, answer
 from weighted_mtp.training.stage_table import STAGE_TABLE
 
 GROUPS = {

@@ -11,18 +11,23 @@ _AS_PYTHON_DOES = warnings.formatwarning
 
 def quiet_libraries() -> None:
     """Keeps libraries' start-up chatter off the terminal; our own warnings are printed as single lines."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     logging.basicConfig(level=logging.WARNING, format="wmtp: %(message)s")
-    for noisy in ("mlflow", "alembic", "torch.distributed", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    quiet_loggers()
     warnings.simplefilter("ignore", FutureWarning)
     warnings.formatwarning = _formatted
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # of loading and writing shards; training has its own
+
+
+def quiet_loggers() -> None:
+    """What of it may be done in a process that is not ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    for noisy in ("mlflow", "alembic", "torch.distributed", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def _formatted(

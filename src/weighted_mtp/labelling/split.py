@@ -10,7 +10,7 @@ from weighted_mtp.data.forms import texts_of
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError, is_unjudged, parse_row
 from weighted_mtp.data.sources import UNJUDGED
-from weighted_mtp.training.settings import ConfigError, settle
+from weighted_mtp.training.errors import ConfigError, settle
 
 Rows = list[dict[str, Any]]
 _SAYS_ENOUGH = 7

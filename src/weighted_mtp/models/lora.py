@@ -18,7 +18,7 @@ ADAPTER = "adapter"
 DECODERS, HEADS = "adapter_model.safetensors", "extra_heads.safetensors"
 """In it: what peft reads, and the adapters of extra heads, of which it knows nothing."""
 ALL_LINEAR = "all-linear"
-_BASE, _MARK = ".base_layer.", ".lora_"
+MARK, _BASE = ".lora_", ".base_layer."
 _OURS, _PEFTS = "hf_model.", "base_model.model."
 
 
@@ -56,7 +56,7 @@ def add_adapters(
             )
             inject_adapter_in_model(config, module)
     for name, parameter in model.named_parameters():
-        if _MARK in name:
+        if MARK in name:
             parameter.data = parameter.data.float()
     for new in (model.value_head, model.label_condition):
         if isinstance(new, nn.Module):
@@ -87,7 +87,7 @@ def _linear(module: nn.Module, ends: Sequence[str] | None = None) -> list[str]:
 
 def has_adapters(model: HeadedModel) -> bool:
     """Whether `add_adapters` was called."""
-    return any(_MARK in name for name, _ in model.named_parameters())
+    return any(MARK in name for name, _ in model.named_parameters())
 
 
 def merged(model: HeadedModel, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def merged(model: HeadedModel, state: Mapping[str, Tensor], dtype: torch.dtype |
 
     Sums are rounded once: to `dtype`, or to the precision of the frozen weight, from 4 bits to that it came from.
     """
-    plain = {name.replace(_BASE, "."): tensor for name, tensor in state.items() if _MARK not in name}
+    plain = {name.replace(_BASE, "."): tensor for name, tensor in state.items() if MARK not in name}
     for name, weight in _dequantized(model):
         plain = {key: x for key, x in plain.items() if not key.startswith(f"{name}.")} | {name: weight}
     adapted = ((name, module) for name, module in model.named_modules() if hasattr(module, "lora_A"))
@@ -120,7 +120,7 @@ def _dequantized(model: HeadedModel) -> Iterator[tuple[str, Tensor]]:
 
 def save_adapters(model: HeadedModel, state: Mapping[str, Tensor], directory: Path) -> None:
     """Writes the adapters among the weights, where there are any, as peft does."""
-    adapters = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items() if _MARK in name}
+    adapters = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items() if MARK in name}
     if not adapters:
         return
     folder = directory / ADAPTER
@@ -138,7 +138,7 @@ def _files(adapters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 def load_adapters(model: HeadedModel, directory: str | PathLike[str]) -> None:
     """Takes over, in place, adapters that `save_adapters` wrote, unless they are of another rank or model."""
-    own = {name: tensor for name, tensor in model.state_dict().items() if _MARK in name}
+    own = {name: tensor for name, tensor in model.state_dict().items() if MARK in name}
     for file, tensors in _files(own).items():
         path = Path(directory) / ADAPTER / file
         if not path.is_file():

@@ -4,12 +4,14 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import torch
+import torch.nn as nn
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,44 +20,18 @@ from torch.distributed.tensor import DTensor
 from weighted_mtp.files import replacing, staged_save
 from weighted_mtp.models.architecture import incomplete, read_causal_lm
 from weighted_mtp.models.critic_spec import CriticSpec
-from weighted_mtp.models.lora import has_adapters, load_adapters, merged, save_adapters
+from weighted_mtp.models.lora import MARK, has_adapters, load_adapters, merged, save_adapters
 from weighted_mtp.models.parts import HeadedModel
-from weighted_mtp.models.sources import Source, resolve
+from weighted_mtp.models.saved_heads import SavedHeads, own_entry, write_entry
+from weighted_mtp.models.sources import resolve
 from weighted_mtp.models.value_head import ValueLink
 
 logger = logging.getLogger(__name__)
 
-CONFIG_ENTRY = "weighted_mtp"
 OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
 FLOAT32_ALWAYS = OWN_PREFIXES[1:]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OWN_SHARD = "model-weighted-mtp.safetensors"
-
-
-class SavedHeads(NamedTuple):
-    """The entry `weighted_mtp` of a config.json: what lies beside a plain model. Nothing, by default."""
-
-    n_future: int = 1
-    value_head: bool = False
-    value_link: ValueLink | None = None
-    critic: dict[str, Any] | None = None
-    value_hidden: int = 0
-
-    def require_kinds(self) -> None:
-        """Raises ValueError for a value that no save writes."""
-        for name, least in (("n_future", 1), ("value_hidden", 0)):
-            value: Any = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name} is {value!r}, not a whole number from {least} on")
-        if type(self.value_head) is not bool:
-            raise ValueError(f"value_head is {self.value_head!r}, not true or false")
-
-    def is_of(self, critic: CriticSpec | None) -> bool:
-        """Whether what is saved is of this kind of critic.
-
-        The head of a generative or implicit critic is its prior, and no value head; nor the other way round.
-        """
-        return (None if critic is None else critic.kind) == (self.critic["kind"] if self.critic else None)
 
 
 class StoredModel(HeadedModel):
@@ -64,7 +40,7 @@ class StoredModel(HeadedModel):
     @classmethod
     def from_pretrained(
         cls,
-        path: str | PathLike[str],
+        path: "str | PathLike[str] | nn.Module",
         n_future: int | None = None,
         value_head: bool | None = None,
         value_link: ValueLink | None = None,
@@ -79,7 +55,8 @@ class StoredModel(HeadedModel):
 
         Args:
             path: a Hugging Face directory; one that `save_pretrained` wrote; a `.gguf` file;
-                `package:NAME/FILE`, a file or directory inside an installed Python package; `hub:OWNER/NAME`.
+                `package:NAME/FILE`, a file or directory inside an installed Python package; `hub:OWNER/NAME`. Or a
+                model in memory, plain or an `MTPModel`, which is wrapped, not copied, as it is.
             n_future: None for the saved number (1 where nothing was saved). Heads beyond those saved start
                 as copies of the last layer; saved heads beyond n_future are dropped with a warning.
             value_head: None for as saved (False where nothing was saved); False drops one with a warning.
@@ -95,9 +72,17 @@ class StoredModel(HeadedModel):
             ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
                 value head that contradicts the saved one.
         """
-        source = resolve(path)
-        hf_model = read_causal_lm(source, dtype, attn_implementation, load_in_4bit)
-        saved, saved_critic = _own_entry(hf_model.config, source)
+        if isinstance(path, nn.Module):
+            if dtype != "auto" or load_in_4bit:
+                raise ValueError(f"this {type(path).__name__} is loaded already: leave dtype and load_in_4bit out")
+            source, hf_model, saved, saved_critic, stored = _in_memory(path)
+            if attn_implementation is not None:
+                hf_model.set_attn_implementation(attn_implementation)
+        else:
+            source = resolve(path)
+            hf_model = read_causal_lm(source, dtype, attn_implementation, load_in_4bit)
+            saved, saved_critic = own_entry(hf_model.config, source)
+            stored = partial(_own_tensors_in, Path(source.location))
         if saved.value_link is not None and value_link not in (None, saved.value_link):
             raise ValueError(
                 f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}"
@@ -117,13 +102,13 @@ class StoredModel(HeadedModel):
             critic=spec,
         )
         if saved.n_future > model.n_future:
-            warnings.warn(f"{path} holds {saved.n_future} heads; kept {model.n_future}", stacklevel=2)
+            warnings.warn(f"{source} holds {saved.n_future} heads; kept {model.n_future}", stacklevel=2)
         if saved.value_head and model.value_head is None:
-            warnings.warn(f"{path} holds a value head, which was dropped", stacklevel=2)
+            warnings.warn(f"{source} holds a value head, which was dropped", stacklevel=2)
         if saved.critic and model.critic is None:
-            warnings.warn(f"{path} holds a {saved.critic['kind']} critic, taken as a plain model", stacklevel=2)
+            warnings.warn(f"{source} holds a {saved.critic['kind']} critic, taken as a plain model", stacklevel=2)
         if saved.n_future > 1 or saved.value_head or saved.critic:
-            _restore_own_tensors(model, Path(source.location), saved)
+            _restore_own_tensors(model, source, dict(stored()), saved)
         return model
 
     def save_pretrained(
@@ -163,7 +148,7 @@ class StoredModel(HeadedModel):
             save_adapters(self, state, staged)
             # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
             _add_tensors(staged, own)
-            _write_config_entry(self, staged, dtype)
+            write_entry(self, staged, dtype)
 
     def load_weights(self, path: str | PathLike[str]) -> None:
         """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape and precision.
@@ -192,19 +177,17 @@ class StoredModel(HeadedModel):
                 state[name].copy_(tensor)
 
 
-def _own_entry(config: Any, source: Source) -> tuple[SavedHeads, CriticSpec | None]:
-    """What a config.json says of us, and the critic that it names; a name from elsewhere is no default."""
-    try:
-        saved = SavedHeads(**getattr(config, CONFIG_ENTRY, {}))
-        saved.require_kinds()
-        return saved, CriticSpec(**saved.critic) if saved.critic else None
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"config.json of {source} has an entry {CONFIG_ENTRY!r} that this version cannot read: {error}"
-        ) from None
+def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | None, Callable[[], Any]]:
+    """Name, decoder, heads, critic and tensors of a loaded model."""
+    name = f"this {type(model).__name__}"
+    if any(MARK in parameter for parameter, _ in model.named_parameters()):
+        raise ValueError(f"{name} holds adapters: give the directory that their training left, or load the base again")
+    if isinstance(model, HeadedModel):
+        return name, model.hf_model, SavedHeads.of(model), model.critic, model.state_dict
+    return name, model, SavedHeads(), None, dict
 
 
-def _restore_own_tensors(model: HeadedModel, directory: Path, saved: SavedHeads) -> None:
+def _restore_own_tensors(model: HeadedModel, source: object, stored: Mapping[str, Tensor], saved: SavedHeads) -> None:
     def was_saved(name: str) -> bool:
         if name.startswith("extra_heads."):
             return int(name.split(".")[1]) < saved.n_future - 1
@@ -213,9 +196,8 @@ def _restore_own_tensors(model: HeadedModel, directory: Path, saved: SavedHeads)
         return name.startswith("value_head.") and saved.value_head and saved.is_of(model.critic)
 
     wanted = {name: tensor for name, tensor in model.state_dict().items() if was_saved(name)}
-    stored = dict(_own_tensors_in(directory))
     if missing := sorted(wanted.keys() - stored.keys()):
-        raise incomplete(directory, missing)
+        raise incomplete(source, missing)
     for name, tensor in wanted.items():
         tensor.copy_(stored[name])
 
@@ -246,20 +228,6 @@ def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
         together = {name: tensors.get_tensor(name) for name in tensors.keys()} | own  # noqa: SIM118
     with replacing(directory / WEIGHTS) as partial:
         save_file(together, partial, metadata={"format": "pt"})
-
-
-def _write_config_entry(model: HeadedModel, directory: Path, dtype: torch.dtype | None) -> None:
-    file = directory / "config.json"
-    head = model.value_head
-    critic = None if model.critic is None else model.critic.as_dict()
-    link, width = (None, 0) if head is None else (head.link, head.hidden_units)
-    saved = SavedHeads(model.n_future, head is not None, link, critic, width)
-    optional = ("critic", "value_hidden")
-    entry = {name: value for name, value in saved._asdict().items() if name not in optional or value}
-    content = json.loads(file.read_text()) | {CONFIG_ENTRY: entry}
-    if dtype is not None:  # transformers writes down that of the model in memory
-        content["dtype"] = str(dtype).removeprefix("torch.")
-    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _fits(dtype: torch.dtype, state: Mapping[str, Tensor]) -> bool:

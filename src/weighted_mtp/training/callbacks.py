@@ -268,3 +268,14 @@ class ProgressBar(ProgressCallback):
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: `LogLines` writes."""
+
+
+class LastLogged(TrainerCallback):
+    """Keeps the last value of every metric that was logged."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Takes over what is a number."""
+        self.metrics |= {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}

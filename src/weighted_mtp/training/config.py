@@ -5,12 +5,15 @@ Nothing heavy is imported, so that `wmtp --help` answers at once.
 
 import copy
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
+from os import PathLike, fspath
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
+from weighted_mtp.choices import unknown
 from weighted_mtp.files import write_text
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.errors import ConfigError, require
@@ -196,6 +199,37 @@ class RunConfig:
             flat[CHANGES_KEY] = copy.deepcopy(changes)
         write_text(path, yaml.safe_dump(flat, sort_keys=False))
         return path
+
+
+_WORDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list", dict: "a mapping",
+    type(None): "None",
+}  # fmt: skip
+
+
+def settings_from(kinds: Iterable[type], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of these dataclasses as Python gives them: paths as text, NumPy's numbers as Python's.
+
+    Raises:
+        ConfigError: a name that is no setting, or a value of another kind.
+    """
+    hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items() if name != "PARTS"}
+    settings: dict[str, Any] = {}
+    for name, value in given.items():
+        require(name in hints, unknown("setting", name, list(hints)))
+        if isinstance(value, PathLike):
+            value = fspath(value)
+        elif hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:
+            value = value.item()
+        require(fits(value, hints[name]), f"{name} is {value!r}: give {_words(hints[name])}")
+        settings[name] = value
+    return settings
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType, Literal):
+        return " or ".join(str(kind) if get_origin(hint) is Literal else _words(kind) for kind in get_args(hint))
+    return _WORDS[get_origin(hint) or hint]
 
 
 def fits(value: Any, hint: Any) -> bool:

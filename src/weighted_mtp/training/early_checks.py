@@ -16,7 +16,7 @@ from weighted_mtp.models import sources
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, resolve_resume
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.critics.table import CRITICS, When, critic_kind
-from weighted_mtp.training.errors import ConfigError, mlflow_store, require, require_folder
+from weighted_mtp.training.errors import ConfigError, in_memory, mlflow_store, require, require_folder
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.stage_table import OWN_HEAD, STAGE_TABLE, stage_row
 from weighted_mtp.training.trainer_fields import check_trainer_args
@@ -27,27 +27,34 @@ if TYPE_CHECKING:
     from weighted_mtp.value_weighting import WeightingScheme
 
 
-def check_run(config: RunConfig, resume: str | None) -> None:
-    """Raises for what `wmtp train` would stumble over."""
-    scheme_path(config.scheme)
+def check_run(config: RunConfig, resume: str | None, held: Collection[str] = ()) -> None:
+    """Raises for what `wmtp train` would stumble over; `held` names what the caller has in memory."""
+    for name, value in config.to_flat().items():
+        if in_memory(value) and value not in held:
+            raise ConfigError(
+                f"{name} is {value}, of a Python session, which cannot be read again: name what lies on disk"
+            )
+    if config.scheme not in held:
+        scheme_path(config.scheme)
     require_all_read(config)
     check_trainer_args(config.train, config.model, config.data.eval_file is not None)
     require_folder("output_dir", config.train.output_dir)
     if not (config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
         mlflow_store(config.train.output_dir)
     resolve_resume(resume, config.train.output_dir)
-    check_inputs(config, trains=True)
+    check_inputs(config, trains=True, held=held)
 
 
-def check_inputs(config: RunConfig, *, trains: bool = False) -> None:
+def check_inputs(config: RunConfig, *, trains: bool = False, held: Collection[str] = ()) -> None:
     """Raises where rows or models that a run reads are not there; of finished runs too, which are looked at."""
-    files = [file for file in (config.data.train_file, config.data.eval_file) if file is not None]
+    files = [file for file in (config.data.train_file, config.data.eval_file) if file is not None and file not in held]
     first = {file: first_row(file, config.data.on_bad_row) for file in files}
     if config.data.on_bad_row == "error":
         columns = {file: row for file, row in first.items() if row is not None}
         require_columns(config, columns, ["weights"] if config.scheme == "column" else [], trains=trains)
     for model in _models(config):
-        sources.require(model)
+        if model not in held:
+            sources.require(model)
     if stage_row(config.stage).reads_critic:
         require_trained_with(config.critic.critic or config.model.model_name_or_path, config.weighting.gamma)
 
@@ -58,12 +65,15 @@ def _models(config: RunConfig) -> Iterator[str]:
     yield from filter(None, (model.model_name_or_path, config.separate_critic, config.reference.reference))
 
 
-def check_score(config: ScoreConfig) -> None:
-    """Raises for what `wmtp score` would stumble over."""
-    scheme_path(config.scheme)
-    first_row(config.data)
+def check_score(config: ScoreConfig, held: Collection[str] = ()) -> None:
+    """Raises for what `wmtp score` would stumble over; `held` names what the caller has in memory."""
+    if config.scheme not in held:
+        scheme_path(config.scheme)
+    if config.data not in held:
+        first_row(config.data)
     for model in filter(None, (config.critic, config.reference)):
-        sources.require(model)
+        if model not in held:
+            sources.require(model)
     require_trained_with(config.critic, config.gamma)
     require_folder("out", config.out)
 

@@ -101,6 +101,15 @@ def mlflow_store(folder: str | Path) -> str:
     return _STORE + path
 
 
+def in_memory(name: Any) -> bool:
+    """Whether a setting names what a Python session held, and nothing that can be read again.
+
+    >>> in_memory("<120 rows in memory>"), in_memory("rows.jsonl"), in_memory(None)
+    (True, False, False)
+    """
+    return isinstance(name, str) and name.startswith("<") and name.endswith(" in memory>")
+
+
 def require_folder(name: str, path: str | Path) -> None:
     """Raises unless the folder, which need not be there, can be written into; nothing is made."""
     place = Path(path)

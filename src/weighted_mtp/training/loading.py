@@ -1,8 +1,9 @@
 """From a configuration to what it names: rows, models, and the stage with its frozen models."""
 
+import copy
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from weighted_mtp.data import load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.early_checks import require_all_read, require_columns, require_reference_read
 from weighted_mtp.training.errors import ConfigError
@@ -32,9 +34,26 @@ class Inputs:
     train_dataset: Dataset
     eval_dataset: Dataset | None
     stage: Stage
+    scheme: WeightingScheme | None = None
+    """None: it is made as the configuration says."""
 
 
-def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
+@dataclass(frozen=True)
+class InMemory:
+    """What a caller has loaded already, which is then not read; None: it is."""
+
+    model: Any = None
+    tokenizer: Any = None
+    rows: Any = None
+    eval_rows: Any = None
+    critic: Critic | None = None
+    scheme: WeightingScheme | None = None
+
+
+NOTHING = InMemory()
+
+
+def load_inputs(config: RunConfig, *, trains: bool = True, memory: InMemory = NOTHING) -> Inputs:
     """Reads tokenizer, rows and models; every mistake in their names surfaces here, before any training.
 
     `trains` is False for a finished run that is only looked at: its model is read as it is stored, and settings that it
@@ -43,33 +62,39 @@ def load_inputs(config: RunConfig, *, trains: bool = True) -> Inputs:
     if trains:
         require_all_read(config)
     data = config.data
-    tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
-    train_dataset, eval_dataset = load_dataset(config, data.train_file, tokenizer, keep=data.keep), None
+    tokenizer = memory.tokenizer
+    if tokenizer is None:
+        tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
+    train_dataset = load_dataset(config, data.train_file, tokenizer, keep=data.keep, rows=memory.rows)
+    eval_dataset = None
     read = [(data.train_file, train_dataset)]
     if data.eval_file:
-        eval_dataset = load_dataset(config, data.eval_file, tokenizer)
+        eval_dataset = load_dataset(config, data.eval_file, tokenizer, rows=memory.eval_rows)
         read.append((data.eval_file, eval_dataset))
     # Initialisation of heads follows the seed; the Trainer seeds only what comes after it.
     torch.manual_seed(config.train.seed)
-    stage = load_stage(config, tokenizer)
-    required = _requires(config)
+    stage = load_stage(config, tokenizer, memory)
+    required = _requires(config, memory.scheme)
     if trains and required is not None:
         require_reference_read(config, stage.reads_reference)
     columns = {file: dataset.column_names for file, dataset in read}
     require_columns(config, columns, set(required or ()) - set(stage.all_supplies), trains=trains)
-    model = load_model(config, stage, trains=trains)
+    model = load_model(config, stage, trains=trains, loaded=memory.model)
     for reader in (model, *stage.frozen_models()):
         for file, dataset in read:
             require_rows_fit(reader, tokenizer, dataset, file)
     if trains:
         stage.prepare(model, train_dataset)
-    return Inputs(model, tokenizer, train_dataset, eval_dataset, stage)
+    scheme = copy.deepcopy(memory.scheme)  # its statistics are the run's own
+    return Inputs(model, tokenizer, train_dataset, eval_dataset, stage, scheme)
 
 
-def load_dataset(config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, keep: str = "all") -> Dataset:
-    """Rows of a file as token ids; malformed, cut and dropped rows are reported."""
-    data = config.data
-    rows, report = load_rows(path, on_bad_row=data.on_bad_row, split=data.split, stream=data.stream)
+def load_dataset(
+    config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, keep: str = "all", rows: Any = None
+) -> Dataset:
+    """Rows of a file, or in memory, as token ids; malformed, cut and dropped rows are reported."""
+    data, source = config.data, path if rows is None else rows
+    rows, report = load_rows(source, on_bad_row=data.on_bad_row, split=data.split, stream=data.stream)
     if report.kept < report.read:
         logger.warning("%s", report.summary())
     dataset, tokenized = tokenize_rows(
@@ -94,24 +119,28 @@ def require_rows_fit(model: MTPModel, tokenizer: PreTrainedTokenizerBase, rows: 
     require_readable(model, tokenizer, rows["input_ids"], lambda i: f"{path}: row {rows[i]['row_id']}")
 
 
-def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPModel:
-    """The model to train, or to look at, with a value head where the stage has one."""
+def load_model(config: RunConfig, stage: Stage, *, trains: bool = True, loaded: Any = None) -> MTPModel:
+    """The model to train, or to look at, with a value head where the stage has one; one in memory is wrapped."""
     settings, trains_critic = config.model, stage_row(config.stage).trains_critic
     head_alone = trains_critic and config.critic.freeze_trunk
     frozen = head_alone or settings.lora_rank > 0
+    dtype = _dtype(settings, frozen) if trains else "auto"
     model = MTPModel.from_pretrained(
-        settings.model_name_or_path,
+        settings.model_name_or_path if loaded is None else loaded,
         n_future=settings.n_future,
         value_head=stage.needs_value_head,
         value_link=settings.value_link if stage.needs_value_head else None,
         value_hidden=settings.value_hidden or None,
         critic=(critic_kind(config.critic.kind).spec(config) if trains_critic else None) or False,
-        dtype=_dtype(settings, frozen) if trains else "auto",
+        dtype=dtype if loaded is None else "auto",
         attn_implementation=settings.attn_implementation if trains else None,
         load_in_4bit=settings.load_in_4bit,
     )
     if not trains:
         return model
+    if loaded is not None and dtype != "auto":
+        model.hf_model.to(getattr(torch, dtype))
+        model.extra_heads.to(getattr(torch, dtype))
     if frozen:
         # The base stays as it is stored, but for float16, whose range activations and gradients leave; extra heads are
         # copies of its last layer, which adapters train, and what is saved is the sum of both.
@@ -126,7 +155,7 @@ def load_model(config: RunConfig, stage: Stage, *, trains: bool = True) -> MTPMo
             settings.lora_alpha,
             settings.lora_target_modules,
             settings.lora_dropout,
-            base=settings.model_name_or_path.removeprefix("hub:"),
+            base=settings.model_name_or_path.removeprefix("hub:") if loaded is None else None,
         )
     if head_alone:
         model.freeze_trunk()
@@ -147,17 +176,19 @@ def _dtype(settings: ModelConfig, frozen: bool) -> Literal["auto", "float32", "b
     return "float32" if settings.dtype == "auto" and not frozen else settings.dtype
 
 
-def load_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
+def load_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase, memory: InMemory = NOTHING) -> Stage:
     """The stage with its frozen models; a reference is one where the scheme asks for its loss."""
-    stage: Stage = stage_row(config.stage).load(config, tokenizer)
+    stage: Stage = stage_row(config.stage).load(config, tokenizer, memory.critic)
     path = config.reference.reference
-    if path is not None and stage.reference is None and "reference_nll" in (_requires(config) or ()):
+    if path is not None and stage.reference is None and "reference_nll" in (_requires(config, memory.scheme) or ()):
         stage.reference = load_reference(config, path, tokenizer)
     return stage
 
 
-def scheme_of(config: RunConfig | ScoreConfig) -> WeightingScheme:
-    """The weighting scheme that a configuration names, with its options."""
+def scheme_of(config: RunConfig | ScoreConfig, loaded: WeightingScheme | None = None) -> WeightingScheme:
+    """The weighting scheme that a configuration names, with its options, unless it is loaded."""
+    if loaded is not None:
+        return loaded
     try:
         return make_scheme(config.scheme, **config.scheme_options)
     except (ValueError, TypeError) as error:
@@ -166,9 +197,9 @@ def scheme_of(config: RunConfig | ScoreConfig) -> WeightingScheme:
         raise ConfigError(said if named else f"scheme {config.scheme}: {said}") from None
 
 
-def _requires(config: RunConfig) -> tuple[str, ...] | None:
+def _requires(config: RunConfig, loaded: WeightingScheme | None) -> tuple[str, ...] | None:
     """What the scheme reads; None: its name or options are mistaken, which is told where it is made for training."""
     try:
-        return scheme_of(config).requires
+        return scheme_of(config, loaded).requires
     except ConfigError:
         return None

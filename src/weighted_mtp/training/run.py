@@ -8,6 +8,8 @@ import gc
 import logging
 import os
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
@@ -27,8 +29,8 @@ from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import require_spread
 from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
-from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.loading import Inputs, load_inputs, scheme_of
+from weighted_mtp.training.errors import ConfigError, in_memory
+from weighted_mtp.training.loading import NOTHING, InMemory, Inputs, load_inputs, scheme_of
 from weighted_mtp.training.nonfinite import NonFiniteError
 from weighted_mtp.training.resume import MadeWith, agreed, require_possible, settle_resume
 from weighted_mtp.training.stage import Stage
@@ -46,27 +48,44 @@ class Interrupted(KeyboardInterrupt):
     """Training was stopped by a signal after saving; the message says how to go on."""
 
 
-def train(config: RunConfig, resume: str | None = None, *, with_changes: bool = False, quiet: bool = False) -> Path:
+def train(
+    config: RunConfig,
+    resume: str | None = None,
+    *,
+    with_changes: bool = False,
+    quiet: bool = False,
+    memory: InMemory = NOTHING,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Path:
     """Runs one stage from its files to its output directory, and returns that directory; quietly without a bar.
 
+    What the caller has in `memory` is taken from there, and named in run.yaml.
     The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
     first. A resume with other settings, rows or models than the checkpoint's is refused, unless made `with_changes`.
     Raises Occupied where another run writes there, and what `fit` raises.
     """
+    run = partial(_train, config, resume, with_changes, quiet, memory, callbacks)
     if os.environ.get("RANK", "0") != "0":
-        return _train(config, resume, with_changes, quiet)
+        return run()
     with own_folder(config.train.output_dir):
         finish_interrupted(config.train.output_dir)
-        return _train(config, resume, with_changes, quiet)
+        return run()
 
 
-def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: bool) -> Path:
+def _train(
+    config: RunConfig,
+    resume: str | None,
+    with_changes: bool,
+    quiet: bool,
+    memory: InMemory,
+    callbacks: Sequence[TrainerCallback],
+) -> Path:
     checkpoint, passed_over = resolve_resume(resume, config.train.output_dir)
     for sentence in passed_over:
         logger.warning(sentence)
-    inputs = load_inputs(config)
+    inputs = load_inputs(config, memory=memory)
     made_with = MadeWith.of(config, inputs)
-    trainer = make_trainer(config, inputs, quiet=quiet)
+    trainer = make_trainer(config, inputs, quiet=quiet, callbacks=callbacks)
     try:
         output_dir, resumes = config.train.output_dir, resume is not None
         decided = agreed(lambda: settle_resume(made_with, checkpoint, output_dir, resumes, with_changes))
@@ -92,9 +111,11 @@ def _train(config: RunConfig, resume: str | None, with_changes: bool, quiet: boo
     return Path(config.train.output_dir)
 
 
-def load_scheme(config: RunConfig, stage: Stage, rows: Dataset) -> WeightingScheme:
+def load_scheme(
+    config: RunConfig, stage: Stage, rows: Dataset, loaded: WeightingScheme | None = None
+) -> WeightingScheme:
     """The weighting scheme, checked against what the stage and the rows can supply."""
-    scheme = scheme_of(config)
+    scheme = scheme_of(config, loaded)
     of_rows = ("weights", "values", "credit", "steps", "pass_rate")
     supplied = {*stage.all_supplies, *(name for name in of_rows if name in rows.column_names)}
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
@@ -172,7 +193,7 @@ def make_trainer(
     inputs: Inputs,
     *,
     quiet: bool = False,
-    callbacks: list[TrainerCallback] | None = None,
+    callbacks: Sequence[TrainerCallback] | None = None,
     tags: dict[str, str] | None = None,
 ) -> WeightedMTPTrainer:
     """The Trainer of a run, with MLflow, progress and interrupts attached."""
@@ -187,7 +208,7 @@ def make_trainer(
     trainer = WeightedMTPTrainer(
         model=inputs.model,
         stage=inputs.stage,
-        scheme=load_scheme(config, inputs.stage, inputs.train_dataset),
+        scheme=load_scheme(config, inputs.stage, inputs.train_dataset, inputs.scheme),
         head_warmup_steps=config.model.head_warmup_steps,
         loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,
@@ -198,7 +219,7 @@ def make_trainer(
         eval_dataset=inputs.eval_dataset,
         data_collator=CompletionCollator.from_tokenizer(inputs.tokenizer),
         processing_class=inputs.tokenizer,
-        callbacks=[MLflowLogger(config, tags), InterruptCallback(), *(callbacks or [])],
+        callbacks=[MLflowLogger(config, tags), InterruptCallback(), *(callbacks or ())],
     )
     dtype = config.train.save_dtype
     trainer.save_dtype = None if dtype == "auto" else getattr(torch, dtype)
@@ -243,10 +264,11 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
         ended = trainer.state.global_step >= trainer.state.max_steps or (stopping and stopping.exhausted)
         if interrupt.interrupted and not ended:
             status = "KILLED"
+            command = f"wmtp train {config.stage} --config {config.train.output_dir}/run.yaml --resume auto"
+            again = 'the same call and resume="auto"' if any(map(in_memory, config.to_flat().values())) else command
             raise Interrupted(
                 f"interrupted at optimizer step {trainer.state.global_step} of {trainer.state.max_steps}; a checkpoint "
-                f"is in {config.train.output_dir}. Continue with: wmtp train {config.stage} --config "
-                f"{config.train.output_dir}/run.yaml --resume auto"
+                f"is in {config.train.output_dir}. Continue with: {again}"
             )
         if stopping and trainer.is_world_process_zero():
             logger.warning(stopping.outcome(trainer.args, trainer.state))

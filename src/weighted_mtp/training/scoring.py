@@ -36,7 +36,7 @@ from weighted_mtp.data.exact_parquet import (
     write_rows,
 )
 from weighted_mtp.data.sources import HUB
-from weighted_mtp.files import digest_of_files, own_file, replacing, write_text
+from weighted_mtp.files import digest_of, digest_of_files, own_file, replacing, write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.batch import TokenBatch
@@ -44,8 +44,9 @@ from weighted_mtp.training.critics.base import Critic, require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.early_checks import require_discount_fits, require_trained_with
-from weighted_mtp.training.errors import ConfigError, require_same_settings
-from weighted_mtp.training.loading import require_rows_fit, scheme_of
+from weighted_mtp.training.errors import ConfigError, in_memory, require_same_settings
+from weighted_mtp.training.loading import NOTHING, InMemory, require_rows_fit, scheme_of
+from weighted_mtp.training.resume import fingerprint_model
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme, weigh
 
@@ -75,35 +76,39 @@ class Scored:
         return "\n".join([line, *self.lost])
 
 
-def score(config: ScoreConfig) -> Scored:
-    """Scores one shard of the rows; parts that are there already are kept. Raises Occupied beside one that does."""
+def score(config: ScoreConfig, *, memory: InMemory = NOTHING, quiet: bool = False) -> Scored:
+    """Scores one shard of the rows; parts that are there already are kept. Raises Occupied beside one that does.
+
+    Critic, tokenizer, scheme and rows are taken from `memory` where the caller has them.
+    """
     folder, (number, count) = Path(config.out), config.place()
     _require_room(folder, count)
     with own_file(folder / shard_marker(number, count)):  # other shards may be at work beside it
-        return _score_shard(config, folder, number, count)
+        return _score_shard(config, folder, number, count, memory, quiet)
 
 
-def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int) -> Scored:
-    scheme = _scheme(config)
-    rows, report = load_rows(config.data)
+def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, memory: InMemory, quiet: bool) -> Scored:
+    scheme, given = _scheme(config, memory.scheme), memory.rows
+    rows, report = load_rows(config.data if given is None else given)
     rows = [{name: value for name, value in row.items() if name not in SCORES} for row in rows]
     try:
-        columns = exact_columns(rows, column_types(Path(config.data)))
+        columns = exact_columns(rows, column_types(Path(config.data)) if given is None else {})
     except DataError as error:
         raise DataError(f"{config.data}: {error}") from None
-    critic = load_critic(config.critic, reference=config.reference)
-    settings = _settings_of(config, critic)
+    critic = memory.critic or load_critic(config.critic, reference=config.reference)
+    settings = _settings_of(config, critic, None if given is None else rows)
     require_same_settings(folder / SETTINGS, settings, "scores", ("data", "critic", "reference"))
     _require_fits(critic, scheme, config)
     first, end = (number - 1) * len(rows) // count, number * len(rows) // count
-    scorer = _Scorer(critic, scheme, config, columns)
+    tokenizer = load_tokenizer(config.critic) if memory.tokenizer is None else memory.tokenizer
+    scorer = _Scorer(critic, scheme, config, columns, tokenizer)
     scorer.encode(rows[first:end])
     if not (folder / SETTINGS).exists():
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
     starts = range(0, end - first, PART_ROWS)
     parts = [part_name(number, count, first + start) for start in starts]
     work = list(zip(starts, parts, strict=True))
-    for start, part in track(work, description=f"scoring {end - first} rows", disable=len(starts) < 2):
+    for start, part in track(work, description=f"scoring {end - first} rows", disable=quiet or len(starts) < 2):
         if not (folder / part).exists():
             scorer.write(range(start, min(start + PART_ROWS, end - first)), folder / part)
     marker = {"settings": settings, "parts": parts}
@@ -124,17 +129,20 @@ def _require_room(folder: Path, count: int) -> None:
         )
 
 
-def _settings_of(config: ScoreConfig, critic: Critic) -> dict[str, Any]:
+def _settings_of(config: ScoreConfig, critic: Critic, rows: Sequence[Row] | None) -> dict[str, Any]:
     """What the scores depend on, by content: the same on every machine."""
     flat, data, spec = asdict(config), Path(config.data), critic.model.critic
     found = {name: flat[name] for name in ("scheme", "scheme_options", "gamma", "max_length")}
     found |= {"bf16": True} if config.bf16 else {}
     found |= {"turns": config.turns} if config.turns != "all" else {}
-    if config.data.startswith(HUB):
+    if rows is not None:
+        found["data"] = digest_of(repr(rows).encode())
+    elif config.data.startswith(HUB):
         found["data"] = config.data
     else:
         found["data"] = digest_of_files(scored_parts(data) if data.is_dir() else [data])
-    found["critic"] = digest_of_model(config.critic)
+    held = in_memory(config.critic)
+    found["critic"] = fingerprint_model(critic.model) if held else digest_of_model(config.critic)
     reference = config.reference or (spec.reference if spec is not None else None)
     if critic.reads_reference and reference:
         found["reference"] = digest_of_model(reference)
@@ -157,8 +165,8 @@ def _require_fits(critic: Critic, scheme: WeightingScheme, config: ScoreConfig) 
     require_discount_fits(ValueStage(gamma=config.gamma, critic=critic), scheme)
 
 
-def _scheme(config: ScoreConfig) -> WeightingScheme:
-    scheme = scheme_of(config)
+def _scheme(config: ScoreConfig, loaded: WeightingScheme | None) -> WeightingScheme:
+    scheme = scheme_of(config, loaded)
     missing = set(scheme.requires) - {"values", "rewards", "credit"}
     if missing:
         raise ConfigError(f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies")
@@ -178,13 +186,15 @@ def _scheme(config: ScoreConfig) -> WeightingScheme:
 class _Scorer:
     """Scores rows with a critic, counting what it cost and what was lost."""
 
-    def __init__(self, critic: Critic, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns) -> None:
+    def __init__(
+        self, critic: Critic, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns, tokenizer: Any
+    ) -> None:
         self.critic, self.model, self.scheme, self.config = critic, critic.model, scheme, config
         for model in critic.models():
             model.eval().requires_grad_(False)
             model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
         self.columns = columns.and_numbers(SCORES if critic.gives_credit else SCORES[:-1])
-        self.tokenizer = load_tokenizer(config.critic)
+        self.tokenizer = tokenizer
         self.stage = ValueStage(gamma=config.gamma, critic=critic)
         self.collate = CompletionCollator.from_tokenizer(self.tokenizer)
         self.seconds, self.tokens = 0.0, 0

@@ -6,9 +6,7 @@ Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from weighted_mtp.training.errors import ConfigError as ConfigError
 from weighted_mtp.training.errors import require, require_at_least_zero, require_positive, settle
-from weighted_mtp.training.score_settings import ScoreConfig as ScoreConfig
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,7 @@ class ModelConfig:
     lora_dropout: float = 0.0
     """Share of the adapters' inputs that is dropped in training."""
     lora_target_modules: list[str] | Literal["all-linear"] | None = None
-    """Which layers get adapters: ends of their names, as [q_proj,v_proj]; all-linear: every linear one but the
-    unembedding; none: the linear ones of the decoder's layers. Extra heads alike."""
+    """Ends of names of layers that get adapters, as [q_proj,v_proj], or all-linear; none: those of decoder layers."""
     load_in_4bit: bool = False
     """Hold the frozen base under adapters in 4 bits (pip install bitsandbytes); what is saved is not."""
     gradient_checkpointing: bool = False
@@ -60,10 +57,8 @@ class ModelConfig:
         require_positive(self, "lora_alpha")
         require(0 <= self.lora_dropout < 1, f"lora_dropout is {self.lora_dropout}: give a share in [0, 1)")
         targets = self.lora_target_modules
-        require(
-            targets in (None, "all-linear") or (isinstance(targets, list) and all(targets) and targets != []),
-            f"lora_target_modules is {targets!r}: give names of layers, as [q_proj,v_proj], or all-linear",
-        )
+        if targets not in (None, "all-linear") and not (isinstance(targets, list) and targets and all(targets)):
+            raise ConfigError(f"lora_target_modules is {targets!r}: give names, as [q_proj,v_proj], or all-linear")
         require_at_least_zero(self, "value_hidden", "head_warmup_steps")
 
 

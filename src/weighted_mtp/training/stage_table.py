@@ -34,10 +34,11 @@ class StageRow(NamedTuple):
     reads_critic: bool = False
     """Whether it weighs rows by what a critic says: a separate one, its own value head, or columns of the rows."""
 
-    def load(self, config: Run, tokenizer: Any) -> Any:
-        """The `Stage` with its frozen models."""
+    def load(self, config: Run, tokenizer: Any, critic: Any = None) -> Any:
+        """The `Stage` with its frozen models; the separate critic may be loaded already."""
         module, function = self.loader.split(":")
-        return getattr(importlib.import_module(module), function)(config, tokenizer)
+        loaded = {} if critic is None else {"critic": critic}
+        return getattr(importlib.import_module(module), function)(config, tokenizer, **loaded)
 
 
 def _check_verifiable(config: Run) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.critics.table import critic_kind, load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.early_checks import require_trained_with
+from weighted_mtp.training.errors import in_memory
 from weighted_mtp.training.stage import Stage, load_reference, require_same_tokenizer
 
 
@@ -21,8 +23,8 @@ def load_critic_stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> 
     return critic_kind(config.critic.kind).stage(config, tokenizer)
 
 
-def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
-    """Stage 2, with its own value head or with a separate frozen critic."""
+def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase, critic: Critic | None = None) -> Stage:
+    """Stage 2, with its own value head or with a separate frozen critic, perhaps a loaded one."""
     settings = config.critic
     value: dict[str, Any] = {
         "gamma": config.weighting.gamma,
@@ -32,9 +34,11 @@ def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> St
     require_trained_with(settings.critic or config.model.model_name_or_path, config.weighting.gamma)
     if settings.critic is None:
         return ValueStage(value_coef=settings.value_coef, reads_own_head=True, **value)
-    require_same_tokenizer(settings.critic, tokenizer, "critic")
-    model = config.model
-    critic = load_critic(settings.critic, model.dtype, config.reference.reference, model.attn_implementation)
+    if not in_memory(settings.critic):
+        require_same_tokenizer(settings.critic, tokenizer, "critic")
+    if critic is None:
+        model = config.model
+        critic = load_critic(settings.critic, model.dtype, config.reference.reference, model.attn_implementation)
     return ValueStage(critic=critic, **value)
 
 

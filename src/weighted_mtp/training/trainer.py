@@ -23,9 +23,11 @@ from weighted_mtp.training.callbacks import StepCallback
 from weighted_mtp.training.early_checks import require_bounded_loss, require_discount_fits
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
+from weighted_mtp.training.plain_arguments import fitted
 from weighted_mtp.training.saving import SavingTrainer
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.value_weighting import WeightingScheme, align_to_heads, weigh
+from weighted_mtp.value_weighting.schemes.basic import Uniform
 
 logger = logging.getLogger(__name__)
 
@@ -34,22 +36,26 @@ class WeightedMTPTrainer(SavingTrainer):
     """Trains an `MTPModel` with token weights.
 
     Args:
-        stage: supplies signals and the value loss.
-        scheme: turns signals into weights.
+        stage: supplies signals and the value loss; None: stage 0.
+        scheme: turns signals into weights; None: `uniform`.
         head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to 1.
         loss_backend: of `weighted_mtp_loss`.
         sampler: name of a sampler of `weighted_mtp.data`.
         pack_length: tokens of a sequence that training rows share; None: every row has its own. A batch is then so many
             sequences.
         new_learning_rate: of value head and label embedding; 0: that of the rest.
-        **kwargs: those of `transformers.Trainer`; `model` is an `MTPModel`.
+        **kwargs: those of `transformers.Trainer`. A plain decoder as `model` is wrapped, rows of text are tokenized
+            where `processing_class` is given, and fields of `args` that would break the method are set on a copy.
+
+    Raises:
+        ConfigError: `args`, model or rows that cannot be used so.
     """
 
     def __init__(
         self,
         *,
-        stage: Stage,
-        scheme: WeightingScheme,
+        stage: Stage | None = None,
+        scheme: WeightingScheme | None = None,
         head_warmup_steps: int = 0,
         loss_backend: str = "torch",
         sampler: str = "shuffled",
@@ -57,6 +63,8 @@ class WeightedMTPTrainer(SavingTrainer):
         new_learning_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        stage, scheme = stage or Stage(), Uniform() if scheme is None else scheme
+        kwargs = fitted(kwargs, stage)
         require_supported(kwargs["args"])
         super().__init__(**kwargs)
         # Our loss is divided by a global count: the Trainer must not divide it again by the accumulation steps.

@@ -9,7 +9,7 @@ from rich.console import Console
 from weighted_mtp.data import DataError
 from weighted_mtp.labelling.mutants.build import MutantsReport, build_mutants
 from weighted_mtp.labelling.mutants.references import MutantsConfig, Problem, load_problems
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 
 ADD = {
     "prompt": "def add(a, b):\n",

@@ -12,7 +12,7 @@ from weighted_mtp.data import DataError, load_rows
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig, make_rows, print_tasks
 from weighted_mtp.labelling.reasoning_gym.wrong_answers import change_digit, swap_neighbours, wrong_answers
-from weighted_mtp.training.settings import ConfigError
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.verifiers.reasoning_gym import UNSOUND, ReasoningGym
 
 TASKS = ["leg_counting", "number_filtering", "rearc"]

@@ -10,7 +10,7 @@ from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.problems import humaneval_problems
 from weighted_mtp.labelling.mutants.mbpp import from_mbpp, is_mbpp
 from weighted_mtp.labelling.mutants.source_code import SourceError
-from weighted_mtp.training.settings import ConfigError, settle
+from weighted_mtp.training.errors import ConfigError, settle
 
 COLUMNS = ("prompt", "canonical_solution", "test", "entry_point")
 

@@ -17,7 +17,7 @@ from weighted_mtp.data.schema import DataError
 from weighted_mtp.files import number_of
 from weighted_mtp.labelling.reasoning_gym.wrong_answers import Changed, wrong_answers
 from weighted_mtp.reports.terminal import progress_bar
-from weighted_mtp.training.settings import ConfigError, settle
+from weighted_mtp.training.errors import ConfigError, settle
 from weighted_mtp.verifiers.base import Verdict
 from weighted_mtp.verifiers.reasoning_gym import CLOSE, MEASURED_WITH, OPEN, UNSOUND, ReasoningGym
 

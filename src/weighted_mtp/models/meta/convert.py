@@ -18,7 +18,8 @@ from weighted_mtp.models.meta.layout import Entry, Params, config_of, params_jso
 from weighted_mtp.models.meta.read import MetaFiles, PlainFiles
 from weighted_mtp.models.meta.tokenizer import NAME, find_tokenizer, hugging_face
 from weighted_mtp.models.meta.write import DTYPES, Slot, write_safetensors, write_torch
-from weighted_mtp.models.stored import CONFIG_ENTRY, INDEX, OWN_PREFIXES
+from weighted_mtp.models.saved_heads import CONFIG_ENTRY
+from weighted_mtp.models.stored import INDEX, OWN_PREFIXES
 
 SHARD = 1 << 30
 """Bytes of a file at most, unless one tensor is larger."""

@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from weighted_mtp.models.meta.layout import Entry, Params, entries, params_of, read_params
+from weighted_mtp.models.saved_heads import CONFIG_ENTRY, SavedHeads
 from weighted_mtp.models.sources import first_line, resolve
-from weighted_mtp.models.stored import CONFIG_ENTRY, INDEX, WEIGHTS, SavedHeads
+from weighted_mtp.models.stored import INDEX, WEIGHTS
 
 _FILE = re.compile(r"consolidated(\.\d+)?\.pth")
 _OWN_OR_TABLE = re.compile(r"value_head\.|label_condition\.|.*rotary_emb\.inv_freq$")

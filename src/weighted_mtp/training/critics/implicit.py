@@ -15,7 +15,7 @@ from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic, Judgement, next_token_nll, prior_of, start_prior
-from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.stage import Stage, load_reference
 from weighted_mtp.value_weighting import values_from_credit
 
@@ -148,4 +148,8 @@ def _same_weights(model: MTPModel, reference: MTPModel) -> bool:
 def _reference_path(config: RunConfig) -> str:
     """An implicit critic is compared with the model that its training starts from, if no other is named."""
     path = config.reference.reference or config.model.model_name_or_path
+    if in_memory(path):
+        raise ConfigError(
+            "an implicit critic is read beside its reference, and the model is in memory: give reference=DIR"
+        )
     return str(Path(path).resolve()) if Path(path).exists() else path

@@ -1,0 +1,1 @@
+"""The package from Python: what the commands do, as functions; `weighted_mtp` itself has them."""

@@ -1,0 +1,234 @@
+"""What the commands do, from Python: `import weighted_mtp as wm`, with what lies on disk or is in memory.
+
+A path goes into the configuration as it is. What is in memory is named there, "<120 rows in memory>", for whoever
+reads run.yaml, and handed on beside it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from transformers import TrainerCallback
+
+from weighted_mtp.data import load_rows
+from weighted_mtp.data.exact_parquet import unfinished_shards
+from weighted_mtp.evaluation import evaluate as evaluating
+from weighted_mtp.evaluation.problems import EvaluationConfig, check_evaluation
+from weighted_mtp.files import own_folder
+from weighted_mtp.integrations.formats import write_format
+from weighted_mtp.models import load_tokenizer
+from weighted_mtp.python.given import (
+    critic_of,
+    held,
+    less_noise,
+    model_of,
+    require_left_out,
+    rows_of,
+    scheme_of,
+    tokenizer_of,
+)
+from weighted_mtp.training import run as training
+from weighted_mtp.training import scoring
+from weighted_mtp.training.callbacks import LastLogged
+from weighted_mtp.training.config import RunConfig, settings_from
+from weighted_mtp.training.critics.base import Critic
+from weighted_mtp.training.early_checks import check_run, check_score
+from weighted_mtp.training.errors import ConfigError, require
+from weighted_mtp.training.loading import InMemory
+from weighted_mtp.training.score_settings import ScoreConfig
+from weighted_mtp.value_weighting import WeightingScheme
+
+Place = str | PathLike[str]
+Rows = Place | Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run left. It may be given wherever a path is taken."""
+
+    path: Path
+    """Its `output_dir`: the model, which plain transformers loads, its tokenizer, run.yaml and checkpoints."""
+    metrics: dict[str, float]
+    """The last value of everything that was logged, those of the evaluation as eval_...; empty where all was done."""
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    __str__ = __fspath__  # transformers asks for it so
+
+
+def train(
+    model: Any,
+    rows: Rows,
+    stage: str = "verifiable",
+    scheme: str | WeightingScheme | None = None,
+    critic: Place | Critic | None = None,
+    tokenizer: Any = None,
+    eval_rows: Rows | None = None,
+    *,
+    output_dir: Place,
+    callbacks: Sequence[TrainerCallback] = (),
+    resume: Place | None = None,
+    resume_with_changes: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """`wmtp train STAGE`: the same settings, checks and directory, and the same numbers to the bit.
+
+    Args:
+        model: a path as in `model_name_or_path`; a loaded causal language model, which is wrapped and trained in
+            place; or an `MTPModel`, whose heads are kept unless `n_future` says otherwise.
+        rows: a path as in `train_file`, or rows: a list of dicts, a `datasets.Dataset`.
+        stage: baseline, critic, verifiable or rho1.
+        scheme: a name, package.module:Class, or a `WeightingScheme`; None: the stage's own.
+        critic: of stage critic the kind that is trained; of verifiable a path, or what `load_critic` gave.
+        tokenizer: a tokenizer, or where one lies; None: it lies where the model does, or was read.
+        eval_rows: as `rows`.
+        output_dir: where the run goes.
+        callbacks: of transformers, beside those of the command.
+        resume: "auto", or a checkpoint: goes on exactly, and is refused where settings, rows or model are others.
+        resume_with_changes: goes on with others.
+        quiet: no progress bar and no line per log entry.
+        settings: those of the YAML files (`wmtp train STAGE --help`): learning_rate, max_steps, ...
+
+    Raises:
+        ValueError: a mistake, in one line: `ConfigError` of settings, `DataError` of rows, `CheckpointError` of
+            `resume`.
+        NonFiniteError: training stopped on a number that is NaN or infinite.
+    """
+    require_left_out(
+        settings,
+        model_name_or_path="model",
+        train_file="rows",
+        eval_file="eval_rows",
+        tokenizer_name_or_path="tokenizer",
+    )
+    flat = settings_from(RunConfig.PARTS.values(), {**settings, "output_dir": output_dir})
+    given: dict[str, Any] = {}
+    flat["model_name_or_path"], given["model"] = model_of(model)
+    if (n_future := getattr(model, "n_future", None)) is not None:
+        flat.setdefault("n_future", n_future)
+    flat["tokenizer_name_or_path"], given["tokenizer"] = tokenizer_of(tokenizer, given["model"])
+    flat["train_file"], given["rows"] = rows_of("rows", rows)
+    if eval_rows is not None:
+        flat["eval_file"], given["eval_rows"] = rows_of("eval_rows", eval_rows)
+    if critic is not None:
+        flat["critic"], given["critic"] = critic_of(critic)
+        if stage == "critic" and given["critic"] is not None:
+            raise ConfigError("stage critic trains a critic: give its kind, value_head, generative or implicit")
+    given["scheme"] = scheme_of(scheme, flat)
+    config = RunConfig.from_flat({"stage": stage} | flat)
+    resume = None if resume is None else fspath(resume)
+    check_run(config, resume, held(config.to_flat()))
+    with less_noise():
+        logged = LastLogged()
+        path = training.train(
+            config,
+            resume,
+            with_changes=resume_with_changes,
+            quiet=quiet,
+            memory=InMemory(**given),
+            callbacks=[*callbacks, logged],
+        )
+    return Run(path, logged.metrics)
+
+
+def score(
+    critic: Place | Critic,
+    rows: Rows,
+    *,
+    scheme: str | WeightingScheme = "td",
+    tokenizer: Any = None,
+    out: Place | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Any:
+    """`wmtp score`: values, TD errors and weights (and credit) of every row by a frozen critic.
+
+    Args:
+        critic: a path, or what `load_critic` gave.
+        rows: a path, a list of dicts, or a `datasets.Dataset`.
+        scheme: a name, package.module:Class, or a `WeightingScheme`.
+        tokenizer: of a critic in memory that was read nowhere.
+        out: folder for the rows with their columns; an interrupted call goes on there.
+        quiet: no progress bar.
+        settings: those of the command (`wmtp score --help`).
+
+    Returns:
+        The rows with their columns as a list of dicts; with `out` the folder, which `rows` may name.
+
+    Raises:
+        ValueError: a mistake, in one line.
+    """
+    require_left_out(settings, data="rows")
+    name, loaded = critic_of(critic)
+    data, given_rows = rows_of("rows", rows)
+    given: dict[str, Any] = {"critic": loaded, "rows": given_rows}
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory()) if out is None else out
+        flat = settings_from([ScoreConfig], settings | {"critic": name, "data": data, "out": folder})
+        given["scheme"] = scheme_of(scheme, flat)
+        given["tokenizer"] = _loaded_tokenizer(tokenizer, loaded and loaded.model)
+        config = ScoreConfig(**flat)
+        check_score(config, held(flat))
+        require(out is not None or config.format == "rows", f"format {config.format} is a file: give out=FOLDER")
+        stack.enter_context(less_noise())
+
+        scoring.score(config, memory=InMemory(**given), quiet=quiet)
+        if config.format != "rows" and not unfinished_shards(Path(config.out)):
+            tokenizer = given["tokenizer"] or config.critic
+            told = write_format(config.format, config.out, tokenizer, config.max_length)
+            if not quiet:
+                print(told)
+        return Path(config.out) if out is not None else load_rows(config.out)[0]
+
+
+def evaluate(
+    model: Any,
+    problems: Rows,
+    verifier: str,
+    *,
+    tokenizer: Any = None,
+    out: Place | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """`wmtp evaluate`: exact match and pass@k of a model on problems with a verifier.
+
+    Args:
+        model: a path, a loaded causal language model, or an `MTPModel`.
+        problems: a path, "humaneval", or rows with prompt and what the verifier reads.
+        verifier: who judges, by name.
+        tokenizer: a tokenizer, or where one lies; None: it lies where the model does, or was read.
+        out: folder of every completion and of results.json; a second call goes on there. None: nothing is kept.
+        quiet: prints nothing.
+        settings: those of the command (`wmtp evaluate --help`): samples, max_new_tokens, chat, ...
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        ValueError: a mistake, in one line.
+    """
+
+    (name, loaded), (place, given) = model_of(model), rows_of("problems", problems)
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory()) if out is None else out
+        flat = {**settings, "model": name, "problems": place, "verifier": verifier, "out": folder}
+        config = EvaluationConfig(**settings_from([EvaluationConfig], flat))
+        check_evaluation(config, given, loaded is not None)
+        stack.enter_context(less_noise())
+
+        stack.enter_context(own_folder(config.out) if out is not None else nullcontext())
+        memory = InMemory(loaded, _loaded_tokenizer(tokenizer, loaded), given)
+        return evaluating.evaluate(config, Console(quiet=quiet), memory)
+
+
+def _loaded_tokenizer(tokenizer: Any, model: Any) -> Any:
+    where, found = tokenizer_of(tokenizer, model)
+    return found if where is None or found is not None else load_tokenizer(where)
