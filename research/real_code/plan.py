@@ -12,8 +12,8 @@ from weighted_mtp.data.sources import first_row
 from weighted_mtp.models import sources
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import require_all_read
-from weighted_mtp.training.errors import require_folder
-from weighted_mtp.training.settings import ConfigError, TrainConfig, require
+from weighted_mtp.training.errors import ConfigError, require, require_folder
+from weighted_mtp.training.settings import TrainConfig
 
 NOT_READ = ("max_steps", "gradient_accumulation_steps", "warmup_steps", "new_learning_rate")
 """Settings of `wmtp train` that would be passed over in silence."""

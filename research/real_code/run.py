@@ -20,7 +20,7 @@ from research.real_code.results import RESULTS_FILE, write_results
 from research.real_code.rows import FOLDS, SUMMARY_FILE, Row, Selection, prepare_rows
 from weighted_mtp.files import write_text
 from weighted_mtp.models import load_tokenizer
-from weighted_mtp.training.settings import ConfigError, require
+from weighted_mtp.training.errors import ConfigError, require
 
 
 def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dict[str, Any]:

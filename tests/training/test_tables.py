@@ -17,7 +17,8 @@ from weighted_mtp.training.config import STAGES
 from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.critics.table import CRITICS, critic_kind, load_critic
 from weighted_mtp.training.critics.value_head import OBJECTIVES, ValueStage
-from weighted_mtp.training.settings import ConfigError, CriticConfig
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.settings import CriticConfig
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.stage_table import STAGE_TABLE, stage_row
 from weighted_mtp.value_weighting import SCHEMES, WeightingScheme, make_scheme

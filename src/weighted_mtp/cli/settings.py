@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from weighted_mtp.training.settings import require, settle
+from weighted_mtp.training.errors import require, settle
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError, parse_row
 from weighted_mtp.models import sources
-from weighted_mtp.training.errors import require_folder
-from weighted_mtp.training.settings import require, require_positive, settle
+from weighted_mtp.training.errors import require, require_folder, require_positive, settle
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import verifier_class
 

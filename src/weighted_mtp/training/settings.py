@@ -6,7 +6,7 @@ Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from weighted_mtp.training.errors import require, require_at_least_zero, require_positive, settle
+from weighted_mtp.training.errors import ConfigError, require, require_at_least_zero, require_positive, settle
 
 
 @dataclass(frozen=True)
