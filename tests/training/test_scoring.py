@@ -50,6 +50,41 @@ def test_scores_are_those_that_training_makes(config, prepare, critic_dir, rows)
             assert row[name] == pytest.approx(view[name], abs=1e-5), name
 
 
+def unlabelled(rows, tmp_path, keep=()):
+    """The rows without what a program found, but for those at `keep`."""
+    table = [json.loads(line) for line in rows["eval"].read_text().splitlines()]
+    known = ("label", "token_error")
+    bare = [{k: x for k, x in row.items() if i in keep or k not in known} for i, row in enumerate(table)]
+    (tmp_path / "bare.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
+    return str(tmp_path / "bare.jsonl")
+
+
+def test_rows_without_labels_get_values_to_rank_them_by(config, rows, tmp_path, capsys):
+    words = ["--critic", config.critic, "--data", unlabelled(rows, tmp_path), "--out", config.out]
+    assert main(["score", *words]) == 0
+    assert "no labels: `p_success`" in capsys.readouterr().out
+    score(dataclasses.replace(config, data=str(rows["eval"]), out=str(tmp_path / "labelled")))
+    found, labelled = load_rows(config.out, labelled=None)[0], scored_rows(tmp_path / "labelled")
+    for row, other in zip(found, labelled, strict=True):
+        assert not {"td_errors", "weights", "label"} & row.keys()
+        assert row["values"] == other["values"]
+        assert row["p_success"] == other["p_success"] == row["values"][-1]
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"), [([0], "bare.jsonl:2: no `label`"), ([5], "bare.jsonl:6: .* give all rows a label, or none")]
+)
+def test_rows_of_which_some_have_labels_are_refused(config, rows, tmp_path, keep, said):
+    with pytest.raises(DataError, match=said):
+        score(dataclasses.replace(config, data=unlabelled(rows, tmp_path, keep)))
+
+
+def test_a_format_of_weights_needs_labels_where_the_scheme_reads_rewards(config, rows, tmp_path):
+    bare = dataclasses.replace(config, data=unlabelled(rows, tmp_path), format="tokens")
+    with pytest.raises(ConfigError, match="the rows have no labels"):
+        score(bare)
+
+
 def test_training_on_scored_rows_equals_training_with_the_critic(config, prepare, critic_dir, rows):
     score(config)
     online = prepare("verifiable", critic=str(critic_dir), train_file=str(rows["train"]), scheme_options=OPTIONS)

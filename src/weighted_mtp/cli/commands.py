@@ -81,14 +81,19 @@ def _score(settings: Any) -> None:
     from weighted_mtp.evaluation.critic_quality import print_critic_quality
     from weighted_mtp.training.scoring import score
 
-    print(score(settings).summary())
-    if not unfinished_shards(Path(settings.out)):
+    scored = score(settings)
+    print(scored.summary())
+    finished = not unfinished_shards(Path(settings.out))
+    if finished and scored.labelled:
         quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
         print_critic_quality(_console(), quality.as_dict(), errors_known=known)
-        if settings.format != "rows":
-            from weighted_mtp.integrations.formats import write_format
+    if finished and settings.format != "rows":
+        from weighted_mtp.integrations.formats import write_format
 
-            print(write_format(settings.format, settings.out, settings.critic, settings.max_length))
+        print(write_format(settings.format, settings.out, settings.critic, settings.max_length))
+    if not scored.labelled:
+        print(f"the rows have no labels: `p_success` in {settings.out} ranks the completions of a prompt")
+        return
     print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out} ...")
 
 

@@ -220,7 +220,7 @@ class RowEncoder:
         columns: dict[str, Any] = {
             "input_ids": ids,
             "labels": labels,
-            "reward": row.get("reward", float(row["label"])),
+            "reward": row.get("reward", float(row.get("label", "nan"))),
             "prompt_id": prompt_id(written.asked, row.get("tools")),
             "notes": notes,
             "loss_weights": [f for f, tokens in zip(written.factors, learned, strict=True) for _ in tokens],

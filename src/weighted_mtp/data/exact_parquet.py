@@ -35,9 +35,9 @@ class ExactColumns:
     optional: Sequence[str] = ()
     """Columns with a type that some rows lack, and that are null in none."""
 
-    def and_numbers(self, names: Iterable[str]) -> "ExactColumns":
-        """These columns, and lists of numbers."""
-        added = dict.fromkeys(names, pa.list_(pa.float64()))
+    def and_numbers(self, names: Iterable[str], single: str) -> "ExactColumns":
+        """These columns, lists of numbers, and one of single numbers."""
+        added = {**dict.fromkeys(names, pa.list_(pa.float64())), single: pa.float64()}
         return ExactColumns({**self.types, **added}, self.json, self.optional)
 
 

@@ -99,7 +99,7 @@ def _verdict(raw: Mapping[str, Any]) -> str:
     return str(raw.get("verdict")).strip().lower()
 
 
-def parse_row(raw: Any) -> Row:
+def parse_row(raw: Any, *, labelled: bool = True) -> Row:
     """The row in the one schema, from any of the shapes it may come in; a null field counts as absent.
 
     | comes as | prompt | completion |
@@ -118,7 +118,8 @@ def parse_row(raw: Any) -> Row:
     each end in characters of the completion; alone they give the outcome, the least of them. Optional are `weights`,
     `values`, `td_errors`, `credit` and `pass_rate` (finite), `token_error` (bools) and `span` ([start, end] in
     characters of the completion). Values of numpy and Arrow are taken as Python's. Every other column passes untouched.
-    Parsing a parsed row gives the same row.
+    Parsing a parsed row gives the same row. A row that is to be judged by a critic alone is not `labelled`: it has
+    neither a label nor a reward.
 
     Raises:
         DataError: the reason, without a place.
@@ -136,7 +137,10 @@ def parse_row(raw: Any) -> Row:
     used, row = texts_of(raw)
     if (steps := row.get("steps", raw.get("steps"))) is not None:
         row["steps"] = steps_of(steps, row["completion"])
-    row |= _outcome(raw, row.get("steps", ()))
+    if labelled:
+        row |= _outcome(raw, row.get("steps", ()))
+    elif has_outcome(raw):
+        raise DataError("it says what a program found, and the first row does not: give all rows a label, or none")
     for name in TOKEN_COLUMNS:
         if raw.get(name) is not None:
             row[name] = numbers_of(name, raw[name])
@@ -150,6 +154,12 @@ def parse_row(raw: Any) -> Row:
         row["tools"] = _tools(raw["tools"])
     ours = {*_LABELS, "reward", "pass_rate", "steps", "token_error", "span", TURNS, *TOKEN_COLUMNS, *used, *row}
     return row | {name: value for name, value in raw.items() if name not in ours}
+
+
+def has_outcome(raw: Any) -> bool:
+    """Whether a row says, in whatever form, what a program found."""
+    names = (*_LABELS, "reward", "steps", "labels", "verdict")
+    return isinstance(raw, Mapping) and any(name in raw for name in names)
 
 
 def _tools(value: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from .fields import DataError, messages_of, short
 from .forms import TURNS
 from .json_lines import filled_lines, parse_json
-from .schema import BadRows, OnBadRow, Row, is_unjudged, parse_row
+from .schema import BadRows, OnBadRow, Row, has_outcome, is_unjudged, parse_row
 
 UNJUDGED = "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
 _NESTED = ("prompt", "completion", "messages", "conversations", TURNS, "tools", "steps")
@@ -50,6 +50,7 @@ def load_rows(
     shown: int = 20,
     split: str = "train",
     stream: bool = False,
+    labelled: bool | None = True,
 ) -> tuple[list[Row], LoadReport]:
     """The rows of a file in the one schema (see `parse_row`), and a report.
 
@@ -63,6 +64,7 @@ def load_rows(
         shown: how many skipped rows the report lists with their reason.
         split: of a data set of the hub.
         stream: read one of the hub row by row, without a copy of it on the disk.
+        labelled: whether rows must say what a program found; None: all of them if the first does, else none may.
 
     Raises:
         DataError: `file:line: reason` for a malformed row; `file: reason` when the file is missing, empty, of
@@ -83,7 +85,9 @@ def load_rows(
     for where, raw in _rows(source, split, stream):
         read += 1
         try:
-            row = _parsed(raw)
+            raw = raw() if callable(raw) else raw
+            labelled = has_outcome(raw) if labelled is None else labelled
+            row = _parsed(raw, labelled)
         except DataError as error:
             bad.add(where, str(error))
             continue
@@ -100,7 +104,7 @@ def load_rows(
     return rows, LoadReport(name, read, len(rows), bad, unjudged)
 
 
-def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
+def first_row(path: str | Path, on_bad_row: OnBadRow = "error", labelled: bool | None = True) -> Row | None:
     """The first row of a file: what is wrong with the file, or with every row of it, is told before it is read.
 
     None where the row would be left out, or was not read: of the hub, and of a large .json file, which can only be read
@@ -113,7 +117,8 @@ def first_row(path: str | Path, on_bad_row: OnBadRow = "error") -> Row | None:
         return None
     for where, raw in _open(path):
         try:
-            return _parsed(raw)
+            raw = raw() if callable(raw) else raw
+            return _parsed(raw, has_outcome(raw) if labelled is None else labelled)
         except DataError as error:
             BadRows(on_bad_row).add(where, str(error))
             return None
@@ -148,10 +153,9 @@ def _chat_of(content: Any) -> tuple[list[dict[str, Any]], Any]:
     return messages, parse_row(row).get("tools")
 
 
-def _parsed(raw: Any) -> Row | None:
+def _parsed(raw: Any, labelled: bool) -> Row | None:
     """The row in the one schema; None for one whose check could not be made."""
-    row = raw() if callable(raw) else raw
-    return None if is_unjudged(row) else parse_row(row)
+    return None if labelled and is_unjudged(raw) else parse_row(raw, labelled=labelled)
 
 
 def _no_row(source: str | Path) -> DataError:

@@ -64,7 +64,7 @@ def write_format(name: str, folder: str | Path, tokenizer: Any, max_length: int 
     Returns:
         A line on each thing that a reader of the file should know.
     """
-    rows, _ = load_rows(folder)
+    rows, _ = load_rows(folder, labelled=None)
     tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
     encoded, _ = tokenize_rows(rows, tokenizer, max_length=max_length)
     out = Path(folder) / name

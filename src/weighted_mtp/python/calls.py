@@ -185,7 +185,7 @@ def score(
             told = write_format(config.format, config.out, tokenizer, config.max_length)
             if not quiet:
                 print(told)
-        return Path(config.out) if out is not None else load_rows(config.out)[0]
+        return Path(config.out) if out is not None else load_rows(config.out, labelled=None)[0]
 
 
 def evaluate(

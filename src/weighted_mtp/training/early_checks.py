@@ -70,7 +70,7 @@ def check_score(config: ScoreConfig, held: Collection[str] = ()) -> None:
     if config.scheme not in held:
         scheme_path(config.scheme)
     if config.data not in held:
-        first_row(config.data)
+        first_row(config.data, labelled=None)
     for model in filter(None, (config.critic, config.reference)):
         if model not in held:
             sources.require(model)

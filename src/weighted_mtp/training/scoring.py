@@ -5,8 +5,9 @@ stopped. A marker ends the shard; `load_rows` reads a folder only when all of it
 """
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,18 @@ from weighted_mtp.training.critics.base import Critic, require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.early_checks import require_discount_fits, require_trained_with
-from weighted_mtp.training.errors import ConfigError, in_memory, require_same_settings
+from weighted_mtp.training.errors import ConfigError, in_memory, require, require_same_settings
 from weighted_mtp.training.loading import NOTHING, InMemory, require_rows_fit, scheme_of
 from weighted_mtp.training.resume import fingerprint_model
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme, weigh
+from weighted_mtp.value_weighting.protocol import required
 
 PART_ROWS = 512
 SCORES = ("values", "td_errors", "weights", "credit")
-"""Columns that are written; credit only by a critic that gives one."""
+"""Columns of tokens: credit of a critic that gives one; without labels no TD errors, nor weights that read rewards."""
+SUCCESS = "p_success"
+"""Column of rows: P(success) before the last token, or behind it where the critic gives credit."""
 SETTINGS = "settings.json"
 """In the folder: what its scores depend on."""
 
@@ -66,6 +70,8 @@ class Scored:
     seconds: float
     lost: list[str]
     """A sentence for each kind of row that was cut or left out."""
+    labelled: bool
+    """Whether the rows say what a program found."""
 
     def summary(self) -> str:
         """One line; the price of a million tokens where anything was computed."""
@@ -89,8 +95,8 @@ def score(config: ScoreConfig, *, memory: InMemory = NOTHING, quiet: bool = Fals
 
 def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, memory: InMemory, quiet: bool) -> Scored:
     scheme, given = _scheme(config, memory.scheme), memory.rows
-    rows, report = load_rows(config.data if given is None else given)
-    rows = [{name: value for name, value in row.items() if name not in SCORES} for row in rows]
+    rows, report = load_rows(config.data if given is None else given, labelled=None)
+    rows = [{name: value for name, value in row.items() if name not in (*SCORES, SUCCESS)} for row in rows]
     try:
         columns = exact_columns(rows, column_types(Path(config.data)) if given is None else {})
     except DataError as error:
@@ -101,7 +107,12 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
     _require_fits(critic, scheme, config)
     first, end = (number - 1) * len(rows) // count, number * len(rows) // count
     tokenizer = load_tokenizer(config.critic) if memory.tokenizer is None else memory.tokenizer
-    scorer = _Scorer(critic, scheme, config, columns, tokenizer)
+    scorer = _Scorer(critic, scheme, config, columns, tokenizer, labelled="label" in rows[0])
+    require(
+        config.format == "rows" or "weights" in scorer.names,
+        f"format {config.format} is made of weights, scheme {config.scheme} makes them of rewards, and the rows have "
+        "no labels: give labels, a scheme that reads credit alone (log_odds), or format rows",
+    )
     scorer.encode(rows[first:end])
     if not (folder / SETTINGS).exists():
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
@@ -187,13 +198,18 @@ class _Scorer:
     """Scores rows with a critic, counting what it cost and what was lost."""
 
     def __init__(
-        self, critic: Critic, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns, tokenizer: Any
-    ) -> None:
+        self, critic: Critic, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns, tokenizer: Any,
+        labelled: bool,
+    ) -> None:  # fmt: skip
         self.critic, self.model, self.scheme, self.config = critic, critic.model, scheme, config
         for model in critic.models():
             model.eval().requires_grad_(False)
             model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-        self.columns = columns.and_numbers(SCORES if critic.gives_credit else SCORES[:-1])
+        known = {"values": True, "td_errors": labelled, "credit": critic.gives_credit}
+        known["weights"] = labelled or "rewards" not in scheme.requires
+        self.labelled = labelled
+        self.names = [name for name in SCORES if known[name]]
+        self.columns = columns.and_numbers(self.names, SUCCESS)
         self.tokenizer = tokenizer
         self.stage = ValueStage(gamma=config.gamma, critic=critic)
         self.collate = CompletionCollator.from_tokenizer(self.tokenizer)
@@ -224,11 +240,11 @@ class _Scorer:
         with replacing(path) as temporary:
             write_rows(scored, temporary, self.columns)
 
-    def _scores(self, dataset: Dataset) -> dict[int, dict[str, list[float]]]:
+    def _scores(self, dataset: Dataset) -> dict[int, dict[str, Any]]:
         """Scores by row number; rows of like length share a batch."""
         lengths = [len(ids) for ids in dataset["input_ids"]]
         order = sorted(range(len(dataset)), key=lengths.__getitem__)
-        scores: dict[int, dict[str, list[float]]] = {}
+        scores: dict[int, dict[str, Any]] = {}
         for start in range(0, len(order), self.config.batch_size):
             rows = [dataset[i] for i in order[start : start + self.config.batch_size]]
             batch = TokenBatch.from_inputs(self.collate(rows), n_future=1, device=self.model.device)
@@ -237,20 +253,18 @@ class _Scorer:
         return scores
 
     @torch.no_grad()
-    def _batch(self, batch: TokenBatch) -> list[dict[str, list[float]]]:
+    def _batch(self, batch: TokenBatch) -> list[dict[str, Any]]:
         device = self.model.device
         generator = torch.Generator(device).manual_seed(0)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
             signals = self.stage.signals(batch, {}, self.model, generator)
-        weights = weigh(self.scheme, signals)[..., 0]
         assert signals.values is not None
-        scores = [signals.values, signals.td_errors, weights]
-        if signals.credit is not None:
-            scores.append(signals.credit)
-        columns = torch.stack(scores).cpu()
-        return [
-            dict(zip(SCORES, columns[:, b][:, mask].tolist(), strict=False)) for b, mask in enumerate(batch.mask.cpu())
-        ]
+        scores = {"values": signals.values, "credit": signals.credit, "td_errors": signals.td_errors}
+        scores["weights"] = weigh(self.scheme, signals)[..., 0]
+        columns = torch.stack([required(scores[name], name) for name in self.names]).cpu()
+        picked = (columns[:, b][:, mask].tolist() for b, mask in enumerate(batch.mask.cpu()))
+        rows = [dict(zip(self.names, lists, strict=True)) for lists in picked]
+        return [row | {SUCCESS: _success(row)} for row in rows]
 
     def _labelled(self, kept: Sequence[int]) -> dict[int, int]:
         """How many labelled tokens the rows have that may have been cut, their ends included."""
@@ -270,10 +284,21 @@ class _Scorer:
         if self.report.dropped:
             lost.append(f"{self.report.dropped} rows left out, their prompts longer than {limit} tokens")
         lost += self.report.told()
-        return Scored(len(self.rows) - self.report.dropped, self.tokens, self.seconds, lost)
+        return Scored(len(self.rows) - self.report.dropped, self.tokens, self.seconds, lost, self.labelled)
 
 
-def _whole(scores: dict[str, list[float]], labelled: int) -> dict[str, list[float]]:
+def _success(scores: Mapping[str, list[float]]) -> float:
+    """The last value, moved by the last token's credit where there is one."""
+    *_, value = scores["values"] or [math.nan]
+    if "credit" not in scores or not 0 < value < 1:
+        return value
+    return 1 / (1 + math.exp(min(-math.log(value / (1 - value)) - scores["credit"][-1], 700.0)))
+
+
+def _whole(scores: dict[str, Any], labelled: int) -> dict[str, Any]:
     """The scores of a cut completion, filled up to its labelled tokens with the last value and zeros."""
     last_value = scores["values"][-1:] or [0.0]
-    return {name: x + (last_value if name == "values" else [0.0]) * (labelled - len(x)) for name, x in scores.items()}
+    return {
+        name: x + (last_value if name == "values" else [0.0]) * (labelled - len(x)) if name != SUCCESS else x
+        for name, x in scores.items()
+    }
