@@ -100,6 +100,7 @@ def train(
         ValueError: a mistake, in one line: `ConfigError` of settings, `DataError` of rows, `CheckpointError` of
             `resume`.
         NonFiniteError: training stopped on a number that is NaN or infinite.
+        KeyboardInterrupt: Ctrl-C, behind a checkpoint.
     """
     require_left_out(
         settings,
