@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.models.lora import ADAPTER, DECODERS
@@ -185,11 +185,17 @@ def test_dropout_is_of_the_adapters_and_of_training_alone(make_lm):
     assert not torch.equal(states(model.train()), states(model))
 
 
-def test_a_base_in_4_bits_trains_adapters_and_is_saved_as_it_computes(make_lm, tmp_path: Path):
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_base_in_4_bits_trains_adapters_and_is_saved_as_it_computes(make_lm, tmp_path: Path, loaded: bool):
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
     make_lm("llama", **sizes).save_pretrained(tmp_path / "base")
-    model = MTPModel.from_pretrained(tmp_path / "base", n_future=2, load_in_4bit=True)
+    if loaded:
+        quantized = BitsAndBytesConfig(load_in_4bit=True)
+        given = AutoModelForCausalLM.from_pretrained(tmp_path / "base", quantization_config=quantized)
+        model = MTPModel.from_pretrained(given)
+    else:
+        model = MTPModel.from_pretrained(tmp_path / "base", n_future=2, load_in_4bit=True)
     adapted_model = adapted(model.hf_model, n_future=2)
     assert {p.dtype for name, p in adapted_model.named_parameters() if ".base_layer." in name} == {torch.uint8}
     adapted_model.train()(IDS)["hidden_states"].sum().backward()

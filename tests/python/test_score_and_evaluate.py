@@ -26,7 +26,7 @@ def scored(chain_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[d
 
 def test_rows_come_back_with_the_columns_of_the_command(chain_base, rows, scored):
     assert wm.score(chain_base / "critic", chain_base / "train.jsonl", quiet=True) == scored
-    critic = wm.load_critic(str(chain_base / "critic"))
+    critic = wm.load_critic(chain_base / "critic")
     assert wm.score(critic, rows, scheme=TD(), tokenizer=chain_tokenizer(), quiet=True) == scored
     assert {"values", "td_errors", "weights"} <= scored[0].keys()
 
@@ -51,7 +51,7 @@ def test_scored_rows_train_by_their_column(train, chain_base, scored):
 
 
 def test_a_critic_in_memory_that_was_read_nowhere_wants_a_tokenizer_and_then_scores(chain_base, rows, scored):
-    critic = wm.load_critic(str(chain_base / "critic"))
+    critic = wm.load_critic(chain_base / "critic")
     critic.model.hf_model.name_or_path = ""
     with pytest.raises(ConfigError, match="was read nowhere: give its tokenizer="):
         wm.score(critic, rows, quiet=True)

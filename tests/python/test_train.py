@@ -262,6 +262,15 @@ def test_inspect_reads_a_run_in_memory_again_once_its_rows_are_in_a_file(train, 
     assert main(["inspect", str(run.path), "--count", "1", "--train_file", str(chain_base / "train.jsonl")]) == 0
 
 
+def test_inspect_says_of_a_scheme_that_it_cannot_be_made_again(train, chain_base, capsys):
+    run = train(chain_base / "critic", chain_base / "train.jsonl", "verifiable", Doubled(1.5))
+    assert main(["inspect", str(run.path)]) == 2
+    assert (
+        "scheme <Doubled in memory>, which cannot be read again: give one that can be imported"
+        in capsys.readouterr().err
+    )
+
+
 def test_the_command_says_of_such_a_run_yaml_what_it_cannot_read(train, load, rows, capsys, tmp_path):
     run = train(load(), rows)
     assert (
@@ -294,6 +303,7 @@ MISTAKES: dict[str, tuple[type, str, dict[str, Any]]] = {
     "rows without labels": (DataError, "rows:1: ", {"rows": [{"prompt": "a", "completion": "b"}]}),
     "no rows there": (DataError, "no such file", {"rows": "nowhere.jsonl"}),
     "a critic": (ConfigError, "critic is a int: give a path, or what load_critic gives", {"critic": 3}),
+    "changes without a resume": (ConfigError, "goes with resume: give auto", {"resume_with_changes": True}),
     "a setting that nothing reads": (ConfigError, "value_coef is 0.1, which nothing reads", {"value_coef": 0.1}),
 }
 

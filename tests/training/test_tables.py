@@ -63,7 +63,8 @@ def test_every_stage_has_a_line_of_help_a_scheme_and_a_loader(stage):
     assert make_scheme(row.scheme)
     module, function = row.loader.split(":")
     loader = getattr(importlib.import_module(module), function)
-    assert list(inspect.signature(loader).parameters) == ["config", "tokenizer"]
+    loaded = ["critic"] if row.reads_critic else []
+    assert list(inspect.signature(loader).parameters) == ["config", "tokenizer", *loaded]
 
 
 @pytest.mark.parametrize("name", SCHEMES)

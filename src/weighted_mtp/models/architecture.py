@@ -128,13 +128,19 @@ def read_causal_lm(
         raise incomplete(source, absent)
     if wrong := sorted(key for key, *_ in report["mismatched_keys"]):
         raise ValueError(f"{source}: {wrong[0]!r} has not the shape that config.json asks for")
-    if load_in_4bit:  # what is saved is merged, and no longer quantized
-        model.hf_quantizer, model.is_quantized = None, False
-        del model.config.quantization_config
-        for module in model.modules():
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = False  # bitsandbytes' kernel of CPUs has no gradient
+    settle_4_bits(model)
     return model
+
+
+def settle_4_bits(model: Any) -> None:
+    """Has a model in 4 bits saved as what it computes with, merged with its adapters; in place, others as they are."""
+    if not getattr(model, "is_loaded_in_4bit", False) or model.hf_quantizer is None:
+        return
+    model.hf_quantizer, model.is_quantized = None, False
+    del model.config.quantization_config
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # bitsandbytes' kernel of CPUs has no gradient
 
 
 def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from weighted_mtp.files import replacing, staged_save
-from weighted_mtp.models.architecture import incomplete, read_causal_lm
+from weighted_mtp.models.architecture import incomplete, read_causal_lm, settle_4_bits
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import MARK, has_adapters, load_adapters, merged, save_adapters
 from weighted_mtp.models.parts import HeadedModel
@@ -184,6 +184,7 @@ def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | Non
         raise ValueError(f"{name} holds adapters: give the directory that their training left, or load the base again")
     if isinstance(model, HeadedModel):
         return name, model.hf_model, SavedHeads.of(model), model.critic, model.state_dict
+    settle_4_bits(model)
     return name, model, SavedHeads(), None, dict
 
 

@@ -100,6 +100,7 @@ def train(
         ValueError: a mistake, in one line: `ConfigError` of settings, `DataError` of rows, `CheckpointError` of
             `resume`.
         NonFiniteError: training stopped on a number that is NaN or infinite.
+        KeyboardInterrupt: Ctrl-C, behind a checkpoint.
     """
     require_left_out(
         settings,
@@ -124,6 +125,7 @@ def train(
     given["scheme"] = scheme_of(scheme, flat)
     config = RunConfig.from_flat({"stage": stage} | flat)
     resume = None if resume is None else fspath(resume)
+    require(not resume_with_changes or bool(resume), "resume_with_changes goes with resume: give auto, or a checkpoint")
     check_run(config, resume, held(config.to_flat()))
     with less_noise():
         logged = LastLogged()
@@ -133,7 +135,7 @@ def train(
             with_changes=resume_with_changes,
             quiet=quiet,
             memory=InMemory(**given),
-            callbacks=[*callbacks, logged],
+            callbacks=[*(callbacks or ()), logged],
         )
     return Run(path, logged.metrics)
 

@@ -22,7 +22,8 @@ class StageRow(NamedTuple):
     scheme: str
     """Its weighting scheme, where the configuration names none."""
     loader: str
-    """module:function that builds it from a configuration and a tokenizer, with its frozen models."""
+    """module:function that builds it from a configuration and a tokenizer, with its frozen models; where the stage
+    reads a critic, also from a loaded one."""
     reads: Reads
     """Settings that it reads of those that not every stage reads; one that trains a critic, also those of the kind."""
     check: Callable[[Run], None] = _all_fits

@@ -9,6 +9,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from os import PathLike, fspath
 from typing import Any, NamedTuple, Protocol
 
 from weighted_mtp.training.errors import ConfigError
@@ -117,7 +118,7 @@ def critic_kind(name: str) -> CriticKind:
 
 
 def load_critic(
-    path: str, dtype: str = "auto", reference: str | None = None, attn_implementation: str | None = None
+    path: str | PathLike[str], dtype: str = "auto", reference: str | None = None, attn_implementation: str | None = None
 ) -> Any:
     """The `Critic` that a `wmtp train critic` run left, of whichever kind its config.json names.
 
@@ -125,6 +126,7 @@ def load_critic(
     """
     from weighted_mtp.models import MTPModel
 
+    path = fspath(path)
     model = MTPModel.from_pretrained(path, n_future=1, dtype=dtype, attn_implementation=attn_implementation)
     if model.value_head is None:
         raise ConfigError(f"critic {path} has no value head: train it with `wmtp train critic`")
