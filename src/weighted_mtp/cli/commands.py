@@ -244,7 +244,7 @@ COMMANDS = {
     ),
     "score": Command(
         "values, TD errors and weights of a data set by a critic, once and ahead",
-        "training.settings:ScoreConfig",
+        "training.score_settings:ScoreConfig",
         _score,
     ),
     "data verify": Command(

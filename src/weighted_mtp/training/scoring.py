@@ -53,8 +53,7 @@ from weighted_mtp.value_weighting import WeightingScheme, weigh
 from weighted_mtp.value_weighting.protocol import required
 
 PART_ROWS = 512
-SCORES = ("values", "td_errors", "weights", "credit")
-"""Columns of tokens: credit of a critic that gives one; without labels no TD errors, nor weights that read rewards."""
+SCORES = ("values", "td_errors", "weights", "credit")  # no credit of a value head; without labels what reads none
 SUCCESS = "p_success"
 """Column of rows: P(success) before the last token, or behind it where the critic gives credit."""
 SETTINGS = "settings.json"
@@ -110,8 +109,7 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
     scorer = _Scorer(critic, scheme, config, columns, tokenizer, labelled="label" in rows[0])
     require(
         config.format == "rows" or "weights" in scorer.names,
-        f"format {config.format} is made of weights, scheme {config.scheme} makes them of rewards, and the rows have "
-        "no labels: give labels, a scheme that reads credit alone (log_odds), or format rows",
+        f"format {config.format} needs weights, which scheme {config.scheme} makes of labels: give some, or format rows",
     )
     scorer.encode(rows[first:end])
     if not (folder / SETTINGS).exists():
@@ -198,9 +196,14 @@ class _Scorer:
     """Scores rows with a critic, counting what it cost and what was lost."""
 
     def __init__(
-        self, critic: Critic, scheme: WeightingScheme, config: ScoreConfig, columns: ExactColumns, tokenizer: Any,
+        self,
+        critic: Critic,
+        scheme: WeightingScheme,
+        config: ScoreConfig,
+        columns: ExactColumns,
+        tokenizer: Any,
         labelled: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.critic, self.model, self.scheme, self.config = critic, critic.model, scheme, config
         for model in critic.models():
             model.eval().requires_grad_(False)
