@@ -88,7 +88,7 @@ def _score(settings: Any) -> None:
         if settings.format != "rows":
             from weighted_mtp.integrations.formats import write_format
 
-            print(write_format(settings.format, settings.out, settings.critic, settings.max_length))
+            print(write_format(settings.format, settings.out, settings.critic, settings.max_length, settings.turns))
     print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out} ...")
 
 
