@@ -212,7 +212,7 @@ def test_home_and_environment_are_expanded_in_every_path(group, name, monkeypatc
 
 
 def test_every_setting_that_names_a_place_is_among_the_paths():
-    texts = {"experiment_name", "save_total_limit", "early_stopping_patience", "best_metric"}
+    texts = {"experiment_name", "save_total_limit", "early_stopping_patience", "best_metric", "format"}
     assert names_of_places(GROUPS) - texts <= PATHS
 
 

@@ -181,6 +181,7 @@ def test_a_limit_that_leaves_no_row_is_an_error():
     [
         ({"max_length": 1}, "max_length is 1: at least 2"),
         ({"on_long": "split"}, "on_long is 'split': 'truncate' or 'drop'"),
+        ({"turns": "first"}, "turns is 'first': 'all' or 'last'"),
     ],
 )
 def test_an_impossible_option_is_refused(options, reason):

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.data import chat_templates as templates
+from tests.data.sentencepiece_forms import llama2_form, mistral_form, space_before_form
 from tests.data.test_chat import ADD, CALL, RESULT, chats
 from weighted_mtp.data import DataError, parse_row, prompt_id, tokenize_rows
 
@@ -183,3 +184,13 @@ def test_a_span_of_the_last_turn_marks_tokens_of_it_alone(chats):
     item = encoded(tokenizer, {"messages": TURNS, "label": False, "span": [0, 3]})[2]
     ids = [t for t in item["labels"] if t != -100]
     assert tokenizer.decode([t for t, wrong in zip(ids, item["token_error"], strict=True) if wrong]) == "two"
+
+
+@pytest.mark.parametrize("form", [llama2_form, mistral_form, space_before_form])
+def test_turns_are_learned_without_a_space_that_a_tokenizer_puts_before_texts(form):
+    tokenizer = form()
+    tokenizer.add_special_tokens({"additional_special_tokens": templates.SPECIAL})
+    tokenizer.chat_template = templates.CHATML
+    _, report = tokenize_rows([parse_row({"messages": TURNS, "label": True})], tokenizer)
+    assert report.notes == {}
+    assert encoded(tokenizer, {"messages": TURNS, "label": True})[1] == ["one<|im_end|>", "two<|im_end|>"]

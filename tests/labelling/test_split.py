@@ -188,13 +188,16 @@ def test_rows_whose_check_could_not_be_made_are_left_out_and_counted(tmp_path: P
         split_file(SplitConfig(str(path), str(tmp_path / "none")))
 
 
-@pytest.mark.parametrize("form", ["messages", "alpaca"])
+@pytest.mark.parametrize("form", ["messages", "alpaca", "conversations", "turns"])
 def test_rows_in_other_forms_that_training_reads_are_split_as_they_came(tmp_path: Path, form: str):
     def row(n: int) -> dict[str, Any]:
         if form == "alpaca":
             return {"instruction": f"Add {n} and {n * 7}.", "output": str(n * 8), "is_correct": True}
         said = [{"role": "user", "content": f"Add {n} and {n * 7}."}, {"role": "assistant", "content": str(n * 8)}]
-        return {"messages": said, "label": True}
+        if form == "conversations":
+            return {"conversations": [{"from": m["role"], "value": m["content"]} for m in said], "reward": 0.75}
+        more = [{"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "Yes."}] * (form == "turns")
+        return {"messages": [*said, *more], "label": True}
 
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row(n)) + "\n" for n in range(10)))

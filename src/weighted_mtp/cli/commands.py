@@ -90,7 +90,7 @@ def _score(settings: Any) -> None:
     if finished and settings.format != "rows":
         from weighted_mtp.integrations.formats import write_format
 
-        print(write_format(settings.format, settings.out, settings.critic, settings.max_length))
+        print(write_format(settings.format, settings.out, settings.critic, settings.max_length, settings.turns))
     if not scored.labelled:
         print(f"the rows have no labels: `p_success` in {settings.out} ranks the completions of a prompt")
         return

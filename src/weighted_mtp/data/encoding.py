@@ -158,16 +158,21 @@ class RowEncoder:
     def _others(self, prompt: list[int], texts: Sequence[str]) -> tuple[list[Continuation], bool]:
         """The tokens of each text behind whichever anchor suits it, and whether all say what was written."""
         ids, parts, hold = list(prompt), [], True
-        for text in texts:
-            found, holds = self._another(ids, self.border.decode([ids])[0], text)
+        for k, text in enumerate(texts):
+            found, holds = self._another(ids, self.border.decode([ids])[0], text, is_read=k % 2 == 1)
             parts, hold, ids = [*parts, found], hold and holds, ids + found.ids
         return parts, hold
 
-    def _another(self, prompt: list[int], head: str, text: str) -> tuple[Continuation, bool]:
-        """The tokens behind the first anchor that suits, and whether they say what was written; else without any."""
+    def _another(self, prompt: list[int], head: str, text: str, is_read: bool) -> tuple[Continuation, bool]:
+        """The tokens behind the first anchor that suits, and whether they say what was written; else without any.
+
+        What is only read holds special tokens, as a prompt does, which may be decoded with spaces.
+        """
         for anchor in self.border.anchors:
             (found,) = self.border.tokens([text], self._need_places, anchor)
-            if found and self.border.says(self.border.decode([prompt + found.ids])[0], head, text):
+            said = self.border.decode([prompt + found.ids])[0] if found else ""
+            spaced = is_read and "".join(said.split()) == "".join((head + text).split())
+            if found and (spaced or self.border.says(said, head, text)):
                 return found, True
         (plain,) = self.border.tokens([text], self._need_places, "")
         assert plain is not None, "an empty anchor always holds"

@@ -92,18 +92,22 @@ def tokenize_rows(
     Prompt and completion are tokenized apart and joined, so no token spans the border: the prompt with the
     special tokens the tokenizer gives a text (BOS), or through its chat template with the assistant's turn
     opened; the completion as what it is behind the prompt (SentencePiece puts no space before it), then EOS, or of
-    a chat what the template writes up to the end of the turn. Prompt tokens have the label -100.
+    a chat what the template writes up to the end of the turn. Of several turns each is learned so, and what stands
+    between them is read. Tokens that are read have the label -100.
 
     Prompt tokens and learned tokens decode to the text that prompt + completion, or the chat template, gives as a
     whole. This is checked on every row, and the report counts the rows where it fails.
 
     | column | holds |
     |---|---|
-    | `input_ids`, `labels` | tokens; labels are the completion's tokens and EOS, -100 before |
-    | `reward` | 1.0 right, 0.0 wrong |
-    | `prompt_id` | depends on the prompt's text alone: the same in every file, on every machine |
+    | `input_ids`, `labels` | tokens; labels are those of each learned turn with its end, -100 elsewhere |
+    | `reward` | the row's, else 1.0 right, 0.0 wrong |
+    | `pass_rate` | the row's, else the mean reward of the rows kept of its prompt |
+    | `prompt_id` | depends on what stands before the first learned turn: the same in every file, on every machine |
     | `row_id` | the row's index in `rows` |
-    | `weights`, `values`, `td_errors` | where rows have them: one entry for each labelled token |
+    | `weights`, `values`, `td_errors`, `credit` | where rows have them: one entry for each labelled token |
+    | `rewards`, `steps` | where a row has steps, likewise: what a token is paid, the reward of its own step |
+    | `loss_weights` | where a message has another than 1, likewise: the factor of the message |
     | `token_error` | where a row has it or a span: likewise; null where it is not known |
 
     Entry j of a per-token list belongs to the position that *predicts* labelled token j: `values[j]` is V of
@@ -112,18 +116,19 @@ def tokenize_rows(
     marks the token at its start, EOS at the end), none when the row is right.
 
     A row longer than `max_length` loses the end of its completion, EOS included, and its per-token lists are
-    cut alike. Its reward stays the outcome of the *whole* completion: right as the target of every prefix,
-    but the TD error of its last token then also holds the credit of all that was cut; `on_long="drop"`
-    avoids that. Where the prompt alone leaves no room the row is dropped: cut from the left, a prompt would
-    lose BOS and perhaps the task.
+    cut alike; what its steps are paid later they are paid at the last token left. Its reward stays the outcome of
+    the *whole* completion: right as the target of every prefix, but the TD error of its last token then also holds
+    the credit of all that was cut; `on_long="drop"` avoids that. Where nothing that is learned fits the row is
+    dropped: cut from the left, a prompt would lose BOS and perhaps the task.
 
     Args:
         rows: rows as `parse_row` gives them.
-        tokenizer: a Hugging Face tokenizer; a fast one if spans are to be used.
+        tokenizer: a Hugging Face tokenizer; a fast one if spans are to be used, or rows have steps.
         max_length: tokens of prompt, completion and EOS together, at least 2; None keeps everything.
         append_eos: end each whole completion with EOS, and learn it.
         on_long: "truncate" or "drop" what is longer than `max_length`.
         on_bad_row: "error" stops at a row whose lists do not fit its tokens; "skip" counts and lists it.
+        turns: "all" or "last": which of the assistant's turns are learned.
 
     Raises:
         DataError: a bad row; no row left; chats without a chat template.
@@ -140,6 +145,8 @@ def tokenize_rows(
     """
     if max_length is not None and max_length < 2:
         raise ValueError(f"max_length is {max_length}: at least 2 are needed, one to read, one to learn")
+    if turns not in ("all", "last"):
+        raise ValueError(f"turns is {turns!r}: 'all' or 'last' is needed")
     if on_long not in ("truncate", "drop"):
         raise ValueError(f"on_long is {on_long!r}: 'truncate' or 'drop' is needed")
     if append_eos and tokenizer.eos_token_id is None:

@@ -1,6 +1,7 @@
 """A critic against the truth, on completions whose outcome, and perhaps whose wrong tokens, are known."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +18,45 @@ from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.value_weighting import compute_td_errors
 
 Ragged = Sequence[Sequence[float]]
+Paid = Sequence[float | Sequence[float]]
 JUDGED_ROWS = 2_000
 """Enough for a calibration error of a hundredth; all rows of a large data set, padded, would not fit into memory."""
 
 
-def discounted_outcomes(rewards: Sequence[float], lengths: Sequence[int], gamma: float) -> list[list[float]]:
+def discounted_outcomes(paid: Paid, lengths: Sequence[int], gamma: float) -> list[list[float]]:
     """What a value estimates before each of a completion's labelled tokens: gamma^k R, k tokens before the last.
 
-    >>> discounted_outcomes([1.0], [3], 0.5)
-    [[0.25, 0.5, 1.0]]
+    Of a row whose steps are paid, what is still to come of them.
+
+    >>> discounted_outcomes([1.0, [0.5, 0.0, 0.25]], [3, 3], 0.5)
+    [[0.25, 0.5, 1.0], [0.5625, 0.125, 0.25]]
     """
-    return [
-        [reward * gamma**k for k in range(length - 1, -1, -1)] for reward, length in zip(rewards, lengths, strict=True)
-    ]
+    found: list[list[float]] = []
+    for reward, length in zip(paid, lengths, strict=True):
+        rewards = reward if isinstance(reward, Sequence) else [0.0] * (length - 1) + [reward]
+        found.append([*accumulate(reversed(rewards), lambda later, now: now + gamma * later)][::-1])
+    return found
+
+
+def paid_by(rows: Dataset) -> Paid:
+    """What rows are paid: their outcomes, or their steps where they have them."""
+    return rows["rewards" if "rewards" in rows.column_names else "reward"][:]
 
 
 def quality_of(
-    values: Ragged, credit: Ragged, token_error: Ragged, rewards: Sequence[float], gamma: float = 1.0
+    values: Ragged,
+    credit: Ragged,
+    token_error: Ragged,
+    rewards: Sequence[float],
+    gamma: float = 1.0,
+    paid: Paid | None = None,
 ) -> CriticQuality:
     """`critic_quality` of completions of any length, the last labelled token (EOS) left out.
 
     EOS cannot be wrong; and a value head's TD error there reads the reward, which credit must not. The values were
-    trained with the discount gamma per labelled token.
+    trained with the discount gamma per labelled token, on what rows are `paid`, their rewards if not their steps.
     """
-    targets = discounted_outcomes(rewards, [len(row) for row in values], gamma)
+    targets = discounted_outcomes(rewards if paid is None else paid, [len(row) for row in values], gamma)
     lengths = np.array([len(row) - 1 for row in values])
     mask = np.arange(max(lengths.max(initial=0), 1)) < lengths[:, None]
 
@@ -72,7 +88,7 @@ def measure_critic(
         for b, picked in enumerate(batch.mask):
             values.append(judged.values[b][picked].tolist())
             credit.append(given[b][picked].tolist())
-    return quality_of(values, credit, dataset["token_error"], dataset["reward"])
+    return quality_of(values, credit, dataset["token_error"], dataset["reward"], paid=paid_by(dataset))
 
 
 def quality_of_scores(
@@ -90,4 +106,4 @@ def quality_of_scores(
     known = all(row is not None for row in errors)
     if not known:
         errors = [[0.0] * len(row) for row in dataset["values"]]
-    return quality_of(dataset["values"], dataset[credit], errors, dataset["reward"], gamma), known
+    return quality_of(dataset["values"], dataset[credit], errors, dataset["reward"], gamma, paid_by(dataset)), known

@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 
 from weighted_mtp.evaluation.calibration import expected_calibration_error, reliability
-from weighted_mtp.evaluation.critic_checks import discounted_outcomes, quality_of
+from weighted_mtp.evaluation.critic_checks import discounted_outcomes, paid_by, quality_of
 from weighted_mtp.inspection.content import Reliability, ValueQuality
 from weighted_mtp.inspection.tokens import Advance, forwarded
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -36,10 +36,9 @@ def judge_values(
     known = all(row is not None for row in errors)
     if not known:
         errors = [[0.0] * len(row) for row in values]
-    rewards = rows["reward"][:]
-    quality = quality_of(values, credit, errors, rewards, gamma)
+    quality = quality_of(values, credit, errors, rows["reward"][:], gamma, paid_by(rows))
     flat = np.concatenate([np.asarray(row[:-1], dtype=float) for row in values])
-    due = discounted_outcomes(rewards, [len(row) for row in values], gamma)
+    due = discounted_outcomes(paid_by(rows), [len(row) for row in values], gamma)
     outcomes = np.concatenate([np.asarray(row[:-1]) for row in due])
     lengths = [len(row) - 1 for row in values]
     third = np.concatenate([3 * np.arange(n) // max(n, 1) for n in lengths])

@@ -20,6 +20,7 @@ from datasets import Dataset
 
 from weighted_mtp.data import IGNORED, Row, load_rows, tokenize_rows
 from weighted_mtp.data.borders import Detokenizer
+from weighted_mtp.data.encoding import Turn
 from weighted_mtp.data.fields import plain_content
 from weighted_mtp.files import replacing
 from weighted_mtp.models import load_tokenizer
@@ -52,7 +53,9 @@ class Lost:
         return [*lines, "ends of turns, and what a template writes around the content, have the weight of its choice"]
 
 
-def write_format(name: str, folder: str | Path, tokenizer: Any, max_length: int | None = None) -> str:
+def write_format(
+    name: str, folder: str | Path, tokenizer: Any, max_length: int | None = None, turns: Turn = "all"
+) -> str:
     """Writes rows that `wmtp score` left in a folder in another format, into `folder/<format>/`; says what it did.
 
     Args:
@@ -60,13 +63,14 @@ def write_format(name: str, folder: str | Path, tokenizer: Any, max_length: int 
         folder: of scored rows, all shards finished; `loss_weights` of messages are in the weights that are written.
         tokenizer: of the critic, or where it is.
         max_length: at which rows were cut.
+        turns: which of the assistant's turns were scored.
 
     Returns:
         A line on each thing that a reader of the file should know.
     """
     rows, _ = load_rows(folder, labelled=None)
     tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
-    encoded, _ = tokenize_rows(rows, tokenizer, max_length=max_length)
+    encoded, _ = tokenize_rows(rows, tokenizer, max_length=max_length, turns=turns)
     out = Path(folder) / name
     out.mkdir(exist_ok=True)
     lost, each = Lost(), cast(Any, encoded)
