@@ -184,7 +184,7 @@ def score(
         scoring.score(config, memory=InMemory(**given), quiet=quiet)
         if config.format != "rows" and not unfinished_shards(Path(config.out)):
             tokenizer = given["tokenizer"] or config.critic
-            told = write_format(config.format, config.out, tokenizer, config.max_length)
+            told = write_format(config.format, config.out, tokenizer, config.max_length, config.turns)
             if not quiet:
                 print(told)
         return Path(config.out) if out is not None else load_rows(config.out, labelled=None)[0]

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +29,20 @@ from weighted_mtp.data import (
 from weighted_mtp.data.exact_parquet import (
     ExactColumns,
     column_types,
-    divisions,
     exact_columns,
     part_name,
-    scored_parts,
     shard_marker,
     write_rows,
 )
-from weighted_mtp.data.sources import HUB
-from weighted_mtp.files import digest_of, digest_of_files, own_file, replacing, write_text
+from weighted_mtp.files import own_file, replacing, write_text
 from weighted_mtp.models import load_tokenizer
-from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics.base import Critic, require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
-from weighted_mtp.training.early_checks import require_discount_fits, require_trained_with
-from weighted_mtp.training.errors import ConfigError, in_memory, require, require_same_settings
-from weighted_mtp.training.loading import NOTHING, InMemory, require_rows_fit, scheme_of
-from weighted_mtp.training.resume import fingerprint_model
+from weighted_mtp.training.errors import require, require_same_settings
+from weighted_mtp.training.loading import NOTHING, InMemory, require_rows_fit
+from weighted_mtp.training.score_checks import require_fits, require_room, scheme_for, settings_of
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme, weigh
 from weighted_mtp.value_weighting.protocol import required
@@ -87,13 +82,13 @@ def score(config: ScoreConfig, *, memory: InMemory = NOTHING, quiet: bool = Fals
     Critic, tokenizer, scheme and rows are taken from `memory` where the caller has them.
     """
     folder, (number, count) = Path(config.out), config.place()
-    _require_room(folder, count)
+    require_room(folder, count)
     with own_file(folder / shard_marker(number, count)):  # other shards may be at work beside it
         return _score_shard(config, folder, number, count, memory, quiet)
 
 
 def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, memory: InMemory, quiet: bool) -> Scored:
-    scheme, given = _scheme(config, memory.scheme), memory.rows
+    scheme, given = scheme_for(config, memory.scheme), memory.rows
     rows, report = load_rows(config.data if given is None else given, labelled=None)
     rows = [{name: value for name, value in row.items() if name not in (*SCORES, SUCCESS)} for row in rows]
     try:
@@ -101,15 +96,15 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
     except DataError as error:
         raise DataError(f"{config.data}: {error}") from None
     critic = memory.critic or load_critic(config.critic, reference=config.reference)
-    settings = _settings_of(config, critic, None if given is None else rows)
+    settings = settings_of(config, critic, None if given is None else rows)
     require_same_settings(folder / SETTINGS, settings, "scores", ("data", "critic", "reference"))
-    _require_fits(critic, scheme, config)
+    require_fits(critic, scheme, config)
     first, end = (number - 1) * len(rows) // count, number * len(rows) // count
     tokenizer = load_tokenizer(config.critic) if memory.tokenizer is None else memory.tokenizer
     scorer = _Scorer(critic, scheme, config, columns, tokenizer, labelled="label" in rows[0])
     require(
         config.format == "rows" or "weights" in scorer.names,
-        f"format {config.format} needs weights, which scheme {config.scheme} makes of labels: give some, or format rows",
+        f"format {config.format} needs weights, which scheme {config.scheme} makes of labels: give some",
     )
     scorer.encode(rows[first:end])
     if not (folder / SETTINGS).exists():
@@ -123,73 +118,6 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
     marker = {"settings": settings, "parts": parts}
     write_text(folder / shard_marker(number, count), json.dumps(marker, indent=1))
     return scorer.result(report.dropped())
-
-
-def _require_room(folder: Path, count: int) -> None:
-    """Refuses a file, and a folder with scores in another division."""
-    blocked = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    if blocked.exists() and not blocked.is_dir():
-        raise ConfigError(f"out is {folder}, but {blocked} is a file: give a folder")
-    others = divisions(folder) - {count}
-    if others:
-        found = ", ".join(f"i/{other}" for other in sorted(others))
-        raise ConfigError(
-            f"{folder} holds scores in shards {found}, not i/{count}: give another folder, or --shard as there"
-        )
-
-
-def _settings_of(config: ScoreConfig, critic: Critic, rows: Sequence[Row] | None) -> dict[str, Any]:
-    """What the scores depend on, by content: the same on every machine."""
-    flat, data, spec = asdict(config), Path(config.data), critic.model.critic
-    found = {name: flat[name] for name in ("scheme", "scheme_options", "gamma", "max_length")}
-    found |= {"bf16": True} if config.bf16 else {}
-    found |= {"turns": config.turns} if config.turns != "all" else {}
-    if rows is not None:
-        found["data"] = digest_of(repr(rows).encode())
-    elif config.data.startswith(HUB):
-        found["data"] = config.data
-    else:
-        found["data"] = digest_of_files(scored_parts(data) if data.is_dir() else [data])
-    held = in_memory(config.critic)
-    found["critic"] = fingerprint_model(critic.model) if held else digest_of_model(config.critic)
-    reference = config.reference or (spec.reference if spec is not None else None)
-    if critic.reads_reference and reference:
-        found["reference"] = digest_of_model(reference)
-    elif config.reference is not None:
-        kind = "value head" if spec is None else f"{spec.kind} critic"
-        raise ConfigError(
-            f"reference is {config.reference}, but {config.critic} is a {kind}, which reads none: leave --reference out"
-        )
-    return found
-
-
-def _require_fits(critic: Critic, scheme: WeightingScheme, config: ScoreConfig) -> None:
-    """The scheme reads what the critic gives, and the discount is one for both."""
-    if "credit" in scheme.requires and not critic.gives_credit:
-        raise ConfigError(
-            f"scheme {config.scheme} reads credit, and {config.critic} is a value head, whose credit is its TD error: "
-            "use scheme td"
-        )
-    require_trained_with(config.critic, config.gamma)
-    require_discount_fits(ValueStage(gamma=config.gamma, critic=critic), scheme)
-
-
-def _scheme(config: ScoreConfig, loaded: WeightingScheme | None) -> WeightingScheme:
-    scheme = scheme_of(config, loaded)
-    missing = set(scheme.requires) - {"values", "rewards", "credit"}
-    if missing:
-        raise ConfigError(f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies")
-    whitening = getattr(scheme, "whitening", "none")
-    if scheme.state_dict() or whitening != "none":
-        column = "credit" if "credit" in scheme.requires else "values"
-        option, off = (
-            (f"whitening {whitening}", "whitening: none") if whitening != "none" else ("unit_mean", "unit_mean: false")
-        )
-        raise ConfigError(
-            f"scheme {config.scheme}: {option} takes its statistics from training batches: score with --scheme_options "
-            f"'{{{off}}}', and train on the {column} column with the scheme as it is"
-        )
-    return scheme.eval()
 
 
 class _Scorer:
