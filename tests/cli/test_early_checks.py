@@ -63,7 +63,7 @@ MISTAKES = {
     f"train baseline {TRAIN} --config none.yaml": "none.yaml: there is no such file",
     f"{SCORE} --scheme tdd": "unknown weighting scheme 'tdd'; nearest is 'td'",
     f"{SCORE} --data none.jsonl": NO_FILE,
-    f"{SCORE} --data unlabelled.jsonl": "unlabelled.jsonl:1: no `label`",
+    f"{SCORE} --data problems.jsonl": "problems.jsonl:1: no `completion`",
     f"{SCORE} --critic nowhere": NO_MODEL,
     f"{SCORE} --critic hub:owner/name": NO_HUB,
     f"{SCORE} --reference nowhere": NO_MODEL,
