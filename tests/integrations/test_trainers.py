@@ -232,6 +232,12 @@ def test_weights_that_do_not_fit_their_row_are_told(weights, said):
         WeightsCollator(default_data_collator)(rows)
 
 
+def test_negative_weights_are_refused_where_nothing_bounds_them():
+    rows = [{"input_ids": [1, 2], "labels": [1, 2], "weights": [0.0, -1.0]}]
+    with pytest.raises(ValueError, match="negative number, whose loss has no bound"):
+        WeightsCollator(default_data_collator)(rows)
+
+
 def test_a_collator_that_cuts_rows_is_told():
     def cut(rows):
         return {"labels": torch.zeros(len(rows), 1), "attention_mask": torch.ones(len(rows), 1)}

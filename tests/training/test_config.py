@@ -131,7 +131,7 @@ def test_a_directory_that_holds_no_run_is_refused(tmp_path):
 def test_right_rows_that_do_not_exist_are_refused(make_config, tmp_path):
     path = tmp_path / "wrong.jsonl"
     path.write_text('{"prompt": "7 +3 :", "completion": "1", "label": false}\n')
-    with pytest.raises(ConfigError, match="no row labelled right .*, so keep: right leaves nothing"):
+    with pytest.raises(ConfigError, match=r"no row labelled right .*, so keep: right leaves nothing"):
         load_inputs(make_config(train_file=str(path), keep="right"))
 
 

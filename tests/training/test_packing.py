@@ -1,11 +1,14 @@
 """Rows that share sequences are the same rows: one step's loss and gradients, every stage, critic and scheme."""
 
 import json
+import re
 
 import pytest
 import torch
 
 from weighted_mtp.training.batch import rank_loader
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.run import packing_lines
 from weighted_mtp.value_weighting import SCHEMES
 
 PACKED = {"packing": True, "max_length": 40, "per_device_train_batch_size": 2}
@@ -146,6 +149,19 @@ def test_a_decoder_that_lets_packed_rows_see_each_other_is_refused(prepare, monk
     monkeypatch.setattr(modeling_llama, "create_causal_mask", lambda **given: whole(**given | {"position_ids": None}))
     with pytest.raises(ValueError, match=r"'llama' that share a sequence are not kept apart .*give packing: false"):
         prepare(**PACKED)
+
+
+def test_a_packed_run_says_how_many_steps_an_epoch_has(prepare):
+    run = prepare(**PACKED | {"per_device_train_batch_size": 1})
+    (line,) = packing_lines(run.trainer)
+    steps = len(list(run.trainer.train_batches()))
+    assert re.fullmatch(rf"packing: {steps} sequences of 40 tokens, \d+% full: {steps} steps an epoch", line)
+    assert packing_lines(prepare().trainer) == []
+
+
+def test_flex_attention_on_a_cpu_is_refused_before_training(prepare):
+    with pytest.raises(ConfigError, match="no backward pass on a CPU: give sdpa or eager"):
+        prepare(attn_implementation="flex_attention")
 
 
 def test_an_unknown_attention_is_told_in_one_line(prepare):

@@ -188,3 +188,8 @@ def test_of_a_critic_that_knows_something_one_row_is_read(prepare):
 
     require_spread(ValueHeadCritic(run.inputs.model), run.inputs.train_dataset, collate, "it")
     assert sizes == [1]
+
+
+def test_a_scheme_that_reads_no_values_asks_no_critic_for_any(prepare, chain_base):
+    run = prepare("verifiable", model_name_or_path=str(chain_base / "base"), scheme="return_weighted")
+    assert run.fit().state.global_step == 4

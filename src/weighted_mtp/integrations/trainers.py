@@ -84,6 +84,11 @@ class WeightsCollator:
                     "the prompt (`wmtp score --format tokens` writes them)"
                 )
         flat = torch.cat([torch.as_tensor(weights, dtype=torch.float32) for weights in given])
+        if bool((flat < 0).any()):
+            raise ValueError(
+                "weights hold a negative number, whose loss has no bound in this trainer: `wmtp train baseline` bounds "
+                "it, with --scheme column --scheme_options '{floor: .01}'"
+            )
         shape = batch["labels"].shape
         shown = batch.get("attention_mask", (torch.arange(shape.numel()) < len(flat)).view(shape)).bool()
         if shown.shape != shape or int(shown.sum()) != len(flat):

@@ -85,7 +85,8 @@ class StoredModel(HeadedModel):
             stored = partial(_own_tensors_in, Path(source.location))
         if saved.value_link is not None and value_link not in (None, saved.value_link):
             raise ValueError(
-                f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}"
+                f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}: "
+                f"give value_link: {saved.value_link}"
             )
         spec = saved_critic if critic is None else critic or None
         width = saved.value_hidden if saved.value_head and saved.is_of(spec) else value_hidden or 0

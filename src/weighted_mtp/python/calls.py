@@ -135,9 +135,14 @@ def train(
             with_changes=resume_with_changes,
             quiet=quiet,
             memory=InMemory(**given),
-            callbacks=[*(callbacks or ()), logged],
+            callbacks=[*_several(callbacks), logged],
         )
     return Run(path, logged.metrics)
+
+
+def _several(callbacks: Any) -> list[Any]:
+    require(isinstance(callbacks, list | tuple | None), f"callbacks is {callbacks!r}: give a list of them")
+    return list(callbacks or ())
 
 
 def score(

@@ -84,7 +84,10 @@ def load_inputs(config: RunConfig, *, trains: bool = True, memory: InMemory = NO
         for file, dataset in read:
             require_rows_fit(reader, tokenizer, dataset, file)
     if trains:
+        stage.wanted = tuple(required or ())
         stage.prepare(model, train_dataset)
+        if "weights" in train_dataset.column_names and config.scheme == "uniform":
+            logger.warning("%s has weights, which scheme uniform does not read: scheme column does", data.train_file)
     scheme = copy.deepcopy(memory.scheme)  # its statistics are the run's own
     return Inputs(model, tokenizer, train_dataset, eval_dataset, stage, scheme)
 
@@ -106,6 +109,7 @@ def load_dataset(
         return dataset
     least = torch.tensor(data.keep_above).item()  # in the precision of rewards
     right = [i for i, reward in enumerate(dataset["reward"]) if reward > least]
+    logger.warning("%s: %d of %d rows are above %g and kept", path, len(right), len(dataset), data.keep_above)
     if not right:
         raise ConfigError(
             f"{path} has no row labelled right (reward above {data.keep_above:g}), so keep: right leaves nothing to "
@@ -122,6 +126,10 @@ def require_rows_fit(model: MTPModel, tokenizer: PreTrainedTokenizerBase, rows: 
 def load_model(config: RunConfig, stage: Stage, *, trains: bool = True, loaded: Any = None) -> MTPModel:
     """The model to train, or to look at, with a value head where the stage has one; one in memory is wrapped."""
     settings, trains_critic = config.model, stage_row(config.stage).trains_critic
+    if settings.attn_implementation == "flex_attention" and not torch.accelerator.is_available():
+        raise ConfigError(
+            "attn_implementation is flex_attention, which has no backward pass on a CPU: give sdpa or eager"
+        )
     head_alone = trains_critic and config.critic.freeze_trunk
     frozen = head_alone or settings.lora_rank > 0
     dtype = _dtype(settings, frozen) if trains else "auto"

@@ -99,7 +99,7 @@ def _train(
         if trainer.is_world_process_zero():
             warn_of_missing_pairs(trainer)
             if not quiet:
-                print(weights_line(trainer, config))
+                print(weights_line(trainer, config), *packing_lines(trainer), sep="\n")
         fit(trainer, config, decided.checkpoint)
     finally:
         # A process that exits with its group's threads running aborts now and then ("terminate called"). The wrapped
@@ -167,6 +167,18 @@ def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
             f"value_loss pairwise learns nothing from {without} of the first {count} batches, which hold no right and "
             "wrong completion of one prompt: use sampler pairs"
         )
+
+
+def packing_lines(trainer: WeightedMTPTrainer) -> list[str]:
+    """How many sequences the rows make, and steps an epoch; nothing where none is packed."""
+    if trainer.pack_length is None:
+        return []
+    packs: Any = trainer.train_batches().batch_sampler
+    order, args = packs.sampler, trainer.args
+    tokens = sum(order.lengths[list(pack)].sum() for pack in order)
+    full = tokens / (len(order) * trainer.pack_length)
+    steps = -(-len(order) // (args.train_batch_size * args.gradient_accumulation_steps * args.world_size))
+    return [f"packing: {len(order)} sequences of {trainer.pack_length} tokens, {full:.0%} full: {steps} steps an epoch"]
 
 
 def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:

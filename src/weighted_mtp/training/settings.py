@@ -183,7 +183,7 @@ class TrainConfig:
     num_train_epochs: float = 1.0
     """Passes over the training rows."""
     per_device_train_batch_size: int = 8
-    """Rows per micro-batch and process."""
+    """Rows per micro-batch and process; with packing sequences of max_length tokens."""
     per_device_eval_batch_size: int = 8
     """Rows per evaluation batch and process."""
     gradient_accumulation_steps: int = 1

@@ -21,6 +21,7 @@ from weighted_mtp.training.arguments import require_supported
 from weighted_mtp.training.batch import BUILT, BatchCounts, TokenBatch, on_device, rank_loader
 from weighted_mtp.training.callbacks import StepCallback
 from weighted_mtp.training.early_checks import require_bounded_loss, require_discount_fits
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.metrics import MetricWindow
 from weighted_mtp.training.nonfinite import NonFiniteRecord, rows_are_finite, skip_update
 from weighted_mtp.training.plain_arguments import fitted
@@ -64,6 +65,9 @@ class WeightedMTPTrainer(SavingTrainer):
         **kwargs: Any,
     ) -> None:
         stage, scheme = stage or Stage(), Uniform() if scheme is None else scheme
+        for name, given, kind in (("stage", stage, Stage), ("scheme", scheme, WeightingScheme)):
+            if not isinstance(given, kind):
+                raise ConfigError(f"{name} is {given!r}: give a {kind.__name__} (wm.train takes names)")
         kwargs = fitted(kwargs, stage)
         require_supported(kwargs["args"])
         super().__init__(**kwargs)
@@ -194,6 +198,8 @@ class WeightedMTPTrainer(SavingTrainer):
                 metrics["tokens_per_second"] = tokens / max(time.perf_counter() - self._window_start, 1e-9)
             elif objective is not None:
                 logs["eval_loss"] = objective
+            if mode == "train" and metrics.get("weight_min") == metrics.get("weight_max") == 0:
+                logger.warning("all weights since the last entry are 0, so that nothing was learned")
             logs.update({prefix + name: value for name, value in metrics.items()})
         if mode == "train":
             self._window_start = time.perf_counter()

@@ -93,10 +93,11 @@ class ValueStage(Stage):
                 require(rows, "a value head", kind.bounded or model.value_head.link == "sigmoid")
 
     def judged_by(self, model: MTPModel, rows: Dataset) -> Critic | None:
-        """The separate critic, or the model's own head, unless rows bring their values."""
+        """The separate critic, or the model's own head, unless rows bring their values or the scheme reads none."""
         if self.critic is not None:
             return self.critic
-        return ValueHeadCritic(model) if self.reads_own_head and "values" not in rows.column_names else None
+        reads = self.reads_own_head and "values" in self.wanted and "values" not in rows.column_names
+        return ValueHeadCritic(model) if reads else None
 
     @property
     def ranks_pairs(self) -> bool:
