@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         quick = options.quick
-        shape = Shape(tiny_model(Path(folder)) if quick else SMOLLM2, batch=16, seq=options.length)
+        shape = Shape(tiny_model(Path(folder)) if quick else SMOLLM2, batch=8, seq=options.length)
         arguments = (shape, options.dtype, Path(folder), 2 if quick else options.turns, options.rows)
         results = in_fresh_process(measure, *arguments)
     show(results)

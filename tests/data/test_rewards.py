@@ -109,10 +109,10 @@ def test_a_step_is_paid_at_the_token_of_its_last_character_and_the_last_step_at_
     assert item["steps"] == [0.25, 0.25, 0.5, 0.125, 0.125]
 
 
-def test_what_stands_behind_the_last_step_is_in_none():
+def test_what_stands_behind_the_last_step_belongs_to_it():
     item = one(ROW | {"steps": [{"end": 3, "reward": 0.25}]})
     assert item["rewards"] == [0.0, 0.25, 0.0, 0.0, 0.0]
-    assert item["steps"] == [0.25, 0.25, 1.0, 1.0, 1.0]
+    assert item["steps"] == [0.25] * 5
 
 
 def test_a_row_without_steps_among_others_is_paid_at_its_end():
@@ -166,3 +166,8 @@ def test_step_rewards_pass_rates_and_factors_reach_the_batch_at_the_positions_th
 
 def test_weights_may_be_negative():
     assert one(ROW | {"weights": [-1.0, 0.5, 0.0, 2.0, -0.25]})["weights"] == [-1.0, 0.5, 0.0, 2.0, -0.25]
+
+
+def test_a_pass_rate_is_a_share():
+    with pytest.raises(DataError, match="`pass_rate` is 2: a share between 0 and 1"):
+        parse_row(ROW | {"pass_rate": 2})

@@ -180,7 +180,7 @@ def test_two_processes_and_micro_batches_give_our_parameters(ours, chain_base, t
         for rank in range(2)
     ]  # fmt: skip
     for process in processes:
-        process.join(timeout=200)
+        process.join(timeout=300)
         process.kill()
     assert [process.exitcode for process in processes] == [0, 0], (tmp_path / "said0").read_text()[-3000:]
     require_same(AutoModelForCausalLM.from_pretrained(tmp_path / "model"), ours[0])
@@ -234,7 +234,7 @@ def test_weights_that_do_not_fit_their_row_are_told(weights, said):
 
 def test_negative_weights_are_refused_where_nothing_bounds_them():
     rows = [{"input_ids": [1, 2], "labels": [1, 2], "weights": [0.0, -1.0]}]
-    with pytest.raises(ValueError, match="negative number, whose loss has no bound"):
+    with pytest.raises(ValueError, match=r"lie between -1.0 and 0.0: finite ones from 0 on are needed"):
         WeightsCollator(default_data_collator)(rows)
 
 
@@ -244,3 +244,39 @@ def test_a_collator_that_cuts_rows_is_told():
 
     with pytest.raises(ValueError, match="the rows have 2 tokens, and function shows 1: give"):
         WeightsCollator(cut)([{"input_ids": [1, 2], "labels": [1, 2], "weights": [1.0, 1.0]}])
+
+
+def test_rows_to_train_on_without_weights_are_refused(chain_base, ours, tmp_path):
+    bare = [{name: row[name] for name in ("input_ids", "labels")} for row in ours[1]]
+    trainer = WeightedTrainer(
+        model=plain_model(chain_base),
+        args=arguments(TrainingArguments, tmp_path, 4),
+        train_dataset=Dataset.from_list(bare),
+        data_collator=DataCollatorForSeq2Seq(load_tokenizer(str(chain_base / "base"))),
+    )
+    with pytest.raises(ValueError, match="no column `weights`: name theirs so"):
+        trainer.train()
+
+
+def test_settings_of_another_loss_are_refused(chain_base, ours, tmp_path):
+    with pytest.raises(ValueError, match=r"label_smoothing_factor is 0.1: the loss is that of TokenWeights"):
+        WeightedTrainer(
+            model=plain_model(chain_base),
+            args=arguments(TrainingArguments, tmp_path, 4, label_smoothing_factor=0.1),
+            train_dataset=Dataset.from_list(ours[1]),
+        )
+
+
+def test_rows_longer_than_a_pack_are_split_with_their_weights_where_trl_splits_them(ours, chain_base, tmp_path):
+    kind = sft_trainer()
+    from trl import SFTConfig
+
+    options = {"packing": True, "packing_strategy": "bfd_split", "activation_checkpointing": False, "bf16": False}
+    trainer = kind(
+        model=plain_model(chain_base),
+        args=arguments(SFTConfig, tmp_path, 4, max_length=5, **options),
+        train_dataset=Dataset.from_list(ours[1]),
+        processing_class=load_tokenizer(str(chain_base / "base")),
+    )
+    kept = sum(map(len, trainer.train_dataset["weights"]))
+    assert kept == sum(map(len, trainer.train_dataset["input_ids"])) == sum(len(row["input_ids"]) for row in ours[1])

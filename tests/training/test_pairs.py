@@ -49,7 +49,7 @@ def test_batches_without_a_pair_are_told_in_a_line_that_names_the_sampler(prepar
     assert len(lines) == (told is not None)
     if told is not None:
         assert re.search(told, lines[0])
-        assert lines[0].endswith("use sampler pairs")
+        assert lines[0].endswith("give --sampler pairs")
 
 
 def test_a_ranking_that_no_batch_teaches_is_refused(prepare, files):

@@ -40,8 +40,8 @@ class LastTurn:
     def rewards(self, outcome: float) -> tuple[list[float], list[float]]:
         """What each labelled token is paid: a step at the token that holds its last character, else the outcome.
 
-        And the reward of the step that each belongs to: the outcome where it is in none. A step that ends with the
-        completion is paid at the very last token, as an outcome is.
+        And the reward of the step that each belongs to, the last one's behind it; in a row without steps the outcome. A
+        step that ends with the completion is paid at the very last token, as an outcome is.
         """
         paid, of_step = [0.0] * self.n_learned, [outcome] * self.n_learned
         if "steps" not in self.row:
@@ -58,6 +58,7 @@ class LastTurn:
             paid[place] += step["reward"]
             of_step[first : place + 1] = [step["reward"]] * (place + 1 - first)
             first = max(first, place + 1)
+        of_step[first:] = [self.row["steps"][-1]["reward"]] * (self.n_learned - first)
         return paid, of_step
 
     @property

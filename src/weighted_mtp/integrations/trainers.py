@@ -84,10 +84,10 @@ class WeightsCollator:
                     "the prompt (`wmtp score --format tokens` writes them)"
                 )
         flat = torch.cat([torch.as_tensor(weights, dtype=torch.float32) for weights in given])
-        if bool((flat < 0).any()):
+        if not bool((flat >= 0).all() and flat.isfinite().all()):
             raise ValueError(
-                "weights hold a negative number, whose loss has no bound in this trainer: `wmtp train baseline` bounds "
-                "it, with --scheme column --scheme_options '{floor: .01}'"
+                f"weights lie between {float(flat.min())} and {float(flat.max())}: finite ones from 0 on are needed; "
+                "negative ones are for `wmtp train baseline --scheme column --scheme_options '{floor: .01}'`"
             )
         shape = batch["labels"].shape
         shown = batch.get("attention_mask", (torch.arange(shape.numel()) < len(flat)).view(shape)).bool()
@@ -107,12 +107,21 @@ class TokenWeights:
 
     Rows are `input_ids`, `labels` (-100 where nothing is learned) and `weights`, one for each token, as `wmtp score
     --format tokens` writes them. The loss is `weighted_next_token_loss` over the tokens of the whole optimizer step, so
-    micro-batches and processes add up to one batch; packed (TRL's `packing`) equals padded. Batches without weights are
-    the trainer's own affair.
+    micro-batches and processes add up to one batch; packed (TRL's `packing`) equals padded. Rows of an evaluation may
+    lack weights: their loss is the trainer's own.
+
+    Raises:
+        ValueError: rows to train on without weights, or settings of another loss.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        own: Any = self
+        for name, plain in (("loss_type", "nll"), ("label_smoothing_factor", 0.0), ("use_liger_kernel", False)):
+            if getattr(own.args, name, plain) != plain:
+                raise ValueError(
+                    f"{name} is {getattr(own.args, name)!r}: the loss is that of TokenWeights; leave it out"
+                )
         self.data_collator: Any = WeightsCollator(self.data_collator)
 
     def compute_loss(
@@ -121,6 +130,10 @@ class TokenWeights:
         """The weighted loss of a batch that has weights."""
         trainer: Any = super()
         if WEIGHTS not in inputs:
+            if model.training:
+                raise ValueError(
+                    f"the rows to train on have no column `{WEIGHTS}`: name theirs so, or leave TokenWeights out"
+                )
             return trainer.compute_loss(model, inputs, return_outputs, num_items_in_batch)
         given = {name: x for name, x in inputs.items() if name not in ("labels", WEIGHTS)}
         outputs = model(**given, use_cache=False)
@@ -140,16 +153,17 @@ class TokenWeights:
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
         """TRL's, which cuts and packs `input_ids` and `labels` alone: so it is given weights in their place, too."""
         trainer: Any = super()
-        if WEIGHTS not in dataset.column_names:
+        names = dataset.column_names or list(next(iter(dataset)))  # a stream may not know them
+        if WEIGHTS not in names:
             return trainer._prepare_dataset(dataset, processing_class, args, packing, *rest)
-        if "input_ids" not in dataset.column_names or "labels" not in dataset.column_names:
+        if "input_ids" not in names or "labels" not in names:
             raise ValueError(
-                f"rows with weights have the columns {', '.join(dataset.column_names)}: give input_ids, labels and "
+                f"rows with weights have the columns {', '.join(names)}: give input_ids, labels and "
                 "weights, one entry for each token (`wmtp score --format tokens` writes them)"
             )
         columns = ["input_ids", "labels", WEIGHTS]
         dataset = dataset.select_columns(columns)
-        if args.max_length is not None:
+        if args.max_length is not None and not packing:
             kept = slice(args.max_length) if args.truncation_mode == "keep_start" else slice(-args.max_length, None)
             dataset = dataset.map(lambda row: {name: row[name][kept] for name in columns})
             dataset = dataset.filter(lambda row: any(label != IGNORED for label in row["labels"]))

@@ -79,7 +79,7 @@ def load_inputs(config: RunConfig, *, trains: bool = True, memory: InMemory = NO
         require_reference_read(config, stage.reads_reference)
     columns = {file: dataset.column_names for file, dataset in read}
     require_columns(config, columns, set(required or ()) - set(stage.all_supplies), trains=trains)
-    model = load_model(config, stage, trains=trains, loaded=memory.model)
+    model = load_model(config, stage, trains=trains, loaded=memory.model, tokenizer=tokenizer)
     for reader in (model, *stage.frozen_models()):
         for file, dataset in read:
             require_rows_fit(reader, tokenizer, dataset, file)
@@ -123,7 +123,9 @@ def require_rows_fit(model: MTPModel, tokenizer: PreTrainedTokenizerBase, rows: 
     require_readable(model, tokenizer, rows["input_ids"], lambda i: f"{path}: row {rows[i]['row_id']}")
 
 
-def load_model(config: RunConfig, stage: Stage, *, trains: bool = True, loaded: Any = None) -> MTPModel:
+def load_model(
+    config: RunConfig, stage: Stage, *, trains: bool = True, loaded: Any = None, tokenizer: Any = None
+) -> MTPModel:
     """The model to train, or to look at, with a value head where the stage has one; one in memory is wrapped."""
     settings, trains_critic = config.model, stage_row(config.stage).trains_critic
     if settings.attn_implementation == "flex_attention" and not torch.accelerator.is_available():
@@ -139,7 +141,7 @@ def load_model(config: RunConfig, stage: Stage, *, trains: bool = True, loaded: 
         value_head=stage.needs_value_head,
         value_link=settings.value_link if stage.needs_value_head else None,
         value_hidden=settings.value_hidden or None,
-        critic=(critic_kind(config.critic.kind).spec(config) if trains_critic else None) or False,
+        critic=(critic_kind(config.critic.kind).spec(config, tokenizer) if trains_critic else None) or False,
         dtype=dtype if loaded is None else "auto",
         attn_implementation=settings.attn_implementation if trains else None,
         load_in_4bit=settings.load_in_4bit,

@@ -157,15 +157,18 @@ def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
     looked_at = (chain.from_iterable(batch) if packed else batch for batch in islice(batches, LOOKED_AT_BATCHES))
     holds = [holds_pair(told[i] for i in batch if i >= 0) for batch in looked_at]
     without, count = holds.count(False), len(holds)
+    remedy = "--sampler pairs"
+    if trainer.sampler_name == "pairs":
+        remedy = f"--max_length more than {trainer.pack_length}, into which both rows of such pairs do not fit"
     if without == count:
         raise ConfigError(
             f"value_loss pairwise learns nothing from any of the first {count} batches, which hold no right and wrong "
-            "completion of one prompt: give --sampler pairs"
+            f"completion of one prompt: give {remedy}"
         )
     if without:
         logger.warning(
             f"value_loss pairwise learns nothing from {without} of the first {count} batches, which hold no right and "
-            "wrong completion of one prompt: use sampler pairs"
+            f"wrong completion of one prompt: give {remedy}"
         )
 
 

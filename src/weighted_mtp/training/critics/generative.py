@@ -102,12 +102,12 @@ class GenerativeStage(Stage):
         return {} if model.training else GenerativeCritic(model).judge(batch)._asdict()
 
 
-def spec(config: RunConfig) -> CriticSpec:
+def spec(config: RunConfig, tokenizer: Any) -> CriticSpec:
     """A learned embedding of the label, or the tokens of two tags."""
     settings = config.critic
     if settings.label_tags is None:
         return CriticSpec("generative", settings.prior)
-    tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
+    tokenizer = tokenizer or load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
     right, wrong = _tag_ids(tokenizer, settings.label_tags)
     opening = tokenizer(settings.label_tags[0])["input_ids"][:1]
     bos = tokenizer.bos_token_id if opening == [tokenizer.bos_token_id] else None

@@ -98,7 +98,7 @@ class ImplicitStage(Stage):
         return ImplicitCritic(model, self._reference(), self.beta).judge(batch)._asdict()
 
 
-def spec(config: RunConfig) -> CriticSpec:
+def spec(config: RunConfig, tokenizer: Any) -> CriticSpec:
     """Scale and reference."""
     return CriticSpec("implicit", reward_beta=config.critic.reward_beta, reference=_reference_path(config))
 

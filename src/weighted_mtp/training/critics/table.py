@@ -72,9 +72,9 @@ class CriticKind(NamedTuple):
     needs_reference: bool = False
     """Whether it is read beside a frozen reference."""
 
-    def spec(self, config: Run) -> Any:
+    def spec(self, config: Run, tokenizer: Any = None) -> Any:
         """What config.json says of the model beyond a value head: a `CriticSpec`, None for nothing."""
-        return self._function("spec")(config)
+        return self._function("spec")(config, tokenizer)
 
     def stage(self, config: Run, tokenizer: Any) -> Any:
         """The `Stage` that trains it."""

@@ -204,7 +204,7 @@ def objective(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-def spec(config: RunConfig) -> CriticSpec | None:
+def spec(config: RunConfig, tokenizer: Any) -> CriticSpec | None:
     """Nothing beyond the head."""
     return None
 
