@@ -169,5 +169,5 @@ def test_weights_may_be_negative():
 
 
 def test_a_pass_rate_is_a_share():
-    with pytest.raises(DataError, match="`pass_rate` is 2: a share between 0 and 1"):
+    with pytest.raises(DataError, match=r"`pass_rate` is 2.0: a share between 0 and 1"):
         parse_row(ROW | {"pass_rate": 2})

@@ -30,6 +30,8 @@ def tokenizer_of(tokenizer: Any, model: Any) -> tuple[str | None, Any]:
     if isinstance(tokenizer, str | PathLike):
         return fspath(tokenizer), None
     if tokenizer is not None:
+        if not hasattr(tokenizer, "convert_ids_to_tokens"):
+            raise ConfigError(f"tokenizer is a {type(tokenizer).__name__}: give a path, or a tokenizer of transformers")
         return f"<{type(tokenizer).__name__} in memory>", tokenizer
     if model is None:
         return None, None
