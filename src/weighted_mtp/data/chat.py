@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .chat_marks import MARK, OWN_CONTENT, Message, left_out
-from .fields import WEIGHTS, DataError, factor_of, plain_content
+from .fields import WEIGHTS, DataError, factor_of, plain_content, with_arguments_parsed
 from .forms import TURNS
 from .schema import Row
 from .turns import Turns, generated, with_generation_shown
@@ -201,18 +202,20 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
 
 
 def _readable(tokenizer: Any, messages: Sequence[Message], tools: Any) -> list[Message]:
-    """The messages as they are, or with another form of content where the template shows more of that.
+    """The messages with arguments of calls as objects, or in another form where the template shows more of that.
 
-    Templates differ in whether they take content that is text, null or a list of parts; one that does not raises,
-    shows nothing, or prints it as Python does.
+    Templates differ in whether they take content that is text, null or a list of parts, and arguments that are an
+    object or its JSON text; one that does not raises, shows nothing, or prints it as Python does.
     """
+    parsed = with_arguments_parsed(messages)
     found: dict[int, list[Message]] = {}
-    for form in _forms(messages):
+    for form in chain(_forms(parsed), _forms(messages) if parsed != messages else ()):
         try:
             text, gone = left_out(partial(_render, tokenizer, opened=False), form, tools)
         except DataError:
             continue
-        faults = sum(what == OWN_CONTENT or what.startswith("the content") for what in gone)
+        faults = sum(what == OWN_CONTENT or what.startswith(("the content", "the arguments")) for what in gone)
+        faults += text.count("{'")  # all that is the user's is marked, so that Python's form of an object is left
         if any(message.get("content") is None for message in messages):
             faults += text.count("None")
         if faults == 0:

@@ -266,11 +266,20 @@ def prompt_text(prompt: str | list[dict[str, Any]], tokenizer: Any, tools: Any =
 def prompt_id(prompt: str | list[dict[str, Any]], tools: Any = None) -> int:
     """A number in [0, 2**63) that depends on the prompt and its tools alone: the same in every file, on every machine.
 
+    The ids of messages and of calls of tools (`id`, `tool_call_id`), which logs draw anew, do not count.
+
     Examples:
         >>> prompt_id("7 +3 :") == prompt_id("7 +3 :"), prompt_id("7 +3 :") == prompt_id("7 +7 :")
         (True, False)
     """
-    text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
+    text = prompt if isinstance(prompt, str) else json.dumps([_without_ids(m) for m in prompt], sort_keys=True)
     if tools:
         text += json.dumps(tools, sort_keys=True)
     return number_of(text, 8)
+
+
+def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in message.items() if name not in ("id", "tool_call_id")}
+    if kept.get("tool_calls"):
+        kept["tool_calls"] = [{k: v for k, v in call.items() if k != "id"} for call in kept["tool_calls"]]
+    return kept
