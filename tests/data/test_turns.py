@@ -176,7 +176,7 @@ def test_a_list_with_an_entry_for_each_token_covers_all_turns(chats):
     n = sum(label != -100 for label in encoded(chats("chatml"), {"messages": TURNS, "label": True})[2]["labels"])
     row = {"messages": TURNS, "label": True, "weights": [-1.0] + [0.5] * (n - 1)}
     assert encoded(chats("chatml"), row)[2]["weights"] == row["weights"]
-    with pytest.raises(DataError, match=rf"`weights` has {n} entries for \d+ labelled tokens"):
+    with pytest.raises(DataError, match=rf"`weights` has {n} entries for \d+ labelled tokens .*by turns: last;"):
         encoded(chats("chatml"), row, turns="last")
 
 
@@ -246,3 +246,19 @@ def test_calls_that_are_no_list_of_objects_are_refused(calls):
     message = {"role": "assistant", "content": None, "tool_calls": calls}
     with pytest.raises(DataError, match=r"`tool_calls` is .*: a list of objects with name and arguments is needed"):
         parse_row({"messages": [TURNS[0], message], "label": True})
+
+
+ONLY_USUAL = (
+    "{% for m in messages %}{% if m.role in ('user', 'assistant') %}<|im_start|>{{ m.role }}\n"
+    "{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "near"), [("human", "user"), ("User", "user"), ("gpt", "assistant"), ("xx", "user, a")]
+)
+def test_a_question_that_a_template_leaves_out_for_its_role_is_refused_and_the_nearest_role_named(chats, role, near):
+    row = {"messages": [TURNS[0], {"role": role, "content": "2?"}, TURNS[3]], "label": True}
+    with pytest.raises(DataError, match=f"the chat template shows nothing of `role` '{role}': name it {near}"):
+        encoded(chats(ONLY_USUAL), row)
+    assert "2?" in encoded(chats("chatml"), row)[0]

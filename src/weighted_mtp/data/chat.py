@@ -5,13 +5,11 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .chat_marks import MARK, OWN_CONTENT, Message, left_out
+from .chat_marks import MARK, OWN_CONTENT, Message, check_roles_shown, left_out
 from .fields import WEIGHTS, DataError, factor_of, plain_content, with_arguments_parsed
 from .forms import TURNS
 from .schema import Row
 from .turns import Turns, generated, with_generation_shown
-
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
 
 
 class Written(NamedTuple):
@@ -47,21 +45,16 @@ def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) 
 
 
 def not_shown(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[str]:
-    """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked."""
+    """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked.
+
+    DataError where these are the content of an unusual role, which is another's name then.
+    """
     try:
-        return left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)[1]
+        gone = left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)[1]
     except DataError:
         return []
-
-
-def check_roles(messages: Sequence[Message], template: Any) -> None:
-    """Raises DataError for a role that is none of the usual ones and that the template does not name."""
-    for message in messages:
-        role = message["role"]
-        if role not in _ROLES and role not in str(template):
-            raise DataError(
-                f"`role` is {role!r}, which the chat template does not know: user, assistant, system and tool are usual"
-            )
+    check_roles_shown(messages, gone)
+    return gone
 
 
 def turn_end(tokenizer: Any) -> str:

@@ -249,7 +249,8 @@ class RowEncoder:
         return columns
 
     def _wrong_length(self, name: str, row: Row, n_learned: int) -> DataError:
-        of_text, of_chat = f" ({n_learned - 1} of the completion and EOS)", " (the assistant's turns with their ends)"
+        of_text = f" ({n_learned - 1} of the completion and EOS)"
+        of_chat = f" (the assistant's turns with their ends, by turns: {self.turns}; give the `turns` of the scoring)"
         counted = (of_text if isinstance(row["prompt"], str) else of_chat) if self.append_eos else ""
         return DataError(f"`{name}` has {len(row[name])} entries for {n_learned} labelled tokens{counted}")
 
