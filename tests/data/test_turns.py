@@ -259,6 +259,6 @@ ONLY_USUAL = (
 )
 def test_a_question_that_a_template_leaves_out_for_its_role_is_refused_and_the_nearest_role_named(chats, role, near):
     row = {"messages": [TURNS[0], {"role": role, "content": "2?"}, TURNS[3]], "label": True}
-    with pytest.raises(DataError, match=f"the chat template shows nothing of `role` '{role}': name it {near}"):
+    with pytest.raises(DataError, match=f"the chat template shows nothing of `role` '{role}': did you mean {near}"):
         encoded(chats(ONLY_USUAL), row)
     assert "2?" in encoded(chats("chatml"), row)[0]

@@ -115,4 +115,6 @@ def check_roles_shown(messages: Sequence[Message], gone: Sequence[str]) -> None:
     for i, role in enumerate(message["role"] for message in messages):
         if role not in _ROLES and f"the content{_whose(messages, i)}" in gone:
             near = [SHAREGPT_ROLES.get(role.lower()), *nearest(role.lower(), _ROLES), _USUAL]
-            raise DataError(f"the chat template shows nothing of `role` {role!r}: name it {next(filter(None, near))}")
+            raise DataError(
+                f"the chat template shows nothing of `role` {role!r}: did you mean {next(filter(None, near))}?"
+            )
