@@ -198,6 +198,10 @@ def test_a_finished_run_is_not_overwritten(capsys, config_file, tmp_path):
         (("train", "baseline", "--bf16", "yep"), "--bf16 yep: give true or false"),
         (("train", "baseline", "--scheme_options", "3"), "--scheme_options 3: give a mapping, as {a: 1}"),
         (("train", "baseline", "--critic.x", "3"), "--critic.x 3: give text or null"),
+        (
+            ("train", "baseline", "--lora_target_modules", "q_proj,v_proj"),
+            "--lora_target_modules q_proj,v_proj: give all-linear or a list, as [q_proj,v_proj] or null",
+        ),
         (("inspect", "a", "--rows", "b"), "--rows b: give a list, as [1,2] or null"),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import traceback
 from pathlib import Path
 
 import pyarrow as pa
@@ -81,6 +82,12 @@ def test_the_place_in_an_array_or_a_parquet_file_is_the_row_number(tmp_path):
         load_rows(bad)
 
 
+def test_the_reason_for_a_bad_row_comes_without_the_errors_that_it_was_found_by():
+    with pytest.raises(DataError) as found:
+        load_rows([ROWS[0] | {"label": "no"}])
+    assert "During handling" not in "".join(traceback.format_exception(found.value))
+
+
 def test_skipped_rows_are_counted_and_the_first_are_listed_with_their_reason(tmp_path):
     path = lines(tmp_path / "a.jsonl", "{", ROWS[0], *[{"prompt": "a"}] * 3)
     rows, report = load_rows(path, on_bad_row="skip", shown=2)
@@ -99,7 +106,12 @@ def test_a_file_without_a_usable_row_is_an_error_even_when_skipping(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.jsonl", None, "no such file; a file of rows is needed, each row holds prompt, completion and label"),
+        (
+            "a.jsonl",
+            None,
+            "no such file or folder; a file of rows is needed, each row holds prompt, completion and label",
+        ),
+        ("a", None, "no such file or folder"),
         ("a.jsonl", b"", "the file is empty; each row holds"),
         ("a.jsonl", b"\n\n", "no row in it; each row holds"),
         ("a.json", b"[]", "no row in it"),

@@ -1,6 +1,7 @@
 """Which tokens of a conversation are learned: those that the assistant writes, of every turn that is to be learned."""
 
 import itertools
+import json
 import random
 import re
 
@@ -175,7 +176,7 @@ def test_a_list_with_an_entry_for_each_token_covers_all_turns(chats):
     n = sum(label != -100 for label in encoded(chats("chatml"), {"messages": TURNS, "label": True})[2]["labels"])
     row = {"messages": TURNS, "label": True, "weights": [-1.0] + [0.5] * (n - 1)}
     assert encoded(chats("chatml"), row)[2]["weights"] == row["weights"]
-    with pytest.raises(DataError, match=rf"`weights` has {n} entries for \d+ labelled tokens"):
+    with pytest.raises(DataError, match=rf"`weights` has {n} entries for \d+ labelled tokens .*by turns: last;"):
         encoded(chats("chatml"), row, turns="last")
 
 
@@ -194,3 +195,70 @@ def test_turns_are_learned_without_a_space_that_a_tokenizer_puts_before_texts(fo
     _, report = tokenize_rows([parse_row({"messages": TURNS, "label": True})], tokenizer)
     assert report.notes == {}
     assert encoded(tokenizer, {"messages": TURNS, "label": True})[1] == ["one<|im_end|>", "two<|im_end|>"]
+
+
+CALLED = (
+    "{%% for m in messages %%}<|im_start|>{{ m.role }}\n{{ m.content or '' }}{%% for c in m.tool_calls or [] %%}"
+    "[{{ c.function.name }} %s]{%% endfor %%}<|im_end|>\n{%% endfor %%}"
+    "{%% if add_generation_prompt %%}<|im_start|>assistant\n{%% endif %%}"
+)
+ARGUMENTS = {
+    "as JSON": CALLED % "{{ c.function.arguments | tojson }}",
+    "one by one": CALLED
+    % "{{ '{' }}{% for k, v in c.function.arguments.items() %}\"{{ k }}\": {{ v | tojson }}{% endfor %}}",
+    "joined to text": CALLED % "{{ ' '[1:] + c.function.arguments }}",
+    "printed": CALLED % "{{ c.function.arguments }}",
+    "as text alone": CALLED % "{% if c.function.arguments is string %}{{ c.function.arguments }}{% endif %}",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"), [*((kind, '{"a": "b c"}') for kind in ARGUMENTS), ("printed", '{"a": ""}')]
+)
+def test_arguments_that_are_json_text_are_written_once_whichever_form_the_template_takes(chats, kind, arguments):
+    call = CALL | {"function": {"name": "add", "arguments": arguments}}
+    messages = [*TURNS[:1], {"role": "assistant", "content": None, "tool_calls": [call]}, RESULT, TURNS[1]]
+    _, learned, _ = encoded(chats(ARGUMENTS[kind]), {"messages": messages, "label": True})
+    assert learned[0] == f"[add {arguments}]<|im_end|>"
+
+
+def test_arguments_that_are_no_json_object_or_hold_half_a_character_stay_text(chats):
+    for arguments in ("add 1", "[1]", '{"a": "\\ud800"}'):
+        call = {"function": {"name": "add", "arguments": arguments}}
+        messages = [*TURNS[:1], {"role": "assistant", "content": None, "tool_calls": [call]}]
+        _, learned, _ = encoded(chats(ARGUMENTS["as JSON"]), {"messages": messages, "label": True})
+        assert learned == [f"[add {json.dumps(arguments)}]<|im_end|>"]
+
+
+def test_ids_that_logs_draw_anew_do_not_tell_one_prompt_from_another():
+    def asked(name, **function):
+        call = CALL | {"id": name, "function": CALL["function"] | function}
+        called = {"role": "assistant", "content": None, "tool_calls": [call], "id": f"m{name}"}
+        return [TURNS[0], called, RESULT | {"tool_call_id": name}]
+
+    assert prompt_id(asked("c1")) == prompt_id(asked("c2"))
+    assert prompt_id(asked("c1")) != prompt_id(asked("c1", arguments={"id": 1}))
+    assert prompt_id(TURNS[:1]) == 1349694744486052398
+
+
+@pytest.mark.parametrize("calls", ["add(1)", {"name": "add"}, ["add(1)"]])
+def test_calls_that_are_no_list_of_objects_are_refused(calls):
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    with pytest.raises(DataError, match=r"`tool_calls` is .*: a list of objects with name and arguments is needed"):
+        parse_row({"messages": [TURNS[0], message], "label": True})
+
+
+ONLY_USUAL = (
+    "{% for m in messages %}{% if m.role in ('user', 'assistant') %}<|im_start|>{{ m.role }}\n"
+    "{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "near"), [("human", "user"), ("User", "user"), ("gpt", "assistant"), ("xx", "user, a")]
+)
+def test_a_question_that_a_template_leaves_out_for_its_role_is_refused_and_the_nearest_role_named(chats, role, near):
+    row = {"messages": [TURNS[0], {"role": role, "content": "2?"}, TURNS[3]], "label": True}
+    with pytest.raises(DataError, match=f"the chat template shows nothing of `role` '{role}': did you mean {near}"):
+        encoded(chats(ONLY_USUAL), row)
+    assert "2?" in encoded(chats("chatml"), row)[0]

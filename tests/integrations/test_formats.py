@@ -79,6 +79,19 @@ def test_an_answer_becomes_pieces_whose_texts_join_to_it(tokenizer, name, field)
     assert lost.told(9)[0] == f"9 learned tokens became {len(pieces)} pieces, weights rounded to 2 digits"
 
 
+@pytest.mark.parametrize("name", ["ms-swift", "llamafactory"])
+def test_no_message_keeps_the_weight_that_it_came_with_beside_that_of_the_format(tokenizer, name):
+    ours = {"train": True, "weight": 1.0}
+    asked = [message | ours for message in CHAT["prompt"]]
+    answers = [{"role": "assistant", "content": text} | ours for text in ("one", "two")]
+    last = {"role": "assistant", "content": "three", "train": False}
+    turns = [answers[0], asked[1], answers[1], asked[1], last]
+    row = {"prompt": asked, "completion": "three", "completion_messages": turns, "label": True}
+    (made,), _, _ = converted(name, [row], tokenizer, lambda j: 1.0)
+    field = {"ms-swift": "loss_scale", "llamafactory": "loss_weight"}[name]
+    assert [message.keys() for message in made["messages"]] == [{"role", "content", field}] * len(made["messages"])
+
+
 def test_a_row_of_text_becomes_a_users_and_an_assistants_message_and_that_is_told(tokenizer):
     (made,), lost, _ = converted("ms-swift", [TEXT], tokenizer, lambda j: 1.0)
     assert made["messages"] == [

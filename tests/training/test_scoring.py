@@ -224,7 +224,13 @@ def test_the_command_says_what_it_cost(capsys, config):
     printed = capsys.readouterr().out
     assert "80 rows scored" in printed
     assert "minutes a million here" in printed
-    assert f"--scheme column --train_file {config.out}" in printed
+    assert f"--scheme column --train_file {config.out} ..." in printed
+
+
+def test_the_command_for_training_names_the_turns_that_were_scored(capsys, config):
+    words = ["--critic", config.critic, "--data", config.data, "--out", config.out, "--turns", "last"]
+    assert main(["score", *words]) == 0
+    assert f"--scheme column --train_file {config.out} --turns last ..." in capsys.readouterr().out
 
 
 def test_rows_whose_check_could_not_be_made_are_not_scored_and_are_counted(config, tmp_path):

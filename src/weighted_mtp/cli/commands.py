@@ -94,7 +94,8 @@ def _score(settings: Any) -> None:
     if not scored.labelled:
         print(f"the rows have no labels: `p_success` in {settings.out} ranks the completions of a prompt")
         return
-    print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out} ...")
+    turns = " --turns last" * (settings.turns == "last")
+    print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out}{turns} ...")
 
 
 def _verify(settings: Any) -> None:

@@ -134,6 +134,9 @@ def _about_value(message: str) -> str | None:
     wanted = dict.fromkeys(re.findall(r"'([^']*)'", " ".join(re.findall(r"Literal\[(.*?)\]", expected))))
     for kind in re.findall(r"<class '(\w+)'>|\b(list|dict)\[", expected):
         wanted[_KINDS.get(kind[0] or kind[1], kind[0])] = None
+    if (texts := _KINDS["list"]) in wanted and "list[str]" in expected:
+        names = value if re.fullmatch(r"\w[\w.]*(,\w[\w.]*)*", value) else "a,b"
+        wanted = dict.fromkeys(texts.replace("1,2", names) if what == texts else what for what in wanted)
     given_as = f"--{name} {shorten(value)[:200]}" if value else f"--{name} is empty"
     return f"{given_as}: give {' or '.join(wanted)}" if wanted else None
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
-from .chat_marks import MARK, OWN_CONTENT, Message, left_out
-from .fields import WEIGHTS, DataError, factor_of, plain_content
+from .chat_marks import MARK, OWN_CONTENT, Message, check_roles_shown, left_out
+from .fields import WEIGHTS, DataError, factor_of, plain_content, with_arguments_parsed
 from .forms import TURNS
 from .schema import Row
 from .turns import Turns, generated, with_generation_shown
-
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
 
 
 class Written(NamedTuple):
@@ -46,21 +45,16 @@ def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) 
 
 
 def not_shown(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[str]:
-    """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked."""
+    """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked.
+
+    DataError where these are the content of an unusual role, which is another's name then.
+    """
     try:
-        return left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)[1]
+        gone = left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)[1]
     except DataError:
         return []
-
-
-def check_roles(messages: Sequence[Message], template: Any) -> None:
-    """Raises DataError for a role that is none of the usual ones and that the template does not name."""
-    for message in messages:
-        role = message["role"]
-        if role not in _ROLES and role not in str(template):
-            raise DataError(
-                f"`role` is {role!r}, which the chat template does not know: user, assistant, system and tool are usual"
-            )
+    check_roles_shown(messages, gone)
+    return gone
 
 
 def turn_end(tokenizer: Any) -> str:
@@ -201,18 +195,20 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
 
 
 def _readable(tokenizer: Any, messages: Sequence[Message], tools: Any) -> list[Message]:
-    """The messages as they are, or with another form of content where the template shows more of that.
+    """The messages with arguments of calls as objects, or in another form where the template shows more of that.
 
-    Templates differ in whether they take content that is text, null or a list of parts; one that does not raises,
-    shows nothing, or prints it as Python does.
+    Templates differ in whether they take content that is text, null or a list of parts, and arguments that are an
+    object or its JSON text; one that does not raises, shows nothing, or prints it as Python does.
     """
+    parsed = with_arguments_parsed(messages)
     found: dict[int, list[Message]] = {}
-    for form in _forms(messages):
+    for form in chain(_forms(parsed), _forms(messages) if parsed != messages else ()):
         try:
             text, gone = left_out(partial(_render, tokenizer, opened=False), form, tools)
         except DataError:
             continue
-        faults = sum(what == OWN_CONTENT or what.startswith("the content") for what in gone)
+        faults = sum(what == OWN_CONTENT or what.startswith(("the content", "the arguments")) for what in gone)
+        faults += text.count("{'")  # all that is the user's is marked, so that Python's form of an object is left
         if any(message.get("content") is None for message in messages):
             faults += text.count("None")
         if faults == 0:

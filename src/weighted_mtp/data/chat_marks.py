@@ -7,10 +7,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from weighted_mtp.choices import nearest
+
+from .fields import DataError
+from .forms import SHAREGPT_ROLES
+
 Message = dict[str, Any]
 OWN_CONTENT = "a part of the assistant's content"
 Render = Callable[[Sequence[Message], Any], str]
 """A chat template: messages and tools to text."""
+
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
+_USUAL = "user, assistant, system or tool"
 
 MARK, END = "\ue000", "\ue001"  # characters of the private use area, which no template knows
 
@@ -92,3 +100,21 @@ def _whose(messages: Sequence[Message], i: int) -> str:
     if role != "assistant":
         return f" of a {role} message"
     return "" if i == len(messages) - 1 else " of an earlier assistant message"
+
+
+def check_roles(messages: Sequence[Message], template: Any) -> None:
+    """Raises DataError for a role that is none of the usual ones and that the template does not name."""
+    for message in messages:
+        role = message["role"]
+        if role not in _ROLES and role not in str(template):
+            raise DataError(f"`role` is {role!r}, which the chat template does not know: {_USUAL} are usual")
+
+
+def check_roles_shown(messages: Sequence[Message], gone: Sequence[str]) -> None:
+    """Raises DataError for an unusual role whose content is among what a template leaves out."""
+    for i, role in enumerate(message["role"] for message in messages):
+        if role not in _ROLES and f"the content{_whose(messages, i)}" in gone:
+            near = [SHAREGPT_ROLES.get(role.lower()), *nearest(role.lower(), _ROLES), _USUAL]
+            raise DataError(
+                f"the chat template shows nothing of `role` {role!r}: did you mean {next(filter(None, near))}?"
+            )

@@ -249,7 +249,8 @@ class RowEncoder:
         return columns
 
     def _wrong_length(self, name: str, row: Row, n_learned: int) -> DataError:
-        of_text, of_chat = f" ({n_learned - 1} of the completion and EOS)", " (the assistant's turns with their ends)"
+        of_text = f" ({n_learned - 1} of the completion and EOS)"
+        of_chat = f" (the assistant's turns with their ends, by turns: {self.turns}; give the `turns` of the scoring)"
         counted = (of_text if isinstance(row["prompt"], str) else of_chat) if self.append_eos else ""
         return DataError(f"`{name}` has {len(row[name])} entries for {n_learned} labelled tokens{counted}")
 
@@ -266,11 +267,20 @@ def prompt_text(prompt: str | list[dict[str, Any]], tokenizer: Any, tools: Any =
 def prompt_id(prompt: str | list[dict[str, Any]], tools: Any = None) -> int:
     """A number in [0, 2**63) that depends on the prompt and its tools alone: the same in every file, on every machine.
 
+    The ids of messages and of calls of tools (`id`, `tool_call_id`), which logs draw anew, do not count.
+
     Examples:
         >>> prompt_id("7 +3 :") == prompt_id("7 +3 :"), prompt_id("7 +3 :") == prompt_id("7 +7 :")
         (True, False)
     """
-    text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
+    text = prompt if isinstance(prompt, str) else json.dumps([_without_ids(m) for m in prompt], sort_keys=True)
     if tools:
         text += json.dumps(tools, sort_keys=True)
     return number_of(text, 8)
+
+
+def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in message.items() if name not in ("id", "tool_call_id")}
+    if kept.get("tool_calls"):
+        kept["tool_calls"] = [{k: v for k, v in call.items() if k != "id"} for call in kept["tool_calls"]]
+    return kept

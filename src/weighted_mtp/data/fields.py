@@ -1,7 +1,8 @@
 """Fields of a row, chat messages among them: of what type they must be, and what is said where they are of another."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 WEIGHTS = ("weight", "loss_weight", "train")
@@ -153,12 +154,41 @@ def _message(name: str, message: Any) -> dict[str, Any]:
     elif content is not None or not (kept.get("tool_calls") or kept.get("reasoning_content")):
         text_of(message, "content")
     factor_of(kept)
+    if kept.get("tool_calls"):
+        kept["tool_calls"] = calls = plain_value(kept["tool_calls"])
+        if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+            raise DataError(f"`tool_calls` is {short(calls)}: a list of objects with name and arguments is needed")
     for key in kept.keys() - {"role", "content"}:
         try:
             json.dumps(kept[key], ensure_ascii=False, default=str).encode()
         except (UnicodeEncodeError, ValueError, RecursionError):
             raise DataError(f"`{key}` of a message cannot be written as text: {short(kept[key])}") from None
     return kept
+
+
+def with_arguments_parsed(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages, the arguments of a call that are the JSON text of an object as that object.
+
+    Examples:
+        >>> with_arguments_parsed([{"tool_calls": [{"function": {"name": "add", "arguments": '{"a": 1}'}}]}])
+        [{'tool_calls': [{'function': {'name': 'add', 'arguments': {'a': 1}}}]}]
+    """
+    return [
+        {**message, "tool_calls": [_parsed_call(call) for call in message["tool_calls"]]}
+        if message.get("tool_calls")
+        else dict(message)
+        for message in messages
+    ]
+
+
+def _parsed_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(call.get("function"), Mapping):
+        return {**call, "function": _parsed_call(call["function"])}
+    with suppress(ValueError, TypeError, RecursionError):
+        if isinstance(found := json.loads(call["arguments"]) if "arguments" in call else None, dict):
+            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair, escaped in the text
+            return {**call, "arguments": found}
+    return dict(call)
 
 
 def factor_of(message: Mapping[str, Any]) -> float:

@@ -21,7 +21,7 @@ ALPACA_PROMPT_WITH_INPUT = (
 """Source: Taori et al. 2023, Stanford Alpaca, the prompts of its README."""
 
 _CHATS = ("messages", "conversations")
-_SHAREGPT_ROLES = {
+SHAREGPT_ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
     "model": "assistant", "function_call": "assistant", "function_response": "tool", "observation": "tool",
 }  # fmt: skip
@@ -66,7 +66,7 @@ def _from_sharegpt(given: Any) -> Any:
 def _from_value(message: Mapping[str, Any]) -> dict[str, Any]:
     speaker, value = text_of(message, "from").lower(), text_of(message, "value")
     rest = {name: entry for name, entry in message.items() if name not in ("from", "value")}
-    found = {"role": _SHAREGPT_ROLES.get(speaker, speaker), "content": value, **rest}
+    found = {"role": SHAREGPT_ROLES.get(speaker, speaker), "content": value, **rest}
     if speaker != "function_call":
         return found
     try:

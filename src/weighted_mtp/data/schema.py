@@ -56,7 +56,7 @@ class BadRows:
     def add(self, where: str, reason: str) -> None:
         """Takes one in, or raises `DataError` (`where: reason`)."""
         if self.policy == "error":
-            raise DataError(f"{where}: {reason}")
+            raise DataError(f"{where}: {reason}") from None  # where this is called, the reason was raised
         self.count += 1
         if len(self.listed) < self.shown:
             self.listed.append(f"{where}: {reason}")

@@ -200,10 +200,10 @@ def _open(path: Path) -> Iterator[tuple[str, Any]]:
 
         parts = scored_parts(path)
         return _numbered(str(path), (raw for part in parts for _, raw in _parquet(part)))
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; a file of rows is needed, {_WANTED}")
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: a file ending in {', '.join(readers)} is needed")
-    if not path.exists():
-        raise DataError(f"{path}: no such file; a file of rows is needed, {_WANTED}")
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; {_WANTED}")
     return readers[path.suffix.lower()](path)

@@ -8,7 +8,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from weighted_mtp.data.borders import Detokenizer
-from weighted_mtp.data.chat import check_roles, end_tokens, padding_token
+from weighted_mtp.data.chat import end_tokens, padding_token
+from weighted_mtp.data.chat_marks import check_roles
 from weighted_mtp.data.encoding import RowEncoder
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable

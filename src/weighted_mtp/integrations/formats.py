@@ -21,7 +21,7 @@ from datasets import Dataset
 from weighted_mtp.data import IGNORED, Row, load_rows, tokenize_rows
 from weighted_mtp.data.borders import Detokenizer
 from weighted_mtp.data.encoding import Turn
-from weighted_mtp.data.fields import plain_content
+from weighted_mtp.data.fields import WEIGHTS, plain_content
 from weighted_mtp.files import replacing
 from weighted_mtp.models import load_tokenizer
 
@@ -145,13 +145,19 @@ def _in_pieces(
         if isinstance(prompt, str):
             lost.texts += 1
             prompt = [{"role": "user", "content": prompt}]
-        messages: list[dict[str, Any]] = [message | {field: 0.0} for message in prompt]
+        messages: list[dict[str, Any]] = [_bare(message) | {field: 0.0} for message in prompt]
         runs = deque(_runs(row, detokenizer))
         for message in answers or [{"role": "assistant", "content": raw["completion"]}]:
             content = plain_content(message).strip()
             learned = message["role"] == "assistant" and runs and content in runs[0][0]
+            message = _bare(message)
             messages += _pieces(field, message, content, *runs.popleft(), lost) if learned else [message | {field: 0.0}]
         yield messages, {"tools": raw["tools"]} if raw.get("tools") else {}
+
+
+def _bare(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without what says its weight."""
+    return {name: value for name, value in message.items() if name not in (*WEIGHTS, "loss_scale")}
 
 
 def _runs(row: Mapping[str, Any], detokenizer: Detokenizer) -> Iterator[tuple[str, list[float]]]:
@@ -170,14 +176,11 @@ def _pieces(
     field: str, message: dict[str, Any], content: str, text: str, weights: list[float], lost: Lost
 ) -> list[dict[str, Any]]:
     """A message as several of its role, one for each run of characters whose weights round alike."""
-    kept = {
-        name: value for name, value in message.items() if name not in ("weight", "loss_weight", "loss_scale", "train")
-    }
     start = text.find(content)
     own = [round(weight, DIGITS) for weight in weights[start : start + len(content)]]
-    if not content or kept.keys() - {"role", "content"}:
+    if not content or message.keys() - {"role", "content"}:
         lost.unsplit, lost.pieces = lost.unsplit + 1, lost.pieces + 1
-        return [kept | {field: round(sum(weights) / len(weights), DIGITS)}]
+        return [message | {field: round(sum(weights) / len(weights), DIGITS)}]
     found, at = [], 0
     for weight, run in groupby(own):
         end = at + len(list(run))
