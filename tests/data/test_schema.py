@@ -202,3 +202,17 @@ def test_bad_rows_beyond_the_first_few_are_counted_but_not_listed():
 def test_an_unknown_policy_for_bad_rows_is_refused():
     with pytest.raises(ValueError, match="on_bad_row is 'ignore': 'error' or 'skip'"):
         BadRows("ignore")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_row_that_says_its_answer_in_two_forms_is_refused():
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    for other in ({"completion": "b"}, {"output": "b"}, {"conversations": chat}):
+        with pytest.raises(DataError, match=r"has `.*` and `.*`, each with what was written: keep one"):
+            parse_row({"messages": chat, "label": True, **other})
+
+
+def test_a_prompt_beside_messages_is_that_of_the_messages():
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    row = parse_row({"prompt": "a", "messages": chat, "label": True})
+    assert row["prompt"] == chat[:1]
+    assert row["completion"] == "b"

@@ -32,7 +32,12 @@ def texts_of(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
     has = {name for name, value in raw.items() if value is not None}
     if {"completions", "labels"} <= has and "completion" not in has:
         return ("prompt", "completions", "labels"), _stepwise(raw)
-    if has & {"prompt", "completion"} or not has & {*_CHATS, "instruction", "output"}:
+    answers = [name for name in (*_CHATS, "completion", "output") if name in has]
+    if len(answers) > 1:
+        raise DataError(
+            f"has {' and '.join(f'`{name}`' for name in answers)}, each with what was written: keep one of them"
+        )
+    if not has & {*_CHATS, "instruction", "output"}:
         return ("prompt", "completion"), _prompt_and_completion(raw)
     for name in has.intersection(_CHATS):
         return (name, "prompt", "completion", "system"), _chat(name, raw)
