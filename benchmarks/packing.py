@@ -29,6 +29,9 @@ from weighted_mtp.models import load_tokenizer
 
 PADDED, PACKED, TRL = "padded", "packed", "TRL SFTTrainer, packed"
 BOUNDS = {PADDED: 1.5, TRL: 1.0}
+HAS_TRL = find_spec("trl") is not None
+# Rows of a padded batch, and what is compared: the more rows, the more of them is padding. All of 16 would not fit.
+GROUPS = [(8, [PADDED, PACKED, *([TRL] if HAS_TRL else [])]), (16, [PADDED, PACKED])]
 
 
 def main() -> None:
@@ -40,11 +43,14 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512, help="tokens of a sequence (default: 512)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        quick = options.quick
-        shape = Shape(tiny_model(Path(folder)) if quick else SMOLLM2, batch=8, seq=options.length)
-        arguments = (shape, options.dtype, Path(folder), 2 if quick else options.turns, options.rows)
-        results = in_fresh_process(measure, *arguments)
-    show(results)
+        model = tiny_model(Path(folder)) if options.quick else SMOLLM2
+        results: dict[str, Any] = {"dtype": options.dtype, "peers": {"trl": version("trl") if HAS_TRL else None}}
+        results["groups"] = []
+        for batch, arms in GROUPS:
+            shape = Shape(model, batch=batch, seq=options.length)
+            arguments = (arms, shape, options.dtype, Path(folder), 2 if options.quick else options.turns, options.rows)
+            results["groups"].append(in_fresh_process(measure, *arguments))
+            show(results["groups"][-1])
     if not options.quick:
         print(write_results(f"packing-{options.dtype}", results))
 
@@ -59,20 +65,18 @@ def mixed_rows(file: str | None) -> list[dict[str, Any]]:
     return [{"prompt": row["question"] + "\n", "completion": row["answer"], "label": True} for row in table]
 
 
-def measure(shape: Shape, dtype: str, folder: Path, turns: int, file: str | None) -> dict[str, Any]:
+def measure(arms: list[str], shape: Shape, dtype: str, folder: Path, turns: int, file: str | None) -> dict[str, Any]:
     """Seconds a token of each arm, and the paired ratios to what is packed."""
     torch.set_num_threads(1)
     silence()
     rows, _ = tokenize_rows(mixed_rows(file), load_tokenizer(shape.model), max_length=shape.seq)
     lengths = [len(ids) for ids in rows["input_ids"]]
     packs = max(1, round(shape.batch * sum(lengths) / len(lengths) / shape.seq))
-    trainers = arms(rows, shape, dtype, folder, turns + 3, packs)
+    trainers = {arm: make(arm, rows, shape, dtype, folder, turns + 3, packs) for arm in arms}
     read = {name: counted(trainer) for name, trainer in trainers.items()}
     seconds = seconds_per_step(trainers, turns)
     costs = {name: [s / n for s, n in zip(times, read[name][1:], strict=False)] for name, times in seconds.items()}
     return {
-        "dtype": dtype,
-        "peers": {"trl": version("trl") if find_spec("trl") else None},
         "rows": {
             "file": Path(file).name if file else None,
             "count": len(rows),
@@ -90,17 +94,15 @@ def measure(shape: Shape, dtype: str, folder: Path, turns: int, file: str | None
     }
 
 
-def arms(rows: Dataset, shape: Shape, dtype: str, folder: Path, steps: int, packs: int) -> dict[str, Any]:
-    ours = {PADDED: shape, PACKED: shape._replace(batch=packs)}
-    packing = {"max_length": shape.seq, "packing": True}
-    made = {
-        name: trainer_on(
-            rows, {"stage": "baseline"} | (packing if name == PACKED else {}), its, dtype, folder / name, steps
-        )
-        for name, its in ours.items()
-    }
-    its = shape._replace(batch=packs)
-    return made | ({TRL: trl_trainer(its, dtype, folder, steps, rows, packing=True)} if find_spec("trl") else {})
+def make(arm: str, rows: Dataset, shape: Shape, dtype: str, folder: Path, steps: int, packs: int) -> Any:
+    """The trainer of an arm, ready to train."""
+    if arm == PADDED:
+        return trainer_on(rows, {"stage": "baseline"}, shape, dtype, folder / arm, steps)
+    packed = shape._replace(batch=packs)
+    if arm == TRL:
+        return trl_trainer(packed, dtype, folder, steps, rows, packing=True)
+    settings = {"stage": "baseline", "max_length": shape.seq, "packing": True}
+    return trainer_on(rows, settings, packed, dtype, folder / arm, steps)
 
 
 def counted(trainer: Any) -> list[int]:
@@ -118,7 +120,7 @@ def counted(trainer: Any) -> list[int]:
 
 
 def show(results: dict[str, Any]) -> None:
-    print(results["dtype"], results["rows"], results["shape"])
+    print(results["rows"], results["shape"])
     for arm, rate in results["tokens_per_second"].items():
         print(f"  {arm:24} {rate['median']:7.1f} tokens/s, {results['tokens'][arm]['median']:.0f} a step")
     for entry in results["gain"]:

@@ -218,19 +218,27 @@ of them, or packed into sequences. Tokens are those of the rows, without padding
 own. TRL's SFTTrainer packs by its own best fit, with the attention that transformers picks on a CPU.
 """
     for one in results:
-        rates = [
-            [f"{arm}, {one['dtype']}", spread(rate, 0), f"{one['tokens'][arm]['median']:.0f}"]
-            for arm, rate in one["tokens_per_second"].items()
-        ]
-        gains = [
-            [f"packed / {gain['over']}", spread(gain["ratio"]), at_least(gain["ratio"]["median"], gain["bound"])]
-            for gain in one["gain"]
-        ]
-        about = one["rows"]
+        about = one["groups"][0]["rows"]
         rows = f"{about['count']} rows of {about['file'] or 'the standard library'}"
-        text += f"\n{machine(one)} {rows}, {about['mean_tokens']:.0f} tokens each on average.\n\n"
-        text += table(("arm", "tokens a second", "tokens a step"), rates) + "\n"
-        text += table(("tokens a second", "ratio", "wanted"), gains)
+        text += f"\n{machine(one)} {rows}, {about['mean_tokens']:.0f} tokens each on average; {one['dtype']}.\n\n"
+        rates, gains = list[list[str]](), list[list[str]]()
+        for group in one["groups"]:
+            batch = f"{group['shape']['rows']} rows or {group['shape']['packs']} sequences of {group['shape']['pack_length']}"
+            rates += [
+                [batch, arm, spread(rate, 0), f"{group['tokens'][arm]['median']:.0f}"]
+                for arm, rate in group["tokens_per_second"].items()
+            ]
+            gains += [
+                [
+                    batch,
+                    f"packed / {gain['over']}",
+                    spread(gain["ratio"]),
+                    at_least(gain["ratio"]["median"], gain["bound"]),
+                ]
+                for gain in group["gain"]
+            ]
+        text += table(("a step", "arm", "tokens a second", "tokens a step"), rates) + "\n"
+        text += table(("a step", "tokens a second", "ratio", "wanted"), gains)
     return text
 
 
