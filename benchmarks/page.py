@@ -223,7 +223,8 @@ own. TRL's SFTTrainer packs by its own best fit, with the attention that transfo
         text += f"\n{machine(one)} {rows}, {about['mean_tokens']:.0f} tokens each on average; {one['dtype']}.\n\n"
         rates, gains = list[list[str]](), list[list[str]]()
         for group in one["groups"]:
-            batch = f"{group['shape']['rows']} rows or {group['shape']['packs']} sequences of {group['shape']['pack_length']}"
+            shape = group["shape"]
+            batch = f"{shape['rows']} rows or {shape['packs']} sequences of {shape['pack_length']}"
             rates += [
                 [batch, arm, spread(rate, 0), f"{group['tokens'][arm]['median']:.0f}"]
                 for arm, rate in group["tokens_per_second"].items()
