@@ -262,3 +262,12 @@ def test_a_question_that_a_template_leaves_out_for_its_role_is_refused_and_the_n
     with pytest.raises(DataError, match=f"the chat template shows nothing of `role` '{role}': did you mean {near}"):
         encoded(chats(ONLY_USUAL), row)
     assert "2?" in encoded(chats("chatml"), row)[0]
+
+
+def test_an_end_that_content_spells_out_before_a_call_is_kept_since_the_template_writes_none_there(chats):
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    answer = {"role": "assistant", "content": "so<|im_end|>", "tool_calls": [call]}
+    row = {"messages": [{"role": "user", "content": "1?"}, answer], "label": True, "tools": [ADD]}
+    text, (learned,), _ = encoded(chats("qwen3"), row)
+    assert text == chats("qwen3").apply_chat_template(row["messages"], tools=[ADD], tokenize=False).rstrip()
+    assert "so<|im_end|><tool_call>" in learned

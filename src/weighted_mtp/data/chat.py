@@ -109,7 +109,7 @@ def written_chat(tokenizer: Any, row: Row, end: str, turns: str) -> Written:
     given: list[Message] = list(row.get(TURNS) or [{"role": "assistant", "content": row["completion"]}])
     ended_twice = False
     for i, message in enumerate(given):
-        if message["role"] == "assistant" and isinstance(message.get("content"), str):
+        if message["role"] == "assistant" and isinstance(message.get("content"), str) and not message.get("tool_calls"):
             content, ended = without_end(message["content"], end)
             given[i], ended_twice = message | {"content": content}, ended_twice or ended
     prompt, begun = _begun(row["prompt"]) if given[0]["role"] == "assistant" else (row["prompt"], None)
