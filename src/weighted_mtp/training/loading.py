@@ -109,7 +109,7 @@ def load_dataset(
         return dataset
     least = torch.tensor(data.keep_above).item()  # in the precision of rewards
     right = [i for i, reward in enumerate(dataset["reward"]) if reward > least]
-    logger.warning("%s: %d of %d rows are above %g and kept", path, len(right), len(dataset), data.keep_above)
+    logger.info("%s: %d of %d rows are above %g and kept", path, len(right), len(dataset), data.keep_above)
     if not right:
         raise ConfigError(
             f"{path} has no row labelled right (reward above {data.keep_above:g}), so keep: right leaves nothing to "
