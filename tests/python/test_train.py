@@ -342,3 +342,36 @@ def test_importing_the_package_loads_no_torch():
 
     code = "import sys, weighted_mtp; print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_tags_of_a_generative_critic_are_read_by_a_tokenizer_in_memory(train, chain_base, rows, tmp_path):
+    tags = {"critic": "generative", "label_tags": ["+1", "-1"]}
+    by_path = train(chain_base / "base", rows, stage="critic", **tags)
+    in_memory = train(
+        chain_base / "base", rows, stage="critic", tokenizer=chain_tokenizer(), output_dir=tmp_path / "again", **tags
+    )
+    assert same(by_path, in_memory)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tokenizer": 5}, "tokenizer is a int: give a path, or a tokenizer"),
+        ({"callbacks": TrainerCallback()}, "callbacks is .*: give a list of them"),
+    ],
+)
+def test_what_is_no_tokenizer_and_no_list_of_callbacks_is_told(train, chain_base, rows, given, said):
+    with pytest.raises(ConfigError, match=said):
+        train(chain_base / "base", rows, stage="baseline", **given)
+
+
+@pytest.mark.parametrize("given", [{"stage": "critic"}, {"scheme": "td"}])
+def test_the_trainer_takes_no_names_and_says_who_does(chain_base, given):
+    with pytest.raises(ConfigError, match=r"is '\w+': give a \w+ \(wm.train takes names\)"):
+        wm.WeightedMTPTrainer(model=wm.MTPModel.from_pretrained(chain_base / "base"), **given)
+
+
+def test_weights_that_uniform_does_not_read_are_told(train, chain_base, rows, caplog):
+    weighed = [row | {"weights": [1.0] * (len(row["completion"].split()) + 1)} for row in rows]
+    train(chain_base / "base", weighed, stage="baseline")
+    assert "has weights, which scheme uniform does not read" in caplog.text

@@ -82,3 +82,11 @@ def test_kl_to_uniform_is_log_n_less_the_entropy(step):
     p = weights[batch.mask] / weights.sum()
     kl = float((p * (p * len(p)).log()).sum())
     assert entry["weight_kl"] == pytest.approx(kl, abs=1e-6)
+
+
+def test_weights_that_are_all_0_are_told(train, caplog):
+    train("baseline", scheme="profit", scheme_options={"tau": 0.999})
+    assert "all weights since the last entry are 0: the language model learned nothing" in caplog.text
+    caplog.clear()
+    train("baseline")
+    assert "are 0" not in caplog.text

@@ -199,7 +199,7 @@ class WeightedMTPTrainer(SavingTrainer):
             elif objective is not None:
                 logs["eval_loss"] = objective
             if mode == "train" and metrics.get("weight_min") == metrics.get("weight_max") == 0:
-                logger.warning("all weights since the last entry are 0, so that nothing was learned")
+                logger.warning("all weights since the last entry are 0: the language model learned nothing")
             logs.update({prefix + name: value for name, value in metrics.items()})
         if mode == "train":
             self._window_start = time.perf_counter()
