@@ -253,6 +253,7 @@ def test_a_resume_with_something_else_is_refused_with_the_difference(train, chai
 
 def test_inspect_reads_a_run_in_memory_again_once_its_rows_are_in_a_file(train, load, rows, chain_base, capsys):
     run = train(load(), rows, tokenizer=chain_tokenizer())
+    capsys.readouterr()  # what loading the model showed
     assert main(["inspect", str(run.path)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
