@@ -36,5 +36,5 @@ def solved_tasks(model_path: str, rows: Sequence[Row]) -> dict[str, bool]:
             model, tokenizer, [row["prompt"] for row in batch], max_new_tokens=MAX_NEW_TOKENS, stop=HUMANEVAL_STOPS
         )
         answers += [row | {"completion": found.text} for row, found in zip(batch, completions, strict=True)]
-    verdicts = PythonTests(workers=1).check_all(answers)
-    return {row["task_id"]: verdict == "pass" for row, verdict in zip(answers, verdicts, strict=True)}
+    verdicts = PythonTests(workers=1).judge_all(answers)
+    return {row["task_id"]: verdict == "pass" for row, (verdict, *_) in zip(answers, verdicts, strict=True)}

@@ -15,7 +15,7 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError, load_rows
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.labelling.verify import label_file
-from weighted_mtp.verifiers.base import Verdict, Verifier
+from weighted_mtp.verifiers.base import Judgement, Verdict, Verifier
 from weighted_mtp.verifiers.python_tests import PythonTests
 
 
@@ -36,11 +36,11 @@ class Stopped(Even):
     def __str__(self) -> str:
         return "Even"  # which it is, but for Ctrl-C
 
-    def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+    def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
         for count, row in enumerate(rows):
             if count == 3:
                 raise KeyboardInterrupt
-            yield self.check(row)
+            yield self.judge(row)
 
 
 @pytest.fixture

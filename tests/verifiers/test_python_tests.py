@@ -7,7 +7,9 @@ import socket
 import subprocess
 import textwrap
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,10 @@ def row(completion: str, test: str = "assert candidate() == 1", prompt: str = "d
         "test": f"def check(candidate):\n{body}\n",
         "entry_point": "f",
     }
+
+
+def verdicts_of(verifier: PythonTests, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [found.verdict for found in verifier.judge_all(rows)]
 
 
 @pytest.fixture(scope="module")
@@ -195,13 +201,13 @@ def test_verdicts_keep_the_order_of_the_rows(verifier: PythonTests):
         ADD,
         ADD | {"test": None},
     ] * 3
-    assert list(verifier.check_all(rows)) == ["pass", "fail", "pass", "error"] * 3
+    assert verdicts_of(verifier, rows) == ["pass", "fail", "pass", "error"] * 3
 
 
 def test_rows_are_read_as_they_are_needed(verifier: PythonTests):
     taken = []
-    verdicts = verifier.check_all(taken.append(i) or ADD for i in range(1000))
-    assert next(verdicts) == "pass"
+    verdicts = verifier.judge_all(taken.append(i) or ADD for i in range(1000))
+    assert next(verdicts).verdict == "pass"
     verdicts.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert len(taken) <= 4 * verifier.workers + 1
 
@@ -371,7 +377,7 @@ def test_no_process_outside_can_be_killed(verifier: PythonTests):
 def test_a_fork_bomb_is_contained(verifier: PythonTests):
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     bombed = PythonTests(timeout=4)  # time enough for the neighbours, which get little of the processor
-    verdicts = list(bombed.check_all([row(bomb), ADD, row("import os\nwhile True: os.fork()"), ADD]))
+    verdicts = verdicts_of(bombed, [row(bomb), ADD, row("import os\nwhile True: os.fork()"), ADD])
     assert verdicts[1] == verdicts[3] == "pass"
     assert "pass" not in (verdicts[0], verdicts[2])
     counting = """

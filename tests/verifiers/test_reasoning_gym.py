@@ -43,7 +43,7 @@ def test_the_own_answer_passes_in_tags_and_alone(gym: ReasoningGym):
     right = entry["answer"]
     completions = [right, f" {right}\n", f"Six legs each.\n<answer>{right}</answer>", f"It is {right}.", ""]
     rows = [{"completion": completion, "entry": entry} for completion in completions]
-    assert list(gym.check_all(rows)) == ["pass", "pass", "pass", "fail", "fail"]
+    assert [found.verdict for found in gym.judge_all(rows)] == ["pass", "pass", "pass", "fail", "fail"]
 
 
 def test_the_last_answer_counts():
@@ -96,7 +96,13 @@ def test_a_bad_row_does_not_touch_its_neighbours(gym: ReasoningGym):
     entry = item(gym, "leg_counting")
     good = {"completion": entry["answer"], "entry": entry}
     bad = {"completion": "1", "entry": {"answer": "1", "metadata": {"source_dataset": "rearc", "output": 3}}}
-    assert list(gym.check_all([good, bad, good, {}, good])) == ["pass", "error", "pass", "error", "pass"]
+    assert [found.verdict for found in gym.judge_all([good, bad, good, {}, good])] == [
+        "pass",
+        "error",
+        "pass",
+        "error",
+        "pass",
+    ]
 
 
 @pytest.mark.parametrize("task", sorted(EVALUATED))
@@ -187,7 +193,7 @@ def test_code_that_kills_the_scoring_process_changes_no_later_verdict(gym: Reaso
 def test_answers_that_are_hard_to_read_do_not_pass(gym: ReasoningGym, task: str, answer: str):
     entry = item(gym, task)
     good = {"completion": entry["answer"], "entry": entry}
-    bad, after = gym.check_all([{"completion": answer, "entry": entry}, good])
+    bad, after = (found.verdict for found in gym.judge_all([{"completion": answer, "entry": entry}, good]))
     assert bad in ("fail", "timeout")
     assert after == "pass"
 

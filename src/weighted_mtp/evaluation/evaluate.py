@@ -206,7 +206,7 @@ def _verify(config: EvaluationConfig, verifier: Verifier, problems: Rows, comple
     asked = (problems[row["problem"]] | {"completion": row["completion"]} for row in todo)
     with writer, progress_bar(console) as progress:
         task = progress.add_task("checking  ", total=len(completions), completed=len(samples))
-        for row, verdict in zip(todo, verifier.check_all(asked), strict=True):
+        for row, (verdict, *_) in zip(todo, verifier.judge_all(asked), strict=True):
             samples.append(row | {"verdict": verdict})
             writer.write(samples[-1])
             progress.advance(task)

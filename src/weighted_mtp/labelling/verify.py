@@ -42,8 +42,9 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     waiting = rows[len(writer.done) :]
     with writer, progress_bar(console) as progress:
         task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
-        for row, verdict in zip(waiting, verifier.check_all(answered[len(writer.done) :]), strict=True):
+        for row, (verdict, reward, _) in zip(waiting, verifier.judge_all(answered[len(writer.done) :]), strict=True):
             found = {"label": label_of(verdict), "verdict": verdict, "verified_by": str(verifier)}
+            found |= {} if reward is None else {"reward": reward}
             writer.write(_given(row) | found)
             counts[verdict] += 1
             progress.advance(task)

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
+
+from weighted_mtp.verifiers.final_answer import counted
 
 Verdict = Literal["pass", "fail", "timeout", "error"]
 """`pass`: the check accepts the completion, the only verdict whose label is true. `fail`: it does not, or the
@@ -21,21 +23,42 @@ class VerifierError(ValueError):
     """A verifier that cannot work at all: something is not installed, or an option makes no sense."""
 
 
+class Judgement(NamedTuple):
+    """A verdict with what else a verifier found."""
+
+    verdict: Verdict
+    reward: float | None = None
+    """The share of the tests that passed, in [0, 1], where there is more than one bit to tell."""
+    reason: str | None = None
+    """In a few words, without a value of the row (so that rows can be counted by it), why it is no `pass`."""
+
+
 class Verifier(ABC):
     """Gives every row a verdict, in order.
 
-    A row is a dict with `completion` and the columns in `requires`. A verdict depends on its row alone.
+    A row is a dict with `completion` and the columns in `requires`. A verdict depends on its row alone. Authors write
+    `check`, which sees of a completion only what counts (`final_answer`); all others call `judge` and `judge_all`.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion",)
 
     @abstractmethod
-    def check(self, row: Mapping[str, Any]) -> Verdict:
-        """The verdict on one row; bad rows are an `error`, never an exception."""
+    def check(self, row: Mapping[str, Any]) -> Verdict | Judgement:
+        """The verdict on one row, whose `completion` is text; bad rows are an `error`, never an exception."""
 
-    def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
-        """Verdicts in the order of the rows; lazy, and a verifier may work on several rows at once."""
-        return map(self.check, rows)
+    def judge(self, row: Mapping[str, Any]) -> Judgement:
+        """What is found on a row as it came: text or messages, thinking included."""
+        if not isinstance(row.get("completion"), str | list):
+            return Judgement("error", reason="there is no completion")
+        text = counted(row)
+        if text is None:
+            return Judgement("fail", reason="the thinking does not end, or there is no final answer")
+        found = self.check({**row, "completion": text})
+        return found if isinstance(found, Judgement) else Judgement(found)
+
+    def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
+        """Judgements in the order of the rows; lazy, and a verifier may work on several rows at once."""
+        return map(self.judge, rows)
 
     def __str__(self) -> str:
         """What gives the verdicts, with the limit that they depend on."""

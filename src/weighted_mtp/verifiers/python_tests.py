@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any, ClassVar, cast
 
-from weighted_mtp.verifiers.base import VERDICTS, Verdict, Verifier, available_cores, check_timeout, in_order
+from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verdict, Verifier, available_cores, check_timeout, in_order
 from weighted_mtp.verifiers.inside import source_of
 from weighted_mtp.verifiers.sandbox import Limits, Sandbox, kill
 
@@ -53,10 +53,10 @@ class PythonTests(Verifier):
             return "error"
         return self._run(marshal.dumps(job))
 
-    def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
-        """Verdicts in order, `workers` rows at a time, a few rows ahead of who reads them."""
+    def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
+        """Judgements in order, `workers` rows at a time, a few rows ahead of who reads them."""
         with ThreadPoolExecutor(self.workers) as pool:
-            yield from in_order(pool, self.check, rows, most_ahead=4 * self.workers)
+            yield from in_order(pool, self.judge, rows, most_ahead=4 * self.workers)
 
     def _run(self, job: bytes) -> Verdict:
         deadline = time.monotonic() + self.timeout

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
 from weighted_mtp.files import digest_of
-from weighted_mtp.verifiers.base import Verdict, Verifier, available_cores, check_timeout, in_order
+from weighted_mtp.verifiers.base import Judgement, Verdict, Verifier, available_cores, check_timeout, in_order
 from weighted_mtp.verifiers.reasoning_gym_process import Library, LibraryError, LibraryProcess
 
 OPEN, CLOSE = "<answer>", "</answer>"
@@ -113,11 +113,11 @@ class ReasoningGym(Verifier):
 
     def check(self, row: Mapping[str, Any]) -> Verdict:
         """The verdict on one row."""
-        return next(self.check_all([row]))
+        return next(self.judge_all([row])).verdict
 
-    def check_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
-        """Verdicts in order, made in several processes at a time, some rows ahead of who reads them."""
-        return self._in_order(self._judge, rows)
+    def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
+        """Judgements in order, made in several processes at a time, some rows ahead of who reads them."""
+        return map(Judgement, self._in_order(self._judge, rows))
 
     def make(self, task: str, seed: int, size: int, first: int, count: int) -> list[dict[str, Any]]:
         """Items `first` to `first + count` of the task's `size` items, with its default configuration."""

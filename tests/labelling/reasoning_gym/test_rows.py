@@ -32,7 +32,7 @@ def config(folder: Path, **settings: Any) -> ReasoningGymConfig:
 def test_labels_are_what_the_scorer_says_to_the_rows_as_written(gym: ReasoningGym, tmp_path: Path):
     made = make_rows(config(tmp_path, wrong=2), gym)
     rows = read_json_lines(tmp_path / "train.jsonl")
-    assert [row["verdict"] for row in rows] == list(gym.check_all(rows))
+    assert [row["verdict"] for row in rows] == [found.verdict for found in gym.judge_all(rows)]
     assert all(row["label"] == (row["verdict"] == "pass") == (row["made_by"] == "reference") for row in rows)
     assert {row["made_by"] for row in rows} >= {"reference", "corrupted:digit", "corrupted:swap", "other_item"}
     assert (made.counts["reference"], len(rows)) == (18, 54)

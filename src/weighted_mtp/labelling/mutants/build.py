@@ -119,7 +119,7 @@ def build_mutants(config: MutantsConfig, console: Console | None = None) -> Muta
         following = progress.track(problems, description="problems")
         # The verifier takes rows before it gives the verdicts on those before.
         rows, asked = tee(row for problem in following for row in _missing_rows(problem, done, config, report))
-        for verdict, row in zip(verifier.check_all(asked), rows, strict=True):
+        for (verdict, *_), row in zip(verifier.judge_all(asked), rows, strict=True):
             row |= {"label": verdict == "pass", "verdict": verdict}
             if report.accepts(row):
                 writer.write(row)

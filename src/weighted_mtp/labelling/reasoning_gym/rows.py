@@ -243,12 +243,12 @@ class _Maker:
                     fresh[item.prompt] = item
             self._asked.update(fresh)
             unknown = [item for item in fresh.values() if not self._is_written(item.prompt)]
-            verdicts = self.gym.check_all(
+            found = self.gym.judge_all(
                 {"completion": _completion(answer), "entry": item.entry} for item in unknown for answer in item.answers
             )
             for item in fresh.values():
                 known = self._is_written(item.prompt)
-                yield item, None if known else [next(verdicts) for _ in item.answers]
+                yield item, None if known else [next(found).verdict for _ in item.answers]
 
     def _is_written(self, prompt: str) -> bool:
         return prompt in self._problems.held or self._rows.is_whole(prompt)
