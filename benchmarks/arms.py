@@ -7,6 +7,7 @@ is ours alone on CPUs, gains nothing here.
 
 import json
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,6 +119,7 @@ def trainer_on(
             "per_device_train_batch_size": shape.batch,
             "logging_steps": LOGGING_STEPS,
             "save_steps": 0,
+            "tracking_uri": None if find_spec("mlflow") else "none",
         }
         | settings
     )
@@ -148,7 +150,7 @@ def trl_trainer(
         loss_type="nll",
         max_length=shape.seq,
         gradient_checkpointing=False,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,

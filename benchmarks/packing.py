@@ -1,12 +1,13 @@
 """What packing saves: tokens learned from a second, packed and padded, and by TRL's SFTTrainer with its own packing.
 
-    python -m benchmarks.packing [--rows gsm8k.jsonl] [--dtype float32|bfloat16] [--turns N] [--quick]
+    python -m benchmarks.packing [--rows gsm8k.jsonl] [--dtype float32|bfloat16] [--turns N] [--quick] [--model DIR]
 
-Whole optimizer steps of SmolLM2-135M on rows of mixed lengths, CPU, one thread. A step of each arm reads about as many
-tokens: so many rows at random where they are padded, so many sequences of 512 tokens where they are packed. Steps are
-taken in turns in one process, and the time of each is divided by the tokens of its rows; padding is none. --rows is a
-JSONL file of questions and answers (GSM8K's form); without it rows are cut from the standard library, at lengths as
-mixed as those. --quick takes a made-up model.
+Whole optimizer steps of SmolLM2-135M on rows of mixed lengths: CPU time on one thread, or the wall time of a GPU where
+there is one, there also with flash attention if that is installed. A step of each arm reads about as many tokens: so
+many rows at random where they are padded, so many sequences of 512 tokens where they are packed. Steps are taken in
+turns in one process, and the time of each is divided by the tokens of its rows; padding is none. --rows is a JSONL file
+of questions and answers (GSM8K's form); without it rows are cut from the standard library, at lengths as mixed as
+those. --quick takes a made-up model.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available, is_flash_attn_4_available
 
 from benchmarks.arms import SMOLLM2, Shape, library_rows, tiny_model, trainer_on, trl_trainer
 from benchmarks.harness import in_fresh_process, ratio, summary, write_results
@@ -28,31 +30,48 @@ from weighted_mtp.data import tokenize_rows
 from weighted_mtp.models import load_tokenizer
 
 PADDED, PACKED, TRL = "padded", "packed", "TRL SFTTrainer, packed"
+FLASH = ", flash attention"
 BOUNDS = {PADDED: 1.5, TRL: 1.0}
 HAS_TRL = find_spec("trl") is not None
-# Rows of a padded batch, and what is compared: the more rows, the more of them is padding. All of 16 would not fit.
-GROUPS = [(8, [PADDED, PACKED, *([TRL] if HAS_TRL else [])]), (16, [PADDED, PACKED])]
+
+
+def groups() -> list[tuple[int, list[str]]]:
+    """Rows of a padded batch, and what is compared: the more rows, the more of them is padding."""
+    all_arms = [PADDED, PACKED, *([TRL] if HAS_TRL else [])]
+    if not torch.cuda.is_available():
+        return [(8, all_arms), (16, [PADDED, PACKED])]  # all of 16 would not fit
+    flash = [arm + FLASH for arm in all_arms] if flash_attention() else []
+    return [(8, all_arms + flash), (64, all_arms + flash)]
+
+
+def flash_attention() -> str | None:
+    """The newest kernels of flash attention that are installed, in transformers' name."""
+    there = {4: is_flash_attn_4_available, 3: is_flash_attn_3_available, 2: is_flash_attn_2_available}
+    return next((f"flash_attention_{version}" for version, check in there.items() if check()), None)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny model, two turns: does the script run?")
+    parser.add_argument("--model", default=SMOLLM2, help="a model of its size elsewhere (default: SmolLM2-135M)")
     parser.add_argument("--rows", help="questions and answers, JSONL")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--turns", type=int, default=15, help="paired steps behind each median (default: 15)")
     parser.add_argument("--length", type=int, default=512, help="tokens of a sequence (default: 512)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = tiny_model(Path(folder)) if options.quick else SMOLLM2
-        results: dict[str, Any] = {"dtype": options.dtype, "peers": {"trl": version("trl") if HAS_TRL else None}}
+        model = tiny_model(Path(folder)) if options.quick else options.model
+        peers = {"trl": version("trl") if HAS_TRL else None, "flash attention": flash_attention()}
+        results: dict[str, Any] = {"dtype": options.dtype, "peers": peers}
         results["groups"] = []
-        for batch, arms in GROUPS:
+        for batch, arms in groups():
             shape = Shape(model, batch=batch, seq=options.length)
             arguments = (arms, shape, options.dtype, Path(folder), 2 if options.quick else options.turns, options.rows)
             results["groups"].append(in_fresh_process(measure, *arguments))
             show(results["groups"][-1])
     if not options.quick:
-        print(write_results(f"packing-{options.dtype}", results))
+        device = torch.cuda.get_device_name().replace(" ", "-") if torch.cuda.is_available() else None
+        print(write_results(f"packing-{device or options.dtype}", results))
 
 
 def mixed_rows(file: str | None) -> list[dict[str, Any]]:
@@ -87,21 +106,27 @@ def measure(arms: list[str], shape: Shape, dtype: str, folder: Path, turns: int,
         "tokens": {name: summary(numbers[1 : turns + 1]) for name, numbers in read.items()},
         "tokens_per_second": {name: summary([1 / cost for cost in values]) for name, values in costs.items()},
         "gain": [
-            {"over": name, "bound": bound, "ratio": ratio(costs[name], costs[PACKED])}
-            for name, bound in BOUNDS.items()
-            if name in costs
+            {"arm": packed, "over": name, "bound": BOUNDS[name.removesuffix(FLASH)], "ratio": ratio(costs[name], spent)}
+            for packed, spent in costs.items()
+            if packed.removesuffix(FLASH) == PACKED
+            for name in costs
+            if name.removesuffix(FLASH) != PACKED
         ],
     }
 
 
 def make(arm: str, rows: Dataset, shape: Shape, dtype: str, folder: Path, steps: int, packs: int) -> Any:
     """The trainer of an arm, ready to train."""
-    if arm == PADDED:
-        return trainer_on(rows, {"stage": "baseline"}, shape, dtype, folder / arm, steps)
+    kind, attention = arm.removesuffix(FLASH), flash_attention() if arm.endswith(FLASH) else "sdpa"
+    settings = {"stage": "baseline", "attn_implementation": attention}
+    if kind == PADDED:
+        return trainer_on(rows, settings, shape, dtype, folder / arm, steps)
     packed = shape._replace(batch=packs)
-    if arm == TRL:
-        return trl_trainer(packed, dtype, folder, steps, rows, packing=True)
-    settings = {"stage": "baseline", "max_length": shape.seq, "packing": True}
+    if kind == TRL:
+        trainer = trl_trainer(packed, dtype, folder, steps, rows, packing=True)
+        trainer.model.set_attn_implementation(attention)
+        return trainer
+    settings |= {"max_length": shape.seq, "packing": True}
     return trainer_on(rows, settings, packed, dtype, folder / arm, steps)
 
 
@@ -126,7 +151,9 @@ def show(results: dict[str, Any]) -> None:
     for entry in results["gain"]:
         low, high = entry["ratio"]["quartiles"]
         said = f"{entry['ratio']['median']:.2f} ({low:.2f} to {high:.2f})"
-        print(f"  packed over {entry['over']}: {said} times the tokens a second, at least {entry['bound']} wanted")
+        print(
+            f"  {entry['arm']} over {entry['over']}: {said} times the tokens a second, at least {entry['bound']} wanted"
+        )
 
 
 if __name__ == "__main__":

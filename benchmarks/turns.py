@@ -2,7 +2,7 @@
 
 A turn holds everything between two ends of a step: the log entry that is due, the next batch, forward, backward,
 the clipping of gradients and the optimizer. Each training runs in a thread of its own, and only one moves at a
-time, so the CPU time of the process is that one's.
+time, so the CPU time of the process is that one's; on a GPU it is the wall time until the device is through.
 """
 
 import ctypes
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -40,11 +41,11 @@ class Turnstile(TrainerCallback):
         self._wait()
 
     def step(self) -> float:
-        """Lets one step through; seconds of CPU that it took."""
-        begin = time.process_time()
+        """Lets one step through; the seconds that it took."""
+        begin = now()
         self._go.release()
         self._wait()
-        return time.process_time() - begin
+        return now() - begin
 
     def stop(self) -> None:
         """Ends the training where it is held."""
@@ -70,6 +71,14 @@ class Turnstile(TrainerCallback):
         self._go.acquire()
 
 
+def now() -> float:
+    """Seconds of the process's CPU time, or of the wall where a GPU, which is waited for, does the work."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def share_freed_memory() -> None:
     """One malloc arena for all threads: what a step of one training frees, the next one's takes."""
     if sys.platform == "linux":
@@ -78,7 +87,7 @@ def share_freed_memory() -> None:
 
 
 def seconds_per_step(trainers: dict[str, Any], turns: int) -> dict[str, list[float]]:
-    """CPU seconds of `turns` steps of each trainer, taken in turns; a first step of each does not count."""
+    """Seconds (`now`) of `turns` steps of each trainer, taken in turns; a first step of each does not count."""
     share_freed_memory()
     turnstiles = {name: Turnstile() for name in trainers}
     for name, trainer in trainers.items():

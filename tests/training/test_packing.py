@@ -42,7 +42,7 @@ def loss_and_gradients(run, inputs):
 
 
 def require_equal_when_packed(run):
-    packed = next(iter(run.trainer.train_batches()))
+    packed = run.trainer._prepare_inputs(next(iter(run.trainer.train_batches())))
     assert packed["packs"].shape[1] > 1, "several rows share a sequence"
     padded = {name: x for name, x in packed.items() if name not in ("packs", "pack_length")}
     (loss, gradients), (expected, expected_gradients) = (loss_and_gradients(run, x) for x in (packed, padded))
