@@ -16,10 +16,9 @@ from weighted_mtp.verifiers.reasoning_gym import (
     UNSOUND,
     WITHOUT_ANSWER,
     ReasoningGym,
-    extract_answer,
     may_be_scored,
 )
-from weighted_mtp.verifiers.reasoning_gym_process import LibraryError
+from weighted_mtp.verifiers.worker import LibraryError
 
 pytestmark = pytest.mark.usefixtures("sandbox_works")
 
@@ -46,10 +45,18 @@ def test_the_own_answer_passes_in_tags_and_alone(gym: ReasoningGym):
     assert [found.verdict for found in gym.judge_all(rows)] == ["pass", "pass", "pass", "fail", "fail"]
 
 
-def test_the_last_answer_counts():
-    assert extract_answer("<answer>1</answer> no: <answer>2</answer>") == "2"
-    assert extract_answer("<answer>1") == "<answer>1"
-    assert extract_answer("</answer>1<answer>") == "</answer>1<answer>"
+def test_the_last_closed_answer_counts_and_thinking_does_not(gym: ReasoningGym):
+    entry = item(gym, "leg_counting")
+    right = entry["answer"]
+    completions = [
+        f"<answer>1</answer> no: <answer>{right}</answer>",
+        f"<answer>{right}</answer> no: <answer>1</answer>",
+        f"<think><answer>1</answer></think><answer>{right}</answer>",
+        f"<think><answer>{right}</answer>",
+        [{"role": "assistant", "content": f"<answer>{right}</answer>"}],
+    ]
+    rows = [{"completion": completion, "entry": entry} for completion in completions]
+    assert [found.verdict for found in gym.judge_all(rows)] == ["pass", "fail", "pass", "fail", "pass"]
 
 
 def test_a_partial_score_is_a_fail(gym: ReasoningGym):

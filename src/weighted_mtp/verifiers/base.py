@@ -48,12 +48,8 @@ class Verifier(ABC):
 
     def judge(self, row: Mapping[str, Any]) -> Judgement:
         """What is found on a row as it came: text or messages, thinking included."""
-        if not isinstance(row.get("completion"), str | list):
-            return Judgement("error", reason="there is no completion")
-        text = counted(row)
-        if text is None:
-            return Judgement("fail", reason="the thinking does not end, or there is no final answer")
-        found = self.check({**row, "completion": text})
+        given = answered(row)
+        found = given if isinstance(given, Judgement) else self.check(given)
         return found if isinstance(found, Judgement) else Judgement(found)
 
     def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
@@ -69,6 +65,16 @@ class Verifier(ABC):
     def missing(cls, row: Mapping[str, Any]) -> str | None:
         """The first required column that a row lacks."""
         return next((name for name in cls.requires if row.get(name) is None), None)
+
+
+def answered(row: Mapping[str, Any]) -> dict[str, Any] | Judgement:
+    """The row with what counts of its completion as text, or the judgement on one where nothing does."""
+    if not isinstance(row.get("completion"), str | list):
+        return Judgement("error", reason="there is no completion")
+    text = counted(row)
+    if text is None:
+        return Judgement("fail", reason="the thinking does not end, or there is no final answer")
+    return {**row, "completion": text}
 
 
 def check_timeout(timeout: float) -> float:

@@ -1,9 +1,8 @@
 """What of a completion counts: a model thinks aloud, and wraps its answer in what its template prescribes."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
-
-from weighted_mtp.data.fields import plain_content
 
 THINKING = (
     ("<think>", "</think>"),
@@ -11,11 +10,16 @@ THINKING = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("◁think▷", "◁/think▷"),
     ("<seed:think>", "</seed:think>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<thought>", "</thought>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 )
-"""Where templates let a model think: Qwen3 and DeepSeek-R1, Magistral, Command A, Kimi, Seed-OSS."""
-CHANNEL, FINAL = "<|channel|>", "<|channel|>final<|message|>"
-"""Harmony (GPT-OSS) names the channel of each message; users see the final one."""
-_ENDS = ("<|return|>", "<|end|>", "<|start|>", "<|call|>")
+"""Where templates let a model think: Qwen3 and DeepSeek-R1, Magistral, Command A, Kimi, Seed-OSS, Gemma 4, EXAONE,
+OpenThoughts, and Harmony (GPT-OSS), which names the channel of each message; users see the final one."""
+_FINAL = re.compile(r"<\|channel\|>final\s?(?:<\|constrain\|>\w{0,20})?<\|message\|>")
+_ENDS = re.compile(r"<\|(?:return|end|start|call)\|>")
+_CHANNEL = "<|channel|>"
 ANSWER = ("<answer>", "</answer>")
 
 
@@ -32,22 +36,23 @@ def counted(row: Mapping[str, Any]) -> str | None:
         >>> counted({"completion": [{"role": "assistant", "content": "So: <answer> 42 </answer>."}]})
         ' 42 '
     """
-    text = text_of_completion(row.get("completion"))
-    final = behind_thinking(text, row.get("prompt"))
+    final = behind_thinking(text_of_completion(row.get("completion")), row.get("prompt"))
     if final is None:
         return None
-    start, end = ANSWER
-    close = final.rfind(end)
-    begin = final.rfind(start, 0, close) if close >= 0 else -1
-    return final[begin + len(start) : close] if begin >= 0 else final
+    begin, end = ANSWER
+    begun = final.rfind(begin, 0, max(final.rfind(end), 0))
+    return final[begun + len(begin) : final.find(end, begun)] if begun >= 0 else final
 
 
 def text_of_completion(completion: Any) -> str:
-    """A completion as text; of messages what the assistant said last."""
+    """A completion as text; of messages what the assistant said last, and nothing where that is no text."""
     if isinstance(completion, str):
         return completion
     said = [turn for turn in completion if is_assistant(turn)] if isinstance(completion, list) else []
-    return plain_content(said[-1]) if said else ""
+    content = said[-1].get("content") if said else None
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def is_assistant(turn: Any) -> bool:
@@ -57,19 +62,14 @@ def is_assistant(turn: Any) -> bool:
 
 def behind_thinking(text: str, prompt: Any) -> str | None:
     """The text behind all thinking, None where the thinking does not end; a prompt may begin it, as templates do."""
-    if CHANNEL in text:
-        start = text.rfind(FINAL)
-        if start < 0:
-            return None
-        final = text[start + len(FINAL) :]
-        return final[: min((at for end in _ENDS if (at := final.find(end)) >= 0), default=len(final))]
-    for begin, end in THINKING:
-        begun = text.rfind(begin)
-        if not begun >= 0 and isinstance(prompt, str) and prompt.rstrip().endswith(begin):
-            begun = 0
-        ended = text.rfind(end)
-        if begun > ended:
+    opened = prompt.rstrip() if isinstance(prompt, str) else ""
+    if _CHANNEL in text or opened.endswith(THINKING[-1][0]):
+        finals = list(_FINAL.finditer(text))
+        return _ENDS.split(text[finals[-1].end() :], maxsplit=1)[0] if finals else None
+    for begin, end in THINKING[:-1]:
+        begun, ended = text.rfind(begin), text.rfind(end)
+        if begun > ended or (ended < 0 and opened.endswith(begin)):
             return None
         if ended >= 0:
-            return text[ended + len(end) :]
+            text = text[ended + len(end) :]
     return text

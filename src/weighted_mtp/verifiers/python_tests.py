@@ -12,13 +12,14 @@ from typing import Any, ClassVar, cast
 
 from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verdict, Verifier, available_cores, check_timeout, in_order
 from weighted_mtp.verifiers.inside import source_of
+from weighted_mtp.verifiers.program_text import program_of
 from weighted_mtp.verifiers.sandbox import Limits, Sandbox, kill
 
 
 class PythonTests(Verifier):
     """Passes where `check(entry_point)` of the row's `test` returns without an error.
 
-    `prompt + completion` runs in one sandbox and the test in another. Arguments and results cross as plain builtin
+    The program (`program_of`) runs in one sandbox and the test in another. Arguments and results cross as plain builtin
     data (None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict); a result of any other type
     is a `fail`. An argument that the candidate changes in place stays as it was in the test. What the prompt defines,
     helpers and imports, exists on both sides, and in the test the entry point's name is the candidate. A test without
@@ -51,7 +52,8 @@ class PythonTests(Verifier):
         job = {name: row.get(name) for name in self.requires}
         if not all(isinstance(value, str) for value in job.values()):
             return "error"
-        return self._run(marshal.dumps(job))
+        program = program_of(row["prompt"], row["completion"], row["entry_point"])
+        return self._run(marshal.dumps(job | {"program": program}))
 
     def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
         """Judgements in order, `workers` rows at a time, a few rows ahead of who reads them."""

@@ -3,23 +3,15 @@
 import itertools
 import json
 import re
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 from weighted_mtp.files import digest_of
-from weighted_mtp.verifiers.base import Judgement, Verdict, Verifier, available_cores, check_timeout, in_order
-from weighted_mtp.verifiers.reasoning_gym_process import Library, LibraryError, LibraryProcess
+from weighted_mtp.verifiers.base import Judgement, Verdict
+from weighted_mtp.verifiers.worker import Library, LibraryVerifier
 
-OPEN, CLOSE = "<answer>", "</answer>"
 Entry = Mapping[str, Any]
 """An item of the library: question, answer, and metadata with its task's name as `source_dataset`."""
-_TOGETHER = 16  # rows that one request holds
-_LOADING_SECONDS = 60.0  # for a scorer that loads its data; the process itself keeps the time of every answer
-_Job = TypeVar("_Job")
-_Found = TypeVar("_Found")
 
 MEASURED_WITH = "0.1.25"
 """The version of reasoning-gym that this was found in."""
@@ -79,11 +71,11 @@ def may_be_scored(task: str, answer: str) -> bool:
     return len(answer) <= LONGEST_ANSWER
 
 
-class ReasoningGym(Verifier):
+class ReasoningGym(LibraryVerifier):
     """Passes an answer that its task's scorer gives exactly 1.0.
 
-    A partial score is a `fail`, 0.999 too, and so is an answer at which the scorer raises. The answer is what stands in
-    the last `<answer>...</answer>` of the completion, or else the whole completion, stripped. `entry` is the item of
+    A partial score is a `fail`, 0.999 too, and so is an answer at which the scorer raises. The answer is what
+    counts of the completion (`final_answer`), stripped. `entry` is the item of
     the library (question, answer, metadata), as JSON text or as an object.
 
     `error`: no such item or task, a task of `UNSOUND`, or an item whose own answer does not pass, as one of a
@@ -101,23 +93,9 @@ class ReasoningGym(Verifier):
     requires: ClassVar[tuple[str, ...]] = ("completion", "entry")
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
-        self.timeout = check_timeout(timeout)
-        self.workers = workers or available_cores()
+        super().__init__(Library("reasoning-gym", "reasoning-gym"), timeout, workers)
         self._usable: dict[str, bool] = {}
-        self._library = Library()
-        self._own = threading.local()
-        self._pool = ThreadPoolExecutor(self.workers)  # kept: a sandbox ends with the thread that starts it
-        self._processes: list[LibraryProcess] = []
-        weakref.finalize(self, _close, self._pool, self._processes)
-        self.version, self.tasks = self._pool.submit(lambda: self._process().describe()).result()
-
-    def check(self, row: Mapping[str, Any]) -> Verdict:
-        """The verdict on one row."""
-        return next(self.judge_all([row])).verdict
-
-    def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
-        """Judgements in order, made in several processes at a time, some rows ahead of who reads them."""
-        return map(Judgement, self._in_order(self._judge, rows))
+        self.version, self.tasks = self._described["version"], tuple(self._described["tasks"])
 
     def make(self, task: str, seed: int, size: int, first: int, count: int) -> list[dict[str, Any]]:
         """Items `first` to `first + count` of the task's `size` items, with its default configuration."""
@@ -129,30 +107,11 @@ class ReasoningGym(Verifier):
 
         {"score": ...}, {"raised": name of the exception} or {"timeout": true}.
         """
-        return self._in_order(self._score, answers)
+        return self._in_order(self._score_answers, answers)
 
-    def _in_order(self, judge: Callable[[list[_Job]], list[_Found]], jobs: Iterable[_Job]) -> Iterator[_Found]:
-        remaining = iter(jobs)
-        some = iter(lambda: list(itertools.islice(remaining, _TOGETHER)), [])
-        for found in in_order(self._pool, judge, some, most_ahead=2 * self.workers):
-            yield from found
-
-    def _process(self) -> LibraryProcess:
-        if not hasattr(self._own, "process"):
-            self._own.process = LibraryProcess(self._library)
-            self._processes.append(self._own.process)
-        return self._own.process
-
-    def _judge(self, rows: list[Mapping[str, Any]]) -> list[Verdict]:
-        """Verdicts on some rows at once; where that fails, on each by itself."""
-        try:
-            return self._judge_together(rows)
-        except LibraryError:
-            return ["error"] if len(rows) == 1 else [self._judge([row])[0] for row in rows]
-
-    def _judge_together(self, rows: list[Mapping[str, Any]]) -> list[Verdict]:
+    def _judge(self, rows: list[Mapping[str, Any]]) -> list[Judgement]:
         answers = {
-            place: (extract_answer(row["completion"]), entry)
+            place: (row["completion"].strip(), entry)
             for place, row in enumerate(rows)
             if (entry := self._entry(row)) is not None
         }
@@ -160,12 +119,12 @@ class ReasoningGym(Verifier):
         failed = {place: answers[place][1] for place, verdict in verdicts.items() if verdict != "pass"}
         self._learn_usable(list(failed.values()))
         verdicts |= {place: "error" for place, entry in failed.items() if not self._usable[_digest(entry)]}
-        return [verdicts.get(place, "error") for place in range(len(rows))]
+        return [Judgement(verdicts.get(place, "error")) for place in range(len(rows))]
 
     def _entry(self, row: Mapping[str, Any]) -> Entry | None:
         """The row's item; None where the row cannot be judged."""
         entry = as_entry(row.get("entry"))
-        if entry is None or not isinstance(row.get("completion"), str):
+        if entry is None:
             return None
         task = task_of(entry)
         return entry if task in self.tasks and task not in UNSOUND else None
@@ -178,28 +137,12 @@ class ReasoningGym(Verifier):
 
     def _verdicts(self, answers: list[tuple[str, Entry]]) -> list[Verdict]:
         safe = [may_be_scored(task_of(entry), answer) for answer, entry in answers]
-        results = iter(self._score(list(itertools.compress(answers, safe))))
+        results = iter(self._score_answers(list(itertools.compress(answers, safe))))
         return [_verdict(next(results)) if scored else "fail" for scored in safe]
 
-    def _score(self, answers: list[tuple[str, Entry]]) -> list[dict[str, Any]]:
-        if not answers:
-            return []
+    def _score_answers(self, answers: list[tuple[str, Entry]]) -> list[dict[str, Any]]:
         jobs = [{"answer": answer, "entry": entry, "alone": task_of(entry) in EVALUATED} for answer, entry in answers]
-        waited = self.timeout * len(jobs) + _LOADING_SECONDS
-        request = {"do": "score", "jobs": jobs, "seconds": self.timeout}
-        return self._process().ask(request, waited)["results"]
-
-
-def extract_answer(completion: str) -> str:
-    """The text in the last `<answer>...</answer>`, or else the whole completion; without white space around.
-
-    Examples:
-        >>> extract_answer("<think>6 * 7</think> <answer> 42 </answer>"), extract_answer("42 ")
-        ('42', '42')
-    """
-    end = completion.rfind(CLOSE)
-    start = completion.rfind(OPEN, 0, end) if end >= 0 else -1
-    return (completion[start + len(OPEN) : end] if start >= 0 else completion).strip()
+        return self._score(jobs)
 
 
 def as_entry(value: Any) -> dict[str, Any] | None:
@@ -228,9 +171,3 @@ def _verdict(result: Mapping[str, Any]) -> Verdict:
 
 def _digest(entry: Entry) -> str:
     return digest_of(json.dumps(entry, sort_keys=True).encode())
-
-
-def _close(pool: ThreadPoolExecutor, processes: list[LibraryProcess]) -> None:
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.close()

@@ -19,8 +19,10 @@ from weighted_mtp.labelling.reasoning_gym.wrong_answers import Changed, wrong_an
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.errors import ConfigError, settle
 from weighted_mtp.verifiers.base import Verdict
-from weighted_mtp.verifiers.reasoning_gym import CLOSE, MEASURED_WITH, OPEN, UNSOUND, ReasoningGym
+from weighted_mtp.verifiers.final_answer import ANSWER
+from weighted_mtp.verifiers.reasoning_gym import MEASURED_WITH, UNSOUND, ReasoningGym
 
+OPEN, CLOSE = ANSWER
 INSTRUCTION = f"Give the final answer between {OPEN} and {CLOSE}."
 """Stands below every question, so that what a model writes before its answer is not taken for it."""
 _ITEMS = 10_000  # that a task and a seed have; some tasks draw other items where this is another number

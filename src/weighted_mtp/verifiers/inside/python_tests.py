@@ -173,7 +173,7 @@ def judge(job: dict[str, str], requests: int, replies: int) -> str:
     except BaseException:
         return "error"
     try:
-        candidate = Candidate(requests, replies, job["prompt"] + job["completion"], job["entry_point"])
+        candidate = Candidate(requests, replies, job["program"], job["entry_point"])
     except BaseException:
         return "fail" if _runs(helpers, names) else "error"
     if _may_need(tests, helpers, job["entry_point"]) and not _runs(helpers, names):

@@ -1,0 +1,127 @@
+"""The program in a completion: what a chat model writes around its code is no part of it."""
+
+import ast
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
+_BARE_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*$", re.MULTILINE)
+_PYTHON = re.compile(r"\{?\.?(?:python3?|py3?|ipython3?)?\}?", re.IGNORECASE)
+
+
+def program_of(prompt: str, completion: str, entry_point: str) -> str:
+    """The text of the program that a completion gives, or makes of its prompt.
+
+    Without a fence (three or more of ` or ~ on a line of their own) it is `prompt + completion`. Of fenced blocks in
+    Python, or in no named language, the last one that defines the entry point counts, or else the last one; one that
+    nothing closes goes on to the end. A block that defines the entry point is the program, behind those complete
+    statements of the prompt (imports, helpers) whose names it uses; a method without its class takes the place of the
+    one that the prompt begins. Any other block goes on where the prompt stops, indented as that needs.
+
+    Args:
+        prompt: the unfinished program, or a question in words.
+        completion: the part of it that counts (`final_answer`).
+        entry_point: a function; or a method, dotted or of an instance that is made: `Solution().add`.
+
+    Examples:
+        >>> print(program_of("def one():", "So:\\n```python\\nreturn 1\\n```\\nIt returns 1.", "one"))
+        def one():
+            return 1
+    """
+    warnings.filterwarnings("ignore", module="<completion>")  # of escapes that are none
+    outer, method = re.split(r"[.(]", entry_point)[0].strip(), entry_point.rpartition(".")[2].partition("(")[0].strip()
+    shown, opened = _blocks(prompt)
+    given = shown[-1] if shown else prompt
+    begun = completion[: bare.start()] if (bare := _BARE_FENCE.search(completion)) else ""
+    if begun.strip() and (begun.lstrip("\r\n")[:1] in " \t" or outer in _bound(begun)) and _compiles(given + begun):
+        return given + begun  # a base model went on with the prompt, and closed a fence that nothing opened
+    blocks, _ = _blocks(completion, opened)
+    if not blocks and (_compiles(prompt + completion) or outer not in _bound(completion)):
+        return prompt + completion
+    blocks = blocks or [completion]
+    whole = [block for block in blocks if outer in _bound(block)]
+    methods = [block for block in blocks if method in _bound(textwrap.dedent(block))]
+    code = (whole or methods or blocks)[-1]
+    if whole:
+        return _needed(given, code) + code
+    if methods and (head := re.search(rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(method)}\b", given, re.M)):
+        return given[: head.start()] + textwrap.indent(textwrap.dedent(code), head[1])
+    return next(filter(_compiles, _continued(given, code)), given + code)
+
+
+def _blocks(text: str, fence: str = "") -> tuple[list[str], str]:
+    """The fenced blocks in Python or in no named language, and the fence that is open at the end; one may be before."""
+    language, lines, blocks = "", [], []
+    for line in text.splitlines(keepends=True):
+        found = _FENCE.match(line.rstrip("\r\n"))
+        if not found or (fence and (found[2].strip() or not found[1].startswith(fence))):
+            lines.append(line)
+            continue
+        if fence:
+            blocks.append((language, "".join(lines)))
+        fence, language, lines = "" if fence else found[1], found[2].strip(), []
+    if fence:
+        blocks.append((language, "".join(lines)))
+    return [code for language, code in blocks if _PYTHON.fullmatch(language.split(" ")[0]) and code.strip()], fence
+
+
+def _parsed(code: str) -> ast.Module | None:
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.parse(code, "<completion>")
+    return None
+
+
+def _compiles(code: str) -> bool:
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        return bool(compile(code, "<completion>", "exec", dont_inherit=True))
+    return False
+
+
+def _bound(code: str) -> set[str]:
+    """What the statements of a program define, import or assign; nothing where it is no program."""
+    tree = _parsed(code)
+    return {name for statement in tree.body for name in _names_of(statement)} if tree else set()
+
+
+def _names_of(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+        return
+    for node in ast.walk(statement):
+        if isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0]
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _needed(prompt: str, code: str) -> str:
+    """The statements of the prompt's complete part that define what the code, or one of them, uses and lacks."""
+    lines = prompt.splitlines(keepends=True)
+    trees = (_parsed("".join(lines[:count])) for count in range(len(lines), 0, -1))
+    head = next((tree for tree in trees if tree), ast.Module([], []))
+    missing = _used(_parsed(code)) - _bound(code)
+    kept = []
+    for statement in reversed(head.body):
+        if missing & {*_names_of(statement)} or "*" in _names_of(statement):
+            kept.append(statement)
+            missing |= _used(statement)
+    return "".join(f"{ast.unparse(statement)}\n" for statement in reversed(kept))
+
+
+def _used(tree: ast.AST | None) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} if tree else set()
+
+
+def _continued(prompt: str, code: str) -> Iterator[str]:
+    """The prompt with the code behind it, indented as the body of its last function, and as it is."""
+    as_it_is = (prompt if prompt.endswith("\n") or not prompt else prompt + "\n") + code
+    if code.lstrip("\r\n")[:1] in " \t":
+        yield as_it_is
+    heads = re.findall(r"^([ \t]*)(?:async[ \t]+)?def\b", prompt, re.MULTILINE)
+    for indent in [head + "    " for head in heads[-1:]]:
+        yield f"{prompt.rstrip()}\n{textwrap.indent(textwrap.dedent(code), indent)}"
+        yield f"{prompt.rstrip()}\n{indent}{code.lstrip()}"
+    yield as_it_is
