@@ -1,22 +1,20 @@
 """Verifiers of answers: the same text, or the same number."""
 
-import itertools
 import json
 import math
 import re
 import unicodedata
-from collections import deque
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
-from weighted_mtp.verifiers.base import Verdict, Verifier
+from weighted_mtp.verifiers.base import Judgement, Verdict, Verifier
+from weighted_mtp.verifiers.numbers import NUMBER, Number, plain, value_of
 
 TOLERANCE = Fraction(1, 10**6)
 """Relative, and only between an answer that is no integer and a decimal."""
 _LONGEST_TEXT = 20_000  # characters from the end of a text that are read
-_LONGEST_NUMBER = 1_000  # characters of a number, thousands separators included
-_LARGEST_EXPONENT = 1_000  # 1e999999999 is not worth computing
+_LONGEST_LINE = 1_000  # characters of a line, or a box, that are read
 
 
 class ExactMatch(Verifier):
@@ -43,42 +41,36 @@ class ExactMatch(Verifier):
 class NumericMatch(Verifier):
     r"""Passes a completion whose number is the answer's.
 
-    The number of a text is the first one behind its last "####" or inside its last \\boxed{...}, whichever begins
-    later, and where there is neither, the last one anywhere (`find_number` says what a number is). Only the last
-    20,000 characters are read.
+    The answer is a JSON number, or text that is one number (`stated_number`): GSM8K's whole solution will do, and so
+    will \boxed{...}. Any other, a list, an interval, 2\sqrt{3}, is an `error` and never a guess. A completion whose
+    answer is not one number (`find_number`) fails.
 
     Two numbers match if they are equal as fractions. Where the answer is no integer and one of the two is written
     with a decimal point or an exponent, a relative difference of up to 1e-6 passes too: 0.333333 is 1/3, 0.3333 is
-    not. An integer answer must be met exactly.
-
-    The answer is text, read in the same way (GSM8K's whole solution will do), or a JSON number. A row whose answer
-    holds no finite number is an `error`; a completion without a number fails.
+    not. An integer answer must be met exactly. Where one of them has a percent sign, 50% is both 50 and 0.5.
 
     Source: "####": Cobbe et al. 2021 (GSM8K, arXiv 2110.14168); the box: Hendrycks et al. 2021 (MATH, 2103.03874).
     """
 
     requires = ("completion", "answer")
 
-    def check(self, row: Mapping[str, Any]) -> Verdict:
+    def check(self, row: Mapping[str, Any]) -> Verdict | Judgement:
         """`pass`, `fail` or `error`."""
-        completion, answer = row.get("completion"), _answer(row.get("answer"))
-        if not isinstance(completion, str) or answer is None:
-            return "error"
+        completion, answer = row.get("completion"), as_number(row.get("answer"))
+        if not isinstance(completion, str):
+            return Judgement("error", reason="there is no completion")
+        if answer is None:
+            return Judgement("error", reason="the answer is not one number")
         found = find_number(completion)
-        return "pass" if found is not None and _match(found, answer) else "fail"
+        if found is None:
+            return Judgement("fail", reason="the completion does not end in one number")
+        return "pass" if same_number(found, answer) else Judgement("fail", reason="another number")
 
 
-class Number(NamedTuple):
-    """A number as it was written."""
-
-    value: Fraction
-    decimal: bool
-    """Whether it has a decimal point or an exponent, and so may be rounded."""
-
-
-def _answer(answer: Any) -> Number | None:
+def as_number(answer: Any) -> Number | None:
+    """The number that an answer of a row is, None where it is not one."""
     if isinstance(answer, str):
-        return find_number(answer)
+        return stated_number(answer)
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
         return None
     if isinstance(answer, int):
@@ -86,110 +78,221 @@ def _answer(answer: Any) -> Number | None:
     return Number(Fraction(repr(answer)), decimal=True)  # 0.1 means a tenth, not the float next to it
 
 
-def _match(found: Number, answer: Number) -> bool:
-    if found.value == answer.value:
-        return True
+def same_number(found: Number, answer: Number) -> bool:
+    """Whether they are equal, as `NumericMatch` says."""
+    if found.percent != answer.percent:
+        scaled = [Number(number.value / (100 if number.percent else 1), number.decimal) for number in (found, answer)]
+        return _equal(*scaled) or _equal(found, answer)
+    return _equal(found, answer)
+
+
+def _equal(found: Number, answer: Number) -> bool:
     rounded = answer.value.denominator > 1 and (found.decimal or answer.decimal)
-    return rounded and abs(found.value - answer.value) <= TOLERANCE * abs(answer.value)
+    return found.value == answer.value or (rounded and abs(found.value - answer.value) <= TOLERANCE * abs(answer.value))
 
 
-# Possessive quantifiers (++, {1,300}+) never give back what they took, which keeps the search linear.
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,300}+(?![0-9])|[0-9]++)"
-_DECIMAL = rf"(?:{_DIGITS}(?:\.[0-9]++)?|\.[0-9]++)"
-_PART = r"[-+]?[0-9]++(?:\.[0-9]++)?"
-_NUMBER = re.compile(
-    rf"""
-    (?P<sign>(?<![0-9A-Za-z)\]}}])[-+])?      # behind a digit, a letter or a bracket it is an operator
-    (?:[$€£¥₩₹]\s?)? (?P<inner_sign>(?<=[$€£¥₩₹\s])[-+])?
-    (?:
-        (?:(?<![0-9A-Za-z_^])(?P<whole>[0-9]++)\s?)? \\[dt]?frac\s?
-        (?: \{{\s?(?P<f1>{_PART})\s?\}}\s?\{{\s?(?P<f2>{_PART})\s?\}} | (?P<f3>[0-9])\s?(?P<f4>[0-9]) )
-    |   (?<![0-9A-Za-z_^])(?<!\^\{{) (?:(?P<units>[0-9]++)\s(?=[0-9]++\s?/\s?[0-9]))?
-        (?P<over>{_DECIMAL})\s?/\s?(?P<under>{_DECIMAL})
-    |   (?<![0-9A-Za-z_^])(?<!\^\{{)
-        (?P<decimal>{_DECIMAL}) (?:[eE](?P<exponent>[-+]?[0-9]++))?
-        (?:\s?(?:\\times|\\cdot|[×·*x])\s?10\s?(?:\^|\*\*)\s?\{{?(?P<power>[-+]?[0-9]++)\}}?)?
-    )
-    """,
+# Where an answer stands
+
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s?\{")
+_JOINED = re.compile(r"[\s$,;\\()\[\]]*(?:and|or|\\text\{\s?(?:and|or)\s?\})?[\s$,;\\()\[\]]*(?:\w\s?=\s?)?")
+_CUE = re.compile(r"(?:\banswer\b[^\n=:.?!0-9]{0,60}(?:\bis\b|\bare\b|[:=])|^[ \t]*\**A:)[* \t]*", re.I | re.M)
+_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|mistake|wrong|recheck|instead)\b", re.IGNORECASE)
+_REMARK = re.compile(r"(?<=\s)\([^()]*[a-z]{2}[^()]*\)")
+
+
+def last_box(text: str) -> tuple[int, str] | None:
+    r"""Where the last box of a text begins, and what it holds: "" where it is not closed, or one of a list of boxes.
+
+    Examples:
+        >>> last_box(r"so \boxed{x^{2}}."), last_box(r"\boxed{1} and \boxed{2}"), last_box("no")
+        ((3, 'x^{2}'), (14, ''), None)
+    """
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
+        return None
+    start = boxes[-1].start()
+    if len(boxes) > 1:
+        end = boxes[-2].end() + len(_braced(text, boxes[-2].end())) + 1
+        if end <= start <= end + 80 and _JOINED.fullmatch(text, end, start):
+            return start, ""
+    return start, _braced(text, boxes[-1].end())
+
+
+def _braced(text: str, start: int) -> str:
+    """The text before the brace that closes one opened just before `start`; nothing where none does."""
+    depth = 1
+    for brace in re.compile(r"[{}]").finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return text[start : brace.start()]
+    return ""
+
+
+def stated_number(text: str) -> Number | None:
+    r"""The number that a text is, or that it marks as its answer.
+
+    It is all of the last \boxed{...}, or of the line behind the last "####" (whichever begins later), or of what
+    follows the last "answer is", "Answer:" or "A:", or of the text. All of it: but for units and words behind the
+    number, `x =`, a currency, words up to "is" or a colon, and markup; `plain` says what LaTeX is read as.
+
+    Examples:
+        >>> stated_number("She pays 3 * 24 = 72 dollars.\n#### $1,072.50")
+        Number(value=Fraction(2145, 2), decimal=True, percent=False)
+        >>> stated_number(r"so \boxed{x = -\frac{3}{4} \text{ cm}}"), stated_number("(1, 2)"), stated_number("2\\pi")
+        (Number(value=Fraction(-3, 4), decimal=False, percent=False), None, None)
+    """
+    read = text[-_LONGEST_TEXT:]
+    hashes, box = read.rfind("####"), last_box(read)
+    if box and box[0] > hashes:
+        return _whole(box[1])
+    if hashes >= 0:
+        return _whole(_first_line(read[hashes + 4 :]), loose=True)
+    cues = list(_CUE.finditer(read))
+    return _whole(_first_line(read[cues[-1].end() :]), loose=True) if cues else _whole(read)
+
+
+def find_number(text: str) -> Number | None:
+    r"""The number that a completion gives as its answer, or None.
+
+    It is that of the last \boxed{...} or "####", as `stated_number` reads them; where the line behind "####" is a
+    heading ("Step 2"), of what follows. Else it is the number behind the last "answer is" or "Answer:" that a number
+    follows, and that nothing behind it takes back; else the last number of the last line that has one, leaving out
+    remarks in parentheses. A number that is part of an expression, a list, a range, a ratio or a date is none.
+
+    Examples:
+        >>> find_number("She has 5 apples left (Bob has 7)."), find_number("It is 2x + 3."), find_number("(1, 2)")
+        (Number(value=Fraction(5, 1), decimal=False, percent=False), None, None)
+    """
+    read = text[-_LONGEST_TEXT:]
+    hashes, box = read.rfind("####"), last_box(read)
+    if box and box[0] > hashes:
+        return _whole(box[1])
+    behind = read[hashes + 4 :] if hashes >= 0 else read
+    if hashes >= 0 and (found := _whole(_first_line(behind), loose=True)):
+        return found
+    for cue in reversed(list(_CUE.finditer(behind))):
+        if found := _whole(_first_line(behind[cue.end() :]), loose=True):
+            return _last_number(behind) if _TAKEN_BACK.search(behind, cue.end()) else found
+    return _last_number(behind)
+
+
+def stated_text(text: str) -> str:
+    """The answer of a completion as it is written: what the last box holds, or stands behind "answer is", or the last
+    line.
+    """
+    read = text[-_LONGEST_TEXT:]
+    hashes, box = read.rfind("####"), last_box(read)
+    if box and box[0] > hashes:
+        return box[1]
+    cues = list(_CUE.finditer(read, hashes + 4 if hashes >= 0 else 0))
+    if cues or hashes >= 0:
+        return _first_line(read[cues[-1].end() if cues else hashes + 4 :]).strip()
+    return (read.strip().splitlines() or [""])[-1].strip()
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text[:_LONGEST_LINE].splitlines() if line.strip(" \t*#")), "")
+
+
+# What is one number
+
+_PREFIX = re.compile(
+    r"(?!\W*(?-i:[B-Z])\W*[:)])(?:[^0-9\\=<>≤≥≠±^{\[]{0,80}(?:\b(?:is|are|equals|equal\sto|be|was|were)\b|:):?\s*)?"
+    r"(?:\b(?:about|approximately|approx\.|roughly|exactly|around|only|just|nearly|almost|at|a\stotal\sof)\s+)*[≈~]?\s*",
+    re.IGNORECASE,
+)
+_RELATION = re.compile(r"[<>≤≥≠]|[!:]=|\\(?:leq?|geq?|neq?|lt|gt|equiv|pm|in)(?![a-z])")
+_SEVERAL = re.compile(r"[,;]\s|\bor\b|\band\b")
+_NAME = re.compile(
+    r"\W*(?:\\?[A-Za-z]{3,}|\\?[A-Z]+|[A-Za-zα-ω])'?(?:_\s?\{?\s?\w+\s?\}?)?(?:(?:\^\{?-1\}?)?\(.*\))?(?:\s+[A-Za-z]{2,})*\W*"
+    r"|[A-Za-z]{3,}(?:\s+[A-Za-z]+)+\s*|(?:[^A-Za-z\\]|[A-Za-z]{3,}|\\(?:sqrt|frac|div)(?![a-z]))*+"
+)
+_UNIT = re.compile(
+    r"(?:[\s/·.,;:$€£¥₩₹¢°'\"′″-]|\([^()0-9]{0,60}\)|[^\W\d_]++(?:\s?\^\s?\{?\s?-?[1-4]\s?\}?|[23]\b)?)*+"
+)
+_WORD = re.compile(r"[^\W\d_]+")
+_SHORT = {*"cm mm km kg mg ml dm ft in yd mi lb oz hr am pm kb mb gb st nd rd th ms mph kph ha usd eur".split()}
+_LETTERS = set("mgslLhVWNJKCFAa")
+_NO_UNITS = {
+    *"or and mod base if when where plus minus times to from than factorial squared cubed choose".split(),
+    *"sqrt pi sin cos tan cot sec csc log ln exp lim max min gcd lcm".split(),
+}
+_GOES_ON = re.compile(
+    r"""\s?[,/:.'–-]?[0-9] | \s*[*/^×÷·+=<>≤≥≠–-]\s*(?:[0-9(\\√]|\$[0-9]|[A-Za-z]\b) | \s*[\\√_^π] | \s?\(\s?[0-9a-z]\b
+    | \s*(?:or|and|to|,)\s+[-$]?[0-9]+(?!\s?[A-Za-z]{2}) | \s*[a-zA-Z]\s?[=+] | \s+[xyzn]\b | \s*\?\s*\S""",
     re.VERBOSE,
 )
 
 
-def find_number(text: str) -> Number | None:
-    r"""The number that a text gives as its answer, or None.
-
-    Read are signs (also Unicode's minus), thousands separators (`1,234`, LaTeX's `1{,}234` and `1\\,234`), decimals,
-    exponents (`1e-3`, `2 \\times 10^{5}`), fractions (`3/4`, `\\frac{3}{4}`, `\\frac34`) and mixed ones (`1 3/4`). A
-    currency or percent sign is passed over: 50% is 50. A sign behind a digit, a letter or a bracket is an operator,
-    so that `10-3` ends in 3. Digits that belong to a word, an index or a power (`x_1`, `H2O`, `m^2`) are no numbers;
-    neither are nan and inf, a division by zero, more than 1,000 characters, or a power of ten beyond 1,000. A decimal
-    comma is not known.
-
-    Examples:
-        >>> find_number("She pays 3 * 24 = 72 dollars.\n#### $1,072.50 in 2 days")
-        Number(value=Fraction(2145, 2), decimal=True)
-        >>> find_number(r"so x is \boxed{-\frac{3}{4}} \text{ of } 10"), find_number("nan"), find_number("1e999999999")
-        (Number(value=Fraction(-3, 4), decimal=False), None, None)
-    """
-    read = text[-_LONGEST_TEXT:]
-    marked = _behind_marker(read)
-    matches = _NUMBER.finditer(_plain(read if marked is None else marked))
-    found = list(itertools.islice(matches, 1)) if marked is not None else deque(matches, maxlen=1)
-    return _value(found[0]) if found else None
-
-
-def _behind_marker(text: str) -> str | None:
-    """What follows the last "####", or stands in the last box, whichever begins later; None: there is neither."""
-    hashes, box = text.rfind("####"), text.rfind("\\boxed{")
-    if hashes == box:
+def _whole(text: str, loose: bool = False) -> Number | None:
+    """The number that a text is; loose: words behind it may hold others."""
+    if len(text) > _LONGEST_LINE:
         return None
-    return text[hashes + 4 :] if hashes > box else _braced(text[box + len("\\boxed{") :])
-
-
-def _braced(text: str) -> str:
-    """The text before the brace that closes one opened just before it; all of it where none does."""
-    depth = 1
-    for i, character in enumerate(text):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return text[:i]
-    return text
-
-
-def _plain(text: str) -> str:
-    """Without LaTeX's separators of thousands, its escaped dollar and Unicode's minus."""
-    for written, meant in (("{,}", ","), ("\\!", ""), ("\\,", ""), ("\\$", "$"), ("\N{MINUS SIGN}", "-")):
-        text = text.replace(written, meant)
-    return text
-
-
-def _value(match: re.Match[str]) -> Number | None:
-    if len(match[0]) > _LONGEST_NUMBER:
+    line = plain(text).strip(" \t\n$*_\"'").rstrip(" .,;:$*_\"'" + "!" * loose)
+    if _RELATION.search(line):
         return None
-    negative = (match["sign"] == "-") != (match["inner_sign"] == "-")
-    number = _unsigned(match)
-    return Number(-number.value, number.decimal) if number and negative else number
+    first, *others = re.split("[=≈⇒]", line)
+    if others and (_SEVERAL.search(" ".join(others[:-1])) or not (loose or _NAME.fullmatch(first))):
+        return None
+    last = others[-1].strip(" $") if others else first
+    prefix = _PREFIX.match(last)
+    found = NUMBER.match(last, prefix.end() if prefix else 0)
+    if not found or not _is_unit(last[found.end() :], loose) or (found["scale"] == "k" and not loose):
+        return None
+    return value_of(found)
 
 
-def _unsigned(match: re.Match[str]) -> Number | None:
-    if match["decimal"] is not None:
-        power = _exponent(match["exponent"]), _exponent(match["power"])
-        if None in power:
-            return None
-        digits = match["decimal"]
-        value = Fraction(digits.replace(",", "")) * Fraction(10) ** sum(filter(None, power))
-        return Number(value, decimal="." in digits or any(match[name] for name in ("exponent", "power")))
-    over, under = (
-        (match[a] or match[b] or match[c]).replace(",", "") for a, b, c in (("over", "f1", "f3"), ("under", "f2", "f4"))
+def _is_unit(rest: str, loose: bool) -> bool:
+    """Whether what stands behind a number leaves it one number."""
+    if not rest:
+        return True
+    words = _WORD.findall(rest)
+    attached = rest[0].isalpha() and rest[0].isascii()
+    if attached and len(words[0]) < 3 and words[0].lower() not in _SHORT and not (loose and words[0] in _LETTERS):
+        return False
+    if _GOES_ON.match(rest) or (words and words[0].lower() in _NO_UNITS - {"and", "to", "if", "when", "from"}):
+        return False
+    if loose:
+        return True
+    letters = [word for word in words if len(word) == 1 and word.isascii()]
+    return (
+        _UNIT.fullmatch(rest) is not None
+        and not _NO_UNITS.intersection(map(str.lower, words))
+        and _LETTERS.issuperset(letters)
     )
-    if not Fraction(under):
-        return None
-    whole = match["units"] or match["whole"] or "0"
-    return Number(int(whole) + Fraction(over) / Fraction(under), decimal="." in over + under)
 
 
-def _exponent(text: str | None) -> int | None:
-    """0 where none is written, None where it is too large."""
-    if text is None:
-        return 0
-    return int(text) if len(text) <= 5 and abs(int(text)) <= _LARGEST_EXPONENT else None
+def _last_number(text: str) -> Number | None:
+    """The last number of the last line that has one, where it is no part of more."""
+    line = next((line for line in reversed(text.splitlines()) if re.search(r"[0-9¼-¾]", line)), "")
+    line = plain(line[-_LONGEST_LINE:])
+    if re.search("[0-9]", bare := _REMARK.sub(" ", line)):
+        line = bare
+    found = None
+    for match in NUMBER.finditer(line):
+        if not found or not line[: match.start()].rstrip().lower().endswith((" per", " each", " every")):
+            found = match
+    return value_of(found) if found and _stands_alone(line, found) else None
+
+
+_IN_EXPRESSION = re.compile(
+    r"(?:[*/^×÷·+–_{\[√≤≥≠±|]|\w\s*[<>]|[0-9]:|[0-9)]\s*-|\\(?!item)[A-Za-z]+\s?\{?"
+    r"|(?:,|;|\bor\b|\band\b)\s*\$?\s*[A-Za-z]\s?=)$"
+)
+_IN_LIST = re.compile(r"(?:[0-9)]\s*,|[0-9)$%]\s+(?:or|and|to))$")
+_OPERAND = re.compile(r"(?:[0-9)\]}%]|(?<![A-Za-z])[A-Za-z])$")
+
+
+def _stands_alone(line: str, found: re.Match[str]) -> bool:
+    """Whether a number in a line is no part of an expression, a list, a range or a name."""
+    before, rest = line[: found.start()], line[found.end() :].rstrip(" .,;:!?$*\"'")
+    left = before.rstrip(" $")
+    if found["sign"] and (
+        before[-1:].isalnum() or _OPERAND.search(left) or (left[-1:].isalpha() and " " in found["sign"])
+    ):
+        return False
+    if (found["open"] and before[-1:].isalnum()) or _IN_EXPRESSION.search(left):
+        return False
+    if _IN_LIST.search(left) and not re.match(r"\s?[^\W\d_]{2}", rest):
+        return False
+    return _is_unit(rest, loose=True)

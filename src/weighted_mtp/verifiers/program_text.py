@@ -27,9 +27,8 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
         entry_point: a function; or a method, dotted or of an instance that is made: `Solution().add`.
 
     Examples:
-        >>> print(program_of("def one():", "So:\\n```python\\nreturn 1\\n```\\nIt returns 1.", "one"))
-        def one():
-            return 1
+        >>> program_of("def one():", "So:\\n```python\\nreturn 1\\n```\\nIt returns 1.", "one")
+        'def one():\\n    return 1\\n'
     """
     warnings.filterwarnings("ignore", module="<completion>")  # of escapes that are none
     outer, method = re.split(r"[.(]", entry_point)[0].strip(), entry_point.rpartition(".")[2].partition("(")[0].strip()

@@ -11,6 +11,7 @@ _HOME = "weighted_mtp.verifiers"
 VERIFIERS = {
     "exact": f"{_HOME}.answers:ExactMatch",
     "numeric": f"{_HOME}.answers:NumericMatch",
+    "math": f"{_HOME}.math_answers:MathMatch",
     "python-tests": f"{_HOME}.python_tests:PythonTests",
     "reasoning-gym": f"{_HOME}.reasoning_gym:ReasoningGym",
 }

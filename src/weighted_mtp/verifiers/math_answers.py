@@ -1,0 +1,115 @@
+"""Answers in mathematics judged by math-verify, in a sandbox: expressions, sets, intervals, matrices, text, choices."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from weighted_mtp.verifiers.answers import as_number, find_number, same_number, stated_number, stated_text
+from weighted_mtp.verifiers.base import Judgement
+from weighted_mtp.verifiers.numbers import plain
+from weighted_mtp.verifiers.worker import Library, LibraryVerifier
+
+_LONGEST = 2_000  # characters from the end of a completion, or of an answer, that are compared
+_DRESSED = re.compile(r"\$|\\\(|\\\[|\\boxed")
+_CHOICE = re.compile(r"\W*(?:(?:option|choice|answer)\s*)?\(?\b([A-Z])\b\)?(?:\s*[).:]\s*(\S.*)?)?", re.DOTALL)
+_CHOSEN = re.compile(r"\W*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\W*)?\(?\b([A-Z])\b\)?\s*(?:[^\w\s].*|(?:because|since|as)\b.*)?", re.DOTALL)
+_TEXT = re.compile(r"\W*(?!(?:sin|cos|tan|log|ln|sqrt|pi|exp|max|min)\b)[^\W\d_]{2,}[\w\s.,;:'’()/&-]*")
+_PROSE = re.compile(r"\\(?:text|mbox|mathrm|operatorname)|[^\W\d_]{4}")
+
+
+class MathMatch(LibraryVerifier):
+    r"""Passes a completion whose answer is equal to the row's.
+
+    The answer is LaTeX or plain text, or a list of several, any of which is right. A completion passes where
+    `NumericMatch` would pass it, or where math-verify finds the two equal: expressions, equations, sets and lists,
+    intervals, tuples, matrices. An answer in words ("Monday") must be met word by word, without regard to case, and a
+    multiple-choice letter ("B", "(B)", "B) 12") by the letter, or by what stands behind it.
+
+    The completion's answer is its last \boxed{...}, or boxes that stand together; else what follows the last "answer
+    is" or "Answer:"; else the last formula, or number, in it.
+
+    `error`: there is no answer, or nothing can be made of it. `timeout`: the comparison takes longer than `timeout`
+    seconds by the wall clock.
+
+    Source: math-verify, https://github.com/huggingface/Math-Verify.
+
+    Args:
+        timeout: seconds a row.
+        workers: processes at a time; None: one a core that this process may use.
+
+    Raises:
+        VerifierError: a timeout that is not positive, no math-verify, or no sandbox to be had (SandboxError).
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("completion", "answer")
+
+    def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
+        super().__init__(Library("math-verify", '"weighted-mtp[math]"'), timeout, workers)
+
+    def _judge(self, rows: list[Mapping[str, Any]]) -> list[Judgement]:
+        read = [_compared(row["completion"], row.get("answer")) for row in rows]
+        results = iter(self._score([job for job in read if isinstance(job, dict)]))
+        return [_judgement(next(results)) if isinstance(job, dict) else job for job in read]
+
+
+def _compared(completion: str, answer: Any) -> Judgement | dict[str, Any]:
+    """The judgement where no algebra is needed; else what math-verify is asked."""
+    answers = [text for one in (answer if isinstance(answer, list) else [answer]) if (text := _as_text(one))]
+    if not answers:
+        return Judgement("error", reason="there is no answer")
+    found, certain = find_number(completion), stated_number(completion)
+    stated, golds = stated_text(completion), []
+    for text in answers:
+        number = as_number(text)
+        if number and found and same_number(found, number):
+            return Judgement("pass")
+        same = _same_words(text, stated)
+        if same:
+            return Judgement("pass")
+        golds += [] if same is not None or (number and certain) else _forms(text)
+    if not golds:
+        return Judgement("fail", reason="another number, or other words")
+    return {"golds": golds, "targets": [completion[-_LONGEST:], *_forms(stated)], "alone": False}
+
+
+def _as_text(answer: Any) -> str:
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        return ""
+    return answer.strip() if isinstance(answer, str) else str(answer) if math.isfinite(answer) else ""
+
+
+def _forms(text: str) -> list[str]:
+    """A text as math-verify may read it."""
+    text = text[-_LONGEST:].strip()
+    if _DRESSED.search(text):
+        return [text]
+    return [f"${text}$"] if text else []
+
+
+def _same_words(answer: str, stated: str) -> bool | None:
+    """Whether an answer in words, or a letter, is met; None where it is no such answer."""
+    right, given = plain(answer).strip(" $.{}"), plain(stated).strip(" $.{}*")
+    if choice := _CHOICE.fullmatch(right):
+        if chosen := _CHOSEN.fullmatch(given):
+            return chosen[1] == choice[1]
+        content = choice[2]
+        number, found = (as_number(content), as_number(given)) if content else (None, None)
+        return bool(content) and (_words(content) == _words(given) or bool(number and found and same_number(found, number)))
+    if not _TEXT.fullmatch(right):
+        return None
+    return _words(right) == _words(given) or (False if _PROSE.search(answer) else None)
+
+
+def _words(text: str) -> list[str]:
+    words = re.findall(r"\w+", plain(text).casefold())
+    return words[1:] if words[:1] in (["the"], ["a"], ["an"]) and len(words) > 1 else words
+
+
+def _judgement(result: Mapping[str, Any]) -> Judgement:
+    if "timeout" in result:
+        return Judgement("timeout", reason="the comparison takes too long")
+    score = result.get("score")
+    if score == -1.0:
+        return Judgement("error", reason="nothing can be made of the answer")
+    return Judgement("pass") if score == 1.0 else Judgement("fail", reason="it is not equal to the answer")
