@@ -7,7 +7,7 @@ is there.
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -100,16 +100,27 @@ def _score(settings: Any) -> None:
 
 def _verify(settings: Any) -> None:
     from weighted_mtp.data.json_lines import require_objects
+
+    source, out = Path(settings.input), settings.output and Path(settings.output)
+    require_objects(source)
+    if out:
+        require_file("--output", out)
+    if settings.again:
+        from weighted_mtp.labelling.again import judge_again
+
+        options = {"verifier": settings.verifier, "timeout": settings.timeout}
+        with own_file(out) if out else nullcontext():
+            judge_again(source, out, settings.rows or 200, settings.seed or 0, _console(stderr=True), **options).show(
+                _console()
+            )
+        return
     from weighted_mtp.verifiers.table import make_verifier
 
-    source, out = Path(settings.input), Path(settings.output)
-    require_objects(source)
-    require_file("--output", out)
-    verifier = make_verifier(settings.verifier, timeout=settings.timeout)
-    from weighted_mtp.labelling.verify import label_file, summary
+    verifier = make_verifier(settings.verifier, timeout=settings.timeout, seed=settings.seed)
+    from weighted_mtp.labelling.verify import label_file
 
     with own_file(out):
-        print(summary(label_file(source, out, verifier, _console(stderr=True)), out))
+        print(label_file(source, out, verifier, _console(stderr=True)).summary(out))
 
 
 def _mutants(settings: Any) -> None:

@@ -99,7 +99,7 @@ def _verdict(raw: Mapping[str, Any]) -> str:
     return str(raw.get("verdict")).strip().lower()
 
 
-def sets_aside(raw: Mapping[str, Any]) -> bool:
+def sets_aside(raw: Any) -> bool:
     """Whether a row's `reward` says something else than its `label`, and a `verdict` that the label decides.
 
     Examples:

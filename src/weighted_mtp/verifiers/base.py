@@ -41,6 +41,8 @@ class Verifier(ABC):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion",)
+    library: ClassVar[str | None] = None
+    """The distribution that verdicts rest on, as reasoning-gym: its version is kept beside them."""
 
     @abstractmethod
     def check(self, row: Mapping[str, Any]) -> Verdict | Judgement:
@@ -59,11 +61,6 @@ class Verifier(ABC):
     def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
         """Judgements in the order of the rows; lazy, and a verifier may work on several rows at once."""
         return map(self.judge, rows)
-
-    def __str__(self) -> str:
-        """What gives the verdicts, with the limit that they depend on."""
-        timeout = getattr(self, "timeout", None)
-        return type(self).__name__ if timeout is None else f"{type(self).__name__} ({timeout:g} s)"
 
     @classmethod
     def missing(cls, row: Mapping[str, Any]) -> str | None:

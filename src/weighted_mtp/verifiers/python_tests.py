@@ -33,6 +33,7 @@ class PythonTests(Verifier):
     Args:
         timeout: seconds a row by the wall clock, starting included.
         workers: rows at a time; None: one a core that this process may use.
+        seed: of what both programs draw with `random`, and of the order of their sets of texts.
 
     Raises:
         VerifierError: a timeout that is not positive, or no sandbox to be had (SandboxError).
@@ -40,9 +41,9 @@ class PythonTests(Verifier):
 
     requires: ClassVar[tuple[str, ...]] = ("prompt", "completion", "test", "entry_point")
 
-    def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
-        self.timeout = check_timeout(timeout)
-        self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1))
+    def __init__(self, timeout: float = 5.0, workers: int | None = None, seed: int = 0) -> None:
+        self.timeout, self.seed = check_timeout(timeout), seed
+        self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1), hash_seed=seed)
         self.workers = workers or available_cores()
         self._source = source_of("python_tests")
 
@@ -77,7 +78,7 @@ class PythonTests(Verifier):
     def _start(self, cleanup: ExitStack, role: str, *channels: int, **popen: Any) -> subprocess.Popen[bytes]:
         process = self._sandbox.start(
             self._source,
-            [role, *map(str, channels)],
+            [role, *map(str, channels), str(self.seed)],
             pass_fds=channels,
             stderr=subprocess.DEVNULL,
             **({"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | popen),

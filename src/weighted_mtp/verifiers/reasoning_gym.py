@@ -99,6 +99,7 @@ class ReasoningGym(Verifier):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion", "entry")
+    library = "reasoning-gym"
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
         self.timeout = check_timeout(timeout)
