@@ -43,15 +43,14 @@ class Command(NamedTuple):
         settings = getattr(import_module(f"weighted_mtp.{module}"), class_name)
         parser = Parser(prog=f"{PROGRAM} {name}", description=self.help)
         for word, line in self.words.items():
-            many = "+" if settings.__annotations__[word] == list[str] else None
+            many = {list[str]: "+", str | None: "?"}.get(settings.__annotations__[word])
             parser.add_argument(word, type=str, nargs=many, help=line)
         parser.add_class_arguments(settings, skip=set(self.words))
         parser.name_choices(scheme=PATHS, verifier=VERIFIERS)
         try:
             self.run(settings(**parser.parse(words, self.bare)))
         except KeyboardInterrupt:
-            goes_on = self.goes_on and f"; the same command goes on {self.goes_on}"
-            print(f"{PROGRAM}: stopped{goes_on}", file=sys.stderr)
+            print(f"{PROGRAM}: stopped{self.goes_on and f'; the same command goes on {self.goes_on}'}", file=sys.stderr)
             return 130
         return 0
 
@@ -101,24 +100,19 @@ def _score(settings: Any) -> None:
 def _verify(settings: Any) -> None:
     from weighted_mtp.data.json_lines import require_objects
 
-    source, out = Path(settings.input), settings.output and Path(settings.output)
+    source, out = Path(settings.input), Path(settings.output or "")
     require_objects(source)
-    if out:
+    if settings.output:
         require_file("--output", out)
     if settings.again:
         from weighted_mtp.labelling.again import judge_again
 
-        options = {"verifier": settings.verifier, "timeout": settings.timeout}
-        with own_file(out) if out else nullcontext():
-            judge_again(source, out, settings.rows or 200, settings.seed or 0, _console(stderr=True), **options).show(
-                _console()
-            )
-        return
+        with own_file(out) if settings.output else nullcontext():
+            return judge_again(settings, _console(stderr=True)).show(_console())
+    from weighted_mtp.labelling.verify import label_file
     from weighted_mtp.verifiers.table import make_verifier
 
     verifier = make_verifier(settings.verifier, timeout=settings.timeout, seed=settings.seed)
-    from weighted_mtp.labelling.verify import label_file
-
     with own_file(out):
         print(label_file(source, out, verifier, _console(stderr=True)).summary(out))
 
@@ -259,9 +253,7 @@ COMMANDS = {
         "training.score_settings:ScoreConfig",
         _score,
     ),
-    "data verify": Command(
-        "label completions with a verifier", "cli.settings:VerifySettings", _verify, goes_on=_MISSING
-    ),
+    "data verify": Command("label completions by a verifier", "cli.settings:VerifySettings", _verify, goes_on=_MISSING),
     "data mutants": Command(
         "right and wrong completions, by mutating reference solutions that have tests",
         "labelling.mutants.references:MutantsConfig",
@@ -281,7 +273,7 @@ COMMANDS = {
         "exact match and pass@k of a model on problems with a verifier",
         "evaluation.problems:EvaluationConfig",
         _evaluate,
-        _MODEL,
+        {"model": "As of generate; none where --samples is a file."},
         goes_on="where it stopped",
     ),
     "inspect": Command(

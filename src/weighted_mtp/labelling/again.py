@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +21,7 @@ from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS, Verifier
 from weighted_mtp.verifiers.table import VERIFIERS, make_verifier
 
+ROWS = 200
 TRIES = 4
 """How often a row whose verdict flips is judged once more."""
 _SHOWN = 20
@@ -76,32 +77,34 @@ class Again:
             console.print(Text(f"flaky: {', '.join(names[:_SHOWN])}{more}"), soft_wrap=True)
 
 
-def judge_again(
-    source: Path,
-    out: Path | None,
-    rows: int,
-    seed: int,
-    console: Console | None = None,
-    *,
-    verifier: str | None = None,
-    timeout: float | None = None,
-) -> Again:
-    """Judges up to `rows` judged rows, drawn by `seed`, as their trail says, or by another verifier or time limit.
+class AgainSettings(Protocol):
+    """What `wmtp data verify --again` is told."""
 
-    Flipped rows go to `out`, each with `flip`: the verdict `was`, those `found` now, and whether it is `flaky`.
+    input: str
+    output: str | None
+    verifier: str | None
+    timeout: float | None
+    seed: int | None
+    rows: int | None
+
+
+def judge_again(settings: AgainSettings, console: Console | None = None) -> Again:
+    """Judges `rows` (200) judged rows, drawn by `seed`, as their trail says, or by another verifier or time limit.
+
+    Flipped rows go to `output`, each with `flip`: the verdict it `was`, those `found` now, and whether it is `flaky`.
 
     Raises:
         DataError: a row that was not judged, or that does not say by what; an output that is there already.
     """
-    if out is not None and out.exists() and out.stat().st_size:
+    source, out = Path(settings.input), settings.output and Path(settings.output)
+    if out and out.exists() and out.stat().st_size:
         raise DataError(f"{out} is there already: give another output, or move this one away")
     read = read_json_lines(source)
-    places = sorted(random.Random(seed).sample(range(len(read)), min(rows, len(read))))
+    places = sorted(random.Random(settings.seed or 0).sample(range(len(read)), min(settings.rows or ROWS, len(read))))
     groups: dict[str, list[Row]] = {}
     for place in places:
-        options = _judged_with(read[place], f"{source}: row {place + 1}", verifier) | (
-            {} if timeout is None else {"timeout": timeout}
-        )
+        options = _judged_with(read[place], f"{source}: row {place + 1}", settings.verifier)
+        options |= {} if settings.timeout is None else {"timeout": settings.timeout}
         groups.setdefault(json.dumps(options), []).append(read[place])
     judges = {options: make_verifier(**json.loads(options)) for options in groups}
     flips: list[Flip] = []
@@ -111,7 +114,7 @@ def judge_again(
             for flip in _flips(judges[options], group):
                 flips += [flip] if flip else []
                 progress.advance(task)
-    if out is not None:
+    if out:
         with JsonLinesWriter(out) as writer:
             for flip in flips:
                 told = {"was": flip.row["verdict"], "found": list(flip.found), "flaky": flip.flaky}

@@ -11,6 +11,7 @@ from rich.console import Console
 from weighted_mtp.data.forms import texts_of
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
+from weighted_mtp.evaluation.known_forms import as_problem
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verifier
 from weighted_mtp.verifiers.table import trail
@@ -97,8 +98,9 @@ def _given(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answered_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with what was answered as text, in whichever form it came."""
+    """The row with what was answered as text, in whichever form it came, and what a known form gives a verifier."""
     try:
+        row = as_problem(row)
         return row | {"completion": texts_of(row)[1]["completion"]}
     except DataError:
         return row

@@ -50,6 +50,8 @@ class PythonTests(Verifier):
     def check(self, row: Mapping[str, Any]) -> Verdict:
         """The verdict on one row."""
         job = {name: row.get(name) for name in self.requires}
+        if isinstance(job["prompt"], list):  # a chat, in which the whole program was asked for
+            job["prompt"] = ""
         if not all(isinstance(value, str) for value in job.values()):
             return "error"
         return self._run(marshal.dumps(job))
