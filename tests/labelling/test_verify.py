@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,6 @@ class Even(Verifier):
 class Stopped(Even):
     """One that is interrupted after three rows."""
 
-    def __str__(self) -> str:
-        return "Even"  # which it is, but for Ctrl-C
-
     def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
         for count, row in enumerate(rows):
             if count == 3:
@@ -52,12 +50,13 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_every_row_comes_back_in_order_with_label_and_verdict(source: Path, tmp_path: Path):
-    counts = label_file(source, tmp_path / "out.jsonl", Even())
+    counts = label_file(source, tmp_path / "out.jsonl", Even()).verdicts
     assert counts == {"pass": 4, "fail": 4}
     rows, labelled = read_json_lines(source), read_json_lines(tmp_path / "out.jsonl")
     for row, found in zip(rows, labelled, strict=True):
         right = row["number"] % 2 == 0
-        verdict = {"verdict": "pass" if right else "fail", "verified_by": "Even"}
+        verification = {"version": version("weighted-mtp"), "timeout": None, "seed": None}
+        verdict = {"verdict": "pass" if right else "fail", "verified_by": "Even", "verification": verification}
         assert found == row | verdict | {"label": right}
     assert len(load_rows(tmp_path / "out.jsonl")[0]) == 8  # as training reads them
 
@@ -65,11 +64,12 @@ def test_every_row_comes_back_in_order_with_label_and_verdict(source: Path, tmp_
 def test_an_interrupted_call_is_gone_on_with(source: Path, tmp_path: Path):
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     label_file(source, whole, Even())
+    Stopped.__name__ = "Even"  # which it is, but for Ctrl-C
     with pytest.raises(KeyboardInterrupt):
         label_file(source, out, Stopped())
     assert len(read_json_lines(out)) == 3
     again = Even()
-    assert label_file(source, out, again) == {"pass": 4, "fail": 4}
+    assert label_file(source, out, again).verdicts == {"pass": 4, "fail": 4}
     assert again.seen == [3, 4, 5, 6, 7]
     assert out.read_bytes() == whole.read_bytes()
 
@@ -78,7 +78,7 @@ def test_a_finished_file_is_not_judged_again(source: Path, tmp_path: Path):
     source.write_text(source.read_text().replace('"number": 2', '"number": 2, "nan": NaN'))
     label_file(source, tmp_path / "out.jsonl", Even())
     again = Even()
-    assert label_file(source, tmp_path / "out.jsonl", again) == {"pass": 4, "fail": 4}
+    assert label_file(source, tmp_path / "out.jsonl", again).verdicts == {"pass": 4, "fail": 4}
     assert again.seen == []
 
 
@@ -99,16 +99,87 @@ def test_an_output_of_other_rows_is_left_alone(source: Path, tmp_path: Path):
     assert out.read_bytes() == before
 
 
-def test_an_output_of_another_verifier_is_left_alone(source: Path, tmp_path: Path):
-    """What was judged by one is not gone on with by another, nor under another limit of time."""
+def test_an_output_of_another_verifier_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"prompt": "p", "completion": "2", "answer": "2.0"}\n' * 2)
-    out = tmp_path / "out.jsonl"
     words = ["data", "verify", "--input", str(source), "--output", str(out), "--verifier"]
     assert main([*words, "exact"]) == 0
     before = out.read_bytes()
     assert main([*words, "numeric"]) == 2
+    assert "was verified with verifier 'exact', and this is verifier 'numeric'" in capsys.readouterr().err
     assert out.read_bytes() == before
-    assert str(PythonTests(timeout=2.0)) != str(PythonTests(timeout=3.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--timeout": "3"}, "out.jsonl:1: was verified with timeout 4.0, and this is timeout 3.0"),
+        ({"--seed": "7"}, "out.jsonl:1: was verified with seed 0, and this is seed 7"),
+        ({"--seed": "7", "--timeout": "3"}, "with timeout 4.0, seed 0, and this is timeout 3.0, seed 7"),
+    ],
+)
+@pytest.mark.usefixtures("sandbox_works")
+def test_an_output_under_another_limit_or_seed_is_left_alone(
+    human_eval_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], message: str
+):
+    out = tmp_path / "out.jsonl"
+    flags = {"--verifier": "python-tests", "--input": str(human_eval_file), "--output": str(out), "--timeout": "4"}
+    human_eval_file.write_text(json.dumps(HUMAN_EVAL_ROWS[0]) + "\n")
+    assert main(["data", "verify", *(word for pair in flags.items() for word in pair)]) == 0
+    before = out.read_bytes()
+    assert main(["data", "verify", *(word for pair in (flags | change).items() for word in pair)]) == 2
+    assert message in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+def test_an_output_of_a_version_that_kept_no_trail_is_told_apart(source: Path, tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    label_file(source, out, Even())
+    rows = [row | {"verified_by": "Even (5 s)"} for row in read_json_lines(out)]
+    out.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "verification"}) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"out.jsonl:1: was verified by Even \(5 s\), by a version that kept no `verif"):
+        label_file(source, out, Even())
+
+
+class Reasons(Verifier):
+    """A verifier that says why."""
+
+    def check(self, row: Mapping[str, Any]) -> Judgement:
+        return [Judgement("pass"), Judgement("fail", 0.5, "an assertion fails"), Judgement("error", reason="no test")][
+            row["number"] % 3
+        ]
+
+
+def test_reasons_are_counted_and_the_share_of_tests_is_kept(source: Path, tmp_path: Path):
+    found = label_file(source, tmp_path / "out.jsonl", Reasons())
+    assert found.summary(Path("out")).splitlines()[1:3] == ["  fail: 3 an assertion fails", "  error: 2 no test"]
+    rows = read_json_lines(tmp_path / "out.jsonl")
+    assert [(row["label"], row.get("reward")) for row in rows[:3]] == [(True, None), (False, 0.5), (None, None)]
+    kept, report = load_rows(tmp_path / "out.jsonl")
+    assert ({row.get("reward") for row in kept}, report.set_aside, report.unjudged) == ({None}, 3, 2)
+
+
+def test_a_seed_where_nothing_is_drawn_is_refused(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["data", "verify", "--verifier", "exact", "--input", str(source), "--output", str(tmp_path / "o.jsonl")]
+    assert main([*words, "--seed", "1"]) == 2
+    assert "seed is 1, and the verifier exact takes none: leave it out" in capsys.readouterr().err
+
+
+DRAWS = {
+    "prompt": "import random\ndef draw():\n",
+    "completion": "    return random.random(), list({'a', 'b', 'c', 'd', 'e', 'f'})\n",
+    "entry_point": "draw",
+}
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_the_seed_is_what_programs_draw_from():
+    code = "import random; random.seed(3); print(repr((random.random(), list({'a', 'b', 'c', 'd', 'e', 'f'}))))"
+    drawn = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONHASHSEED": "3"}, capture_output=True, text=True, check=True
+    ).stdout
+    row = DRAWS | {"test": f"def check(candidate):\n    assert candidate() == {drawn}"}
+    assert [PythonTests(seed=seed).judge(row).verdict for seed in (3, 3, 0)] == ["pass", "pass", "fail"]
 
 
 def test_an_output_longer_than_the_input_is_left_alone(source: Path, tmp_path: Path):
@@ -253,7 +324,7 @@ TURNS = [
 def test_the_last_turn_of_any_form_is_checked_and_what_was_found_replaces_what_was_said(tmp_path: Path, form):
     source, out = tmp_path / "rows.jsonl", tmp_path / "judged.jsonl"
     source.write_text(json.dumps(form) + "\n")
-    assert label_file(source, out, Three()) == {"pass": 1}
+    assert label_file(source, out, Three()).verdicts == {"pass": 1}
     (row,) = load_rows(out)[0]
     assert (row["label"], row["completion"], row.get("reward")) == (True, "3", None)
-    assert label_file(source, out, Three()) == {"pass": 1}  # a second call finds it done
+    assert label_file(source, out, Three()).verdicts == {"pass": 1}  # a second call finds it done

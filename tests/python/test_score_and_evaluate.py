@@ -121,7 +121,10 @@ def test_a_model_can_be_evaluated_while_it_holds_its_adapters(chain_base):
     [
         ({"verifier": "exakt"}, "exact"),
         ({"max_tokens": 4}, "unknown setting 'max_tokens': did you mean max_new_tokens"),
-        ({"problems": [{"question": "?"}]}, "<1 problems in memory>: problem 0: no `prompt`"),
+        (
+            {"problems": [{"question": "?"}]},
+            "<1 problems in memory>: exact cannot check 1 of 1 problems: problem 0: no `prompt`",
+        ),
         ({"problems": []}, "no problem in it"),
         ({"model": 3}, "model is a int"),
     ],

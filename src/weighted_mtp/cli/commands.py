@@ -7,7 +7,7 @@ is there.
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -43,15 +43,14 @@ class Command(NamedTuple):
         settings = getattr(import_module(f"weighted_mtp.{module}"), class_name)
         parser = Parser(prog=f"{PROGRAM} {name}", description=self.help)
         for word, line in self.words.items():
-            many = "+" if settings.__annotations__[word] == list[str] else None
+            many = {list[str]: "+", str | None: "?"}.get(settings.__annotations__[word])
             parser.add_argument(word, type=str, nargs=many, help=line)
         parser.add_class_arguments(settings, skip=set(self.words))
         parser.name_choices(scheme=PATHS, verifier=VERIFIERS)
         try:
             self.run(settings(**parser.parse(words, self.bare)))
         except KeyboardInterrupt:
-            goes_on = self.goes_on and f"; the same command goes on {self.goes_on}"
-            print(f"{PROGRAM}: stopped{goes_on}", file=sys.stderr)
+            print(f"{PROGRAM}: stopped{self.goes_on and f'; the same command goes on {self.goes_on}'}", file=sys.stderr)
             return 130
         return 0
 
@@ -100,16 +99,22 @@ def _score(settings: Any) -> None:
 
 def _verify(settings: Any) -> None:
     from weighted_mtp.data.json_lines import require_objects
+
+    source, out = Path(settings.input), Path(settings.output or "")
+    require_objects(source)
+    if settings.output:
+        require_file("--output", out)
+    if settings.again:
+        from weighted_mtp.labelling.again import judge_again
+
+        with own_file(out) if settings.output else nullcontext():
+            return judge_again(settings, _console(stderr=True)).show(_console())
+    from weighted_mtp.labelling.verify import label_file
     from weighted_mtp.verifiers.table import make_verifier
 
-    source, out = Path(settings.input), Path(settings.output)
-    require_objects(source)
-    require_file("--output", out)
-    verifier = make_verifier(settings.verifier, timeout=settings.timeout)
-    from weighted_mtp.labelling.verify import label_file, summary
-
+    verifier = make_verifier(settings.verifier, timeout=settings.timeout, seed=settings.seed)
     with own_file(out):
-        print(summary(label_file(source, out, verifier, _console(stderr=True)), out))
+        print(label_file(source, out, verifier, _console(stderr=True)).summary(out))
 
 
 def _mutants(settings: Any) -> None:
@@ -248,9 +253,7 @@ COMMANDS = {
         "training.score_settings:ScoreConfig",
         _score,
     ),
-    "data verify": Command(
-        "label completions with a verifier", "cli.settings:VerifySettings", _verify, goes_on=_MISSING
-    ),
+    "data verify": Command("label completions by a verifier", "cli.settings:VerifySettings", _verify, goes_on=_MISSING),
     "data mutants": Command(
         "right and wrong completions, by mutating reference solutions that have tests",
         "labelling.mutants.references:MutantsConfig",
@@ -270,7 +273,7 @@ COMMANDS = {
         "exact match and pass@k of a model on problems with a verifier",
         "evaluation.problems:EvaluationConfig",
         _evaluate,
-        _MODEL,
+        {"model": "As of generate; none where --samples is a file."},
         goes_on="where it stopped",
     ),
     "inspect": Command(

@@ -70,17 +70,29 @@ class ConvertSettings:
 class VerifySettings:
     """What is judged by whom."""
 
-    verifier: str
-    """Who judges."""
     input: str
     """Rows as JSON lines: prompt, completion, and what the verifier reads."""
-    output: str
-    """The rows, with label and verdict; a second call goes on."""
+    verifier: str | None = None
+    """Who judges; with --again none: who judged before."""
+    output: str | None = None
+    """The rows, with label and verdict; a second call goes on. With --again, if given, those that flip."""
     timeout: float | None = None
-    """Seconds a row; none: 5, where there is a limit."""
+    """Seconds a row; none: 5, where there is a limit. With --again as before."""
+    seed: int | None = None
+    """What programs that are run draw from; none: 0. With --again which rows are drawn."""
+    again: bool = False
+    """Judge a sample of rows that were judged once more, and say whose verdict flips."""
+    rows: int | None = None
+    """How many rows --again draws; none: 200."""
 
     def __post_init__(self) -> None:
         settle(self, "input", "output")
+        for name in () if self.again else ("verifier", "output"):
+            require(getattr(self, name) is not None, f"needed is --{name}: `wmtp data verify --help` explains")
+        require(self.again or self.rows is None, f"--rows {self.rows} is of --again: add --again, or leave it out")
+        require(self.rows is None or self.rows >= 1, f"--rows is {self.rows}: give at least 1")
+        fits = self.seed is None or 0 <= self.seed < 2**32  # as PYTHONHASHSEED has it
+        require(fits, f"--seed is {self.seed}: give 0 to 4294967295")
 
 
 @dataclass(frozen=True)

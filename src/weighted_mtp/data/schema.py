@@ -99,6 +99,22 @@ def _verdict(raw: Mapping[str, Any]) -> str:
     return str(raw.get("verdict")).strip().lower()
 
 
+def sets_aside(raw: Any) -> bool:
+    """Whether a row's `reward` says something else than its `label`, and a `verdict` that the label decides.
+
+    Examples:
+        >>> sets_aside({"label": False, "verdict": "fail", "reward": 0.8})
+        True
+    """
+    label = next((raw[name] for name in _LABELS if raw.get(name) is not None), None)
+    return _label_decides(raw) and bool_of("label", label) != number_of("reward", raw["reward"])
+
+
+def _label_decides(raw: Mapping[str, Any]) -> bool:
+    judged = _verdict(raw) in ("pass", *_WRONG) and raw.get("reward") is not None
+    return judged and any(raw.get(name) is not None for name in _LABELS)
+
+
 def parse_row(raw: Any, *, labelled: bool = True) -> Row:
     """The row in the one schema, from any of the shapes it may come in; a null field counts as absent.
 
@@ -114,7 +130,8 @@ def parse_row(raw: Any, *, labelled: bool = True) -> Row:
     `completion_messages`; `tools` are the functions that the chat template tells of.
 
     `label`, or its alias `is_correct`, is a bool, 0 or 1, 0.0 or 1.0, or "true" or "false"; `reward` is any finite
-    number, right above 0.5. Several of them may stand there if they agree. `steps` are {"end", "reward" or "label"},
+    number, right above 0.5. Several of them may stand there if they agree; beside a `verdict` and a label the reward is
+    the share of tests that passed, and is left out. `steps` are {"end", "reward" or "label"},
     each end in characters of the completion; alone they give the outcome, the least of them. Optional are `weights`,
     `values`, `td_errors`, `credit` and `pass_rate` (finite), `token_error` (bools) and `span` ([start, end] in
     characters of the completion). Values of numpy and Arrow are taken as Python's. Every other column passes untouched.
@@ -180,6 +197,8 @@ def _outcome(raw: Mapping[str, Any], steps: Sequence[dict[str, Any]]) -> Row:
     row: Row = {}
     if raw.get("reward") is not None:
         row["reward"] = number_of("reward", raw["reward"])
+        if _label_decides(raw):
+            row = {}
     elif steps and not found:
         row["reward"] = min(step["reward"] for step in steps)
     if "reward" in row:
@@ -192,6 +211,7 @@ def _outcome(raw: Mapping[str, Any], steps: Sequence[dict[str, Any]]) -> Row:
             right = ", and a reward above 0.5 is right: drop one of them" if other == "reward" else ""
             raise DataError(f"`{name}` is {raw[name]!r} but `{other}` is {raw[other]!r}{right}")
     verdict = _verdict(raw)
-    if (verdict == "pass" and not label) or (verdict in _WRONG and label):
+    share = name == "reward" and row["reward"] < 1  # of the tests, of which a completion that fails may pass most
+    if (verdict == "pass" and not label) or (verdict in _WRONG and label and not share):
         raise DataError(f"`{name}` is {raw.get(name)!r} but `verdict` is {raw['verdict']!r}: drop one of them")
     return {"label": label, **row}

@@ -8,9 +8,13 @@ from typing import Any
 from .fields import DataError, messages_of, short
 from .forms import TURNS
 from .json_lines import filled_lines, parse_json
-from .schema import BadRows, OnBadRow, Row, has_outcome, is_unjudged, parse_row
+from .schema import BadRows, OnBadRow, Row, has_outcome, is_unjudged, parse_row, sets_aside
 
 UNJUDGED = "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
+SET_ASIDE = (
+    "rows have a verdict and a `reward` that is not their label: the label is learned, not the share of tests passed; "
+    "drop `label` to learn the share"
+)
 _NESTED = ("prompt", "completion", "messages", "conversations", TURNS, "tools", "steps")
 _WANTED = "each row holds prompt, completion and label"
 HUB = "hub:"
@@ -32,15 +36,18 @@ class LoadReport:
     """Rows skipped, the first of them with their reason."""
     unjudged: int = 0
     """Rows dropped because their check could not be made (`is_unjudged`); they are not bad rows."""
+    set_aside: int = 0
+    """Rows whose `reward`, the share of tests passed, was left out since their verdict has a label (`sets_aside`)."""
 
     def summary(self) -> str:
-        """One line, one more where rows were dropped unjudged, and below it the bad rows."""
+        """One line, one more for each of what `dropped` tells, and below it the bad rows."""
         lines = [f"{self.source}: {self.kept} of {self.read} rows", self.dropped(), self.bad.summary()]
         return "\n".join(filter(None, lines))
 
     def dropped(self) -> str:
-        """How many rows were dropped unjudged, in one line; empty where there is none."""
-        return f"{self.unjudged} rows dropped: {UNJUDGED}" if self.unjudged else ""
+        """How many rows were dropped unjudged, and of how many the reward, a line each; empty where there is none."""
+        lines = [f"{self.unjudged} rows dropped: {UNJUDGED}"] if self.unjudged else []
+        return "\n".join(lines + [f"{self.set_aside} {SET_ASIDE}"] * bool(self.set_aside))
 
 
 def load_rows(
@@ -81,7 +88,7 @@ def load_rows(
     bad = BadRows(on_bad_row, shown)
     name = str(source) if isinstance(source, str | Path) else "rows"
     rows: list[Row] = []
-    read = unjudged = 0
+    read = unjudged = set_aside = 0
     for where, raw in _rows(source, split, stream):
         read += 1
         try:
@@ -95,13 +102,14 @@ def load_rows(
             unjudged += 1
         else:
             rows.append(row)
+            set_aside += labelled and sets_aside(raw)
     if not read:
         raise _no_row(name)
     if not rows and not bad.count:
         raise DataError(f"{name}: all {read} rows are dropped, {UNJUDGED}: check them again")
     if not rows:
         raise DataError(f"{name}: no usable row among {read}\n{bad.summary()}")
-    return rows, LoadReport(name, read, len(rows), bad, unjudged)
+    return rows, LoadReport(name, read, len(rows), bad, unjudged, set_aside)
 
 
 def first_row(path: str | Path, on_bad_row: OnBadRow = "error", labelled: bool | None = True) -> Row | None:

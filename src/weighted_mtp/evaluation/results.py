@@ -3,7 +3,7 @@
 import math
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -43,20 +43,23 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.prod(1.0 - k / i for i in range(n - c + 1, n + 1))
 
 
-def summarise_samples(samples: Sequence[dict[str, Any]], n_problems: int, tries: Sequence[int]) -> dict[str, Any]:
+def summarise_samples(
+    samples: Sequence[dict[str, Any]], problems: Collection[int], tries: Sequence[int]
+) -> dict[str, Any]:
     """The numbers of an evaluation; a problem counts once, whatever its samples.
 
         exact match = share of problems whose greedy completion passes
         pass@k      = mean over problems of pass_at_k(n, c, k)
 
-    Every verdict but `pass` counts as not passed, `error` included, which is counted apart as well.
+    Every verdict but `pass` counts as not passed, `error` included, which is counted apart as well. Without greedy
+    completions there is no exact match (None).
 
     Args:
-        samples: rows `problem, task_id, kind, ended, verdict`; one greedy one a problem, and as many sampled ones.
-        n_problems: how many problems.
-        tries: every k of pass@k.
+        samples: rows `problem, task_id, kind, ended, verdict`; of each problem one greedy one at most.
+        problems: their numbers.
+        tries: every k of pass@k; every problem has as many sampled ones.
     """
-    tables = [{"problem": i, "task_id": None, "greedy": None, "n": 0, "c": 0} for i in range(n_problems)]
+    tables = {i: {"problem": i, "task_id": None, "greedy": None, "n": 0, "c": 0} for i in problems}
     for row in samples:
         table = tables[row["problem"]]
         table["task_id"] = row["task_id"]
@@ -65,15 +68,15 @@ def summarise_samples(samples: Sequence[dict[str, Any]], n_problems: int, tries:
         else:
             table["n"] += 1
             table["c"] += row["verdict"] == "pass"
-    solved = sum(table["greedy"] == "pass" for table in tables)
-    exact_match = wilson_interval(solved, n_problems) if n_problems > 1 else Interval(float(solved), None, None)
-    chances = {k: [pass_at_k(table["n"], table["c"], k) for table in tables] for k in tries}
+    solved, n = sum(table["greedy"] == "pass" for table in tables.values()), len(tables)
+    exact_match = wilson_interval(solved, n) if n > 1 else Interval(float(solved), None, None)
+    chances = {k: [pass_at_k(table["n"], table["c"], k) for table in tables.values()] for k in tries}
     return {
-        "exact_match": asdict(exact_match),
+        "exact_match": asdict(exact_match) if any(row["kind"] == "greedy" for row in samples) else None,
         "pass_at_k": {str(k): asdict(bootstrap_interval(values)) for k, values in chances.items()},
         "verdicts": {kind: _counts(samples, kind, "verdict", VERDICTS) for kind in KINDS},
         "ended": {kind: _counts(samples, kind, "ended", ("eos", "stop", "length")) for kind in KINDS},
-        "problems": tables,
+        "problems": list(tables.values()),
     }
 
 
@@ -100,7 +103,8 @@ def print_evaluation(console: Console, results: Mapping[str, Any]) -> None:
     for heading in ("%", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     sampled = {f"pass@{k}, sampled": found for k, found in results["pass_at_k"].items()}
-    for name, found in ({"exact match, greedy": results["exact_match"]} | sampled).items():
+    greedy = {"exact match, greedy": results["exact_match"]} if results["exact_match"] else {}
+    for name, found in (greedy | sampled).items():
         low, high = found["low"], found["high"]
         table.add_row(name, percent(found["mean"]), NOTHING if low is None else f"{percent(low)} to {percent(high)}")
     console.print(table)
@@ -115,10 +119,11 @@ def print_evaluation(console: Console, results: Mapping[str, Any]) -> None:
     total = sum(sum(counts.values()) for counts in shown.values())
     errors = sum(counts["error"] for counts in shown.values())
     cut = sum(counts["length"] for counts in results["ended"].values())
-    most = results["settings"]["max_new_tokens"]
+    settings = results["settings"]
+    most = f" at {settings['max_new_tokens']} tokens" * (settings["model"] is not None)
     warnings = {
         f"{errors} of {total} completions could not be checked (error): counted as not passed.": errors,
-        f"{cut} of {total} completions were cut off at {most} tokens.": cut,
+        f"{cut} of {total} completions were cut off{most}.": cut,
     }
     for warning in filter(warnings.get, warnings):
         console.print(Text(warning, style="bold red"))

@@ -12,6 +12,8 @@ from weighted_mtp.data.borders import BROKEN, Detokenizer
 
 HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 """Where the body of a function ends. Source: Chen et al. 2021, arXiv 2107.03374, section 3.2."""
+MBPP_STOPS = ("\nassert", "\nprint", "\nif ", '\n"""', "\n```")
+"""Where a function ends that was asked for by a text and its tests, imports and helpers before it included."""
 _READ = 8
 """Tokens before the last ones that their text is decoded behind."""
 

@@ -191,7 +191,7 @@ def _shares(overlaps: Sequence[Overlap]) -> Iterator[tuple[tuple[int, int], floa
 
 
 def _is_right(row: Mapping[str, Any]) -> bool:
-    labels = {name: row[name] for name in ("label", "is_correct", "reward") if name in row}
+    labels = {name: row[name] for name in ("label", "is_correct", "reward", "verdict") if name in row}
     try:
         return parse_row({"prompt": "-", "completion": "-"} | labels)["label"]
     except DataError:

@@ -4,24 +4,52 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from weighted_mtp.data.forms import texts_of
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
+from weighted_mtp.evaluation.known_forms import as_problem
 from weighted_mtp.reports.terminal import progress_bar
-from weighted_mtp.verifiers.base import VERDICTS, Verifier
+from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verifier
+from weighted_mtp.verifiers.table import trail
 
-ADDED = ("label", "verdict", "verified_by")
-REPLACED = (*ADDED, "is_correct", "reward")
+TRAIL = ("verified_by", "verification")
+REPLACED = ("label", "verdict", "is_correct", "reward", *TRAIL)
+_SHOWN = 5  # reasons of a verdict
 
 
-def label_file(source: Path, out: Path, verifier: Verifier, console: Console | None = None) -> Counter[str]:
-    """Writes every row of `source` to `out` with `label`, `verdict` and `verified_by`; a second call goes on.
+class Labelled(NamedTuple):
+    """What a file of judged rows holds."""
 
-    The label is true where the verdict is `pass`; `verified_by` names the verifier and its limit of time.
+    verdicts: Counter[str]
+    reasons: Counter[tuple[str, str]]
+    """Rows that this call judged, by verdict and reason."""
+
+    def summary(self, out: Path) -> str:
+        """What was found, why rows do not pass, and what becomes of errors, in a few lines."""
+        counts = self.verdicts
+        found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+        lines = [f"{out}: {counts.total()} rows, test-verified: {found}"]
+        for verdict in VERDICTS[1:]:
+            why = [(reason, n) for (of, reason), n in self.reasons.most_common() if of == verdict]
+            told = [f"{n} {reason}" for reason, n in why[:_SHOWN]] + ["..."] * (len(why) > _SHOWN)
+            lines += [f"  {verdict}: {'; '.join(told)}"] * bool(told)
+        if counts["error"]:
+            lines.append(
+                f"{counts['error']} rows have label null (verdict error: the check could not be made); training drops "
+                "them, and they are tried again in another output only"
+            )
+        return "\n".join(lines)
+
+
+def label_file(source: Path, out: Path, verifier: Verifier, console: Console | None = None) -> Labelled:
+    """Writes every row of `source` to `out` with `label`, `verdict` and the trail; a second call goes on.
+
+    The label is true where the verdict is `pass`. Where the verifier tells it, `reward` is the share of tests passed.
+    `verified_by` and `verification` say by what the row was judged (`verifiers.table.trail`).
 
     It is None where the check could not be made (verdict `error`): such a row is neither right nor wrong, and all that
     read rows drop it.
@@ -32,23 +60,29 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     if out.exists() and out.samefile(source):
         raise DataError(f"{out} is the input too: name another output")
     rows = read_json_lines(source)
-    answered = [_answered(row) for row in rows]
+    answered = [answered_row(row) for row in rows]
     for name in verifier.requires:
         if all(row.get(name) is None for row in answered):
             raise DataError(f"{source}: no row has `{name}`; this verifier needs {', '.join(verifier.requires)}")
     writer = JsonLinesWriter(out)
-    _check_same(rows, writer, source, str(verifier))
-    counts = Counter(row["verdict"] for row in writer.done)
+    judged_by = trail(verifier)
+    _check_same(rows, writer, source, judged_by)
+    found = Labelled(Counter(row["verdict"] for row in writer.done), Counter())
     waiting = rows[len(writer.done) :]
     with writer, progress_bar(console) as progress:
         task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
-        for row, (verdict, reward, _) in zip(waiting, verifier.judge_all(answered[len(writer.done) :]), strict=True):
-            found = {"label": label_of(verdict), "verdict": verdict, "verified_by": str(verifier)}
-            found |= {} if reward is None else {"reward": reward}
-            writer.write(_given(row) | found)
-            counts[verdict] += 1
+        for row, judged in zip(waiting, verifier.judge_all(answered[len(writer.done) :]), strict=True):
+            writer.write(_given(row) | columns_of(judged) | judged_by)
+            found.verdicts[judged.verdict] += 1
+            found.reasons.update([(judged.verdict, judged.reason)] if judged.reason else [])
             progress.advance(task)
-    return counts
+    return found
+
+
+def columns_of(judged: Judgement) -> dict[str, Any]:
+    """`label`, `verdict`, and `reward` where there is one."""
+    reward = {} if judged.reward is None else {"reward": judged.reward}
+    return {"label": label_of(judged.verdict), "verdict": judged.verdict, **reward}
 
 
 def label_of(verdict: str) -> bool | None:
@@ -59,25 +93,14 @@ def label_of(verdict: str) -> bool | None:
     return None if verdict == "error" else verdict == "pass"
 
 
-def summary(counts: Mapping[str, int], out: Path) -> str:
-    """What was found, in two lines at most."""
-    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts.get(verdict))
-    lines = [f"{out}: {sum(counts.values())} rows, test-verified: {found}"]
-    if counts.get("error"):
-        lines.append(
-            f"{counts['error']} rows have label null (verdict error: the check could not be made); training drops "
-            "them, and they are tried again in another output only"
-        )
-    return "\n".join(lines)
-
-
 def _given(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in REPLACED}
 
 
-def _answered(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with what was answered as text, in whichever form it came."""
+def answered_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with what was answered as text, in whichever form it came, and what a known form gives a verifier."""
     try:
+        row = as_problem(row)
         return row | {"completion": texts_of(row)[1]["completion"]}
     except DataError:
         return row
@@ -88,10 +111,28 @@ def _text(row: Mapping[str, Any]) -> str:
     return json.dumps(_given(row), sort_keys=True)
 
 
-def _check_same(rows: list[dict[str, Any]], writer: JsonLinesWriter, source: Path, verifier: str) -> None:
+def _check_same(rows: list[dict[str, Any]], writer: JsonLinesWriter, source: Path, judged_by: dict[str, Any]) -> None:
     for number, made in enumerate(writer.done, start=1):
         same = number <= len(rows) and _text(made) == _text(rows[number - 1])
         if not same or made.get("verdict") not in VERDICTS:
             raise writer.other_row(number, f"is not row {number} of {source} with a verdict")
-        if made.get("verified_by") != verifier:
-            raise writer.other_row(number, f"was verified by {made.get('verified_by')}, and this is {verifier}")
+        if (other := difference(made, judged_by)) is not None:
+            raise writer.other_row(number, other)
+
+
+def difference(made: Mapping[str, Any], judged_by: Mapping[str, Any]) -> str | None:
+    """In what a row was judged otherwise; None: in nothing.
+
+    Examples:
+        >>> now = {"verified_by": "exact", "verification": {"version": "2", "timeout": None, "seed": None}}
+        >>> difference(now | {"verification": {"version": "1", "timeout": None, "seed": None}}, now)
+        "was verified with version '1', and this is version '2'"
+    """
+    then, now = made.get("verification"), judged_by["verification"]
+    if not isinstance(then, Mapping):
+        return f"was verified by {made.get('verified_by')}, by a version that kept no `verification`"
+    then, now = ({"verifier": row.get("verified_by"), **kept} for row, kept in ((made, then), (judged_by, now)))
+    if not (other := [name for name in {**then, **now} if then.get(name) != now.get(name)]):
+        return None
+    was, this = (", ".join(f"{name} {kept.get(name)!r}" for name in other) for kept in (then, now))
+    return f"was verified with {was}, and this is {this}"

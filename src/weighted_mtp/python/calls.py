@@ -208,8 +208,8 @@ def evaluate(
     """`wmtp evaluate`: exact match and pass@k of a model on problems with a verifier.
 
     Args:
-        model: a path, a loaded causal language model, or an `MTPModel`.
-        problems: a path, "humaneval", or rows with prompt and what the verifier reads.
+        model: a path, a loaded causal language model, or an `MTPModel`; None where `samples` is a file.
+        problems: a path, "humaneval", or rows with prompt and what the verifier reads, or of a known form.
         verifier: who judges, by name.
         tokenizer: a tokenizer, or where one lies; None: it lies where the model does, or was read.
         out: folder of every completion and of results.json; a second call goes on there. None: nothing is kept.
@@ -223,7 +223,7 @@ def evaluate(
         ValueError: a mistake, in one line.
     """
 
-    (name, loaded), (place, given) = model_of(model), rows_of("problems", problems)
+    (name, loaded), (place, given) = (None, None) if model is None else model_of(model), rows_of("problems", problems)
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory()) if out is None else out
         flat = {**settings, "model": name, "problems": place, "verifier": verifier, "out": folder}

@@ -98,7 +98,7 @@ def load_dataset(
     """Rows of a file, or in memory, as token ids; malformed, cut and dropped rows are reported."""
     data, source = config.data, path if rows is None else rows
     rows, report = load_rows(source, on_bad_row=data.on_bad_row, split=data.split, stream=data.stream)
-    if report.kept < report.read:
+    if report.kept < report.read or report.set_aside:
         logger.warning("%s", report.summary())
     dataset, tokenized = tokenize_rows(
         rows, tokenizer, max_length=data.max_length, on_bad_row=data.on_bad_row, turns=data.turns

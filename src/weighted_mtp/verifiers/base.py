@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
-from weighted_mtp.verifiers.final_answer import counted
+from weighted_mtp.verifiers.final_answer import THINKING, counted
 
 Verdict = Literal["pass", "fail", "timeout", "error"]
 """`pass`: the check accepts the completion, the only verdict whose label is true. `fail`: it does not, or the
 completion does not even run. `timeout`: it took too long. `error`: the check itself could not be made (a row without
 a test, a test that does not compile), which says nothing about the completion."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+PROBE = "\n    return None\n"
+"""A completion that is no answer to anything, and an end to a function."""
 _Job = TypeVar("_Job")
 _Found = TypeVar("_Found")
 
@@ -41,6 +43,8 @@ class Verifier(ABC):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion",)
+    library: ClassVar[str | None] = None
+    """The distribution that verdicts rest on, as reasoning-gym: its version is kept beside them."""
 
     @abstractmethod
     def check(self, row: Mapping[str, Any]) -> Verdict | Judgement:
@@ -56,10 +60,19 @@ class Verifier(ABC):
         """Judgements in the order of the rows; lazy, and a verifier may work on several rows at once."""
         return map(self.judge, rows)
 
-    def __str__(self) -> str:
-        """What gives the verdicts, with the limit that they depend on."""
-        timeout = getattr(self, "timeout", None)
-        return type(self).__name__ if timeout is None else f"{type(self).__name__} ({timeout:g} s)"
+    def problem_errors(self, problems: Iterable[Mapping[str, Any]]) -> Iterator[str | None]:
+        """For each problem, a row without a completion, why none of it could be checked; None: nothing is in the way.
+
+        An `error` does not depend on the completion, so one that nobody would write finds it.
+        """
+        rows = [row | {"completion": _behind_thinking(row.get("prompt"), PROBE)} for row in map(dict, problems)]
+        for row, (verdict, _, reason) in zip(rows, self.judge_all(rows), strict=True):
+            if verdict != "error":
+                yield None
+            elif (missing := self.missing(row)) is not None:
+                yield f"no `{missing}`"
+            else:
+                yield reason or f"{' or '.join(f'`{name}`' for name in self.requires[1:])} is not what can be checked"
 
     @classmethod
     def missing(cls, row: Mapping[str, Any]) -> str | None:
@@ -75,6 +88,12 @@ def answered(row: Mapping[str, Any]) -> dict[str, Any] | Judgement:
     if text is None:
         return Judgement("fail", reason="the thinking does not end, or there is no final answer")
     return {**row, "completion": text}
+
+
+def _behind_thinking(prompt: Any, completion: str) -> str:
+    """A completion that ends the thinking that a prompt begins."""
+    asked = prompt.rstrip() if isinstance(prompt, str) else ""
+    return "".join(end for begin, end in THINKING if asked.endswith(begin)) + completion
 
 
 def check_timeout(timeout: float) -> float:

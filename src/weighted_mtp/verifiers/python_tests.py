@@ -34,6 +34,7 @@ class PythonTests(Verifier):
     Args:
         timeout: seconds a row by the wall clock, starting included.
         workers: rows at a time; None: one a core that this process may use.
+        seed: of what both programs draw with `random`, and of the order of their sets of texts.
 
     Raises:
         VerifierError: a timeout that is not positive, or no sandbox to be had (SandboxError).
@@ -41,15 +42,17 @@ class PythonTests(Verifier):
 
     requires: ClassVar[tuple[str, ...]] = ("prompt", "completion", "test", "entry_point")
 
-    def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
-        self.timeout = check_timeout(timeout)
-        self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1))
+    def __init__(self, timeout: float = 5.0, workers: int | None = None, seed: int = 0) -> None:
+        self.timeout, self.seed = check_timeout(timeout), seed
+        self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1), hash_seed=seed)
         self.workers = workers or available_cores()
         self._source = source_of("python_tests")
 
     def check(self, row: Mapping[str, Any]) -> Verdict:
         """The verdict on one row."""
         job = {name: row.get(name) for name in self.requires}
+        if isinstance(job["prompt"], list):  # a chat, in which the whole program was asked for
+            job["prompt"] = ""
         if not all(isinstance(value, str) for value in job.values()):
             return "error"
         program = program_of(row["prompt"], row["completion"], row["entry_point"])
@@ -79,7 +82,7 @@ class PythonTests(Verifier):
     def _start(self, cleanup: ExitStack, role: str, *channels: int, **popen: Any) -> subprocess.Popen[bytes]:
         process = self._sandbox.start(
             self._source,
-            [role, *map(str, channels)],
+            [role, *map(str, channels), str(self.seed)],
             pass_fds=channels,
             stderr=subprocess.DEVNULL,
             **({"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | popen),

@@ -91,6 +91,7 @@ class ReasoningGym(LibraryVerifier):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion", "entry")
+    library = "reasoning-gym"
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
         super().__init__(Library("reasoning-gym", "reasoning-gym"), timeout, workers)

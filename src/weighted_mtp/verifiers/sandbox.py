@@ -75,6 +75,8 @@ class Sandbox:
     """What each may take."""
     visible: tuple[Path, ...] = ()
     """Further folders of the host that can be read inside, under their own paths."""
+    hash_seed: int = 0
+    """Of Python's hashes inside (PYTHONHASHSEED), which the order of a set of texts hangs on."""
 
     def __post_init__(self) -> None:
         if sys.platform != "linux":
@@ -103,11 +105,17 @@ class Sandbox:
         folders = [str(path.resolve()) for path in (Path(sys.base_prefix), *self.visible)]
         shown = {folder: folder for folder in folders if not Path(folder).is_relative_to("/usr")}
         if os.geteuid() != 0:
-            return _bubblewrap(shown, self.limits.folder, os.getuid())
+            return _bubblewrap(shown, self.limits.folder, os.getuid(), self.hash_seed)
         user = secrets.choice(_UNASSIGNED)
         staging, shown = _stage(shown)
         dropping = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups"]
-        return [*staging, *dropping, "--pdeathsig", "KILL", *_bubblewrap(shown, self.limits.folder, user)]
+        return [
+            *staging,
+            *dropping,
+            "--pdeathsig",
+            "KILL",
+            *_bubblewrap(shown, self.limits.folder, user, self.hash_seed),
+        ]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -126,14 +134,14 @@ def _compiled(program: str) -> str:
     return marshal.dumps(compile(program, "<program>", "exec", dont_inherit=True)).hex()
 
 
-def _bubblewrap(shown: Mapping[str, str], folder: int, user: int) -> list[str]:
+def _bubblewrap(shown: Mapping[str, str], folder: int, user: int, hash_seed: int) -> list[str]:
     """The command but for the program; `shown`: where inside each folder of the host is seen."""
     binds = [word for source, inside in shown.items() for word in ("--ro-bind", source, inside)]
     return [
         *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns"),
         *("--die-with-parent", "--new-session"),
         *("--uid", str(user), "--gid", str(user), "--hostname", "sandbox"),
-        *("--clearenv", "--setenv", "PYTHONHASHSEED", "0", "--setenv", "PATH", "/usr/bin:/bin"),
+        *("--clearenv", "--setenv", "PYTHONHASHSEED", str(hash_seed), "--setenv", "PATH", "/usr/bin:/bin"),
         *("--ro-bind", "/usr", "/usr"),
         *_system_folders(),
         *("--proc", "/proc", "--dev", "/dev"),

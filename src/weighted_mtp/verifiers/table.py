@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from importlib.metadata import version
 from typing import Any
 
 from weighted_mtp.choices import nearest
@@ -16,32 +17,50 @@ VERIFIERS = {
     "reasoning-gym": f"{_HOME}.reasoning_gym:ReasoningGym",
 }
 """One row a verifier: its name on the command line, and package.module:Class. One whose class takes a `timeout`, in
-seconds a row, has that option."""
+seconds a row, or a `seed`, of what programs draw, has that option."""
 
 
-def make_verifier(name: str, *, timeout: float | None = None) -> Verifier:
-    """The verifier of that name; no timeout: its own default.
+def make_verifier(name: str, **options: Any) -> Verifier:
+    """The verifier of that name, with `timeout`, `seed` or what else its class takes; None: its own default.
 
     Raises:
         VerifierError: as `verifier_class`; what the verifier needs is not installed.
     """
-    verifier: Any = verifier_class(name, timeout=timeout)
-    return verifier() if timeout is None else verifier(timeout=timeout)
+    verifier: Any = verifier_class(name, **options)
+    return verifier(**{option: value for option, value in options.items() if value is not None})
 
 
-def verifier_class(name: str, *, timeout: float | None = None) -> type[Verifier]:
+def verifier_class(name: str, **options: Any) -> type[Verifier]:
     """What `make_verifier` makes an instance of: it knows the columns, and nothing is started.
 
     Raises:
-        VerifierError: an unknown name; a timeout that is not above 0, or for a verifier that takes none.
+        VerifierError: an unknown name; a timeout that is not above 0, or an option that the verifier does not take.
     """
     if name not in VERIFIERS:
         hint = "".join(f"did you mean {near}? " for near in nearest(name, VERIFIERS)[:1])
         raise VerifierError(f"unknown verifier {name!r}: {hint}There are {', '.join(VERIFIERS)}")
     module, _, class_name = VERIFIERS[name].partition(":")
     found = getattr(importlib.import_module(module), class_name)
-    if timeout is not None and "timeout" not in inspect.signature(found).parameters:
-        raise VerifierError(f"timeout is {timeout}, and the verifier {name} takes none: leave it out")
-    if timeout is not None:
-        check_timeout(timeout)
+    for option, value in options.items():
+        if value is not None and option not in inspect.signature(found).parameters:
+            raise VerifierError(f"{option} is {value}, and the verifier {name} takes none: leave it out")
+    if options.get("timeout") is not None:
+        check_timeout(options["timeout"])
     return found
+
+
+def trail(verifier: Verifier) -> dict[str, Any]:
+    """What a row that was judged says of its verdict: `verified_by`, the verifier's name, and `verification`.
+
+    `verification` holds the version of this package, of the `library` that the verifier rests on if it does, and what
+    it was made with: `timeout` in seconds and `seed`, null where it takes none.
+    """
+    kind = type(verifier)
+    names = {path.rpartition(":")[2]: name for name, path in VERIFIERS.items()}
+    made_with = {option: getattr(verifier, option, None) for option in inspect.signature(kind).parameters}
+    made_with.pop("workers", None)
+    versions = {"version": version("weighted-mtp")}
+    if kind.library is not None:
+        versions["library"] = f"{kind.library} {version(kind.library)}"
+    verification = versions | {"timeout": None, "seed": None} | made_with
+    return {"verified_by": names.get(kind.__name__, kind.__name__), "verification": verification}

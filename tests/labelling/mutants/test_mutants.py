@@ -80,7 +80,7 @@ def test_rows_can_be_verified_again_and_say_by_what(make):
     build_mutants(config)
     for row in rows_of(config):
         assert (row["test"], row["entry_point"]) == (ADD["test"], "add")
-        assert (row["verified_by"], row["timeout"]) == ("python-tests", 4.0)
+        assert (row["verified_by"], row["verification"]["timeout"]) == ("python-tests", 4.0)
 
 
 def test_the_tokens_of_a_mutation_become_its_errors(make):
@@ -157,7 +157,7 @@ def test_rows_of_other_settings_are_an_error_and_stay(make, change):
     config = make([ADD], per_task=3)
     build_mutants(config)
     before = Path(config.out).read_bytes()
-    with pytest.raises(DataError, match="holds rows of another source, seed or timeout"):
+    with pytest.raises(DataError, match="holds rows of another source, seed, timeout or version"):
         build_mutants(make([ADD], **({"per_task": 3} | change)))
     assert Path(config.out).read_bytes() == before
 

@@ -16,12 +16,13 @@ from weighted_mtp.data.schema import DataError
 from weighted_mtp.labelling.mutants.mutations import Mutation, sample_mutations
 from weighted_mtp.labelling.mutants.references import MutantsConfig, Problem, load_problems
 from weighted_mtp.labelling.mutants.source_code import SourceError
+from weighted_mtp.labelling.verify import columns_of
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS
 from weighted_mtp.verifiers.python_tests import PythonTests
+from weighted_mtp.verifiers.table import trail
 
 Row = dict[str, Any]
-VERIFIED_BY = "python-tests"
 CANONICAL = "canonical"
 """The mutation of a reference solution: none."""
 _SHOWN = 20
@@ -98,11 +99,11 @@ class MutantsReport:
 def build_mutants(config: MutantsConfig, console: Console | None = None) -> MutantsReport:
     """Writes one row for each reference solution that passes its tests and for each of its mutants.
 
-    A row has `task_id, prompt, completion, label, verdict, verified_by, timeout` (seconds), `mutation` (`canonical`, or
-    the operator and `old -> new`), `replaced` (the old text), `span` (the new text, in characters of the completion;
-    None for the reference), and `test` and `entry_point`, with which it can be verified again. `label` says that the
-    verdict is `pass`: a mutant that the tests do not tell from the reference has a true one. A problem whose reference
-    does not pass is left out, and so is a mutant whose check could not be made.
+    A row has `task_id, prompt, completion, label, verdict`, its trail (`verifiers.table.trail`), `mutation`
+    (`canonical`, or the operator and `old -> new`), `replaced` (the old text), `span` (the new text, in characters of
+    the completion; None for the reference), and `test` and `entry_point`, with which it can be verified again. `label`
+    says that the verdict is `pass`: a mutant that the tests do not tell from the reference has a true one. A problem
+    whose reference does not pass is left out, and so is a mutant whose check could not be made.
 
     Rows are written as they are found, so that a second call goes on; with a higher `per_task` it adds to each problem.
     """
@@ -113,14 +114,17 @@ def build_mutants(config: MutantsConfig, console: Console | None = None) -> Muta
     verifier = PythonTests(timeout=config.timeout)
     report = MutantsReport(left_out)
     with JsonLinesWriter(config.out) as writer, progress_bar(console) as progress:
-        done = _done(writer.done, problems, config)
+        judged_by = trail(verifier)
+        done = _done(writer.done, problems, config, judged_by)
         for row in writer.done:
             report.add(row)
         following = progress.track(problems, description="problems")
         # The verifier takes rows before it gives the verdicts on those before.
-        rows, asked = tee(row for problem in following for row in _missing_rows(problem, done, config, report))
-        for (verdict, *_), row in zip(verifier.judge_all(asked), rows, strict=True):
-            row |= {"label": verdict == "pass", "verdict": verdict}
+        rows, asked = tee(
+            row for problem in following for row in _missing_rows(problem, done, config, report, judged_by)
+        )
+        for judged, row in zip(verifier.judge_all(asked), rows, strict=True):
+            row |= columns_of(judged)
             if report.accepts(row):
                 writer.write(row)
                 report.add(row)
@@ -129,7 +133,7 @@ def build_mutants(config: MutantsConfig, console: Console | None = None) -> Muta
 
 
 def _missing_rows(
-    problem: Problem, done: Mapping[str, set[str]], config: MutantsConfig, report: MutantsReport
+    problem: Problem, done: Mapping[str, set[str]], config: MutantsConfig, report: MutantsReport, judged_by: Row
 ) -> Iterator[Row]:
     """The rows of a problem that the file lacks, until its reference is found not to pass."""
     written, seed = done.get(problem.task_id, set()), f"{config.seed} {problem.task_id}"
@@ -138,7 +142,7 @@ def _missing_rows(
     except SourceError as error:
         report.left_out[problem.task_id] = str(error)
         return
-    rows = [_row(problem, mutation, config) for mutation in (None, *mutants)]
+    rows = [_row(problem, mutation, judged_by) for mutation in (None, *mutants)]
     if not written <= {row["completion"] for row in rows}:
         raise _other_rows(config)
     for row in rows:
@@ -148,15 +152,14 @@ def _missing_rows(
             yield row
 
 
-def _row(problem: Problem, mutation: Mutation | None, config: MutantsConfig) -> Row:
+def _row(problem: Problem, mutation: Mutation | None, judged_by: Row) -> Row:
     return {
         "task_id": problem.task_id,
         "prompt": problem.prompt,
         "completion": mutation.completion if mutation else problem.canonical_solution,
         "label": None,
         "verdict": None,
-        "verified_by": VERIFIED_BY,
-        "timeout": config.timeout,
+        **judged_by,
         "mutation": mutation.describe() if mutation else CANONICAL,
         "replaced": mutation.replaced if mutation else None,
         "span": list(mutation.span) if mutation else None,
@@ -165,14 +168,13 @@ def _row(problem: Problem, mutation: Mutation | None, config: MutantsConfig) -> 
     }
 
 
-def _done(rows: list[Row], problems: list[Problem], config: MutantsConfig) -> dict[str, set[str]]:
+def _done(rows: list[Row], problems: list[Problem], config: MutantsConfig, judged_by: Row) -> dict[str, set[str]]:
     """The completions of each problem that the file has already; all of them must be of these problems."""
     known = {problem.task_id: problem for problem in problems}
     done: dict[str, set[str]] = {}
     for row in rows:
         problem = known.get(row.get("task_id", ""))
-        made = problem and (problem.prompt, problem.test, VERIFIED_BY, config.timeout)
-        if not made or made != tuple(row.get(name) for name in ("prompt", "test", "verified_by", "timeout")):
+        if problem is None or row != row | {"prompt": problem.prompt, "test": problem.test, **judged_by}:
             raise _other_rows(config)
         done.setdefault(row["task_id"], set()).add(row["completion"])
     return done
@@ -180,6 +182,6 @@ def _done(rows: list[Row], problems: list[Problem], config: MutantsConfig) -> di
 
 def _other_rows(config: MutantsConfig) -> DataError:
     return DataError(
-        f"{config.out} holds rows of another source, seed or timeout, or more than per_task {config.per_task}: give "
-        "another file, or remove this one"
+        f"{config.out} holds rows of another source, seed, timeout or version, or more than per_task "
+        f"{config.per_task}: give another file, or remove this one"
     )

@@ -16,11 +16,13 @@ from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.files import number_of
 from weighted_mtp.labelling.reasoning_gym.wrong_answers import Changed, wrong_answers
+from weighted_mtp.labelling.verify import difference
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.errors import ConfigError, settle
 from weighted_mtp.verifiers.base import Verdict
 from weighted_mtp.verifiers.final_answer import ANSWER
 from weighted_mtp.verifiers.reasoning_gym import MEASURED_WITH, UNSOUND, ReasoningGym
+from weighted_mtp.verifiers.table import trail
 
 OPEN, CLOSE = ANSWER
 INSTRUCTION = f"Give the final answer between {OPEN} and {CLOSE}."
@@ -147,15 +149,17 @@ def _check_task(task: str, known: Sequence[str]) -> None:
 class _OutputFile:
     """The prompts that a file holds, and more of them; no path: none, ever."""
 
-    def __init__(self, path: str | None, seed: int, verified_by: str, stack: ExitStack) -> None:
+    def __init__(self, path: str | None, seed: int, judged_by: dict[str, Any], stack: ExitStack) -> None:
         self.held: dict[str, list[dict[str, Any]]] = {}
         self._last: str | None = None
         if path is None:
             return
         writer = JsonLinesWriter(path)
         for number, row in enumerate(writer.done, start=1):
-            if str(row.get("id")).split("/")[1:2] != [str(seed)] or row.get("verified_by") != verified_by:
-                raise writer.other_row(number, f"is not of seed {seed} and {verified_by}")
+            if str(row.get("id")).split("/")[1:2] != [str(seed)]:
+                raise writer.other_row(number, f"is not of seed {seed}")
+            if (other := difference(row, judged_by)) is not None:
+                raise writer.other_row(number, other)
             self.held.setdefault(row["prompt"], []).append(row)
             self._last = row["prompt"]
         self._writer = stack.enter_context(writer)
@@ -195,12 +199,12 @@ class _Maker:
 
     def __init__(self, config: ReasoningGymConfig, gym: ReasoningGym, stack: ExitStack) -> None:
         self.config, self.gym = config, gym
-        self.verified_by = f"reasoning-gym {gym.version}"
+        self.judged_by = trail(gym)
         self.made = Made(config.out, config.problems, gym.version)
         self.problem_count = config.problem_count if config.problems else 0
         self.row_count = config.count if config.out else 0
-        self._problems = _OutputFile(config.problems, config.seed, self.verified_by, stack)
-        self._rows = _OutputFile(config.out, config.seed, self.verified_by, stack)
+        self._problems = _OutputFile(config.problems, config.seed, self.judged_by, stack)
+        self._rows = _OutputFile(config.out, config.seed, self.judged_by, stack)
         self._asked: set[str] = set()
 
     def make(self, task: str) -> Iterator[_Item]:
@@ -265,9 +269,7 @@ class _Maker:
             changed = wrong_answers(right, others, wrong + _SPARE if wrong else 0, random.Random(name))
             prompt = f"{entry['question'].rstrip()}\n\n{INSTRUCTION}\n"
             problem = {"id": name, "task": task, "prompt": prompt, "entry": json.dumps(entry)}
-            yield _Item(
-                problem | {"verified_by": self.verified_by}, entry, [Changed(right, "reference", None), *changed]
-            )
+            yield _Item(problem | self.judged_by, entry, [Changed(right, "reference", None), *changed])
 
 
 def _completion(answer: Changed) -> str:

@@ -89,6 +89,14 @@ def silence() -> None:
         posix.dup2(null, standard)
 
 
+def seed_random(*programs: str) -> None:
+    """Seeds what a program draws, if it names `random`, which takes long to import."""
+    if any("random" in program for program in programs):
+        import random
+
+        random.seed(int(sys.argv[4]))
+
+
 # the candidate's process
 
 
@@ -97,6 +105,7 @@ def serve_candidate(requests: int, replies: int) -> NoReturn:
     source, entry_point = receive(requests)
     names = new_module("candidate")
     silence()
+    seed_random(source)
 
     def load() -> None:
         exec(compile(source, "<candidate>", "exec", dont_inherit=True), names)
@@ -231,11 +240,12 @@ def run_tests(requests: int, replies: int) -> None:
     job = marshal.loads(sys.stdin.buffer.read())
     answer = posix.dup(1)
     silence()
+    seed_random(job["prompt"], job["test"])
     posix.write(answer, judge(job, requests, replies).encode() + b"\n")
 
 
 def main() -> None:
-    """`candidate` or `tests`, and the descriptors to read requests from, or write them to, and of the replies."""
+    """`candidate` or `tests`, descriptors to read requests from, or write them to, and of the replies, and the seed."""
     role, requests, replies = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if role == "candidate":
         serve_candidate(requests, replies)

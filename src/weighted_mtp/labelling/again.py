@@ -1,0 +1,145 @@
+"""`wmtp data verify --again`: do verdicts hold? Judged rows are judged once more, and flaky checks are named."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
+from weighted_mtp.data.schema import DataError
+from weighted_mtp.evaluation.intervals import wilson_interval
+from weighted_mtp.labelling.verify import answered_row
+from weighted_mtp.reports.numbers import percent
+from weighted_mtp.reports.terminal import progress_bar
+from weighted_mtp.verifiers.base import VERDICTS, Verifier
+from weighted_mtp.verifiers.table import VERIFIERS, make_verifier
+
+ROWS = 200
+TRIES = 4
+"""How often a row whose verdict flips is judged once more."""
+_SHOWN = 20
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A row with another verdict than before."""
+
+    row: Row
+    found: tuple[str, ...]
+    """The new verdict, then those of `TRIES` further ones."""
+
+    @property
+    def flaky(self) -> bool:
+        """Whether its check gives several verdicts on one completion, rather than another one than before."""
+        return len({*self.found}) > 1
+
+    @property
+    def name(self) -> str:
+        """The row's task_id, or the first line of its prompt."""
+        if (task := self.row.get("task_id")) is not None:
+            return str(task)
+        prompt = self.row.get("prompt") or self.row.get("messages") or self.row.get("conversations") or ""
+        return (prompt if isinstance(prompt, str) else json.dumps(prompt)).strip().partition("\n")[0][:80]
+
+
+@dataclass(frozen=True)
+class Again:
+    """What became of a sample of verdicts."""
+
+    judged: int
+    of: int
+    flips: list[Flip]
+
+    def show(self, console: Console) -> None:
+        """Flips by verdict, their share, and the names of flaky checks."""
+        found = wilson_interval(len(self.flips), self.judged)
+        share = f"{percent(found.mean)} % of them, 95 % interval {percent(found.low)} to {percent(found.high)}"
+        console.print(
+            f"{self.judged} of {self.of} rows judged again: {len(self.flips)} flips, {share}", highlight=False
+        )
+        kinds = Counter((flip.row["verdict"], flip.found[0], flip.flaky) for flip in self.flips)
+        table = Table("was", "is", "rows", "", box=None, pad_edge=False)
+        for (was, now, flaky), count in kinds.most_common():
+            table.add_row(was, now, str(count), "flaky: both come up" if flaky else f"changed: {now} each time")
+        if kinds:
+            console.print(table)
+        names = list(dict.fromkeys(flip.name for flip in self.flips if flip.flaky))
+        if names:
+            more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            console.print(Text(f"flaky: {', '.join(names[:_SHOWN])}{more}"), soft_wrap=True)
+
+
+class AgainSettings(Protocol):
+    """What `wmtp data verify --again` is told."""
+
+    input: str
+    output: str | None
+    verifier: str | None
+    timeout: float | None
+    seed: int | None
+    rows: int | None
+
+
+def judge_again(settings: AgainSettings, console: Console | None = None) -> Again:
+    """Judges `rows` (200) judged rows, drawn by `seed`, as their trail says, or by another verifier or time limit.
+
+    Flipped rows go to `output`, each with `flip`: the verdict it `was`, those `found` now, and whether it is `flaky`.
+
+    Raises:
+        DataError: a row that was not judged, or that does not say by what; an output that is there already.
+    """
+    source, out = Path(settings.input), settings.output and Path(settings.output)
+    if out and out.exists() and out.stat().st_size:
+        raise DataError(f"{out} is there already: give another output, or move this one away")
+    read = read_json_lines(source)
+    places = sorted(random.Random(settings.seed or 0).sample(range(len(read)), min(settings.rows or ROWS, len(read))))
+    groups: dict[str, list[Row]] = {}
+    for place in places:
+        options = _judged_with(read[place], f"{source}: row {place + 1}", settings.verifier)
+        options |= {} if settings.timeout is None else {"timeout": settings.timeout}
+        groups.setdefault(json.dumps(options), []).append(read[place])
+    judges = {options: make_verifier(**json.loads(options)) for options in groups}
+    flips: list[Flip] = []
+    with progress_bar(console) as progress:
+        task = progress.add_task("rows judged again", total=len(places))
+        for options, group in groups.items():
+            for flip in _flips(judges[options], group):
+                flips += [flip] if flip else []
+                progress.advance(task)
+    if out:
+        with JsonLinesWriter(out) as writer:
+            for flip in flips:
+                told = {"was": flip.row["verdict"], "found": list(flip.found), "flaky": flip.flaky}
+                writer.write({**flip.row, "flip": told})
+    return Again(len(places), len(read), flips)
+
+
+def _judged_with(row: Row, where: str, verifier: str | None) -> dict[str, Any]:
+    """What makes the verifier of a row."""
+    if row.get("verdict") not in VERDICTS:
+        raise DataError(f"{where} has no verdict: --again judges rows that `wmtp data verify` has judged")
+    if verifier is not None:
+        return {"name": verifier}
+    name, kept = row.get("verified_by"), row.get("verification")
+    if name not in VERIFIERS or not isinstance(kept, Mapping):
+        raise DataError(f"{where} was verified by {name} and does not say with what (`verification`): add --verifier")
+    return {"name": name} | {option: kept[option] for option in kept if option not in ("version", "library")}
+
+
+def _flips(judge: Verifier, rows: list[Row]) -> Iterator[Flip | None]:
+    """For each row its flip, or None."""
+    asked = [answered_row(dict(row)) for row in rows]
+    for row, given, judged in zip(rows, asked, judge.judge_all(asked), strict=True):
+        if judged.verdict == row["verdict"]:
+            yield None
+        else:
+            more = judge.judge_all([given] * TRIES)
+            yield Flip(row, (judged.verdict, *(found.verdict for found in more)))
