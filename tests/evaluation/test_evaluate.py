@@ -194,7 +194,7 @@ def test_k_may_be_named(make):
 def test_problems_that_cannot_be_checked_are_refused_before_the_model_is_loaded_and_may_be_left_out(
     make, trained, tmp_path
 ):
-    rows = read(trained / "problems.jsonl")
+    rows = [row | {"answer": "7"} for row in read(trained / "problems.jsonl")]
     rows[0]["answer"], rows[4]["answer"] = "no number", "none"
     settings = {"problems": str(write(tmp_path / "p.jsonl", rows)), "verifier": "numeric", "model": "no/such"}
     with pytest.raises(DataError, match=r"numeric cannot check 2 of 9 problems: problem 0: .*; problem 4: .*; --on_b"):
