@@ -27,6 +27,7 @@ FLOORS = {
     "integrations": 5,
     "labelling": 6,
     "inspection": 6,
+    "sampling": 7,
     "demo": 7,
     "cli": 8,
     "python": 9,

@@ -161,6 +161,18 @@ def _split(settings: Any) -> None:
         print(f"{PROGRAM}: warning: {report.warning()}", file=sys.stderr)
 
 
+def _sample(settings: Any) -> None:
+    from weighted_mtp.sampling.settings import check_sample
+
+    check_sample(settings)
+    require_file("--out", Path(settings.out))
+    quiet_libraries()
+    from weighted_mtp.sampling.sample import sample
+
+    with own_file(Path(settings.out)):
+        print(sample(settings, _console(stderr=True)).summary(settings))
+
+
 def _evaluate(settings: Any) -> None:
     from weighted_mtp.evaluation.problems import check_evaluation
 
@@ -268,6 +280,13 @@ COMMANDS = {
     ),
     "data split": Command(
         "training and test files by task, near-duplicates on one side", "labelling.split:SplitConfig", _split
+    ),
+    "sample": Command(
+        "rows from prompts: what a model writes, in a directory or behind a server, and a verdict on each",
+        "sampling.settings:SampleConfig",
+        _sample,
+        {"model": "A directory, or http(s)://HOST/v1 of a server that speaks OpenAI's protocol."},
+        goes_on="where it stopped",
     ),
     "evaluate": Command(
         "exact match and pass@k of a model on problems with a verifier",

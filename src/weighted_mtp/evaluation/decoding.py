@@ -11,14 +11,13 @@ from weighted_mtp.data.borders import Detokenizer
 from weighted_mtp.data.chat import end_tokens, padding_token
 from weighted_mtp.data.chat_marks import check_roles
 from weighted_mtp.data.encoding import RowEncoder
+from weighted_mtp.evaluation.generation import write_tokens
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings, cut_at_stop
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
 from weighted_mtp.training.errors import ConfigError
 
 Prompt = str | list[dict[str, Any]]
 """Text, or messages for the tokenizer's chat template."""
-PLAIN = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
-"""What a model's generation_config.json must not change; `SeededDraws` does the sampling."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,10 @@ class Completion:
     """Without special tokens, and without a stop string and all behind it."""
     ended: Literal["eos", "stop", "length"]
     """End of text, a stop string, or cut off at the most tokens."""
+    tokens: int
+    """How many were written, the end included."""
+    logprobs: list[float] | None = None
+    """Of each token under the distribution it was drawn from; None: greedy."""
 
 
 def decode(
@@ -100,38 +103,33 @@ def complete(
     """
     read, pad = prompt_tokens(tokenizer, prompts, tools), padding_token(tokenizer) or 0
     require_readable(model, tokenizer, read, lambda i: f"prompt {i}", further=max_new_tokens)
-    width = max(map(len, read))
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in read])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in read])
     ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
     detokenizer = Detokenizer(tokenizer)
-    options: dict[str, Any] = {}
-    if seeds is not None:
-        options["logits_processor"] = [SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p)]
-    if stop:
-        options["stopping_criteria"] = [StopStrings(detokenizer, stop)]
+    sampled = seeds is not None
+    draws = SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p) if sampled else None
     was_training = model.training
     model.eval()
     try:
-        output = model.generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
+        written = write_tokens(
+            model,
+            read,
             max_new_tokens=max_new_tokens,
-            pad_token_id=pad,
-            eos_token_id=ends or None,
+            pad=pad,
+            ends=ends,
+            draws=draws,
+            stop=StopStrings(detokenizer, stop) if stop else None,
             condition=condition,
-            **PLAIN,
-            **options,
         )
     finally:
         model.train(was_training)
-    written = output[:, width:].tolist()
-    lengths = [next((i for i, token in enumerate(row) if token in ends), len(row)) for row in written]
+    lengths = [len(row) - (row[-1] in ends) for row in written]
     texts = detokenizer.texts(read, [row[:length] for row, length in zip(written, lengths, strict=True)])
     completions: list[Completion] = []
-    for text, row, length in zip(texts, written, lengths, strict=True):
+    for i, (text, row, length) in enumerate(zip(texts, written, lengths, strict=True)):
         cut = cut_at_stop(text, stop)
-        completions.append(Completion(cut, "stop" if cut != text else "eos" if length < len(row) else "length"))
+        ended = "stop" if cut != text else "eos" if length < len(row) else "length"
+        logprobs = draws.logprobs[i, : len(row)].tolist() if draws else None
+        completions.append(Completion(cut, ended, len(row), logprobs))
     return completions
 
 

@@ -6,24 +6,24 @@ verifier checks. A call goes on where the last one stopped.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from weighted_mtp.data import DataError
 from weighted_mtp.data.json_lines import JsonLinesWriter
-from weighted_mtp.evaluation.decoding import Prompt, complete, prompt_tokens, require_template, user_turn
+from weighted_mtp.evaluation.asking import load_asked, prompt_of
+from weighted_mtp.evaluation.decoding import complete
 from weighted_mtp.evaluation.elsewhere import read_completions
 from weighted_mtp.evaluation.problems import CODE, EvaluationConfig, Problems, read_problems, usable
 from weighted_mtp.evaluation.results import print_evaluation, provenance, summarise_samples
 from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS, MBPP_STOPS
 from weighted_mtp.files import digest_of, write_text
-from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.errors import ConfigError, require, require_same_settings
@@ -38,10 +38,6 @@ BY_CONTENT = ("model weights or tokenizer", "problems")
 """Settings that are digests: the same wherever the files lie."""
 ELSEWHERE = "completions made elsewhere"
 BY_VALUE = ("verifier", "samples", "temperature", "top_p", "max_new_tokens", "seed", "timeout", "label")
-HINT = (
-    "hint: this model's tokenizer has a chat template, and prompts that are text are read as they are; --chat true "
-    "asks as a user does"
-)
 
 
 def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTHING) -> dict[str, Any]:
@@ -53,10 +49,7 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
         ConfigError: the folder holds an evaluation with other settings, or a setting does not fit the model.
     """
     verifier = make_verifier(config.verifier, timeout=config.timeout)
-
-    def tell(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-
+    tell = _tell(console)
     problems = usable(config, read_problems(config, memory.rows), verifier.problem_errors, tell)
     given = None
     if config.completions is not None:
@@ -78,6 +71,10 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
     _write_results(out / RESULTS, results)
     print_evaluation(console, results)
     return results
+
+
+def _tell(console: Console) -> Callable[[str], None]:
+    return partial(console.print, soft_wrap=True, markup=False, highlight=False)
 
 
 def _stop(config: EvaluationConfig, problems: Problems) -> list[str]:
@@ -160,7 +157,9 @@ def _generate(
     _require_prefix(writer.path, [{name: row.get(name) for name in wanted[0]} for row in rows], wanted)
     if len(rows) == len(wanted):
         return rows
-    model, tokenizer = _load(config, problems, console, memory)
+    model, tokenizer = load_asked(config, problems, _tell(console), continues=config.verifier == CODE, memory=memory)
+    if config.label is not None and model.label_condition is None:
+        raise ConfigError(f"label is {config.label}: {config.model} is no generative critic, so it takes no label")
     _write_json(Path(config.out) / SETTINGS, settings)
     starts = [*range(0, len(problems), config.batch_size), *range(len(problems), len(wanted), config.batch_size)]
     with writer, progress_bar(console) as progress:
@@ -174,7 +173,7 @@ def _generate(
             found = complete(
                 model,
                 tokenizer,
-                [_prompt(config, problem) for problem in asked],
+                [prompt_of(problem, config.chat) for problem in asked],
                 max_new_tokens=config.max_new_tokens,
                 seeds=None if start < len(problems) else [[config.seed, r["problem"], r["sample"]] for r in batch],
                 temperature=config.temperature,
@@ -188,43 +187,6 @@ def _generate(
                 writer.write(rows[-1])
             progress.advance(task, len(batch) - known)
     return rows
-
-
-def _prompt(config: EvaluationConfig, problem: Mapping[str, Any]) -> Prompt:
-    """What the model is asked with."""
-    prompt = problem["prompt"]
-    return user_turn(prompt) if config.chat and isinstance(prompt, str) else prompt
-
-
-def _load(config: EvaluationConfig, problems: Problems, console: Console, memory: InMemory) -> tuple[MTPModel, Any]:
-    """Model and tokenizer, once it is known that every prompt fits."""
-    name = str(config.model)
-    tokenizer = load_tokenizer(name) if memory.tokenizer is None else memory.tokenizer
-    some_text = any(isinstance(problem["prompt"], str) for problem in problems.values())
-    if config.chat:
-        require_template(tokenizer, "chat is true", name)
-    elif tokenizer.chat_template and config.verifier != CODE and some_text:
-        console.print(HINT, soft_wrap=True, markup=False)
-    model = name if memory.model is None else memory.model
-    if not isinstance(model, MTPModel):
-        model = MTPModel.from_pretrained(model)
-    if config.label is not None and model.label_condition is None:
-        raise ConfigError(f"label is {config.label}: {config.model} is no generative critic, so it takes no label")
-    longest = 0
-    for i, problem in problems.items():
-        try:
-            tokens = prompt_tokens(tokenizer, [_prompt(config, problem)], [problem.get("tools")])[0]
-        except DataError as error:
-            raise DataError(f"{config.problems}: problem {i}: {error}") from None
-        longest = max(longest, len(tokens))
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and longest + config.max_new_tokens > positions:
-        raise ConfigError(
-            f"max_new_tokens is {config.max_new_tokens}: the longest prompt has {longest} tokens and the model "
-            f"{positions} positions, so give at most {max(0, positions - longest)}"
-        )
-    model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-    return model, tokenizer
 
 
 # Checking

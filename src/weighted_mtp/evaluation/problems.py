@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from weighted_mtp.data.json_lines import read_json_lines, require_objects
 from weighted_mtp.data.schema import DataError, parse_row
@@ -122,11 +122,45 @@ def _missing(verifier: type[Verifier]) -> Callable[[Mapping[str, Any]], str | No
     return told
 
 
+class Asking(Protocol):
+    """The settings that problems are read by."""
+
+    @property
+    def problems(self) -> str:
+        """A file, or humaneval."""
+        ...
+
+    @property
+    def verifier(self) -> str | None:
+        """Who judges."""
+        ...
+
+    @property
+    def limit(self) -> int | None:
+        """Only the first problems."""
+        ...
+
+    @property
+    def chat(self) -> bool:
+        """Whether text is what a user says."""
+        ...
+
+    @property
+    def completions(self) -> str | None:
+        """A file of completions made elsewhere."""
+        ...
+
+    @property
+    def on_bad_problem(self) -> str:
+        """error or skip."""
+        ...
+
+
 Problems = dict[int, dict[str, Any]]
 """Problems by their number, from 0: that of their row."""
 
 
-def read_problems(config: EvaluationConfig, rows: Rows | None = None) -> Problems:
+def read_problems(config: Asking, rows: Rows | None = None) -> Problems:
     """The first rows of a `.jsonl` file, HumanEval's, or of those given, in our columns (`known_forms.as_problem`).
 
     What is wrong with one is in its `_error`. Prompts of code that a model goes on from lose the white space at their
@@ -162,7 +196,7 @@ def _problem(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def usable(
-    config: EvaluationConfig,
+    config: Asking,
     problems: Problems,
     errors_of: Callable[[list[dict[str, Any]]], Iterable[str | None]],
     tell: Callable[[str], None] = lambda line: None,

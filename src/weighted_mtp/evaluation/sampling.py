@@ -29,6 +29,8 @@ class SeededDraws(LogitsProcessor):
     Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", arXiv 1904.09751, for top_p; the
     inverse of the distribution function for the draw.
 
+    `logprobs` [rows, steps] holds log p of each token that was drawn, of all the rows that there were at first.
+
     Each row's numbers are seeded by one or more integers, and there are `steps` of them, as many as tokens at most.
     """
 
@@ -36,6 +38,11 @@ class SeededDraws(LogitsProcessor):
         uniform = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
         self.uniform = torch.from_numpy(uniform)  # [rows, steps]
         self.temperature, self.top_p, self.step = temperature, top_p, 0
+        self.rows, self.logprobs = torch.arange(len(seeds)), torch.zeros(len(seeds), steps)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these of the rows alone."""
+        self.uniform, self.rows = self.uniform[list(rows)], self.rows[list(rows)]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, vocab] of which all but one a row are -inf."""
@@ -43,13 +50,16 @@ class SeededDraws(LogitsProcessor):
             scores = scores.double()
         probabilities = torch.softmax(scores / self.temperature, dim=-1)
         u = self.uniform[:, self.step, None].to(scores)
-        self.step += 1
         if self.top_p == 1.0:
-            token = _invert(probabilities, u)
+            token, kept = _invert(probabilities, u), 1.0
         else:
             ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
             before = ordered.cumsum(-1) - ordered
-            token = tokens.gather(1, _invert(ordered.where(before < self.top_p, 0.0), u))
+            nucleus = ordered.where(before < self.top_p, 0.0)
+            token, kept = tokens.gather(1, _invert(nucleus, u)), nucleus.sum(-1)
+        drawn = (probabilities.gather(1, token)[:, 0] / kept).log()
+        self.logprobs[self.rows, self.step] = drawn.to(self.logprobs)
+        self.step += 1
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
@@ -84,6 +94,10 @@ class StopStrings(StoppingCriteria):
         ended = [self._holds(text) or BROKEN in text for text in texts]  # a window may begin within a character
         ended = [maybe and self._holds(self._texts([row], start)[0]) for row, maybe in zip(rows, ended, strict=True)]
         return torch.tensor(ended, device=input_ids.device)
+
+    def hold(self, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]) -> list[bool]:
+        """Whether what is written behind each prompt holds one of the strings."""
+        return [self._holds(text) for text in self.detokenizer.texts(prompts, written)]
 
     def _texts(self, rows: Sequence[Sequence[int]], start: int, behind: int = 0) -> list[str]:
         """What the tokens from `start` on add to those from `behind` on."""

@@ -56,7 +56,7 @@ class LabelEmbedding(nn.Module):
         with self._attached_to(embeddings, told):
             return decode(*rows, packing)
 
-    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Tensor:
+    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Any:
         """The decoder's own `generate` under one label."""
         with self._attached_to(hf_model.get_input_embeddings(), torch.tensor([[condition]])):
             return hf_model.generate(input_ids=input_ids, **kwargs)
@@ -151,14 +151,19 @@ class LabelTags(nn.Module):
         attended = longer.scatter(1, place, mask).scatter(1, tag_place, (tag >= 0).to(longer.dtype))
         return ids, attended, place
 
-    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Tensor:
+    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Any:
         """The decoder's own `generate` under one label; the tag is not in what comes back."""
         repeated = torch.full((len(input_ids),), condition, device=input_ids.device)
         ids, mask, _ = self.insert(input_ids, kwargs.pop("attention_mask", None), repeated)
         output = hf_model.generate(input_ids=ids, attention_mask=mask, **kwargs)
-        new = output[:, ids.shape[1] :]
-        copies = len(output) // len(input_ids)  # sampled sequences a prompt
-        return torch.cat([input_ids.repeat_interleave(copies, 0), new], dim=1)
+        sequences = output if isinstance(output, Tensor) else output.sequences
+        new = sequences[:, ids.shape[1] :]
+        copies = len(sequences) // len(input_ids)  # sampled sequences a prompt
+        sequences = torch.cat([input_ids.repeat_interleave(copies, 0), new], dim=1)
+        if isinstance(output, Tensor):
+            return sequences
+        output.sequences = sequences
+        return output
 
 
 LabelCondition = LabelEmbedding | LabelTags

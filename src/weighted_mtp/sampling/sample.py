@@ -1,0 +1,163 @@
+"""`wmtp sample`: rows of prompt, completion and verdict, in order; the same command goes on where it stopped."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+
+from weighted_mtp.data.json_lines import JsonLinesWriter
+from weighted_mtp.evaluation.asking import prompt_of
+from weighted_mtp.evaluation.problems import Problems, usable
+from weighted_mtp.labelling.verify import columns_of
+from weighted_mtp.reports.terminal import progress_bar
+from weighted_mtp.sampling.settings import SampleConfig, check_sample
+from weighted_mtp.sampling.written import Asked, Written
+from weighted_mtp.verifiers.base import Verifier
+from weighted_mtp.verifiers.table import make_verifier, trail
+
+SETTINGS = ("temperature", "top_p", "max_new_tokens", "seed", "stop", "chat")
+
+
+@dataclass
+class Sampled:
+    """What a file of samples holds."""
+
+    rows: int = 0
+    tokens: int = 0
+    """Written by this call."""
+    duplicates: int = 0
+    cut: int = 0
+    """At `max_new_tokens`."""
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+    def count(self, row: dict[str, Any]) -> None:
+        """Adds a row of the file."""
+        self.rows += 1
+        self.cut += "truncated" in row
+        self.verdicts.update([row["verdict"]] if "verdict" in row else [])
+
+    def summary(self, config: SampleConfig) -> str:
+        """What came of it, in a few lines."""
+        said = [f"{config.out}: {self.rows} rows"]
+        if self.verdicts:
+            said.append(", ".join(f"{n} {verdict}" for verdict, n in self.verdicts.most_common()))
+        said += [f"{self.cut} cut off at {config.max_new_tokens} tokens"] * bool(self.cut)
+        if self.duplicates:
+            left_out = "left out" if config.drop_duplicates else "kept (--drop_duplicates true leaves them out)"
+            said.append(f"{self.duplicates} that their prompt had already, {left_out}")
+        return "; ".join(said)
+
+
+def sample(config: SampleConfig, console: Console) -> Sampled:
+    """Writes the rows that are missing.
+
+    A row holds its problem's columns, `prompt`, `completion`, `ended`, `problem` and `sample` (numbers), `model`, and
+    `sampling`, the settings it was drawn with; `truncated` where it was cut off, so that no end is taught behind it;
+    `logprobs` if asked for; and with a verifier what `wmtp data verify` writes.
+
+    Raises:
+        DataError, ConfigError, VerifierError: before anything is generated; what was written stays.
+    """
+    tell = partial(console.print, soft_wrap=True, markup=False, highlight=False)
+    problems = check_sample(config)
+    verifier = None if config.verifier is None else make_verifier(config.verifier, timeout=config.timeout)
+    errors_of = (lambda rows: [None] * len(rows)) if verifier is None else verifier.problem_errors
+    problems = usable(config, problems, errors_of, tell)
+    problems = {i: row | {"prompt": prompt_of(row, config.chat)} for i, row in problems.items()}
+    wanted = [Asked(i, number, row) for i, row in problems.items() for number in range(config.n)]
+    writer, found = JsonLinesWriter(config.out), Sampled()
+    for row in writer.done:
+        found.count(row)
+    model = _model(config, problems, tell)
+    common = {**model.identity(), "sampling": {name: getattr(config, name) for name in SETTINGS}}
+    known = _known(writer, wanted, common)
+    with writer, progress_bar(console) as progress:
+        task = progress.add_task("sampling", total=len(wanted), completed=known)
+        texts = {(row["problem"], json.dumps(row["completion"])) for row in writer.done}
+        begin = progress.get_time()
+        place = 0
+        for part in model.parts(wanted):
+            place += len(part)
+            if place <= known:
+                continue
+            done = max(0, known - (place - len(part)))  # a part that was cut off is written whole again
+            for row in _judged(model, verifier, part, common, done, found):
+                key = (row["problem"], json.dumps(row["completion"]))
+                found.duplicates += key in texts
+                if not (config.drop_duplicates and key in texts):
+                    writer.write(row)
+                    found.count(row)
+                texts.add(key)
+                progress.update(task, advance=1, description=_state(found, progress.get_time() - begin))
+    return found
+
+
+def _model(config: SampleConfig, problems: Problems, tell: Callable[[str], None]) -> Any:
+    if config.served:
+        from weighted_mtp.sampling.server import Server
+
+        if not config.chat and any(isinstance(row["prompt"], str) for row in problems.values()):
+            tell("prompts that are text are sent raw, to be gone on with; --chat true asks as a user does")
+        return Server(config)
+    from weighted_mtp.sampling.directory import Directory
+
+    return Directory(config, problems, tell)
+
+
+def _known(writer: JsonLinesWriter, wanted: list[Asked], common: dict[str, Any]) -> int:
+    """How many of those wanted are in the file, or were duplicates before its last one."""
+    places: dict[Any, int] = {(asked.problem, asked.sample): place for place, asked in enumerate(wanted)}
+    last = -1
+    for number, row in enumerate(writer.done, start=1):
+        place = places.get((row.get("problem"), row.get("sample")), -1)
+        if place <= last or wanted[place].row["prompt"] != row.get("prompt"):
+            raise writer.other_row(number, "is no sample of these problems in this order")
+        for name, value in common.items():
+            if row.get(name) != value:
+                raise writer.other_row(
+                    number, f"has {name} {json.dumps(row.get(name))}, and this is {json.dumps(value)}"
+                )
+        last = place
+    return last + 1
+
+
+def _judged(
+    model: Any, verifier: Verifier | None, part: list[Asked], common: dict[str, Any], done: int, found: Sampled
+) -> Iterator[dict[str, Any]]:
+    """Rows of a part, without the first `done`, with what the verifier says of each."""
+    asked = part if done == 0 or model.whole_parts else part[done:]
+    rows = _rows(asked, model.write(asked), common, found)
+    rows = (row for i, row in enumerate(rows) if i >= len(asked) - (len(part) - done))
+    if verifier is None:
+        yield from rows
+        return
+    judged_by, waiting = trail(verifier), list[dict[str, Any]]()
+
+    def remembered() -> Iterator[dict[str, Any]]:
+        for row in rows:
+            waiting.append(row)
+            yield row
+
+    for judged in verifier.judge_all(remembered()):
+        yield waiting.pop(0) | columns_of(judged) | judged_by
+
+
+def _rows(
+    asked: list[Asked], written: Iterator[Written], common: dict[str, Any], found: Sampled
+) -> Iterator[dict[str, Any]]:
+    for (problem, number, row), one in zip(asked, written, strict=True):
+        found.tokens += one.tokens
+        made = {**row, "problem": problem, "completion": one.completion, "ended": one.ended}
+        made |= {"truncated": True} if one.ended == "length" else {}
+        yield made | {"sample": number, **common} | ({"logprobs": one.logprobs} if one.logprobs is not None else {})
+
+
+def _state(found: Sampled, seconds: float) -> str:
+    """What the progress bar says."""
+    rate = f"{found.tokens / seconds:.0f} tokens/s" if seconds > 0 else "sampling"
+    judged = found.verdicts.total()
+    return f"{rate}, {100 * found.verdicts['pass'] / judged:.0f} % right" if judged else rate

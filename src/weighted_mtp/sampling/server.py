@@ -1,0 +1,184 @@
+"""Models behind a server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, transformers serve and others."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from weighted_mtp.files import digest_of
+from weighted_mtp.sampling.settings import SERVER, SampleConfig
+from weighted_mtp.sampling.written import Asked, Written
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.verifiers.base import in_order
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds until a request is made again; doubled each time
+_SHOWN = 300  # characters of what a server says
+
+
+class ServerError(ConfigError):
+    """A server that does not answer, or not with completions."""
+
+
+class Server:
+    """Asks for one completion a request, many at a time, in order.
+
+    What can pass (no connection, a time-out, status 408, 409, 425, 429 and 5xx, an answer without a completion) is
+    tried again after .5, 1, 2, ... 30 seconds, or what `Retry-After` says, for `patience` seconds in all; anything
+    else ends the command with what the server said.
+
+    Source: OpenAI's API reference, /v1/completions and /v1/chat/completions.
+    """
+
+    whole_parts = False
+    """Whether a part is written whole or not at all."""
+
+    def __init__(self, config: SampleConfig) -> None:
+        self._config = config
+        key = os.environ.get(config.api_key_env)
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither a proxy nor a password file of the environment
+        self._session.headers.update({"Authorization": f"Bearer {key}"} if key else {})
+        for scheme in SERVER:
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=config.concurrency))
+        self._turn, self._next = threading.Lock(), 0.0
+        self._stopping = threading.Event()
+        self.name = config.served_model or self._only_model()
+
+    def identity(self) -> dict[str, Any]:
+        """What the rows say of who wrote them."""
+        return {"model": self.name, "server": self._config.model}
+
+    def parts(self, asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
+        """All at once: requests do not wait for each other."""
+        yield asked
+
+    def write(self, asked: Sequence[Asked]) -> Iterator[Written]:
+        """Completions in order, `concurrency` requests at a time."""
+        with ThreadPoolExecutor(self._config.concurrency) as pool:
+            try:
+                yield from in_order(pool, self._ask, asked, most_ahead=2 * self._config.concurrency)
+            finally:
+                self._stopping.set()
+
+    def _ask(self, asked: Asked) -> Written:
+        config, prompt = self._config, asked.row["prompt"]
+        body: dict[str, Any] = {
+            "model": self.name,
+            "max_tokens": config.max_new_tokens,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "seed": int(digest_of(f"{config.seed} {asked.problem} {asked.sample}".encode())[:7], 16),
+            "stream": False,
+        }
+        body |= {"stop": config.stop} if config.stop else {}
+        chat = not isinstance(prompt, str)
+        if chat:
+            body |= {"messages": prompt} | ({"tools": asked.row["tools"]} if asked.row.get("tools") else {})
+            body |= {"logprobs": True} if config.logprobs else {}
+        else:
+            body |= {"prompt": prompt} | ({"logprobs": 1} if config.logprobs else {})
+        reply = self._request("chat/completions" if chat else "completions", body, f"problem {asked.problem}")
+        return self._read(reply)
+
+    def _read(self, reply: dict[str, Any]) -> Written:
+        choice = reply["choices"][0]
+        message, logprobs = choice.get("message"), choice.get("logprobs") or {}
+        completion: Any = choice.get("text") if message is None else message.get("content") or ""
+        thoughts = message and (message.get("reasoning_content") or message.get("reasoning"))
+        if message is not None and (thoughts or message.get("tool_calls")):
+            said = {"role": "assistant", "content": message.get("content")}
+            said |= {"reasoning_content": thoughts} if thoughts else {}
+            completion = [said | ({"tool_calls": message["tool_calls"]} if message.get("tool_calls") else {})]
+        values = logprobs.get("token_logprobs")
+        if values is None and logprobs.get("content"):
+            values = [entry["logprob"] for entry in logprobs["content"]]
+        if self._config.logprobs and not values:
+            raise ServerError(f"{self._config.model} gives no log-probabilities: leave out --logprobs")
+        used = (reply.get("usage") or {}).get("completion_tokens")
+        ended = "length" if choice.get("finish_reason") == "length" else "stop" if self._config.stop else "eos"
+        return Written(completion, ended, used or len(values or []), values)
+
+    def _request(self, path: str, body: dict[str, Any] | None, what: str) -> dict[str, Any]:
+        """The answer to a request, a JSON object that holds completions, or models where there is no body."""
+        begin, wait, trouble = time.monotonic(), _FIRST_WAIT, ""
+        while True:
+            asked_to_wait = None
+            self._take_turn()
+            try:
+                method, address = "GET" if body is None else "POST", f"{self._config.model.rstrip('/')}/{path}"
+                answer = self._session.request(method, address, json=body, timeout=self._config.request_timeout)
+                if answer.status_code == 200:
+                    found = answer.json()
+                    if _holds_an_answer(found, "data" if body is None else "choices"):
+                        return found
+                    trouble = (
+                        f"an answer without {'models' if body is None else 'a completion'}: {answer.text[:_SHOWN]}"
+                    )
+                elif answer.status_code in (408, 409, 425, 429) or answer.status_code >= 500:
+                    trouble = f"status {answer.status_code}: {_said(answer)}"
+                    asked_to_wait = answer.headers.get("Retry-After")
+                else:
+                    raise ServerError(f"{self._config.model}: {what}: status {answer.status_code}: {_said(answer)}")
+            except (requests.RequestException, ValueError) as error:
+                if isinstance(error, ServerError):
+                    raise
+                trouble = f"{type(error).__name__}: {error}"[:_SHOWN]
+            pause = wait * random.uniform(0.8, 1.2)
+            if asked_to_wait is not None and asked_to_wait.isdigit():
+                pause = float(asked_to_wait)
+            if time.monotonic() - begin + pause > self._config.patience:
+                raise ServerError(
+                    f"{self._config.model}: {what}: no answer in {self._config.patience:g} s; last: {trouble}"
+                )
+            if self._stopping.wait(pause):
+                raise ServerError(f"{self._config.model}: stopped")
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _take_turn(self) -> None:
+        """Waits until one more request is within `requests_per_minute`."""
+        if self._config.requests_per_minute is None:
+            return
+        with self._turn:
+            now = time.monotonic()
+            at = max(self._next, now)
+            self._next = at + 60 / self._config.requests_per_minute
+        self._stopping.wait(at - now)
+
+    def _only_model(self) -> str:
+        names = [model.get("id") for model in self._request("models", None, "its models")["data"]]
+        if len(names) != 1:
+            raise ServerError(
+                f"{self._config.model} lists {len(names)} models ({', '.join(map(str, names[:8]))}): name one"
+            )
+        return names[0]
+
+
+def _holds_an_answer(found: Any, name: str) -> bool:
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get(name), list)
+        or not all(isinstance(x, dict) for x in found[name])
+    ):
+        return False
+    if name == "data":
+        return True
+    if not found[name]:
+        return False
+    message = found[name][0].get("message")
+    return isinstance(found[name][0].get("text"), str) if message is None else isinstance(message, dict)
+
+
+def _said(answer: requests.Response) -> str:
+    """What a server says of an error: its message, or the beginning of its text."""
+    try:
+        error = answer.json()
+        error = error.get("error", error)
+        return str(error.get("message", error) if isinstance(error, dict) else error)[:_SHOWN]
+    except (ValueError, AttributeError):
+        return answer.text[:_SHOWN].strip() or "nothing"
