@@ -57,7 +57,7 @@ class RowEncoder:
 
     tokenizer: Any
     append_eos: bool
-    """Whether a completion ends with EOS or the template's end of turn, which is learned."""
+    """Whether a completion ends with EOS or the end of its turn, which is learned; one that is `truncated` does not."""
     columns: tuple[str, ...]
     """The per-token number columns that every row must carry."""
     use_spans: bool
@@ -108,15 +108,18 @@ class RowEncoder:
     def _turn_end(self) -> str:
         return turn_end(self.tokenizer)
 
+    def _ends(self, row: Row) -> bool:
+        return self.append_eos and not row.get("truncated")
+
     def _written(self, row: Row) -> Written:
         """The row's text in parts, without an end that stands there already."""
         if isinstance(row["prompt"], list):
             chat = written_chat(self.tokenizer, row, self._turn_end, self.turns)
-            if self.append_eos or not chat.ends_itself or len(chat.texts) % 2:
+            if self._ends(row) or not chat.ends_itself or len(chat.texts) % 2:
                 return chat
             return chat._replace(texts=(*chat.texts[:-1], chat.texts[-1].removesuffix(self._turn_end)))
         eos = self.tokenizer.eos_token or ""
-        completion, ended = without_end(row["completion"], eos) if self.append_eos else (row["completion"], False)
+        completion, ended = without_end(row["completion"], eos) if self._ends(row) else (row["completion"], False)
         note = f"the completion's text ends with {eos!r} already: it is learned once"
         return Written((row["prompt"], completion), row["prompt"], notes=(note,) if ended else ())
 
@@ -206,7 +209,7 @@ class RowEncoder:
         learned = [part.ids for part in parts[::2]]
         if not any(learned):
             raise DataError("the completion has no token")
-        if self.append_eos and not written.ends_itself:
+        if self._ends(row) and not written.ends_itself:
             learned[-1] = learned[-1] + [self.tokenizer.eos_token_id]
         said = {token for part in parts[::2] for token in part.ids}
         notes = notes + [
@@ -251,7 +254,7 @@ class RowEncoder:
     def _wrong_length(self, name: str, row: Row, n_learned: int) -> DataError:
         of_text = f" ({n_learned - 1} of the completion and EOS)"
         of_chat = f" (the assistant's turns with their ends, by turns: {self.turns}; give the `turns` of the scoring)"
-        counted = (of_text if isinstance(row["prompt"], str) else of_chat) if self.append_eos else ""
+        counted = (of_text if isinstance(row["prompt"], str) else of_chat) if self._ends(row) else ""
         return DataError(f"`{name}` has {len(row[name])} entries for {n_learned} labelled tokens{counted}")
 
 

@@ -165,6 +165,8 @@ def parse_row(raw: Any, *, labelled: bool = True) -> Row:
         row["pass_rate"] = number_of("pass_rate", raw["pass_rate"])
         if not 0 <= row["pass_rate"] <= 1:
             raise DataError(f"`pass_rate` is {row['pass_rate']}: a share between 0 and 1 is needed")
+    if raw.get("truncated") is not None:
+        row["truncated"] = bool_of("truncated", raw["truncated"])
     if raw.get("token_error") is not None:
         row["token_error"] = bools_of("token_error", raw["token_error"])
     if raw.get("span") is not None:

@@ -125,7 +125,7 @@ def tokenize_rows(
         rows: rows as `parse_row` gives them.
         tokenizer: a Hugging Face tokenizer; a fast one if spans are to be used, or rows have steps.
         max_length: tokens of prompt, completion and EOS together, at least 2; None keeps everything.
-        append_eos: end each whole completion with EOS, and learn it.
+        append_eos: end each whole completion with EOS, and learn it; none that is `truncated`.
         on_long: "truncate" or "drop" what is longer than `max_length`.
         on_bad_row: "error" stops at a row whose lists do not fit its tokens; "skip" counts and lists it.
         turns: "all" or "last": which of the assistant's turns are learned.

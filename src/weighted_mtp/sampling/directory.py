@@ -25,7 +25,7 @@ class Directory:
 
     def identity(self) -> dict[str, Any]:
         """What the rows say of who wrote them."""
-        return {"model": self._config.model, "weights": digest_of_model(self._config.model)[:12]}
+        return {"model": self._config.model, "model_digest": digest_of_model(self._config.model)[:12]}
 
     def parts(self, asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
         """Some batches each."""

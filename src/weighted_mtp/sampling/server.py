@@ -18,6 +18,7 @@ from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.verifiers.base import in_order
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds until a request is made again; doubled each time
+_LISTING = 10.0  # seconds for the list of models
 _SHOWN = 300  # characters of what a server says
 
 
@@ -83,7 +84,9 @@ class Server:
             body |= {"logprobs": True} if config.logprobs else {}
         else:
             body |= {"prompt": prompt} | ({"logprobs": 1} if config.logprobs else {})
-        reply = self._request("chat/completions" if chat else "completions", body, f"problem {asked.problem}")
+        reply = self._request(
+            "chat/completions" if chat else "completions", body, f"problem {asked.problem}", config.patience
+        )
         return self._read(reply)
 
     def _read(self, reply: dict[str, Any]) -> Written:
@@ -104,7 +107,7 @@ class Server:
         ended = "length" if choice.get("finish_reason") == "length" else "stop" if self._config.stop else "eos"
         return Written(completion, ended, used or len(values or []), values)
 
-    def _request(self, path: str, body: dict[str, Any] | None, what: str) -> dict[str, Any]:
+    def _request(self, path: str, body: dict[str, Any] | None, what: str, patience: float) -> dict[str, Any]:
         """The answer to a request, a JSON object that holds completions, or models where there is no body."""
         begin, wait, trouble = time.monotonic(), _FIRST_WAIT, ""
         while True:
@@ -132,10 +135,8 @@ class Server:
             pause = wait * random.uniform(0.8, 1.2)
             if asked_to_wait is not None and asked_to_wait.isdigit():
                 pause = float(asked_to_wait)
-            if time.monotonic() - begin + pause > self._config.patience:
-                raise ServerError(
-                    f"{self._config.model}: {what}: no answer in {self._config.patience:g} s; last: {trouble}"
-                )
+            if time.monotonic() - begin + pause > patience:
+                raise ServerError(f"{self._config.model}: {what}: no answer in {patience:g} s; last: {trouble}")
             if self._stopping.wait(pause):
                 raise ServerError(f"{self._config.model}: stopped")
             wait = min(2 * wait, _LONGEST_WAIT)
@@ -151,11 +152,16 @@ class Server:
         self._stopping.wait(at - now)
 
     def _only_model(self) -> str:
-        names = [model.get("id") for model in self._request("models", None, "its models")["data"]]
-        if len(names) != 1:
+        try:
+            listed = self._request("models", None, "its models", min(_LISTING, self._config.patience))["data"]
+        except ServerError as error:
             raise ServerError(
-                f"{self._config.model} lists {len(names)} models ({', '.join(map(str, names[:8]))}): name one"
-            )
+                f"{error}; where a server is there and lists none, name its model, --served_model"
+            ) from None
+        names = [str(model.get("id")) for model in listed]
+        if len(names) != 1:
+            said = f"{len(names)} models ({', '.join(names[:8])})"
+            raise ServerError(f"{self._config.model} lists {said}: name one, --served_model")
         return names[0]
 
 

@@ -26,6 +26,7 @@ class ExactMatch(Verifier):
     """
 
     requires = ("completion", "answer")
+    needs_end = True
 
     def check(self, row: Mapping[str, Any]) -> Verdict:
         """`pass`, `fail` or `error`."""
@@ -53,6 +54,7 @@ class NumericMatch(Verifier):
     """
 
     requires = ("completion", "answer")
+    needs_end = True
 
     def check(self, row: Mapping[str, Any]) -> Verdict | Judgement:
         """`pass`, `fail` or `error`."""

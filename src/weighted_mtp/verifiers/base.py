@@ -43,6 +43,8 @@ class Verifier(ABC):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion",)
+    needs_end: ClassVar[bool] = False
+    """Whether a completion that was cut off (`truncated`) fails unread: half a number is another number."""
     library: ClassVar[str | None] = None
     """The distribution that verdicts rest on, as reasoning-gym: its version is kept beside them."""
 
@@ -52,9 +54,20 @@ class Verifier(ABC):
 
     def judge(self, row: Mapping[str, Any]) -> Judgement:
         """What is found on a row as it came: text or messages, thinking included."""
-        given = answered(row)
+        given = self.answered(row)
         found = given if isinstance(given, Judgement) else self.check(given)
         return found if isinstance(found, Judgement) else Judgement(found)
+
+    def answered(self, row: Mapping[str, Any]) -> dict[str, Any] | Judgement:
+        """The row with what counts of its completion as text, or the judgement on one where nothing does."""
+        if not isinstance(row.get("completion"), str | list):
+            return Judgement("error", reason="there is no completion")
+        if self.needs_end and row.get("truncated") is True:
+            return Judgement("fail", reason="it was cut off before its end")
+        text = counted(row)
+        if text is None:
+            return Judgement("fail", reason="the thinking does not end, or there is no final answer")
+        return {**row, "completion": text}
 
     def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
         """Judgements in the order of the rows; lazy, and a verifier may work on several rows at once."""
@@ -78,16 +91,6 @@ class Verifier(ABC):
     def missing(cls, row: Mapping[str, Any]) -> str | None:
         """The first required column that a row lacks."""
         return next((name for name in cls.requires if row.get(name) is None), None)
-
-
-def answered(row: Mapping[str, Any]) -> dict[str, Any] | Judgement:
-    """The row with what counts of its completion as text, or the judgement on one where nothing does."""
-    if not isinstance(row.get("completion"), str | list):
-        return Judgement("error", reason="there is no completion")
-    text = counted(row)
-    if text is None:
-        return Judgement("fail", reason="the thinking does not end, or there is no final answer")
-    return {**row, "completion": text}
 
 
 def _behind_thinking(prompt: Any, completion: str) -> str:

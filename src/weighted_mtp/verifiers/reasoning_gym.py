@@ -91,6 +91,7 @@ class ReasoningGym(LibraryVerifier):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion", "entry")
+    needs_end: ClassVar[bool] = True
     library = "reasoning-gym"
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:

@@ -22,7 +22,6 @@ from weighted_mtp.verifiers.base import (
     Verdict,
     Verifier,
     VerifierError,
-    answered,
     available_cores,
     check_timeout,
     in_order,
@@ -176,7 +175,7 @@ class LibraryVerifier(Verifier):
         """Judgements on rows whose `completion` is the text that counts; a LibraryError where one spoils the others."""
 
     def _judge_some(self, rows: list[Mapping[str, Any]]) -> list[Judgement]:
-        given = [answered(row) for row in rows]
+        given = [self.answered(row) for row in rows]
         found = iter(self._judge_apart([row for row in given if not isinstance(row, Judgement)]))
         return [row if isinstance(row, Judgement) else next(found) for row in given]
 
