@@ -94,8 +94,11 @@ def _equal(found: Number, answer: Number) -> bool:
 # Where an answer stands
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s?\{")
-_JOINED = re.compile(r"[\s$,;\\()\[\]]*(?:and|or|\\text\{\s?(?:and|or)\s?\})?[\s$,;\\()\[\]]*(?:\w\s?=\s?)?")
+_JOINED = re.compile(
+    r"[ \t$,;\\()\[\]]*(?:and|or|\\text\{ ?(?:and|or) ?\}|\\q?quad)?[ \t$,;\\()\[\]]*(?:[A-Za-z] ?= ?)?"
+)
 _CUE = re.compile(r"(?:\banswer\b[^\n=:.?!0-9]{0,60}(?:\bis\b|\bare\b|[:=])|^[ \t]*\**A:)[* \t]*", re.I | re.M)
+_FINAL = re.compile(r"\bfinal answer is\b:?\s?\$?-?[0-9\\]", re.IGNORECASE)
 _TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|mistake|wrong|recheck|instead)\b", re.IGNORECASE)
 _REMARK = re.compile(r"(?<=\s)\([^()]*[a-z]{2}[^()]*\)")
 
@@ -110,12 +113,13 @@ def last_box(text: str) -> tuple[int, str] | None:
     boxes = list(_BOX.finditer(text))
     if not boxes:
         return None
-    start = boxes[-1].start()
+    start, inside = boxes[-1].start(), _braced(text, boxes[-1].end())
     if len(boxes) > 1:
-        end = boxes[-2].end() + len(_braced(text, boxes[-2].end())) + 1
-        if end <= start <= end + 80 and _JOINED.fullmatch(text, end, start):
+        before = _braced(text, boxes[-2].end())
+        end = boxes[-2].end() + len(before) + 1
+        if before != inside and end <= start <= end + 80 and _JOINED.fullmatch(text, end, start):
             return start, ""
-    return start, _braced(text, boxes[-1].end())
+    return start, inside
 
 
 def _braced(text: str, start: int) -> str:
@@ -141,14 +145,13 @@ def stated_number(text: str) -> Number | None:
         >>> stated_number(r"so \boxed{x = -\frac{3}{4} \text{ cm}}"), stated_number("(1, 2)"), stated_number("2\\pi")
         (Number(value=Fraction(-3, 4), decimal=False, percent=False), None, None)
     """
-    read = text[-_LONGEST_TEXT:]
-    hashes, box = read.rfind("####"), last_box(read)
-    if box and box[0] > hashes:
-        return _whole(box[1])
-    if hashes >= 0:
-        return _whole(_first_line(read[hashes + 4 :]), loose=True)
-    cues = list(_CUE.finditer(read))
-    return _whole(_first_line(read[cues[-1].end() :]), loose=True) if cues else _whole(read)
+    box, behind = _marked(text)
+    if box is not None:
+        return _whole(box)
+    cues = list(_CUE.finditer(behind))
+    if behind.startswith("####"):
+        return _whole(_first_line(behind[4:]), loose=True)
+    return _whole(_first_line(behind[cues[-1].end() :]), loose=True) if cues else _whole(behind)
 
 
 def find_number(text: str) -> Number | None:
@@ -163,12 +166,10 @@ def find_number(text: str) -> Number | None:
         >>> find_number("She has 5 apples left (Bob has 7)."), find_number("It is 2x + 3."), find_number("(1, 2)")
         (Number(value=Fraction(5, 1), decimal=False, percent=False), None, None)
     """
-    read = text[-_LONGEST_TEXT:]
-    hashes, box = read.rfind("####"), last_box(read)
-    if box and box[0] > hashes:
-        return _whole(box[1])
-    behind = read[hashes + 4 :] if hashes >= 0 else read
-    if hashes >= 0 and (found := _whole(_first_line(behind), loose=True)):
+    box, behind = _marked(text)
+    if box is not None:
+        return _whole(box)
+    if behind.startswith("####") and (found := _whole(_first_line(behind[4:]), loose=True)):
         return found
     for cue in reversed(list(_CUE.finditer(behind))):
         if found := _whole(_first_line(behind[cue.end() :]), loose=True):
@@ -176,18 +177,26 @@ def find_number(text: str) -> Number | None:
     return _last_number(behind)
 
 
+def _marked(text: str) -> tuple[str | None, str]:
+    """What the last box holds, where it is what marks the answer; and the text from the last "####", or all of it."""
+    read = text[-_LONGEST_TEXT:]
+    start, box = last_box(read) or (-1, None)
+    hashes = read.rfind("####")
+    marked = max(hashes, *(final.start() for final in _FINAL.finditer(read)), -1)
+    return (box, read) if start > marked else (None, read[max(marked, 0) :])
+
+
 def stated_text(text: str) -> str:
     """The answer of a completion as it is written: what the last box holds, or stands behind "answer is", or the last
     line.
     """
-    read = text[-_LONGEST_TEXT:]
-    hashes, box = read.rfind("####"), last_box(read)
-    if box and box[0] > hashes:
-        return box[1]
-    cues = list(_CUE.finditer(read, hashes + 4 if hashes >= 0 else 0))
-    if cues or hashes >= 0:
-        return _first_line(read[cues[-1].end() if cues else hashes + 4 :]).strip()
-    return (read.strip().splitlines() or [""])[-1].strip()
+    box, behind = _marked(text)
+    cues = list(_CUE.finditer(behind))
+    if box is not None:
+        return box
+    if cues or behind.startswith("####"):
+        return _first_line(behind[cues[-1].end() if cues else 4 :]).strip()
+    return (behind.strip().splitlines() or [""])[-1].strip()
 
 
 def _first_line(text: str) -> str:
@@ -202,7 +211,7 @@ _PREFIX = re.compile(
     re.IGNORECASE,
 )
 _RELATION = re.compile(r"[<>≤≥≠]|[!:]=|\\(?:leq?|geq?|neq?|lt|gt|equiv|pm|in)(?![a-z])")
-_SEVERAL = re.compile(r"[,;]\s|\bor\b|\band\b")
+_SEVERAL = re.compile(r"[,;](?![0-9]{3})|\bor\b|\band\b")
 _NAME = re.compile(
     r"\W*(?:\\?[A-Za-z]{3,}|\\?[A-Z]+|[A-Za-zα-ω])'?(?:_\s?\{?\s?\w+\s?\}?)?(?:(?:\^\{?-1\}?)?\(.*\))?(?:\s+[A-Za-z]{2,})*\W*"
     r"|[A-Za-z]{3,}(?:\s+[A-Za-z]+)+\s*|(?:[^A-Za-z\\]|[A-Za-z]{3,}|\\(?:sqrt|frac|div)(?![a-z]))*+"
@@ -211,11 +220,61 @@ _UNIT = re.compile(
     r"(?:[\s/·.,;:$€£¥₩₹¢°'\"′″-]|\([^()0-9]{0,60}\)|[^\W\d_]++(?:\s?\^\s?\{?\s?-?[1-4]\s?\}?|[23]\b)?)*+"
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_SHORT = {*"cm mm km kg mg ml dm ft in yd mi lb oz hr am pm kb mb gb st nd rd th ms mph kph ha usd eur".split()}
+_SHORT = {
+    *[
+        "cm",
+        "mm",
+        "km",
+        "kg",
+        "mg",
+        "ml",
+        "dm",
+        "ft",
+        "in",
+        "yd",
+        "mi",
+        "lb",
+        "oz",
+        "hr",
+        "am",
+        "pm",
+        "kb",
+        "mb",
+        "gb",
+        "st",
+        "nd",
+        "rd",
+        "th",
+        "ms",
+        "mph",
+        "kph",
+        "ha",
+        "usd",
+        "eur",
+    ]
+}
 _LETTERS = set("mgslLhVWNJKCFAa")
 _NO_UNITS = {
-    *"or and mod base if when where plus minus times to from than factorial squared cubed choose".split(),
-    *"sqrt pi sin cos tan cot sec csc log ln exp lim max min gcd lcm".split(),
+    *[
+        "or",
+        "and",
+        "mod",
+        "base",
+        "if",
+        "when",
+        "where",
+        "plus",
+        "minus",
+        "times",
+        "to",
+        "from",
+        "than",
+        "factorial",
+        "squared",
+        "cubed",
+        "choose",
+    ],
+    *["sqrt", "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "lim", "max", "min", "gcd", "lcm"],
 }
 _GOES_ON = re.compile(
     r"""\s?[,/:.'–-]?[0-9] | \s*[*/^×÷·+=<>≤≥≠–-]\s*(?:[0-9(\\√]|\$[0-9]|[A-Za-z]\b) | \s*[\\√_^π] | \s?\(\s?[0-9a-z]\b
@@ -231,7 +290,8 @@ def _whole(text: str, loose: bool = False) -> Number | None:
     line = plain(text).strip(" \t\n$*_\"'").rstrip(" .,;:$*_\"'" + "!" * loose)
     if _RELATION.search(line):
         return None
-    first, *others = re.split("[=≈⇒]", line)
+    exact, _, rounded = line.partition("≈")
+    first, *others = re.split("[=⇒]", exact if re.search("[0-9]", exact) else rounded)
     if others and (_SEVERAL.search(" ".join(others[:-1])) or not (loose or _NAME.fullmatch(first))):
         return None
     last = others[-1].strip(" $") if others else first
@@ -265,6 +325,8 @@ def _is_unit(rest: str, loose: bool) -> bool:
 def _last_number(text: str) -> Number | None:
     """The last number of the last line that has one, where it is no part of more."""
     line = next((line for line in reversed(text.splitlines()) if re.search(r"[0-9¼-¾]", line)), "")
+    if found := _whole(line):
+        return found
     line = plain(line[-_LONGEST_LINE:])
     if re.search("[0-9]", bare := _REMARK.sub(" ", line)):
         line = bare
