@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighted_mtp.verifiers.answers import ExactMatch, NumericMatch, find_number, stated_number, stated_text
+from weighted_mtp.verifiers.answers import ExactMatch, NumericMatch
+from weighted_mtp.verifiers.stated_answer import find_number, stated_number, stated_text
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 

@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from weighted_mtp.verifiers.answers import as_number, find_number, same_number, stated_number, stated_text
+from weighted_mtp.verifiers.answers import as_number, same_number
 from weighted_mtp.verifiers.base import Judgement
 from weighted_mtp.verifiers.numbers import plain
+from weighted_mtp.verifiers.stated_answer import find_number, stated_number, stated_text
 from weighted_mtp.verifiers.worker import Library, LibraryVerifier
 
 _LONGEST = 2_000  # characters from the end of a completion, or of an answer, that are compared
