@@ -23,7 +23,8 @@ _BASED = re.compile(r"([0-9A-F]+)\s?_\s?\{?\s?([0-9]{1,2})\s?\}?")  # digits in 
 _LETTERED = re.compile(
     r"^\s*\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\(?[A-J]\)?[.:)]?(?:\s|~|\\ )*\}(?:\s|~|\\[,;: ]|\\q?quad)*(?=\S)"
 )
-_TEXT = re.compile(r"\W*(?!(?:sin|cos|tan|log|ln|sqrt|pi|exp|max|min)\b)[^\W\d_]{2,}[\w\s.,;:'’()/&-]*")
+_TEXT = re.compile(r"[\s(\"'*]*(?!(?:sin|cos|tan|log|ln|sqrt|pi|exp|max|min)\b)[^\W\d_]{2,}[\w\s.,;:'’()/&-]*")
+_SAID = re.compile(r"\b(?:is|are|was|were)\b:?\s*|:\s+")
 _PROSE = re.compile(r"\\(?:text|mbox|mathrm|operatorname)|[^\W\d_]{4}")
 
 
@@ -102,20 +103,21 @@ def _forms(text: str) -> list[str]:
 def _same_words(answer: str, stated: str) -> bool | None:
     """Whether an answer in words, or a letter, is met; None where it is no such answer."""
     right, given = plain(answer).strip(" $.{}"), plain(stated).strip(" $.{}*")
+    said = [given, _SAID.split(given)[-1]]
     if choice := _CHOICE.fullmatch(right):
-        if chosen := _CHOSEN.fullmatch(given):
+        if chosen := next(filter(None, map(_CHOSEN.fullmatch, said)), None):
             return chosen[1] == choice[1]
         content = choice[2]
         number, found = (as_number(content), as_number(given)) if content else (None, None)
         return bool(content) and (
             _words(content) == _words(given) or bool(number and found and same_number(found, number))
         )
-    if based := _BASED.fullmatch(right):
+    if stated and (based := _BASED.fullmatch(right)):
         found = _BASED.fullmatch(given) or re.fullmatch(r"(\w+)()", given)
         return found is not None and found[1] == based[1] and found[2] in ("", based[2])
     if not _TEXT.fullmatch(right):
         return None
-    return _words(right) == _words(given) or (False if _PROSE.search(answer) else None)
+    return _words(right) in map(_words, filter(_TEXT.fullmatch, said)) or (False if _PROSE.search(answer) else None)
 
 
 def _spelled(text: str) -> str:
