@@ -127,6 +127,12 @@ def reasoning_gym() -> None:
 
 
 @pytest.fixture(scope="session")
+def math_verify() -> None:
+    """Whether two answers in LaTeX are equal."""
+    _needs("math_verify", "REQUIRE_MATH_VERIFY", "math-verify is not installed: pip install math-verify")
+
+
+@pytest.fixture(scope="session")
 def sandbox_works() -> None:
     """Skips, or fails where it must not, unless bubblewrap works here."""
     from weighted_mtp.verifiers.sandbox import Sandbox, SandboxError

@@ -5,19 +5,26 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from weighted_mtp.verifiers.answers import as_number, find_number, same_number, stated_number, stated_text
+from weighted_mtp.verifiers.answers import as_number, same_number
 from weighted_mtp.verifiers.base import Judgement
 from weighted_mtp.verifiers.numbers import plain
+from weighted_mtp.verifiers.stated_answer import find_number, stated_number, stated_text
 from weighted_mtp.verifiers.worker import Library, LibraryVerifier
 
 _LONGEST = 2_000  # characters from the end of a completion, or of an answer, that are compared
+_BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
 _DRESSED = re.compile(r"\$|\\\(|\\\[|\\boxed")
 _CHOICE = re.compile(r"\W*(?:(?:option|choice|answer)\s*)?\(?\b([A-Z])\b\)?(?:\s*[).:]\s*(\S.*)?)?", re.DOTALL)
 _CHOSEN = re.compile(
-    r"\W*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\W*)?\(?\b([A-Z])\b\)?\s*(?:[^\w\s].*|(?:because|since|as)\b.*)?",
+    r"\W*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\W*)?\(?\b([A-Z])\b\)?\s*(?:[^\w\s](?!.*\b[B-Z]\b).*|(?:because|since|as)\b.*)?",
     re.DOTALL,
 )
-_TEXT = re.compile(r"\W*(?!(?:sin|cos|tan|log|ln|sqrt|pi|exp|max|min)\b)[^\W\d_]{2,}[\w\s.,;:'’()/&-]*")
+_BASED = re.compile(r"([0-9A-F]+)\s?_\s?\{?\s?([0-9]{1,2})\s?\}?")  # digits in another base
+_LETTERED = re.compile(
+    r"^\s*\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\(?[A-J]\)?[.:)]?(?:\s|~|\\ )*\}(?:\s|~|\\[,;: ]|\\q?quad)*(?=\S)"
+)
+_TEXT = re.compile(r"[\s(\"'*]*(?!(?:sin|cos|tan|log|ln|sqrt|pi|exp|max|min)\b)[^\W\d_]{2,}[\w\s.,;:'’()/&-]*")
+_SAID = re.compile(r"\b(?:is|are|was|were)\b:?\s*|:\s+")
 _PROSE = re.compile(r"\\(?:text|mbox|mathrm|operatorname)|[^\W\d_]{4}")
 
 
@@ -46,7 +53,7 @@ class MathMatch(LibraryVerifier):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion", "answer")
-    needs_end: ClassVar[bool] = True
+    needs_end = True
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
         super().__init__(Library("math-verify", '"weighted-mtp[math]"'), timeout, workers)
@@ -64,17 +71,20 @@ def _compared(completion: str, answer: Any) -> Judgement | dict[str, Any]:
         return Judgement("error", reason="there is no answer")
     found, certain = find_number(completion), stated_number(completion)
     stated, golds = stated_text(completion), []
+    bare = _LETTERED.sub("", stated)
+    found = found or as_number(bare)
     for text in answers:
         number = as_number(text)
         if number and found and same_number(found, number):
             return Judgement("pass")
         same = _same_words(text, stated)
-        if same:
+        if same or _spelled(text) == _spelled(bare):
             return Judgement("pass")
         golds += [] if same is not None or (number and certain) else _forms(text)
     if not golds:
         return Judgement("fail", reason="another number, or other words")
-    return {"golds": golds, "targets": [completion[-_LONGEST:], *_forms(stated)], "alone": False}
+    targets = _forms(bare) if stated and len(_BOX.findall(completion)) == 1 else [completion[-_LONGEST:], *_forms(bare)]
+    return {"golds": golds, "targets": targets, "alone": False}
 
 
 def _as_text(answer: Any) -> str:
@@ -85,7 +95,7 @@ def _as_text(answer: Any) -> str:
 
 def _forms(text: str) -> list[str]:
     """A text as math-verify may read it."""
-    text = text[-_LONGEST:].strip()
+    text = " ".join(text[-_LONGEST:].split())
     if _DRESSED.search(text):
         return [text]
     return [f"${text}$"] if text else []
@@ -94,17 +104,25 @@ def _forms(text: str) -> list[str]:
 def _same_words(answer: str, stated: str) -> bool | None:
     """Whether an answer in words, or a letter, is met; None where it is no such answer."""
     right, given = plain(answer).strip(" $.{}"), plain(stated).strip(" $.{}*")
+    said = [given, _SAID.split(given)[-1]]
     if choice := _CHOICE.fullmatch(right):
-        if chosen := _CHOSEN.fullmatch(given):
+        if chosen := next(filter(None, map(_CHOSEN.fullmatch, said)), None):
             return chosen[1] == choice[1]
         content = choice[2]
         number, found = (as_number(content), as_number(given)) if content else (None, None)
         return bool(content) and (
             _words(content) == _words(given) or bool(number and found and same_number(found, number))
         )
+    if stated and (based := _BASED.fullmatch(right)):
+        found = _BASED.fullmatch(given) or re.fullmatch(r"(\w+)()", given)
+        return found is not None and found[1] == based[1] and found[2] in ("", based[2])
     if not _TEXT.fullmatch(right):
         return None
-    return _words(right) == _words(given) or (False if _PROSE.search(answer) else None)
+    return _words(right) in map(_words, filter(_TEXT.fullmatch, said)) or (False if _PROSE.search(answer) else None)
+
+
+def _spelled(text: str) -> str:
+    return re.sub(r"[\s${}]", "", plain(text))
 
 
 def _words(text: str) -> list[str]:

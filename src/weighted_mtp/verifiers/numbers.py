@@ -21,8 +21,10 @@ class Number(NamedTuple):
 
 
 # Possessive quantifiers (++, {1,300}+) never give back what they took, which keeps the search linear.
-_GROUPS = "|".join(rf"[0-9]{{1,3}}(?:{separator}[0-9]{{3}}){{1,300}}+(?![0-9])" for separator in (",", "[ ']", "_"))
-_EUROPEAN = r"[0-9]{1,3}(?:\.[0-9]{3}){1,300}+,[0-9]++|[0-9]{1,3}(?:\.[0-9]{3}){2,300}+(?![0-9])"
+_GROUPS = "|".join(
+    rf"[1-9][0-9]{{0,2}}(?:{separator}[0-9]{{3}}){{1,300}}+(?![0-9])" for separator in (",", "[ ']", "_")
+)
+_EUROPEAN = r"[1-9][0-9]{0,2}(?:\.[0-9]{3}){1,300}+,[0-9]++|[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,300}+(?![0-9])"
 _DECIMAL = rf"(?:{_EUROPEAN}|(?:{_GROUPS}|[0-9]++)(?:\.[0-9]++)?|\.[0-9]++)"
 _PART = rf"\(?\s?[-+]?\s?{_DECIMAL}\s?\)?"
 _EXPONENT = r"\s?(?:\^|\*\*)\s?(?:\{\s?)?"
@@ -51,7 +53,7 @@ _WRAPPERS = re.compile(
 _FRACTION = re.compile(r"\\(?:[dtcs]|nice)?frac\s?(?:\{([^{}]*)\}|([0-9]))\s?(?:\{([^{}]*)\}|([0-9]))")
 _OVER = re.compile(r"\{([^{}\\]*)\\over(?![a-z])([^{}\\]*)\}")
 _REPLACED = (
-    (re.compile(r",\s?\\!\s?|\{,\}"), ","),
+    (re.compile(r",\s?\\!\s?|\s?\{,\s?\}\s?"), ","),
     (re.compile(r"\\!|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|phantom\{\})(?![a-z])"), ""),
     (re.compile(r"\\[\[\]()]|\\[,;: ]|~|\\q?quad(?![a-z])|\\\\(?=\s|$)"), " "),
     (re.compile(r"\\([$%#&])"), r"\1"),

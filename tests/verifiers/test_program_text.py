@@ -1,0 +1,119 @@
+"""The program in a completion: fences, prose, and as much of the prompt as is needed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from weighted_mtp.verifiers.program_text import program_of
+from weighted_mtp.verifiers.python_tests import PythonTests
+
+HEAD = "def add(a, b):"
+WHOLE = "def add(a, b):\n    return a + b\n"
+METHOD = "class Solution:\n    def add(self, a, b):\n"
+HOSTILE = Path(__file__).parents[3] / "shared/data/hostile/programs.jsonl"
+
+
+def runs(prompt, completion, entry_point="add"):
+    names = {}
+    exec(program_of(prompt, completion, entry_point), names)
+    return eval(entry_point, names)(1, 2) == 3
+
+
+@pytest.mark.parametrize(
+    "fence", ["```python", "```py", "```Python", "```python3", "```", "~~~", "~~~python", "````", "``` python"]
+)
+def test_a_fenced_program_is_found_whatever_its_fence(fence):
+    close = fence[: fence.count(fence[0])]
+    assert runs(HEAD, f"Here it is:\n\n{fence}\n{WHOLE}{close}\nIt adds the two.")
+    assert runs(HEAD, f"{fence}\n{WHOLE}")  # cut, or stopped at the fence
+    assert runs(HEAD, f"{fence}\r\n{WHOLE}{close}\r\n".replace("\n", "\r\n").replace("\r\r", "\r"))
+
+
+@pytest.mark.parametrize(
+    "completion", ["\n    return a + b\n", "\n    return a - b\n\ndef more():\n    '''x'''\n", "nonsense ("]
+)
+def test_without_a_fence_it_goes_on_with_the_prompt_as_it_is(completion):
+    assert program_of(HEAD, completion, "add") == HEAD + completion
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return a + b",
+        "    return a + b",
+        "c = a\nfor _ in '1':\n    c += b\nreturn c",
+        "c = a\n    for _ in '1':\n        c += b\n    return c",
+    ],
+)
+@pytest.mark.parametrize("prompt", [HEAD, HEAD + "\n", HEAD + '\n    """Adds."""\n', HEAD + '\n    """Adds."""\n    '])
+def test_a_body_alone_goes_on_with_the_prompt_indented_as_it_must_be(prompt, body):
+    assert runs(prompt, f"Body:\n```python\n{body}\n```\n")
+
+
+def test_the_last_block_that_defines_the_entry_point_counts():
+    wrong = WHOLE.replace("+", "-")
+    assert runs(HEAD, f"```python\n{wrong}```\nNo:\n```python\n{WHOLE}```\n")
+    assert not runs(HEAD, f"```python\n{WHOLE}```\nNo:\n```python\n{wrong}```\n")
+    assert runs(HEAD, f"```python\n{WHOLE}```\nUse it:\n```python\nprint(add(1, 2))\n```\nIt prints\n```\n3\n```\n")
+    assert runs(HEAD, f"```python\n{WHOLE}```\n```bash\npython add.py\n```\n")
+
+
+def test_helpers_and_imports_of_the_prompt_are_there_where_they_are_used():
+    prompt = (
+        "import math\nfrom typing import List\n\ndef helper(x):\n    return math.floor(x)\n\n"
+        + HEAD
+        + '\n    """Adds."""\n'
+    )
+    assert runs(prompt, "```python\ndef add(a: List, b):\n    return helper(a) + b\n```")
+    assert "math" not in program_of(prompt, f"```python\n{WHOLE}```", "add")
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "class Solution:\n    def add(self, a, b):\n        return a + b\n",
+        "def add(self, a, b):\n    return a + b\n",
+        "    def add(self, a, b):\n        return a + b\n",
+        "        return a + b\n",
+        "return a + b\n",
+    ],
+)
+def test_a_method_is_put_in_its_class(completion):
+    assert runs(METHOD, f"```python\n{completion}```", "Solution().add")
+    assert runs(METHOD + "        ", f"So:\n```python3\n{completion}```", "Solution().add")
+
+
+def test_a_fence_that_the_prompt_opens_is_closed_by_the_completion():
+    assert runs("Write add.\n```python\n", f"{WHOLE}```\nDone.")
+    assert runs(f"Complete it:\n```python\n{HEAD}\n", "    return a + b\n```\nDone.")
+    assert runs(f"Complete it:\n```python\n{HEAD}\n```\n", f"```python\n{WHOLE}```\nDone.")
+
+
+def test_a_base_model_that_closes_a_fence_which_nothing_opened_gave_its_program_before():
+    assert runs(HEAD + "\n", "    return a + b\n```\n\nThis adds.")
+
+
+def test_a_question_in_words_is_no_part_of_the_program():
+    assert runs("Write a function `add`.", f"```python\n{WHOLE}```")
+    assert runs("Write a function `add`.", WHOLE)
+
+
+def test_a_fence_inside_a_longer_one_is_text():
+    assert runs(HEAD, "````python\ndef add(a, b):\n    '''\n```\nx\n```\n'''\n    return a + b\n````")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["```python\n" + "(" * 5_000, "```\n" * 20_000, "```python\n\0", "```\n'\\d'", "~" * 100_000, "```py\n\ud800"],
+)
+def test_hostile_text_is_a_program_of_some_kind(text):
+    assert isinstance(program_of(HEAD, text, "add"), str)
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_what_a_chat_model_wraps_around_its_program_is_no_fault():
+    if not HOSTILE.exists():
+        pytest.skip("the shared data are not here")
+    rows = [json.loads(line) for line in HOSTILE.read_text().splitlines()[:3]]
+    assert [found.verdict for found in PythonTests(workers=1).judge_all(rows)] == ["pass"] * 3
