@@ -152,21 +152,17 @@ def _cases(row: Mapping[str, Any], name: str) -> list[dict[str, str]]:
         if isinstance(given, str) and not given.lstrip().startswith("["):
             unpacking = zlib.decompressobj()
             pickled = unpacking.decompress(base64.b64decode(given, validate=True), _MOST_BYTES)
-            given = _text_in(pickled, name) if unpacking.eof else ""
+            given = _text_in(pickled) if unpacking.eof else ""
         return json.loads(given) if isinstance(given, str) else given
     except (ValueError, zlib.error, binascii.Error):
         raise DataError(f"`{name}` is neither JSON nor such text pickled, packed and in base 64") from None
 
 
-def _text_in(pickled: bytes, name: str) -> str:
-    """The one text that a pickle holds; a DataError where it holds anything else, which might run."""
-    texts: list[str] = []
-    for code, argument, _ in pickletools.genops(pickled):
-        if code.name in _STRING:
-            texts.append(str(argument))
-        elif code.name not in _AROUND:
-            raise DataError(f"`{name}` is a pickle of more than a text ({code.name}), and is not loaded")
-    return texts[0] if len(texts) == 1 else ""
+def _text_in(pickled: bytes) -> str:
+    """The one text that a pickle holds; empty where it holds anything else, which might run."""
+    codes = [(code.name, argument) for code, argument, _ in pickletools.genops(pickled)]
+    texts = [str(argument) for name, argument in codes if name in _STRING]
+    return texts[0] if len(texts) == 1 and all(name in _STRING | _AROUND for name, _ in codes) else ""
 
 
 def _gsm8k(row: Mapping[str, Any]) -> Row:
@@ -205,7 +201,7 @@ FORMS = tuple(
     for name, has, lacks, judged_by, read in (
         ("LiveCodeBench", "question_content public_test_cases", "", "stdin (or python-tests: of functions)",
          _live_code_bench),
-        ("MBPP", "code test_list", "canonical_solution", "python-tests", _mbpp),
+        ("MBPP", "code test_list", "", "python-tests", _mbpp),
         ("EvalPlus", "prompt canonical_solution entry_point base_input", "test", "python-tests", _evalplus),
         ("HumanEval", "prompt test entry_point", "", "python-tests", _humaneval),
         ("MATH", "problem solution", "prompt", "math (or numeric)", _math),

@@ -178,8 +178,10 @@ def usable(
         return problems
     first = [f"problem {i}: {errors[i]}" for i in sorted(errors)[:_SHOWN]]
     named = "; ".join([*first, f"and {len(errors) - _SHOWN} more"] if len(errors) > _SHOWN else first)
-    form = form_of(problems[min(errors)])
-    fits = "" if form is None else f" ({form.name}'s form is for {form.judged_by})"
+    worst = problems[min(errors)]
+    form = form_of(worst | {"prompt": None}) or form_of(worst)  # which has a prompt by now
+    other = form if form is not None and config.verifier not in form.judged_by else None
+    fits = f" ({other.name}'s form is for {other.judged_by})" if other else ""
     told = f"{config.verifier} cannot check {len(errors)} of {len(problems)} problems{fits}: {named}"
     if len(errors) == len(problems) or config.on_bad_problem == "error":
         advice = "" if len(errors) == len(problems) else "; --on_bad_problem skip leaves them out"
