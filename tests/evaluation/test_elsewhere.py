@@ -1,4 +1,4 @@
-"""`wmtp evaluate --samples FILE`: completions made elsewhere are judged as if they were made here, and no model is read."""
+"""`wmtp evaluate --samples FILE`: completions made elsewhere are judged as if they were made here, without a model."""
 
 import io
 import json
@@ -99,6 +99,12 @@ def test_other_completions_in_the_same_folder_are_refused(tmp_path: Path):
     run(tmp_path, ROWS)
     with pytest.raises(ConfigError, match="holds an evaluation with other completions made elsewhere"):
         run(tmp_path, [row | {"completion": "3"} for row in ROWS])
+
+
+def test_another_verifier_in_the_same_folder_is_refused(tmp_path: Path):
+    run(tmp_path, ROWS)
+    with pytest.raises(ConfigError, match="holds an evaluation with verifier 'numeric' and not 'exact'"):
+        run(tmp_path, ROWS, verifier="exact")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
     if config.completions is not None:
         whole = config.limit is None and config.on_bad_problem == "error"
         given = read_completions(config.completions, problems, whole, tell)
-    out, stop = Path(config.out), _stop(config, problems)
+    out, stop = Path(config.out), stop_strings(config, problems)
     settings = _settings(config, problems, stop, memory.model, given)
     if (out / COMPLETIONS).exists() and (out / COMPLETIONS).stat().st_size:
         require((out / SETTINGS).exists(), f"{out} holds completions and no {SETTINGS}: use another --out")
@@ -80,7 +80,7 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
     return results
 
 
-def _stop(config: EvaluationConfig, problems: Problems) -> list[str]:
+def stop_strings(config: EvaluationConfig, problems: Problems) -> list[str]:
     """As given; else, for code that goes on from a text, where the function that it begins or asks for ends."""
     if config.stop is not None or config.completions is not None or config.chat or config.verifier != CODE:
         return config.stop or []

@@ -122,27 +122,21 @@ def _live_code_bench(row: Mapping[str, Any]) -> Row:
     """A statement as what a user says; tests are lines to read and to write, or calls of a method of `Solution`."""
     cases = [*_cases(row, "public_test_cases"), *_cases(row, "private_test_cases")]
     starter = str(row.get("starter_code") or "")
-    task = (
-        f"Begin with this code:\n```python\n{starter}\n```"
-        if starter
-        else "Read standard input, write standard output."
-    )
-    said = f"{row['question_content']}\n\n{task}\n{ANSWER_HERE}"
+    begin = f"Begin with this code:\n```python\n{starter}\n```" if starter else "Read and write by standard streams."
+    said = f"{row['question_content']}\n\n{begin}\n{ANSWER_HERE}"
     problem: Row = {"prompt": [{"role": "user", "content": said}], "task_id": row.get("question_id")}
     try:
         if {case["testtype"] for case in cases} == {"stdin"}:
             return problem | {name: [case[name[:-1]] for case in cases] for name in ("inputs", "outputs")}
         metadata = row.get("metadata") or "{}"
         name = (json.loads(metadata) if isinstance(metadata, str) else metadata)["func_name"]
-        calls = [
-            f"    assert candidate({', '.join(repr(json.loads(line)) for line in case['input'].splitlines())})"
-            f" == {json.loads(case['output'])!r}\n"
-            for case in cases
-        ]
+        given = [", ".join(repr(json.loads(line)) for line in case["input"].split("\n") if line) for case in cases]
+        right = [repr(json.loads(case["output"])) for case in cases]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"LiveCodeBench's tests or `metadata` cannot be read: {error!r}") from None
+    calls = "".join(f"    assert candidate({g}) == {r}\n" for g, r in zip(given, right, strict=True))
     head = "from typing import *\n" * bool(starter)
-    return problem | {"entry_point": f"Solution().{name}", "test": f"{head}def check(candidate):\n{''.join(calls)}"}
+    return problem | {"entry_point": f"Solution().{name}", "test": f"{head}def check(candidate):\n{calls}"}
 
 
 def _cases(row: Mapping[str, Any], name: str) -> list[dict[str, str]]:

@@ -13,7 +13,10 @@ from weighted_mtp.verifiers.worker import Library, LibraryVerifier
 _LONGEST = 2_000  # characters from the end of a completion, or of an answer, that are compared
 _DRESSED = re.compile(r"\$|\\\(|\\\[|\\boxed")
 _CHOICE = re.compile(r"\W*(?:(?:option|choice|answer)\s*)?\(?\b([A-Z])\b\)?(?:\s*[).:]\s*(\S.*)?)?", re.DOTALL)
-_CHOSEN = re.compile(r"\W*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\W*)?\(?\b([A-Z])\b\)?\s*(?:[^\w\s].*|(?:because|since|as)\b.*)?", re.DOTALL)
+_CHOSEN = re.compile(
+    r"\W*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\W*)?\(?\b([A-Z])\b\)?\s*(?:[^\w\s].*|(?:because|since|as)\b.*)?",
+    re.DOTALL,
+)
 _TEXT = re.compile(r"\W*(?!(?:sin|cos|tan|log|ln|sqrt|pi|exp|max|min)\b)[^\W\d_]{2,}[\w\s.,;:'’()/&-]*")
 _PROSE = re.compile(r"\\(?:text|mbox|mathrm|operatorname)|[^\W\d_]{4}")
 
@@ -95,7 +98,9 @@ def _same_words(answer: str, stated: str) -> bool | None:
             return chosen[1] == choice[1]
         content = choice[2]
         number, found = (as_number(content), as_number(given)) if content else (None, None)
-        return bool(content) and (_words(content) == _words(given) or bool(number and found and same_number(found, number)))
+        return bool(content) and (
+            _words(content) == _words(given) or bool(number and found and same_number(found, number))
+        )
     if not _TEXT.fullmatch(right):
         return None
     return _words(right) == _words(given) or (False if _PROSE.search(answer) else None)
