@@ -37,7 +37,7 @@ GROUPS: dict[type, dict[str, Any]] = {
 PATHS = {
     "model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "critic", "reference", "output_dir",
     "tracking_uri", "data", "out", "model", "problems", "input", "directory",
-    "samples",
+    "samples", "environment",
 }  # fmt: skip
 
 

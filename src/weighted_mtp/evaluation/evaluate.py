@@ -52,7 +52,7 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
         DataError: problems without what they need, or files in the folder that do not fit.
         ConfigError: the folder holds an evaluation with other settings, or a setting does not fit the model.
     """
-    verifier = make_verifier(config.verifier, timeout=config.timeout)
+    verifier = make_verifier(config.verifier, **config.options())
 
     def tell(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -98,11 +98,12 @@ def _settings(
 ) -> dict[str, Any]:
     """What the rows depend on; of model, problems and completions the content, so that they may be moved."""
     flat, contents = asdict(config), {BY_CONTENT[1]: _digest(list(problems.values()))}
+    others = [name for name in ("chat", "allow", "environment") if flat[name]]
     if given is not None:
-        return contents | {ELSEWHERE: _digest(given)} | {name: flat[name] for name in ("verifier", "timeout")}
+        names = ("verifier", "timeout", *others)
+        return contents | {ELSEWHERE: _digest(given)} | {name: flat[name] for name in names}
     model = digest_of_model(config.model or "") if loaded is None else fingerprint_model(loaded)
-    names = (*BY_VALUE, *(["chat"] if config.chat else []))
-    return {BY_CONTENT[0]: model, **contents, "stop": stop, **{name: flat[name] for name in names}}
+    return {BY_CONTENT[0]: model, **contents, "stop": stop, **{name: flat[name] for name in (*BY_VALUE, *others)}}
 
 
 def _digest(rows: Rows) -> str:

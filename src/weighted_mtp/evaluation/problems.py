@@ -58,6 +58,10 @@ class EvaluationConfig:
     """Strings that end a completion, as ["\\ndef"]; none: for code that goes on from a text where its function ends."""
     timeout: float | None = None
     """Seconds a completion, of verifiers that run programs; none: the verifier's own."""
+    allow: str | None = None
+    """What programs may import beside the standard library, as numpy,sortedcontainers."""
+    environment: str | None = None
+    """Folder of the environment that has it; none: this Python's."""
     limit: int | None = None
     """Only the first problems."""
     label: Literal["right", "wrong"] | None = None
@@ -68,7 +72,7 @@ class EvaluationConfig:
     """Problems that the verifier cannot check: nothing is done, or they are left out."""
 
     def __post_init__(self) -> None:
-        settle(self, "model", "problems", "out", *(["samples"] if self.completions is not None else []))
+        settle(self, "model", "problems", "out", "environment", *(["samples"] if self.completions is not None else []))
         for name in ("max_new_tokens", "batch_size"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
         require(self.seed >= 0, f"seed is {self.seed}: give 0 or more")
@@ -91,6 +95,10 @@ class EvaluationConfig:
         """The file of completions made elsewhere."""
         return self.samples if isinstance(self.samples, str) else None
 
+    def options(self) -> dict[str, Any]:
+        """What the verifier is made with."""
+        return {name: getattr(self, name) for name in ("timeout", "allow", "environment")}
+
     def tries(self, samples: int) -> list[int]:
         """The k for which pass@k is told, of so many samples of every problem."""
         for k in self.k or []:
@@ -105,7 +113,7 @@ def check_evaluation(config: EvaluationConfig, rows: Rows | None = None, loaded:
 
     Problems may be in memory, `rows`, and the model `loaded`.
     """
-    verifier = verifier_class(config.verifier, timeout=config.timeout)
+    verifier = verifier_class(config.verifier, **config.options())
     usable(config, read_problems(config, rows), lambda problems: map(_missing(verifier), problems))
     if config.completions is not None:
         require_objects(config.completions)
