@@ -73,7 +73,7 @@ class Verifier(ABC):
                 yield f"no `{missing}`"
             else:
                 read = " or ".join(f"`{name}`" for name in self.requires if name not in ("prompt", "completion"))
-                yield reason or f"its {read or 'row'} is none"
+                yield reason or f"its {read or 'row'} cannot be read"
 
     @classmethod
     def missing(cls, row: Mapping[str, Any]) -> str | None:
