@@ -131,6 +131,13 @@ def test_tests_of_a_method_become_calls():
     assert "    assert candidate(1, [2, 3]) == 6\n    assert candidate('', []) == 0\n" in problem["test"]
 
 
+@pytest.mark.usefixtures("sandbox_works")
+def test_what_leetcode_imports_need_not_be_imported():
+    row = as_problem(METHOD) | {"entry_point": "add", "test": "def check(f):\n    assert f([2, 2]) == {2: 2}\n"}
+    chat = "```python\ndef add(b: List[int]) -> dict:\n    return dict(Counter(b))\n```"
+    assert PythonTests().judge(row | {"completion": chat}).verdict == "pass"
+
+
 class Ran:
     """What unpickling would run."""
 

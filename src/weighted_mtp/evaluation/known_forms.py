@@ -16,6 +16,10 @@ Row = dict[str, Any]
 _MOST_BYTES = 1 << 30  # of a problem's private tests
 _STRING = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
 _AROUND = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
+_MODULES = ("bisect", "collections", "functools", "heapq", "itertools", "math", "typing")
+IMPORTED = "".join(f"from {name} import *\n" for name in _MODULES)
+"""What LeetCode's programs take for imported."""
+STREAMS = "Read standard input, and write to standard output.\n"
 ANSWER_HERE = "Answer with the whole program in one block that begins with ```python and ends with ```."
 
 
@@ -122,8 +126,8 @@ def _live_code_bench(row: Mapping[str, Any]) -> Row:
     """A statement as what a user says; tests are lines to read and to write, or calls of a method of `Solution`."""
     cases = [*_cases(row, "public_test_cases"), *_cases(row, "private_test_cases")]
     starter = str(row.get("starter_code") or "")
-    begin = f"Begin with this code:\n```python\n{starter}\n```" if starter else "Read and write by standard streams."
-    said = f"{row['question_content']}\n\n{begin}\n{ANSWER_HERE}"
+    shown = f"Begin with this code:\n```python\n{IMPORTED}\n{starter}\n```\n" if starter else STREAMS
+    said = f"{row['question_content']}\n\n{shown}{ANSWER_HERE}"
     problem: Row = {"prompt": [{"role": "user", "content": said}], "task_id": row.get("question_id")}
     try:
         if {case["testtype"] for case in cases} == {"stdin"}:
@@ -135,8 +139,7 @@ def _live_code_bench(row: Mapping[str, Any]) -> Row:
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"LiveCodeBench's tests or `metadata` cannot be read: {error!r}") from None
     calls = "".join(f"    assert candidate({g}) == {r}\n" for g, r in zip(given, right, strict=True))
-    head = "from typing import *\n" * bool(starter)
-    return problem | {"entry_point": f"Solution().{name}", "test": f"{head}def check(candidate):\n{calls}"}
+    return problem | {"entry_point": f"Solution().{name}", "test": f"def check(candidate):\n{calls}"}
 
 
 def _cases(row: Mapping[str, Any], name: str) -> list[dict[str, str]]:
