@@ -21,9 +21,10 @@ from weighted_mtp.cli.commands import COMMANDS
 from weighted_mtp.cli.grammar import UsageError
 from weighted_mtp.data import EASY, DataError, make_chains, verify
 from weighted_mtp.evaluation.decoding import decode
-from weighted_mtp.evaluation.evaluate import evaluate
+from weighted_mtp.evaluation.evaluate import evaluate, stop_strings
 from weighted_mtp.evaluation.problems import EvaluationConfig, read_problems
 from weighted_mtp.evaluation.results import pass_at_k
+from weighted_mtp.evaluation.sampling import HUMANEVAL_STOPS, MBPP_STOPS
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
@@ -205,6 +206,40 @@ def test_problems_that_cannot_be_checked_are_refused_before_the_model_is_loaded_
     assert "7 problems" in printed
 
 
+@pytest.fixture(scope="module")
+def chatting(trained, tmp_path_factory) -> str:
+    """The trained model, whose tokenizer has a chat template."""
+    folder = tmp_path_factory.mktemp("chatting") / "model"
+    shutil.copytree(trained / "model", folder)
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}:{% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("chat", [True, False], ids=["text as a chat", "messages"])
+def test_code_may_be_asked_for_in_a_chat(make, chatting, sandbox_works, tmp_path, chat):
+    asked = "7 +3 *7 :"
+    row = {"prompt": asked if chat else [{"role": "user", "content": asked}], "entry_point": "f"}
+    problems = write(tmp_path / "p.jsonl", [row | {"test": "def check(f):\n    assert f() == 1\n"}])
+    settings = {"problems": str(problems), "verifier": "python-tests", "chat": chat, "samples": 0}
+    results, _ = run(make(model=chatting, **settings))
+    assert results["settings"]["stop"] == []
+    assert results["verdicts"]["greedy"]["fail"] == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stops"),
+    [("def f():\n", HUMANEVAL_STOPS), ('"""\nWrite f.\n"""\n', MBPP_STOPS)],
+    ids=["the function is begun", "the function is asked for"],
+)
+def test_code_that_goes_on_from_a_text_ends_with_its_function(make, prompt, stops):
+    row = {"prompt": prompt, "entry_point": "f"}
+    assert tuple(stop_strings(make(verifier="python-tests"), {0: row})) == stops
+
+
 def test_completions_that_were_cut_off_are_said_aloud(make):
     results, printed = run(make(max_new_tokens=1, samples=0))
     assert results["ended"]["greedy"]["length"] == N_PROBLEMS
@@ -279,7 +314,6 @@ def test_a_finished_evaluation_is_printed_again_and_not_touched(make):
     [
         ({"temperature": 0.2}, r"temperature 0.8 and not 0.2"),
         ({"samples": 4}, r"samples 5 and not 4"),
-        ({"verifier": "numeric"}, r"verifier 'exact' and not 'numeric'"),
         ({"stop": ["x"]}, r"stop \[\] and not \['x'\]"),
         ({"limit": 3}, r"other problems"),
         ({"seed": 1, "top_p": 0.5}, r"top_p 0.95 and not 0.5, seed 0 and not 1"),

@@ -53,7 +53,7 @@ def test_a_verdict_that_is_another_now_is_a_flip_with_both_and_is_not_flaky(
     assert again(labelled, "--output", str(tmp_path / "flips.jsonl")) == 0
     said = capsys.readouterr().out
     assert "1 flips, 8.3 % of them, 95 % interval 1.5 to 35.4" in said
-    assert "changed: pass each time" in said
+    assert "changed: pass each time; it was judged in the same way" in " ".join(said.split())
     assert "flaky" not in said
     (row,) = read_json_lines(tmp_path / "flips.jsonl")
     assert row == rows[4] | {"flip": {"was": "fail", "found": ["pass"] * 5, "flaky": False}}
@@ -62,7 +62,9 @@ def test_a_verdict_that_is_another_now_is_a_flip_with_both_and_is_not_flaky(
 def test_another_verifier_may_judge_again(labelled: Path, capsys: pytest.CaptureFixture[str]):
     write(labelled, [row | {"answer": row["answer"] + ".0"} for row in read_json_lines(labelled)])
     assert again(labelled, "--verifier", "exact") == 0
-    assert "12 flips" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "12 flips" in said
+    assert "was verified with verifier 'numeric', and this is verifier 'exact'" in said
 
 
 def test_the_seed_draws_the_rows(labelled: Path, tmp_path: Path):

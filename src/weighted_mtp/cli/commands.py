@@ -56,9 +56,7 @@ class Command(NamedTuple):
 
 
 def _console(**options: Any) -> Any:
-    from rich.console import Console
-
-    return Console(**options)
+    return import_module("rich.console").Console(**options)
 
 
 def _demo(settings: Any) -> None:
@@ -100,8 +98,8 @@ def _score(settings: Any) -> None:
 def _verify(settings: Any) -> None:
     from weighted_mtp.data.json_lines import require_objects
 
+    require_objects(settings.input)
     source, out = Path(settings.input), Path(settings.output or "")
-    require_objects(source)
     if settings.output:
         require_file("--output", out)
     if settings.again:

@@ -15,16 +15,18 @@ Row = dict[str, Any]
 def read_completions(path: str, problems: Problems, whole: bool, tell: Callable[[str], None]) -> list[Row]:
     """Rows `problem, task_id, kind, sample, completion, ended` of a `.jsonl` file, in its order.
 
-    A row names its problem by `problem` (its number), `task_id` or `prompt`, and holds `completion`, a text or
-    messages, or `completions`, a list of them. `kind` and `ended` are those of our own samples.jsonl; without `kind` it
-    is sampled.
+    A row names its problem by `problem` (its number), `task_id` or `prompt` (or GSM8K's `question`), and holds
+    `completion`, a text or messages, or `completions`, a list of them. `kind` and `ended` are those of our own
+    samples.jsonl; a row without `kind` is sampled.
     Unless the problems are the `whole` file of them, rows of others are left out.
 
     Raises:
         DataError: a row of no problem, or of several, or without a completion; a problem without one; greedy ones of
             some problems alone, or more than one of a problem.
     """
-    known = {name: _known(problems, name) for name in ("problem", "task_id", "prompt")}
+    tasks, prompts = (_known({i: row.get(name) for i, row in problems.items()}) for name in ("task_id", "prompt"))
+    numbers = _known({i: i for i in problems})
+    known = {"problem": numbers | prompts, "task_id": tasks, "prompt": prompts, "question": prompts}
     rows: list[Row] = []
     counts: Counter[tuple[int, str]] = Counter()
     others = 0
@@ -53,13 +55,12 @@ def read_completions(path: str, problems: Problems, whole: bool, tell: Callable[
     return rows
 
 
-def _known(problems: Problems, name: str) -> dict[str, list[int]]:
+def _known(names: dict[int, Any]) -> dict[str, list[int]]:
     """Numbers of problems by what a row may name them by."""
     known: dict[str, list[int]] = {}
-    for place, problem in problems.items():
-        value = place if name == "problem" else problem.get(name)
-        if value is not None:
-            known.setdefault(_key(value), []).append(place)
+    for place, name in names.items():
+        if name is not None:
+            known.setdefault(_key(name), []).append(place)
     return known
 
 

@@ -48,14 +48,14 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
         DataError: problems without what they need, or files in the folder that do not fit.
         ConfigError: the folder holds an evaluation with other settings, or a setting does not fit the model.
     """
-    verifier = make_verifier(config.verifier, timeout=config.timeout)
+    verifier = make_verifier(config.verifier, **config.options())
     tell = _tell(console)
     problems = usable(config, read_problems(config, memory.rows), verifier.problem_errors, tell)
     given = None
     if config.completions is not None:
         whole = config.limit is None and config.on_bad_problem == "error"
         given = read_completions(config.completions, problems, whole, tell)
-    out, stop = Path(config.out), _stop(config, problems)
+    out, stop = Path(config.out), stop_strings(config, problems)
     settings = _settings(config, problems, stop, memory.model, given)
     if (out / COMPLETIONS).exists() and (out / COMPLETIONS).stat().st_size:
         require((out / SETTINGS).exists(), f"{out} holds completions and no {SETTINGS}: use another --out")
@@ -77,7 +77,7 @@ def _tell(console: Console) -> Callable[[str], None]:
     return partial(console.print, soft_wrap=True, markup=False, highlight=False)
 
 
-def _stop(config: EvaluationConfig, problems: Problems) -> list[str]:
+def stop_strings(config: EvaluationConfig, problems: Problems) -> list[str]:
     """As given; else, for code that goes on from a text, where the function that it begins or asks for ends."""
     if config.stop is not None or config.completions is not None or config.chat or config.verifier != CODE:
         return config.stop or []
@@ -95,11 +95,12 @@ def _settings(
 ) -> dict[str, Any]:
     """What the rows depend on; of model, problems and completions the content, so that they may be moved."""
     flat, contents = asdict(config), {BY_CONTENT[1]: _digest(list(problems.values()))}
+    others = [name for name in ("chat", "allow", "environment") if flat[name]]
     if given is not None:
-        return contents | {ELSEWHERE: _digest(given)} | {name: flat[name] for name in ("verifier", "timeout")}
+        names = ("verifier", "timeout", *others)
+        return contents | {ELSEWHERE: _digest(given)} | {name: flat[name] for name in names}
     model = digest_of_model(config.model or "") if loaded is None else fingerprint_model(loaded)
-    names = (*BY_VALUE, *(["chat"] if config.chat else []))
-    return {BY_CONTENT[0]: model, **contents, "stop": stop, **{name: flat[name] for name in names}}
+    return {BY_CONTENT[0]: model, **contents, "stop": stop, **{name: flat[name] for name in (*BY_VALUE, *others)}}
 
 
 def _digest(rows: Rows) -> str:

@@ -16,6 +16,10 @@ Row = dict[str, Any]
 _MOST_BYTES = 1 << 30  # of a problem's private tests
 _STRING = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
 _AROUND = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
+_MODULES = ("bisect", "collections", "functools", "heapq", "itertools", "math", "typing")
+IMPORTED = "".join(f"from {name} import *\n" for name in _MODULES)
+"""What LeetCode's programs take for imported."""
+STREAMS = "Read standard input, and write to standard output.\n"
 ANSWER_HERE = "Answer with the whole program in one block that begins with ```python and ends with ```."
 
 
@@ -122,27 +126,20 @@ def _live_code_bench(row: Mapping[str, Any]) -> Row:
     """A statement as what a user says; tests are lines to read and to write, or calls of a method of `Solution`."""
     cases = [*_cases(row, "public_test_cases"), *_cases(row, "private_test_cases")]
     starter = str(row.get("starter_code") or "")
-    task = (
-        f"Begin with this code:\n```python\n{starter}\n```"
-        if starter
-        else "Read standard input, write standard output."
-    )
-    said = f"{row['question_content']}\n\n{task}\n{ANSWER_HERE}"
+    shown = f"Begin with this code:\n```python\n{IMPORTED}\n{starter}\n```\n" if starter else STREAMS
+    said = f"{row['question_content']}\n\n{shown}{ANSWER_HERE}"
     problem: Row = {"prompt": [{"role": "user", "content": said}], "task_id": row.get("question_id")}
     try:
         if {case["testtype"] for case in cases} == {"stdin"}:
             return problem | {name: [case[name[:-1]] for case in cases] for name in ("inputs", "outputs")}
         metadata = row.get("metadata") or "{}"
         name = (json.loads(metadata) if isinstance(metadata, str) else metadata)["func_name"]
-        calls = [
-            f"    assert candidate({', '.join(repr(json.loads(line)) for line in case['input'].splitlines())})"
-            f" == {json.loads(case['output'])!r}\n"
-            for case in cases
-        ]
+        given = [", ".join(repr(json.loads(line)) for line in case["input"].split("\n") if line) for case in cases]
+        right = [repr(json.loads(case["output"])) for case in cases]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"LiveCodeBench's tests or `metadata` cannot be read: {error!r}") from None
-    head = "from typing import *\n" * bool(starter)
-    return problem | {"entry_point": f"Solution().{name}", "test": f"{head}def check(candidate):\n{''.join(calls)}"}
+    calls = "".join(f"    assert candidate({g}) == {r}\n" for g, r in zip(given, right, strict=True))
+    return problem | {"entry_point": f"Solution().{name}", "test": f"def check(candidate):\n{calls}"}
 
 
 def _cases(row: Mapping[str, Any], name: str) -> list[dict[str, str]]:
@@ -152,21 +149,17 @@ def _cases(row: Mapping[str, Any], name: str) -> list[dict[str, str]]:
         if isinstance(given, str) and not given.lstrip().startswith("["):
             unpacking = zlib.decompressobj()
             pickled = unpacking.decompress(base64.b64decode(given, validate=True), _MOST_BYTES)
-            given = _text_in(pickled, name) if unpacking.eof else ""
+            given = _text_in(pickled) if unpacking.eof else ""
         return json.loads(given) if isinstance(given, str) else given
     except (ValueError, zlib.error, binascii.Error):
         raise DataError(f"`{name}` is neither JSON nor such text pickled, packed and in base 64") from None
 
 
-def _text_in(pickled: bytes, name: str) -> str:
-    """The one text that a pickle holds; a DataError where it holds anything else, which might run."""
-    texts: list[str] = []
-    for code, argument, _ in pickletools.genops(pickled):
-        if code.name in _STRING:
-            texts.append(str(argument))
-        elif code.name not in _AROUND:
-            raise DataError(f"`{name}` is a pickle of more than a text ({code.name}), and is not loaded")
-    return texts[0] if len(texts) == 1 else ""
+def _text_in(pickled: bytes) -> str:
+    """The one text that a pickle holds; empty where it holds anything else, which might run."""
+    codes = [(code.name, argument) for code, argument, _ in pickletools.genops(pickled)]
+    texts = [str(argument) for name, argument in codes if name in _STRING]
+    return texts[0] if len(texts) == 1 and all(name in _STRING | _AROUND for name, _ in codes) else ""
 
 
 def _gsm8k(row: Mapping[str, Any]) -> Row:
@@ -205,7 +198,7 @@ FORMS = tuple(
     for name, has, lacks, judged_by, read in (
         ("LiveCodeBench", "question_content public_test_cases", "", "stdin (or python-tests: of functions)",
          _live_code_bench),
-        ("MBPP", "code test_list", "canonical_solution", "python-tests", _mbpp),
+        ("MBPP", "code test_list", "", "python-tests", _mbpp),
         ("EvalPlus", "prompt canonical_solution entry_point base_input", "test", "python-tests", _evalplus),
         ("HumanEval", "prompt test entry_point", "", "python-tests", _humaneval),
         ("MATH", "problem solution", "prompt", "math (or numeric)", _math),

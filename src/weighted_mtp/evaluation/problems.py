@@ -58,6 +58,10 @@ class EvaluationConfig:
     """Strings that end a completion, as ["\\ndef"]; none: for code that goes on from a text where its function ends."""
     timeout: float | None = None
     """Seconds a completion, of verifiers that run programs; none: the verifier's own."""
+    allow: str | None = None
+    """What programs may import beside the standard library, as numpy,sortedcontainers."""
+    environment: str | None = None
+    """Folder of the environment that has it; none: this Python's."""
     limit: int | None = None
     """Only the first problems."""
     label: Literal["right", "wrong"] | None = None
@@ -68,7 +72,7 @@ class EvaluationConfig:
     """Problems that the verifier cannot check: nothing is done, or they are left out."""
 
     def __post_init__(self) -> None:
-        settle(self, "model", "problems", "out", *(["samples"] if self.completions is not None else []))
+        settle(self, "model", "problems", "out", "environment", *(["samples"] if self.completions is not None else []))
         for name in ("max_new_tokens", "batch_size"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
         require(self.seed >= 0, f"seed is {self.seed}: give 0 or more")
@@ -91,6 +95,10 @@ class EvaluationConfig:
         """The file of completions made elsewhere."""
         return self.samples if isinstance(self.samples, str) else None
 
+    def options(self) -> dict[str, Any]:
+        """What the verifier is made with."""
+        return {name: getattr(self, name) for name in ("timeout", "allow", "environment")}
+
     def tries(self, samples: int) -> list[int]:
         """The k for which pass@k is told, of so many samples of every problem."""
         for k in self.k or []:
@@ -105,7 +113,7 @@ def check_evaluation(config: EvaluationConfig, rows: Rows | None = None, loaded:
 
     Problems may be in memory, `rows`, and the model `loaded`.
     """
-    verifier = verifier_class(config.verifier, timeout=config.timeout)
+    verifier = verifier_class(config.verifier, **config.options())
     usable(config, read_problems(config, rows), lambda problems: map(_missing(verifier), problems))
     if config.completions is not None:
         require_objects(config.completions)
@@ -212,8 +220,10 @@ def usable(
         return problems
     first = [f"problem {i}: {errors[i]}" for i in sorted(errors)[:_SHOWN]]
     named = "; ".join([*first, f"and {len(errors) - _SHOWN} more"] if len(errors) > _SHOWN else first)
-    form = form_of(problems[min(errors)])
-    fits = "" if form is None else f" ({form.name}'s form is for {form.judged_by})"
+    worst = problems[min(errors)]
+    form = form_of(worst | {"prompt": None}) or form_of(worst)  # which has a prompt by now
+    other = form if form is not None and config.verifier not in form.judged_by else None
+    fits = f" ({other.name}'s form is for {other.judged_by})" if other else ""
     told = f"{config.verifier} cannot check {len(errors)} of {len(problems)} problems{fits}: {named}"
     if len(errors) == len(problems) or config.on_bad_problem == "error":
         advice = "" if len(errors) == len(problems) else "; --on_bad_problem skip leaves them out"

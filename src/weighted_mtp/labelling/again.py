@@ -15,11 +15,11 @@ from rich.text import Text
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.intervals import wilson_interval
-from weighted_mtp.labelling.verify import answered_row
+from weighted_mtp.labelling.verify import answered_row, difference
 from weighted_mtp.reports.numbers import percent
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS, Verifier
-from weighted_mtp.verifiers.table import VERIFIERS, make_verifier
+from weighted_mtp.verifiers.table import VERIFIERS, make_verifier, trail
 
 ROWS = 200
 TRIES = 4
@@ -35,11 +35,20 @@ class Flip:
     row: Row
     found: tuple[str, ...]
     """The new verdict, then those of `TRIES` further ones."""
+    judged_otherwise: str | None
+    """In what the row was judged otherwise (`difference`)."""
 
     @property
     def flaky(self) -> bool:
         """Whether its check gives several verdicts on one completion, rather than another one than before."""
         return len({*self.found}) > 1
+
+    @property
+    def explained(self) -> str:
+        """Why it may have flipped."""
+        if self.flaky:
+            return "flaky: both come up"
+        return f"changed: {self.found[0]} each time; {self.judged_otherwise or 'it was judged in the same way'}"
 
     @property
     def name(self) -> str:
@@ -65,10 +74,10 @@ class Again:
         console.print(
             f"{self.judged} of {self.of} rows judged again: {len(self.flips)} flips, {share}", highlight=False
         )
-        kinds = Counter((flip.row["verdict"], flip.found[0], flip.flaky) for flip in self.flips)
+        kinds = Counter((flip.row["verdict"], flip.found[0], flip.explained) for flip in self.flips)
         table = Table("was", "is", "rows", "", box=None, pad_edge=False)
-        for (was, now, flaky), count in kinds.most_common():
-            table.add_row(was, now, str(count), "flaky: both come up" if flaky else f"changed: {now} each time")
+        for (was, now, explained), count in kinds.most_common():
+            table.add_row(was, now, str(count), Text(explained))
         if kinds:
             console.print(table)
         names = list(dict.fromkeys(flip.name for flip in self.flips if flip.flaky))
@@ -104,7 +113,8 @@ def judge_again(settings: AgainSettings, console: Console | None = None) -> Agai
     groups: dict[str, list[Row]] = {}
     for place in places:
         options = _judged_with(read[place], f"{source}: row {place + 1}", settings.verifier)
-        options |= {} if settings.timeout is None else {"timeout": settings.timeout}
+        given = {name: getattr(settings, name, None) for name in ("timeout", "allow", "environment")}
+        options |= {name: value for name, value in given.items() if value is not None}
         groups.setdefault(json.dumps(options), []).append(read[place])
     judges = {options: make_verifier(**json.loads(options)) for options in groups}
     flips: list[Flip] = []
@@ -136,10 +146,10 @@ def _judged_with(row: Row, where: str, verifier: str | None) -> dict[str, Any]:
 
 def _flips(judge: Verifier, rows: list[Row]) -> Iterator[Flip | None]:
     """For each row its flip, or None."""
-    asked = [answered_row(dict(row)) for row in rows]
+    asked, judged_by = [answered_row(dict(row)) for row in rows], trail(judge)
     for row, given, judged in zip(rows, asked, judge.judge_all(asked), strict=True):
         if judged.verdict == row["verdict"]:
             yield None
         else:
             more = judge.judge_all([given] * TRIES)
-            yield Flip(row, (judged.verdict, *(found.verdict for found in more)))
+            yield Flip(row, (judged.verdict, *(found.verdict for found in more)), difference(row, judged_by))

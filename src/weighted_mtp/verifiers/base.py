@@ -85,7 +85,8 @@ class Verifier(ABC):
             elif (missing := self.missing(row)) is not None:
                 yield f"no `{missing}`"
             else:
-                yield reason or f"{' or '.join(f'`{name}`' for name in self.requires[1:])} is not what can be checked"
+                read = " or ".join(f"`{name}`" for name in self.requires if name not in ("prompt", "completion"))
+                yield reason or f"its {read or 'row'} cannot be read"
 
     @classmethod
     def missing(cls, row: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any, ClassVar, cast
 
+from weighted_mtp.data.fields import plain_content
 from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verdict, Verifier, available_cores, check_timeout, in_order
 from weighted_mtp.verifiers.inside import source_of
 from weighted_mtp.verifiers.program_text import program_of
@@ -50,12 +51,12 @@ class PythonTests(Verifier):
 
     def check(self, row: Mapping[str, Any]) -> Verdict:
         """The verdict on one row."""
-        job = {name: row.get(name) for name in self.requires}
-        if isinstance(job["prompt"], list):  # a chat, in which the whole program was asked for
-            job["prompt"] = ""
+        job, asked = {name: row.get(name) for name in self.requires}, row.get("prompt")
+        if isinstance(asked, list):  # a chat, in which the whole program was asked for
+            job["prompt"], asked = "", plain_content(asked[-1])
         if not all(isinstance(value, str) for value in job.values()):
             return "error"
-        program = program_of(row["prompt"], row["completion"], row["entry_point"])
+        program = program_of(str(asked), row["completion"], row["entry_point"])
         return self._run(marshal.dumps(job | {"program": program}))
 
     def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
