@@ -190,8 +190,8 @@ PRINTS = "def f(x):\n    print('seen', x)\n    return x\n"
 @pytest.mark.parametrize(
     "test",
     [
-        "import io, contextlib\ndef check(candidate):\n    out = io.StringIO()\n    with contextlib.redirect_stdout(out):\n"
-        "        candidate(3)\n    assert out.getvalue() == 'seen 3\\n'\n",
+        "import io, contextlib\ndef check(candidate):\n    out = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(out):\n        candidate(3)\n    assert out.getvalue() == 'seen 3\\n'\n",
         "import io, unittest\nfrom unittest.mock import patch\nclass T(unittest.TestCase):\n"
         "    @patch('sys.stdout', new_callable=io.StringIO)\n    def test_it(self, out):\n        f(3)\n"
         "        self.assertEqual(out.getvalue().strip(), 'seen 3')\n",
@@ -303,7 +303,8 @@ def test_an_endless_call_leaves_the_share_of_those_before(verifier: PythonTests)
     "test",
     [
         "def check(candidate):\n    try:\n        candidate(1)\n    except BaseException:\n        pass\n",
-        "import contextlib\ndef check(candidate):\n    with contextlib.suppress(BaseException):\n        candidate(1)\n",
+        "import contextlib\ndef check(candidate):\n    with contextlib.suppress(BaseException):\n"
+        "        candidate(1)\n",
     ],
 )
 def test_a_swallowed_end_earns_nothing(verifier: PythonTests, test: str):
