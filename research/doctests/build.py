@@ -132,7 +132,7 @@ def _settle(each: Draft, verifier: PythonTests, least: int) -> Row | str:
 
 
 def _passes(row: Row, verifier: PythonTests) -> bool:
-    return verifier.check(row | {"completion": row["canonical_solution"]}) == "pass"
+    return verifier.judge(row | {"completion": row["canonical_solution"]}).verdict == "pass"
 
 
 def _row(each: Draft, chosen: list[int]) -> Row:

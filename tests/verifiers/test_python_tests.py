@@ -37,6 +37,10 @@ def row(completion: str, test: str = "assert candidate() == 1", prompt: str = "d
     }
 
 
+def verdict_of(verifier: PythonTests, row: Mapping[str, Any]) -> str:
+    return verifier.judge(row).verdict
+
+
 def verdicts_of(verifier: PythonTests, rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return [found.verdict for found in verifier.judge_all(rows)]
 
@@ -52,7 +56,7 @@ def impatient() -> PythonTests:
 
 
 def test_a_right_completion_passes(verifier: PythonTests):
-    assert verifier.check(ADD) == "pass"
+    assert verdict_of(verifier, ADD) == "pass"
 
 
 @pytest.mark.parametrize(
@@ -71,11 +75,11 @@ def test_a_right_completion_passes(verifier: PythonTests):
     ids=["wrong", "syntax", "raises", "name", "empty", "import", "no entry point", "not callable", "surrogate"],
 )
 def test_a_wrong_completion_fails(verifier: PythonTests, completion: str):
-    assert verifier.check(ADD | {"completion": completion}) == "fail"
+    assert verdict_of(verifier, ADD | {"completion": completion}) == "fail"
 
 
 def test_an_endless_completion_times_out(impatient: PythonTests):
-    assert impatient.check(row("while True: pass")) == "timeout"
+    assert verdict_of(impatient, row("while True: pass")) == "timeout"
 
 
 @pytest.mark.parametrize(
@@ -93,18 +97,18 @@ def test_an_endless_completion_times_out(impatient: PythonTests):
     ids=["syntax", "empty", "no check", "import", "argument", "prompt", "no test", "type"],
 )
 def test_a_check_that_cannot_be_made_is_an_error(verifier: PythonTests, broken: dict[str, object]):
-    assert verifier.check(ADD | broken) == "error"
+    assert verdict_of(verifier, ADD | broken) == "error"
 
 
 def test_bare_assertions_are_a_test(verifier: PythonTests):
-    assert verifier.check(ADD | {"test": "assert add(1, 2) == 3\n"}) == "pass"
-    assert verifier.check(ADD | {"test": "assert add(1, 2) == 4\n"}) == "fail"
+    assert verdict_of(verifier, ADD | {"test": "assert add(1, 2) == 3\n"}) == "pass"
+    assert verdict_of(verifier, ADD | {"test": "assert add(1, 2) == 4\n"}) == "fail"
 
 
 def test_helpers_of_the_prompt_exist_on_both_sides(verifier: PythonTests):
     prompt = "import math\n\ndef twice(x):\n    return 2 * x\n\ndef f():\n    '''Two.'''\n"
     test = "assert candidate() == twice(1) == math.floor(2.5) == f()"
-    assert verifier.check(row("return twice(1)", test, prompt)) == "pass"
+    assert verdict_of(verifier, row("return twice(1)", test, prompt)) == "pass"
 
 
 @pytest.mark.parametrize(
@@ -119,13 +123,13 @@ def test_helpers_of_the_prompt_exist_on_both_sides(verifier: PythonTests):
 )
 def test_the_tests_find_whatever_the_prompt_defines(verifier: PythonTests, prompt: str, test: str):
     """It is run on their side only where they may need it."""
-    assert verifier.check(row("return 1", test, prompt)) == "pass"
+    assert verdict_of(verifier, row("return 1", test, prompt)) == "pass"
 
 
 def test_the_name_of_the_entry_point_is_the_candidate_in_the_test(verifier: PythonTests):
     """HumanEval/33 compares with the very function that is under test."""
     test = "assert tuple(candidate([3, 1])) == tuple(f([3, 1])) == (1, 3)"
-    assert verifier.check(row("return sorted(x)", test, "def f(x):\n    '''Sorts.'''\n")) == "pass"
+    assert verdict_of(verifier, row("return sorted(x)", test, "def f(x):\n    '''Sorts.'''\n")) == "pass"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_the_name_of_the_entry_point_is_the_candidate_in_the_test(verifier: Pyth
 )
 def test_plain_data_crosses_in_both_directions(verifier: PythonTests, value: str):
     test = f"given = {value}\nback = candidate(given)\nassert back == given and type(back) is type(given)"
-    assert verifier.check(row("return x", test, "def f(x):\n")) == "pass"
+    assert verdict_of(verifier, row("return x", test, "def f(x):\n")) == "pass"
 
 
 @pytest.mark.parametrize(
@@ -158,14 +162,14 @@ def test_plain_data_crosses_in_both_directions(verifier: PythonTests, value: str
         "(i for i in [1])",
         "lambda: 1",
         "bytearray(b'x')",
-        "__import__('collections').Counter()",
+        "type('D', (dict,), {})()",
         "type('S', (str,), {})('x')",
         "[object()]",
         "...",
     ],
 )
 def test_a_result_that_is_not_plain_data_fails(verifier: PythonTests, value: str):
-    assert verifier.check(row(f"return {value}", "candidate()")) == "fail"
+    assert verdict_of(verifier, row(f"return {value}", "candidate()")) == "fail"
 
 
 def test_what_the_candidate_raises_reaches_the_test_as_the_builtin_kind(verifier: PythonTests):
@@ -177,21 +181,21 @@ def test_what_the_candidate_raises_reaches_the_test_as_the_builtin_kind(verifier
     raise AssertionError
     """
     own = "class Own(KeyError): pass\n\ndef f():\n"
-    assert verifier.check(row("raise Own()", test, own)) == "pass"
-    assert verifier.check(row("raise ValueError()", test)) == "fail"
-    assert verifier.check(row("b'\\xff'.decode()", test)) == "fail"
+    assert verdict_of(verifier, row("raise Own()", test, own)) == "pass"
+    assert verdict_of(verifier, row("raise ValueError()", test)) == "fail"
+    assert verdict_of(verifier, row("b'\\xff'.decode()", test)) == "fail"
 
 
 def test_named_arguments_and_state_between_calls(verifier: PythonTests):
     prompt = "seen = []\n\ndef f(x, *, scale=1):\n"
     test = "assert candidate(1, scale=2) == 2\nassert candidate(1) == 1 and candidate(x=5) == 5"
-    assert verifier.check(row("seen.append(x)\nreturn x * scale", test, prompt)) == "pass"
+    assert verdict_of(verifier, row("seen.append(x)\nreturn x * scale", test, prompt)) == "pass"
 
 
 def test_dataclasses_and_threads_work(verifier: PythonTests):
     prompt = "from dataclasses import dataclass\nimport threading\n\n@dataclass\nclass P:\n    x: 'int'\n\ndef f():\n"
     done = "out = []\nt = threading.Thread(target=lambda: out.append(P(1).x))\nt.start()\nt.join()\nreturn out[0]"
-    assert verifier.check(row(done, prompt=prompt)) == "pass"
+    assert verdict_of(verifier, row(done, prompt=prompt)) == "pass"
 
 
 def test_verdicts_keep_the_order_of_the_rows(verifier: PythonTests):
@@ -256,17 +260,17 @@ class Anything:
     ],
 )  # fmt: skip
 def test_no_trick_passes(verifier: PythonTests, completion: str):
-    assert verifier.check(row(completion)) == "fail"
+    assert verdict_of(verifier, row(completion)) == "fail"
 
 
 def test_an_exit_is_not_taken_for_an_answer_by_a_test_that_catches_all(verifier: PythonTests):
     test = "try:\n    candidate()\nexcept:\n    pass"
-    assert verifier.check(row("import os\nos._exit(0)", test)) == "fail"
+    assert verdict_of(verifier, row("import os\nos._exit(0)", test)) == "fail"
 
 
 @pytest.mark.parametrize("late", ["import os; os._exit(0)", "raise SystemExit", "add = None"])
 def test_an_end_while_loading_fails(verifier: PythonTests, late: str):
-    assert verifier.check(ADD | {"completion": f"    return a + b\n\n{late}\n"}) == "fail"
+    assert verdict_of(verifier, ADD | {"completion": f"    return a + b\n\n{late}\n"}) == "fail"
 
 
 def test_forged_answers_are_checked_on_arrival(verifier: PythonTests):
@@ -277,9 +281,9 @@ def test_forged_answers_are_checked_on_arrival(verifier: PythonTests):
     code = marshal.dumps(("value", (lambda: 1).__code__))
     os.write(reply, len(code).to_bytes(8, "big") + code)
     """
-    assert verifier.check(row(forged, "candidate()")) == "fail"
+    assert verdict_of(verifier, row(forged, "candidate()")) == "fail"
     garbage = "import os, sys\nos.write(int(sys.argv[3]), b'\\xff' * 64)"
-    assert verifier.check(row(garbage)) == "fail"
+    assert verdict_of(verifier, row(garbage)) == "fail"
 
 
 def test_the_expected_answer_is_nowhere_in_the_candidates_process(verifier: PythonTests):
@@ -300,7 +304,7 @@ def test_the_expected_answer_is_nowhere_in_the_candidates_process(verifier: Pyth
     return texts[0][texts[0].index("SECRET"):][:20]
     """
     secret = f"SECRET{secrets.token_hex(7)}"
-    assert verifier.check(row(searching, f"assert candidate() == '{secret}'")) == "fail"
+    assert verdict_of(verifier, row(searching, f"assert candidate() == '{secret}'")) == "fail"
 
 
 def test_the_network_cannot_be_reached(verifier: PythonTests):
@@ -308,7 +312,7 @@ def test_the_network_cannot_be_reached(verifier: PythonTests):
         server.settimeout(0)
         port = server.getsockname()[1]
         connecting = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), timeout=1)\nreturn 1"
-        assert verifier.check(row(connecting)) == "fail"
+        assert verdict_of(verifier, row(connecting)) == "fail"
         with pytest.raises(BlockingIOError):
             server.accept()
 
@@ -326,7 +330,7 @@ def test_secrets_cannot_be_read(verifier: PythonTests, kind: str, tmp_path: Path
         "home": f"import os\nreturn os.listdir({os.path.expanduser('~')!r})[-9]",
     }[kind]
     caught = f"try:\n{textwrap.indent(reading, '    ')}\nexcept (OSError, LookupError):\n    return 'hidden'"
-    assert verifier.check(row(caught, "assert candidate() == 'hidden'")) == "pass"
+    assert verdict_of(verifier, row(caught, "assert candidate() == 'hidden'")) == "pass"
 
 
 def test_nothing_can_be_deleted_or_written(verifier: PythonTests, tmp_path: Path):
@@ -349,10 +353,10 @@ def test_nothing_can_be_deleted_or_written(verifier: PythonTests, tmp_path: Path
         except OSError: pass
     return 1
     """
-    assert verifier.check(row(deleting)) == "pass"
+    assert verdict_of(verifier, row(deleting)) == "pass"
     assert kept.read_text() == "here"
     assert not (tmp_path / "escaped").exists()
-    assert verifier.check(ADD) == "pass"  # and Python is still there
+    assert verdict_of(verifier, ADD) == "pass"  # and Python is still there
 
 
 def test_no_process_outside_can_be_killed(verifier: PythonTests):
@@ -366,8 +370,8 @@ def test_no_process_outside_can_be_killed(verifier: PythonTests):
             except OSError: pass
         return 1
         """
-        assert verifier.check(row(killing)) in ("pass", "fail")
-        assert verifier.check(row("import os\nos.kill(-1, 9)")) == "fail"
+        assert verdict_of(verifier, row(killing)) in ("pass", "fail")
+        assert verdict_of(verifier, row("import os\nos.kill(-1, 9)")) == "fail"
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -387,7 +391,7 @@ def test_a_fork_bomb_is_contained(verifier: PythonTests):
             if os.fork() == 0: signal.pause()
         except OSError: return count
     """
-    assert verifier.check(row(counting, "assert candidate() < 8")) == "pass"
+    assert verdict_of(verifier, row(counting, "assert candidate() < 8")) == "pass"
 
 
 def test_threads_are_limited_too(verifier: PythonTests):
@@ -397,7 +401,7 @@ def test_threads_are_limited_too(verifier: PythonTests):
         threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
     return 1
     """
-    assert verifier.check(row(many)) == "fail"
+    assert verdict_of(verifier, row(many)) == "fail"
 
 
 @pytest.mark.parametrize(
@@ -406,7 +410,7 @@ def test_threads_are_limited_too(verifier: PythonTests):
     ids=["list", "bytes", "mmap"],
 )
 def test_a_memory_bomb_fails(verifier: PythonTests, bomb: str):
-    assert verifier.check(row(bomb)) == "fail"
+    assert verdict_of(verifier, row(bomb)) == "fail"
 
 
 @pytest.mark.parametrize("folder", ["/tmp", "/dev/shm", "/"])
@@ -422,13 +426,13 @@ def test_a_huge_file_cannot_be_written(verifier: PythonTests, folder: str):
         except OSError: pass
     return written
     """
-    assert verifier.check(row(writing, "assert candidate() <= 16 << 20")) == "pass"
+    assert verdict_of(verifier, row(writing, "assert candidate() <= 16 << 20")) == "pass"
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_endless_output_goes_nowhere(impatient: PythonTests, stream: str):
     printing = f"import sys\nwhile True: sys.{stream}.write('x' * 10**6)"
-    assert impatient.check(row(printing)) == "timeout"
+    assert verdict_of(impatient, row(printing)) == "timeout"
 
 
 def test_ignoring_signals_does_not_help(impatient: PythonTests):
@@ -440,7 +444,7 @@ def test_ignoring_signals_does_not_help(impatient: PythonTests):
     while True: pass
     """
     begin = time.monotonic()
-    assert impatient.check(row(stubborn)) == "timeout"
+    assert verdict_of(impatient, row(stubborn)) == "timeout"
     assert time.monotonic() - begin < 20
 
 
@@ -456,7 +460,7 @@ def test_a_daemon_does_not_survive():
         os._exit(0)
     return 1
     """
-    assert verifier.check(row(daemon)) == "pass"
+    assert verdict_of(verifier, row(daemon)) == "pass"
     for pid in _pids():
         if b"CPU=62," in _command_of(pid):
             assert _ends(int(pid))
@@ -464,14 +468,14 @@ def test_a_daemon_does_not_survive():
 
 def test_an_answer_that_takes_forever_to_compare_times_out(impatient: PythonTests):
     bomb = "x = [1]\nfor _ in range(60): x = [x, x]\nreturn x"
-    assert impatient.check(row(bomb, "assert candidate() == candidate()")) == "timeout"
+    assert verdict_of(impatient, row(bomb, "assert candidate() == candidate()")) == "timeout"
 
 
 def test_a_hostile_test_is_contained_as_well(verifier: PythonTests, tmp_path: Path):
     kept = tmp_path / "kept"
     kept.touch()
     tmp_path.chmod(0o777)
-    assert verifier.check(ADD | {"test": f"import os\nos.remove({str(kept)!r})\n"}) == "error"
+    assert verdict_of(verifier, ADD | {"test": f"import os\nos.remove({str(kept)!r})\n"}) == "error"
     assert kept.exists()
 
 

@@ -110,7 +110,8 @@ def _verify(settings: Any) -> None:
     from weighted_mtp.labelling.verify import label_file
     from weighted_mtp.verifiers.table import make_verifier
 
-    verifier = make_verifier(settings.verifier, timeout=settings.timeout, seed=settings.seed)
+    options = {name: getattr(settings, name) for name in ("timeout", "seed", "allow", "environment")}
+    verifier = make_verifier(settings.verifier, **options)
     with own_file(out):
         print(label_file(source, out, verifier, _console(stderr=True)).summary(out))
 

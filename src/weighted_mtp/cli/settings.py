@@ -80,6 +80,10 @@ class VerifySettings:
     """Seconds a row; none: 5, where there is a limit. With --again as before."""
     seed: int | None = None
     """What programs that are run draw from; none: 0. With --again which rows are drawn."""
+    allow: str | None = None
+    """What programs may import beside the standard library, as numpy,sortedcontainers."""
+    environment: str | None = None
+    """Folder of the environment that has it; none: this Python's."""
     again: bool = False
     """Judge a sample of rows that were judged once more, and say whose verdict flips."""
     rows: int | None = None

@@ -222,7 +222,7 @@ def usable(
     named = "; ".join([*first, f"and {len(errors) - _SHOWN} more"] if len(errors) > _SHOWN else first)
     worst = problems[min(errors)]
     form = form_of(worst | {"prompt": None}) or form_of(worst)  # which has a prompt by now
-    other = form if form is not None and config.verifier not in form.judged_by else None
+    other = form if form is not None and str(config.verifier) not in form.judged_by else None
     fits = f" ({other.name}'s form is for {other.judged_by})" if other else ""
     told = f"{config.verifier} cannot check {len(errors)} of {len(problems)} problems{fits}: {named}"
     if len(errors) == len(problems) or config.on_bad_problem == "error":

@@ -62,7 +62,7 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     rows = read_json_lines(source)
     answered = [answered_row(row) for row in rows]
     for name in verifier.requires:
-        if all(row.get(name) is None for row in answered):
+        if all(row.get(name) is None and verifier.missing(row) for row in answered):
             raise DataError(f"{source}: no row has `{name}`; this verifier needs {', '.join(verifier.requires)}")
     writer = JsonLinesWriter(out)
     judged_by = trail(verifier)

@@ -29,6 +29,7 @@ _UNASSIGNED = range(61184, 65520)
 """User ids that systemd sets aside for users of a moment: they own no file."""
 _STAGE = "/mnt"
 """An empty folder of every system, covered for one command and nobody else."""
+_PACKAGES = "/packages"
 
 
 class SandboxError(VerifierError):
@@ -75,6 +76,8 @@ class Sandbox:
     """What each may take."""
     visible: tuple[Path, ...] = ()
     """Further folders of the host that can be read inside, under their own paths."""
+    packages: tuple[Path, ...] = ()
+    """Files and folders of site-packages that can be imported inside, read-only."""
     hash_seed: int = 0
     """Of Python's hashes inside (PYTHONHASHSEED), which the order of a set of texts hangs on."""
 
@@ -83,39 +86,50 @@ class Sandbox:
             raise SandboxError(f"the sandbox needs Linux and bubblewrap; this is {sys.platform}")
         if shutil.which("bwrap") is None:
             raise SandboxError(f"bubblewrap is not installed, and no code is run without it: {INSTALL}")
-        missing = [tool for tool in ("setpriv", "unshare") if shutil.which(tool) is None]
+        missing = [tool for tool in ("nsenter", "unshare") if shutil.which(tool) is None]
         if os.geteuid() == 0 and missing:
             raise SandboxError(f"root needs {' and '.join(missing)} to give up its privileges: install util-linux")
         _self_test(self)
 
-    def start(self, program: str, arguments: Sequence[str] = (), **popen: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        program: str,
+        arguments: Sequence[str] = (),
+        *,
+        modules: tuple[str, ...] = (),
+        first: bool = False,
+        **popen: Any,
+    ) -> subprocess.Popen[bytes]:
         """Runs the text `program` by this Python, without site-packages; end it with `kill`.
 
         Args:
             program: Python source; file descriptors named in `pass_fds` are open in it.
             arguments: its sys.argv[1:].
+            modules: those of `inside` that it imports, each behind what it imports itself.
+            first: as the first process of its namespace, which no other inside can end, and which inherits them all.
             **popen: as in subprocess.Popen.
         """
         python = [os.path.realpath(sys.executable), "-S", "-s", "-P", "-B", "-c"]
-        given = [source_of("limits"), self.limits.as_argument(), _compiled(program), *arguments]
-        command = [*self._command(), *python, *given]
-        return subprocess.Popen[bytes](command, start_new_session=True, **popen)
+        given = [source_of("limits"), self.limits.as_argument(), _compiled(program, modules), *arguments]
+        sandbox = self._command()
+        sandbox[-1:-1] = ["--as-pid-1"] if first else []
+        return subprocess.Popen[bytes]([*sandbox, *python, *given], start_new_session=True, **popen)
 
     def _command(self) -> list[str]:
         folders = [str(path.resolve()) for path in (Path(sys.base_prefix), *self.visible)]
         shown = {folder: folder for folder in folders if not Path(folder).is_relative_to("/usr")}
+        packages = {str(path): f"{_PACKAGES}/{path.name}" for path in self.packages}
         if os.geteuid() != 0:
-            return _bubblewrap(shown, self.limits.folder, os.getuid(), self.hash_seed)
+            return _bubblewrap(shown | packages, self.limits.folder, os.getuid(), self.hash_seed)
         user = secrets.choice(_UNASSIGNED)
-        staging, shown = _stage(shown)
-        dropping = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups"]
-        return [
-            *staging,
-            *dropping,
-            "--pdeathsig",
-            "KILL",
-            *_bubblewrap(shown, self.limits.folder, user, self.hash_seed),
-        ]
+        namespace, places = _stage(tuple(dict.fromkeys([*shown, *map(os.path.dirname, packages)])))
+        shown = {places.get(source, source): inside for source, inside in shown.items()}
+        for source, inside in packages.items():
+            folder, name = os.path.split(source)
+            shown[os.path.join(places.get(folder, folder), name)] = inside
+        mounts = f"--mount=/proc/{os.getpid()}/{namespace}"
+        dropping = ["nsenter", mounts, "--setuid", str(user), "--setgid", str(user)]
+        return [*dropping, *_bubblewrap(shown, self.limits.folder, user, self.hash_seed)]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -129,14 +143,18 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 @functools.cache
-def _compiled(program: str) -> str:
-    """Compiled here, once: that takes a tenth of the time that a check does."""
-    return marshal.dumps(compile(program, "<program>", "exec", dont_inherit=True)).hex()
+def _compiled(program: str, modules: tuple[str, ...]) -> str:
+    """Modules and program, compiled here, once: that takes a tenth of the time that a check does."""
+    home = source_of.__module__
+    texts = [*((f"{home}.{name}", source_of(name)) for name in modules), ("<program>", program)]
+    return marshal.dumps([(name, compile(text, name, "exec", dont_inherit=True)) for name, text in texts]).hex()
 
 
 def _bubblewrap(shown: Mapping[str, str], folder: int, user: int, hash_seed: int) -> list[str]:
     """The command but for the program; `shown`: where inside each folder of the host is seen."""
     binds = [word for source, inside in shown.items() for word in ("--ro-bind", source, inside)]
+    if any(inside.startswith(_PACKAGES) for inside in shown.values()):
+        binds += ["--setenv", "PYTHONPATH", _PACKAGES, "--setenv", "OPENBLAS_NUM_THREADS", "1"]
     return [
         *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns"),
         *("--die-with-parent", "--new-session"),
@@ -163,24 +181,26 @@ def _system_folders() -> tuple[str, ...]:
     return (*words, "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache")
 
 
-def _stage(shown: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+@functools.cache
+def _stage(folders: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """What only root can reach, as a Python below /root, gets a way for others, in a namespace of its own.
 
     Returns:
-        the words that come before the command, and `shown` as it is then.
+        the namespace, as a path below that of this process in /proc, and where each such folder is seen in it.
     """
-    closed = [folder for folder in shown if _is_closed(folder)]
+    closed = [folder for folder in folders if _is_closed(folder)]
     if not closed:
-        return [], dict(shown)
-    if len(closed) == 1:
-        staged, steps = {closed[0]: _STAGE}, []
-    else:
-        staged = {folder: f"{_STAGE}/{number}" for number, folder in enumerate(closed)}
-        steps = [f"mount -t tmpfs -o mode=755 stage {_STAGE}", f"mkdir {' '.join(staged.values())}"]
+        return "ns/mnt", {}
+    staged = {folder: f"{_STAGE}/{number}" for number, folder in enumerate(closed)}
+    steps = [f"mount -t tmpfs -o mode=755 stage {_STAGE}", f"mkdir {' '.join(staged.values())}"]
     steps += [f"mount --bind {shlex.quote(folder)} {place}" for folder, place in staged.items()]
-    script = " && ".join([*steps, 'exec "$@"'])
-    staging = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
-    return staging, {staged.get(folder, folder): inside for folder, inside in shown.items()}
+    script = " && ".join([*steps, "echo", "exec cat"])
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as making:
+        assert making.stdout is not None
+        if not making.stdout.readline():
+            raise SandboxError(f"root cannot show {', '.join(closed)} to a user without privileges: mount failed")
+        return f"fd/{os.open(f'/proc/{making.pid}/ns/mnt', os.O_RDONLY)}", staged  # open, it stays
 
 
 def _is_closed(path: str) -> bool:

@@ -14,10 +14,11 @@ VERIFIERS = {
     "numeric": f"{_HOME}.answers:NumericMatch",
     "math": f"{_HOME}.math_answers:MathMatch",
     "python-tests": f"{_HOME}.python_tests:PythonTests",
+    "stdin": f"{_HOME}.stdin:StdinPrograms",
     "reasoning-gym": f"{_HOME}.reasoning_gym:ReasoningGym",
 }
 """One row a verifier: its name on the command line, and package.module:Class. One whose class takes a `timeout`, in
-seconds a row, or a `seed`, of what programs draw, has that option."""
+seconds a row, a `seed`, of what programs draw, or distributions that programs may import (`allow`), has that option."""
 
 
 def make_verifier(name: str, **options: Any) -> Verifier:

@@ -95,6 +95,7 @@ class LibraryProcess:
         self._process = self._library.sandbox.start(
             source_of("worker"),
             self._library.arguments,
+            modules=("forks",),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -4,10 +4,14 @@ import marshal
 import resource
 import sys
 
-limits, program = sys.argv.pop(1), sys.argv.pop(1)
+limits, programs = sys.argv.pop(1), sys.argv.pop(1)
 for limit in limits.split(","):
     name, _, value = limit.partition("=")
     resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (int(value), int(value)))
 with open("/proc/self/oom_score_adj", "w") as adjustment:
     adjustment.write("1000")  # where memory runs out, the kernel takes this process first
-exec(marshal.loads(bytes.fromhex(program)), {"__name__": "__main__"})
+*modules, (_, program) = marshal.loads(bytes.fromhex(programs))
+for name, code in modules:
+    sys.modules[name] = type(sys)(name)
+    exec(code, sys.modules[name].__dict__)
+exec(program, {"__name__": "__main__"})

@@ -1,25 +1,30 @@
-"""The two sides of a check: the candidate's process runs the completion, the other one runs the tests.
-
-Only plain builtin data cross, marshalled and checked again on arrival, so that no object of the candidate's can lie
-about equality, no exit passes for success, and no frame leads from the candidate to the tests.
-"""
+"""The tests' side of a check: a fork of the kept process, which asks the candidate's process and gives a verdict."""
 
 from __future__ import annotations
 
-import builtins
+import asyncio
+import contextlib
 import marshal
-import posix
+import os
+import re
+import signal
 import sys
+import typing  # with what it imports, for prompts and tests, as are those below
+import unittest
+
+from weighted_mtp.verifiers.inside.crossing import new_module, packed, receive, seed_random, send, unpacked
+from weighted_mtp.verifiers.inside.inputs import judge_inputs
+from weighted_mtp.verifiers.inside.units import NAME, Units
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # these, and os instead of posix, would take longer to import than all the rest
+if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType
-    from typing import Any, NoReturn
+    from typing import Any
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes)
-GROUPS = (list, tuple, set, frozenset)
-MOST_BYTES = 16 << 20
+    Finding = tuple[str, float | None, str]
+HOLDER = re.compile(r"(\w+)(?:\(\))?\.(\w+)")
+"""`Solution().add` and `Solution.add`."""
 
 
 class CandidateFailed(BaseException):
@@ -30,193 +35,172 @@ class BrokenTest(BaseException):
     """The test asks for what cannot be asked for, so it says nothing about the candidate."""
 
 
-def is_plain(value: Any) -> bool:
-    """Nothing but builtin data, of exactly those types, all the way down."""
-    waiting, seen = [value], set()
-    while waiting:
-        item = waiting.pop()
-        kind = type(item)
-        if kind in PLAIN:
-            continue
-        if kind is not dict and kind not in GROUPS:
-            return False
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        waiting += [*item.keys(), *item.values()] if kind is dict else item
-    return True
-
-
-def send(channel: int, value: Any) -> None:
-    """One message: its length in eight bytes, then the marshalled value."""
-    payload = marshal.dumps(value)
-    message = memoryview(len(payload).to_bytes(8, "big") + payload)
-    while message:
-        message = message[posix.write(channel, message) :]
-
-
-def receive(channel: int) -> Any:
-    """The next message. EOFError: the other side is gone, or the message is too long or not readable."""
-    length = int.from_bytes(_read(channel, 8), "big")
-    if length > MOST_BYTES:
-        raise EOFError
-    try:
-        return marshal.loads(_read(channel, length))
-    except (ValueError, TypeError):
-        raise EOFError from None
-
-
-def _read(channel: int, length: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < length:
-        part = posix.read(channel, min(length - len(parts), 1 << 16))
-        if not part:
-            raise EOFError
-        parts += part
-    return bytes(parts)
-
-
-def new_module(name: str) -> dict[str, Any]:
-    """The names of a module that can be looked up, as dataclasses do."""
-    sys.modules[name] = type(sys)(name)
-    return sys.modules[name].__dict__
-
-
-def silence() -> None:
-    """What the program prints goes nowhere, and what it reads is empty."""
-    null = posix.open("/dev/null", posix.O_RDWR)
-    for standard in (0, 1, 2):
-        posix.dup2(null, standard)
-
-
-def seed_random(*programs: str) -> None:
-    """Seeds what a program draws, if it names `random`, which takes long to import."""
-    if any("random" in program for program in programs):
-        import random
-
-        random.seed(int(sys.argv[4]))
-
-
-# the candidate's process
-
-
-def serve_candidate(requests: int, replies: int) -> NoReturn:
-    """Defines the program, then answers calls of its entry point until there are no more."""
-    source, entry_point = receive(requests)
-    names = new_module("candidate")
-    silence()
-    seed_random(source)
-
-    def load() -> None:
-        exec(compile(source, "<candidate>", "exec", dont_inherit=True), names)
-        if not callable(names.get(entry_point)):
-            raise NameError(entry_point)
-
-    def call() -> Any:
-        arguments, named = request
-        return names[entry_point](*arguments, **named)
-
-    send(replies, _answer(load))
-    while True:
-        request = receive(requests)
-        send(replies, _answer(call))
-
-
-def _answer(call: Callable[[], Any]) -> tuple[str, Any]:
-    try:
-        value = call()
-        return ("value", value) if is_plain(value) else ("opaque", None)
-    except Exception as error:
-        names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-        return ("raised", names[0])
-    except BaseException:
-        return ("stopped", None)
-
-
-# the tests' process
+class TimeIsUp(BaseException):
+    """The row's; what has been counted until then is told."""
 
 
 class Candidate:
-    """Stands in for the entry point in the tests' process."""
+    """The candidate's process, as the tests know it; `names`: those of the tests' module."""
 
-    def __init__(self, requests: int, replies: int, source: str, entry_point: str) -> None:
-        self._channels = requests, replies
-        self.called, self.failed = False, False
-        self.__name__ = entry_point
-        self._ask((source, entry_point))
+    def __init__(self, requests: int, replies: int, names: dict[str, Any]) -> None:
+        self._channels, self._names = (requests, replies), names
+        self.calls, self.trouble, self.broken = 0, "", False
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """What the candidate returns, or an exception of the builtin kind that it raises."""
-        self.called = True
-        if not is_plain((arguments, named)):
-            raise BrokenTest
-        return self._ask((arguments, named))
-
-    def _ask(self, question: Any) -> Any:
+    def ask(self, question: Any) -> Any:
+        """What the candidate answers, or the exception that it raises."""
         try:
             send(self._channels[0], question)
-            kind, value = receive(self._channels[1])
+            form, content, printed = receive(self._channels[1])
         except (EOFError, OSError, ValueError, TypeError):
-            kind, value = "gone", None
-        if kind == "value" and is_plain(value):
-            return value
-        if kind == "raised" and type(value) is str:
-            raise _named_error(value)
-        self.failed = True
+            form, content, printed = "gone", (), ""
+        if printed and type(printed) is str:
+            sys.stdout.write(printed)
+        error = None
+        try:
+            if form in ("value", "graph"):
+                return unpacked(form, content, self._names)
+            if form == "raised":
+                error = self._error(*content)
+        except Exception:
+            form = "opaque"
+        if error is not None:
+            raise error
+        self.trouble = "the result is no plain data" if form == "opaque" else "the program ends, or exits"
         raise CandidateFailed
 
+    def call(self, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """A call of one of its functions."""
+        self.calls += 1
+        try:
+            form, content = packed((arguments, named), self._names)
+        except TypeError:
+            self.broken = True
+            raise BrokenTest from None
+        return self.ask((name, form, content))
 
-def _named_error(name: str) -> Exception:
-    """A builtin exception by its name, whatever its constructor asks for."""
-    kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        return kind.__new__(kind)
-    return RuntimeError(name)
+    def stand_in(self, name: str, is_async: bool) -> Callable[..., Any]:
+        """What the tests call in its stead."""
+
+        def function(*arguments: Any, **named: Any) -> Any:
+            return self.call(name, arguments, named)
+
+        async def later(*arguments: Any, **named: Any) -> Any:
+            return self.call(name, arguments, named)
+
+        found = later if is_async else function
+        found.__name__ = found.__qualname__ = name.rpartition(".")[2]
+        return found
+
+    def _error(self, kinds: Any, described: Any, message: str) -> Exception:
+        """The nearest of its kinds that exists here, with what it was made from, and its message."""
+        places = [(self._names if m == "candidate" else vars(sys.modules.get(m, typing)), name) for m, name in kinds]
+        found = [place.get(name) for place, name in places]
+        kind: Any = next(k for k in [*found, RuntimeError] if isinstance(k, type) and issubclass(k, Exception))
+        form, content = described
+        arguments, attributes = unpacked(form, content, {})
+        error: Exception = kind.__new__(kind, *arguments)
+        builtin: Any = next(k for k in kind.__mro__ if k.__module__ == "builtins")
+        with contextlib.suppress(TypeError):
+            builtin.__init__(error, *arguments)
+        vars(error).update(attributes)
+        if str(error) != message:
+            error.__class__ = type(
+                kind.__name__, (kind,), {"__str__": lambda _: message, "__module__": kind.__module__}
+            )
+        return error
 
 
-def judge(job: dict[str, str], requests: int, replies: int) -> str:
-    """The verdict on a completion: pass, fail or error."""
-    names, helpers = new_module("tests"), _helpers(job["prompt"])
+def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str], object]) -> Finding:
+    """The verdict on a completion (pass, fail or error), the share of the test that holds, and a reason."""
+    names = new_module("tests")
+    candidate, first = Candidate(requests, replies, names), list[tuple[str, str]]()
+
+    def note(error: BaseException) -> None:
+        if not first:
+            first.append(_verdict_on(error, candidate))
+            say(first[0][0])
+
+    units = Units(lambda: candidate.calls, (Exception, CandidateFailed), note)
     try:
-        tests = compile(job["test"], "<tests>", "exec", dont_inherit=True)
+        tests = units.compiled(job["test"])
     except BaseException:
-        return "error"
+        return "error", None, "the test is no program"
     try:
-        candidate = Candidate(requests, replies, job["program"], job["entry_point"])
+        exec(_helpers(job["prompt"]), names)
     except BaseException:
-        return "fail" if _runs(helpers, names) else "error"
-    if _may_need(tests, helpers, job["entry_point"]) and not _runs(helpers, names):
-        return "error"
-    names[job["entry_point"]] = candidate
+        return "error", None, "the imports and helpers of the prompt do not run"
     try:
-        exec(tests, names)
-        if "check" in names:
-            names["check"](candidate)
-        elif not candidate.called:
-            return "error"
-    except BrokenTest:
-        return "error"
-    except AssertionError:
-        return "fail"
+        entry_point = job["entry_point"]
+        offered = candidate.ask((job["source"], entry_point))
+        waits = "asyncio" in (used := _names(tests)) or "IsolatedAsyncioTestCase" in used
+        stand_ins = {name: candidate.stand_in(name, is_async and waits) for name, is_async in offered.items()}
     except BaseException:
-        return "fail" if candidate.called else "error"
-    return "fail" if candidate.failed else "pass"
-
-
-def _runs(code: CodeType, names: dict[str, Any]) -> bool:
+        return "fail", 0.0, "the program does not run, or lacks the entry point"
+    for name, stand_in in stand_ins.items():
+        names.setdefault(name, stand_in)
+    entry = stand_ins[entry_point]
+    if holder := HOLDER.fullmatch(entry_point):
+        names[holder[1]] = _holder(holder[2], entry)
+    else:
+        names[entry_point] = entry
+    names[NAME], count = units, 0
     try:
-        exec(code, names)
-    except BaseException:
-        return False
-    return True
+        passed, count = _run(tests, names, entry) or (0, 0)
+        if not candidate.calls:
+            return "error", None, "the test never calls the candidate"
+        share = passed / count if count else units.share(ended=True)
+        if count and passed < count:
+            first.append(("fail", "a test method does not pass"))
+    except BaseException as error:
+        note(error)
+        share = units.share(ended=False)
+    if candidate.broken and (count or not first):
+        first = [("error", "the test passes what is not plain data")]
+    elif candidate.trouble and not first:
+        first, share = [("fail", candidate.trouble)], 0.0
+    verdict, reason = first[0] if first else ("pass", "")
+    return verdict, None if verdict == "error" else 1.0 if verdict == "pass" else min(share or 0.0, 1.0), reason
 
 
-def _may_need(tests: CodeType, helpers: CodeType, entry_point: str) -> bool:
-    """Whether the tests name anything of the prompt but the entry point: its imports can take longer than a check."""
-    if ("*",) in helpers.co_consts:  # from ... import *
-        return True
-    offered = {*helpers.co_names, "eval", "exec", "globals"} - {entry_point}
-    return not offered.isdisjoint(_names(tests))
+def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> tuple[int, int] | None:
+    """Runs the tests; of unittest's classes how many methods passed, and of how many."""
+    exec(tests, names)
+    cases = [item for item in names.values() if isinstance(item, type) and issubclass(item, unittest.TestCase)]
+    if "check" in names:
+        found = names["check"](entry)
+        if asyncio.iscoroutine(found):
+            asyncio.run(found)
+    elif cases := [case for case in cases if case.__module__ == "tests"]:
+        suite = unittest.TestSuite(map(unittest.defaultTestLoader.loadTestsFromTestCase, cases))
+        count, result = suite.countTestCases(), _Result()
+        suite.run(result)
+        return result.passed + len(result.expectedFailures), count - len(result.skipped)
+    return None
+
+
+class _Result(unittest.TestResult):
+    passed = 0
+
+    def addSuccess(self, test: unittest.TestCase) -> None:
+        self.passed += 1
+
+
+def _verdict_on(error: BaseException, candidate: Candidate) -> tuple[str, str]:
+    """What it says about the candidate that the test, run as it stands, ends like this."""
+    if isinstance(error, BrokenTest):
+        return "error", "the test passes what is not plain data"
+    if isinstance(error, TimeIsUp):
+        return "timeout", ""
+    if isinstance(error, AssertionError):
+        return "fail", "an assertion does not hold"
+    if not candidate.calls:
+        return "error", "the test does not run"
+    return "fail", candidate.trouble or "the candidate, or the test on its results, raises"
+
+
+def _holder(name: str, entry: Callable[..., Any]) -> Any:
+    """Stands for `Solution` in a test that calls `Solution().add`."""
+    return type("Holder", (), {"__call__": lambda self: self, name: staticmethod(entry)})()
 
 
 def _names(code: CodeType) -> set[str]:
@@ -235,24 +219,20 @@ def _helpers(prompt: str) -> CodeType:
     return compile("", "<prompt>", "exec", dont_inherit=True)
 
 
-def run_tests(requests: int, replies: int) -> None:
-    """Reads a job from standard input and writes its verdict to standard output."""
-    job = marshal.loads(sys.stdin.buffer.read())
-    answer = posix.dup(1)
-    silence()
-    seed_random(job["prompt"], job["test"])
-    posix.write(answer, judge(job, requests, replies).encode() + b"\n")
+def run_tests(requests: int, replies: int, given: int, answer: int) -> None:
+    """Reads a job, and writes its verdict: `~fail` as soon as it can be no other, and in the end `=` and all of it."""
+    with os.fdopen(given, "rb") as file:
+        job = marshal.load(file)
 
+    def say(verdict: str) -> None:
+        os.write(answer, f"~{verdict}\n".encode())
 
-def main() -> None:
-    """`candidate` or `tests`, descriptors to read requests from, or write them to, and of the replies, and the seed."""
-    role, requests, replies = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    if role == "candidate":
-        serve_candidate(requests, replies)
-    else:
-        run_tests(requests, replies)
-    posix._exit(0)
+    seed_random(job["seed"], job.get("prompt", ""), job.get("test", ""))
 
+    def stop(*_: object) -> None:
+        raise TimeIsUp
 
-if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, job["seconds"])
+    verdict, share, reason = (judge_inputs if "inputs" in job else judge)(job, requests, replies, say)
+    os.write(answer, f"={verdict},{'' if share is None else share},{reason}\n".encode())

@@ -11,25 +11,21 @@ answer that brings it down get another.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import itertools
 import json
 import os
-import resource
 import select
-import signal
 import sys
 import time
+
+from weighted_mtp.verifiers.inside.forks import end_forks, fork, lock_down
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn, TextIO
+    from typing import Any, TextIO
 
 LONGEST_RESULT = 4096
-LAST_DESCRIPTOR = 64
-NOT_DUMPABLE = (4, 0)
 scorer: dict[str, Any] = {"__name__": "scorer", "prepare": lambda job: None}
 """What the scorer's program defines."""
 
@@ -50,28 +46,14 @@ def score_apart(jobs: list[dict[str, Any]], seconds: float) -> list[dict[str, An
         with contextlib.suppress(Exception):  # what cannot be loaded raises again in the fork
             scorer["prepare"](job)
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _score_and_leave(jobs, writing, seconds)
+    limits = {"CPU": int(seconds + 1) * len(jobs), "NPROC": 0, "FSIZE": 0}
+    fork(lambda: [os.write(writing, json.dumps(_score(job)).encode() + b"\n") for job in jobs], limits, (writing,))
     os.close(writing)
     try:
         return _results(reading, len(jobs), seconds)
     finally:
         os.close(reading)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-def _score_and_leave(jobs: list[dict[str, Any]], pipe: int, seconds: float) -> NoReturn:
-    try:
-        os.closerange(3, pipe)
-        os.closerange(pipe + 1, LAST_DESCRIPTOR)
-        for limit, most in (("CPU", int(seconds + 1) * len(jobs)), ("NPROC", 0), ("FSIZE", 0)):
-            resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (most, most))
-        for job in jobs:
-            os.write(pipe, json.dumps(_score(job)).encode() + b"\n")
-    finally:
-        os._exit(0)
+        end_forks()
 
 
 def _score(job: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +102,7 @@ def answer_requests(requests: TextIO, replies: TextIO) -> None:
         reply(scorer["load"]())
     except Exception as error:
         return reply({"trouble": f"{type(error).__name__}: {error}"})
-    gc.freeze()  # forks share what is there
+    lock_down()
     jobs: dict[str, Callable[..., dict[str, Any]]] = {
         "score": lambda **what: {"results": score_all(**what)},
         "make": lambda **what: {"items": scorer["make"](**what)},
@@ -136,7 +118,6 @@ def answer_requests(requests: TextIO, replies: TextIO) -> None:
 def main() -> None:
     """Takes the standard streams for itself: the library prints while it makes items."""
     sys.path += sys.argv[2:]
-    ctypes.CDLL(None).prctl(*NOT_DUMPABLE)  # no fork may look into this process or its descriptors
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,149 @@
+"""What verifiers of programs share: the candidate in a fresh sandbox, the tests in a fork of a kept process."""
+
+import hashlib
+import marshal
+import os
+import select
+import subprocess
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, ClassVar, cast
+
+from weighted_mtp.verifiers.base import (
+    VERDICTS,
+    Judgement,
+    Verdict,
+    Verifier,
+    VerifierError,
+    available_cores,
+    check_timeout,
+    in_order,
+)
+from weighted_mtp.verifiers.inside import source_of
+from weighted_mtp.verifiers.kept_process import KeptProcess
+from weighted_mtp.verifiers.packages import installed
+from weighted_mtp.verifiers.sandbox import Limits, Sandbox, kill
+
+_EVER = 30 * 24 * 3600
+_MOST_ANSWER = 1 << 12
+_GRACE_SECONDS = 0.25  # in which the tests' process tells what it has counted
+
+
+class Programs(Verifier):
+    """Rows at a time in threads, each with a kept process of its own for the tests; `check` is left to write.
+
+    Args:
+        timeout: seconds by the wall clock, starting included.
+        workers: rows at a time; None: one a core that this process may use.
+        seed: of what the programs draw with `random`, and of the order of their sets of texts.
+        allow: distributions that can be imported, with what they need, as `numpy,sortedcontainers`; none: none.
+        environment: the folder of the environment that has them; None: this Python's own.
+
+    Raises:
+        VerifierError: a timeout that is not positive, a distribution that is not installed, or no sandbox to be had
+            (SandboxError).
+    """
+
+    tests: ClassVar[tuple[str, ...]]
+    """The columns that decide, with the completion."""
+
+    def __init__(
+        self,
+        timeout: float = 5.0,
+        workers: int | None = None,
+        seed: int = 0,
+        allow: str | None = None,
+        environment: str | None = None,
+    ) -> None:
+        if environment is not None and allow is None:
+            raise VerifierError(f"environment is {environment}, and nothing of it is allowed: name it with allow")
+        self.timeout, self.allow, self.environment, self.seed = check_timeout(timeout), allow, environment, seed
+        self.workers = workers or available_cores()
+        seconds = int(timeout) + 1
+        shown = () if allow is None else installed(allow.split(","), environment)
+        self._sandbox = Sandbox(Limits(cpu_seconds=seconds), packages=shown, hash_seed=seed)
+        self._kept_sandbox = Sandbox(Limits(cpu_seconds=_EVER), packages=shown, hash_seed=seed)
+        modules = [path.stem for path in shown if not path.name.endswith((".libs", "-info"))]
+        self._kept_arguments = [str(seconds), ",".join(modules)]
+        self._thread, self._lock = threading.local(), threading.Lock()
+        self._references: dict[bytes, Future[Verdict]] = {}
+
+    def check(self, row: Mapping[str, Any]) -> Judgement:
+        """The verdict on one row; an `error` where the row has a reference, and that does not pass."""
+        reference = row.get("canonical_solution")
+        if isinstance(reference, str) and self._reference({**row, "completion": reference}) != "pass":
+            return Judgement("error", reason="the reference does not pass its own test")
+        return self._check(row)
+
+    @abstractmethod
+    def _check(self, row: Mapping[str, Any]) -> Judgement: ...
+
+    def _reference(self, row: Mapping[str, Any]) -> Verdict:
+        """The verdict on a row's reference, found once for all rows that have the same test."""
+        given = repr([row.get(name) for name in ("canonical_solution", *self.tests)])
+        key = hashlib.sha256(given.encode(errors="surrogatepass")).digest()
+        with self._lock:
+            is_new = key not in self._references
+            found = self._references.setdefault(key, Future())
+        if is_new:
+            try:
+                found.set_result(self._check(row).verdict)
+            except BaseException as error:
+                found.set_exception(error)
+        return found.result()
+
+    def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
+        """Judgements in order, `workers` rows at a time, a few rows ahead of who reads them."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            yield from in_order(pool, self.judge, rows, most_ahead=4 * self.workers)
+
+    def _run(self, program: str, modules: tuple[str, ...], job: dict[str, Any], seconds: float) -> Judgement:
+        """Runs `program` of `inside` as the candidate's process, and the job's tests against it."""
+        kept = self._thread.__dict__.setdefault("kept", KeptProcess(self._kept_sandbox, self._kept_arguments))
+        deadline = time.monotonic() + seconds + _GRACE_SECONDS
+        with ExitStack() as cleanup:
+            requests, replies, answer = os.pipe(), os.pipe(), os.pipe()
+            given = os.memfd_create("job")
+            open_ends = [*requests, *replies, given, answer[1]]
+            cleanup.callback(os.close, answer[0])
+            cleanup.callback(lambda: [os.close(end) for end in open_ends])
+            with os.fdopen(given, "wb", closefd=False) as file:
+                marshal.dump(job | {"seconds": seconds, "seed": self.seed}, file)
+            os.lseek(given, 0, os.SEEK_SET)
+            candidate = self._sandbox.start(
+                source_of(program),
+                [program, str(requests[0]), str(replies[1]), str(self.seed)],
+                modules=modules,
+                first=program == "inputs",
+                pass_fds=(requests[0], replies[1]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            cleanup.callback(kill, candidate)
+            kept.begin(requests[1], replies[0], given, answer[1])
+            cleanup.callback(kept.end)
+            while open_ends:
+                os.close(open_ends.pop())
+            return _read_answer(answer[0], deadline)
+
+
+def _read_answer(pipe: int, deadline: float) -> Judgement:
+    """What the tests' process writes when it is through; where it ends or hangs, what it has said before."""
+    text, waiting = b"", select.poll()
+    waiting.register(pipe, select.POLLIN)
+    while not (last := text.rpartition(b"=")[2]).endswith(b"\n") or b"=" not in text:
+        ready = waiting.poll(max(0.0, 1000 * (deadline - time.monotonic())))
+        part = os.read(pipe, _MOST_ANSWER) if ready else b""
+        if not part:
+            early = text.startswith(b"~fail")
+            reason = None if early or not ready else "the test ends its process, or takes too much of the machine"
+            return Judgement("fail" if early or ready else "timeout", reason=reason)
+        text += part
+    verdict, share, reason = last.decode(errors="replace").rstrip("\n").split(",", 2)
+    found = cast(Verdict, verdict if verdict in VERDICTS else "fail")
+    return Judgement(found, float(share) if share else None, reason or None)
