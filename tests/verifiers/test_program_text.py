@@ -51,12 +51,22 @@ def test_a_body_alone_goes_on_with_the_prompt_indented_as_it_must_be(prompt, bod
     assert runs(prompt, f"Body:\n```python\n{body}\n```\n")
 
 
+def test_a_body_is_indented_by_tabs_where_the_prompt_is():
+    assert runs(HEAD + '\n\t"""Adds."""\n', "```python\nreturn a + b\n```")
+
+
 def test_the_last_block_that_defines_the_entry_point_counts():
     wrong = WHOLE.replace("+", "-")
     assert runs(HEAD, f"```python\n{wrong}```\nNo:\n```python\n{WHOLE}```\n")
     assert not runs(HEAD, f"```python\n{WHOLE}```\nNo:\n```python\n{wrong}```\n")
     assert runs(HEAD, f"```python\n{WHOLE}```\nUse it:\n```python\nprint(add(1, 2))\n```\nIt prints\n```\n3\n```\n")
     assert runs(HEAD, f"```python\n{WHOLE}```\n```bash\npython add.py\n```\n")
+
+
+def test_a_script_is_told_from_the_output_that_is_shown_with_it():
+    script = "print(sum(map(int, input().split())))\n"
+    assert program_of("", f"```python\n{script}```\nFor `1 2`:\n```\n3\n```\n", "") == script
+    assert program_of("", f"```\n{script}```", "") == program_of("", script, "") == script
 
 
 def test_helpers_and_imports_of_the_prompt_are_there_where_they_are_used():
@@ -67,6 +77,14 @@ def test_helpers_and_imports_of_the_prompt_are_there_where_they_are_used():
     )
     assert runs(prompt, "```python\ndef add(a: List, b):\n    return helper(a) + b\n```")
     assert "math" not in program_of(prompt, f"```python\n{WHOLE}```", "add")
+
+
+@pytest.mark.parametrize("place", ["prompt", "completion", "both"])
+def test_imports_from_the_future_stand_first(place):
+    future = "from __future__ import annotations\n"
+    prompt = (future if place != "completion" else "") + "import math\n\n" + HEAD + "\n"
+    code = (future if place != "prompt" else "") + "def add(a: Unknown, b):\n    return math.floor(a + b)\n"
+    assert runs(prompt, f"```python\n{code}```")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def _as_text(answer: Any) -> str:
 
 def _forms(text: str) -> list[str]:
     """A text as math-verify may read it."""
-    text = " ".join(text[-_LONGEST:].split())
+    text = " ".join(text[-_LONGEST:].replace("\\$", "").split())
     if _DRESSED.search(text):
         return [text]
     return [f"${text}$"] if text else []

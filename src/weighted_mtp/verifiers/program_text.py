@@ -9,6 +9,7 @@ from contextlib import suppress
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _BARE_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*$", re.MULTILINE)
+_FUTURE = re.compile(r"^from __future__ import .*\n", re.MULTILINE)  # nothing may stand before these
 _PYTHON = re.compile(r"\{?\.?(?:python3?|py3?|ipython3?)?\}?", re.IGNORECASE)
 
 
@@ -16,10 +17,11 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     """The text of the program that a completion gives, or makes of its prompt.
 
     Without a fence (three or more of ` or ~ on a line of their own) it is `prompt + completion`. Of fenced blocks in
-    Python, or in no named language, the last one that defines the entry point counts, or else the last one; one that
-    nothing closes goes on to the end. A block that defines the entry point is the program, behind those complete
-    statements of the prompt (imports, helpers) whose names it uses; a method without its class takes the place of the
-    one that the prompt begins. Any other block goes on where the prompt stops, indented as that needs.
+    Python, or in no named language, the last one that defines the entry point counts, or else the last one (in Python,
+    where one says so); one that nothing closes goes on to the end. A block that defines the entry point is the program,
+    behind those complete statements of the prompt (imports, helpers) whose names it uses; a method without its class
+    takes the place of the one that the prompt begins. Any other block goes on where the prompt stops, indented as that
+    needs.
 
     Args:
         prompt: the unfinished program, or a question in words.
@@ -33,26 +35,28 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     warnings.filterwarnings("ignore", module="<completion>")  # of escapes that are none
     outer, method = re.split(r"[.(]", entry_point)[0].strip(), entry_point.rpartition(".")[2].partition("(")[0].strip()
     shown, opened = _blocks(prompt)
-    given = shown[-1] if shown else prompt
+    given = shown[-1][1] if shown else prompt
     begun = completion[: bare.start()] if (bare := _BARE_FENCE.search(completion)) else ""
     if begun.strip() and (begun.lstrip("\r\n")[:1] in " \t" or outer in _bound(begun)) and _compiles(given + begun):
         return given + begun  # a base model went on with the prompt, and closed a fence that nothing opened
-    blocks, _ = _blocks(completion, opened)
-    if not blocks and (_compiles(prompt + completion) or outer not in _bound(completion)):
+    fenced, _ = _blocks(completion, opened)
+    if not fenced and (_compiles(prompt + completion) or outer not in _bound(completion)):
         return prompt + completion
-    blocks = blocks or [completion]
+    blocks = [code for _, code in fenced] or [completion]
+    named = [code for language, code in fenced if language]
     whole = [block for block in blocks if outer in _bound(block)]
     methods = [block for block in blocks if method in _bound(textwrap.dedent(block))]
-    code = (whole or methods or blocks)[-1]
+    code = (whole or methods or named or blocks)[-1]
     if whole:
-        return _needed(given, code) + code
+        program = _needed(given, code) + code
+        return "".join(_FUTURE.findall(program)) + _FUTURE.sub("", program)
     if methods and (head := re.search(rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(method)}\b", given, re.M)):
         return given[: head.start()] + textwrap.indent(textwrap.dedent(code), head[1])
     return next(filter(_compiles, _continued(given, code)), given + code)
 
 
-def _blocks(text: str, fence: str = "") -> tuple[list[str], str]:
-    """The fenced blocks in Python or in no named language, and the fence that is open at the end; one may be before."""
+def _blocks(text: str, fence: str = "") -> tuple[list[tuple[str, str]], str]:
+    """Language and code of each fenced block in Python or in none, and the fence open at the end; `fence`: before."""
     language, lines, blocks = "", [], []
     for line in text.splitlines(keepends=True):
         found = _FENCE.match(line.rstrip("\r\n"))
@@ -64,7 +68,8 @@ def _blocks(text: str, fence: str = "") -> tuple[list[str], str]:
         fence, language, lines = "" if fence else found[1], found[2].strip(), []
     if fence:
         blocks.append((language, "".join(lines)))
-    return [code for language, code in blocks if _PYTHON.fullmatch(language.split(" ")[0]) and code.strip()], fence
+    python = [(named, code) for named, code in blocks if _PYTHON.fullmatch(named.split(" ")[0]) and code.strip()]
+    return python, fence
 
 
 def _parsed(code: str) -> ast.Module | None:
@@ -104,7 +109,8 @@ def _needed(prompt: str, code: str) -> str:
     missing = _used(_parsed(code)) - _bound(code)
     kept = []
     for statement in reversed(head.body):
-        if missing & {*_names_of(statement)} or "*" in _names_of(statement):
+        future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+        if future or not {*missing, "*"}.isdisjoint(_names_of(statement)):
             kept.append(statement)
             missing |= _used(statement)
     return "".join(f"{ast.unparse(statement)}\n" for statement in reversed(kept))
@@ -120,7 +126,8 @@ def _continued(prompt: str, code: str) -> Iterator[str]:
     if code.lstrip("\r\n")[:1] in " \t":
         yield as_it_is
     heads = re.findall(r"^([ \t]*)(?:async[ \t]+)?def\b", prompt, re.MULTILINE)
-    for indent in [head + "    " for head in heads[-1:]]:
+    last = re.match(r"[ \t]*", (prompt.rstrip().splitlines() or [""])[-1])
+    for indent in [last[0] if last and len(last[0]) > len(head) else head + "    " for head in heads[-1:]]:
         yield f"{prompt.rstrip()}\n{textwrap.indent(textwrap.dedent(code), indent)}"
         yield f"{prompt.rstrip()}\n{indent}{code.lstrip()}"
     yield as_it_is
