@@ -179,9 +179,3 @@ def test_problems_of_text_are_asked_as_a_user_does_or_with_a_hint(trained, tmp_p
     assert ("hint" in capsys.readouterr().out) == (not chat)
     assert main([*words, *([] if chat else ["--chat", "true"])]) == 2
     assert "chat" in capsys.readouterr().err
-
-
-def test_a_chat_is_not_run_as_a_program(capsys):
-    words = ["--problems", "humaneval", "--verifier", "python-tests", "--out", "x", "--chat", "true"]
-    assert main(["evaluate", "m", *words]) == 2
-    assert "python-tests runs prompt and completion as one program" in capsys.readouterr().err
