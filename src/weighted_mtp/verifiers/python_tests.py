@@ -38,6 +38,7 @@ class PythonTests(Programs):
     """
 
     requires = ("prompt", "completion", "test", "entry_point")
+    candidate = "candidate", ("crossing",)
     tests = ("prompt", "test", "entry_point")
 
     def _check(self, row: Mapping[str, Any]) -> Judgement:
@@ -47,4 +48,4 @@ class PythonTests(Programs):
         if not all(isinstance(value, str) for value in job.values()):
             return Judgement("error", reason="prompt, test or entry_point is no text")
         job["source"] = program_of(job["prompt"], job["completion"], job["entry_point"])
-        return self._run("candidate", ("crossing",), job, self.timeout)
+        return self._run(job, self.timeout)
