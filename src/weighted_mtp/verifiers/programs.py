@@ -7,6 +7,7 @@ import select
 import subprocess
 import threading
 import time
+import weakref
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,8 @@ class Programs(Verifier):
 
     tests: ClassVar[tuple[str, ...]]
     """The columns that decide, with the completion."""
+    candidate: ClassVar[tuple[str, tuple[str, ...]]]
+    """The program of `inside` that runs the completion, and the modules that it imports."""
 
     def __init__(
         self,
@@ -98,38 +101,59 @@ class Programs(Verifier):
 
     def judge_all(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
         """Judgements in order, `workers` rows at a time, a few rows ahead of who reads them."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            yield from in_order(pool, self.judge, rows, most_ahead=4 * self.workers)
 
-    def _run(self, program: str, modules: tuple[str, ...], job: dict[str, Any], seconds: float) -> Judgement:
-        """Runs `program` of `inside` as the candidate's process, and the job's tests against it."""
-        kept = self._thread.__dict__.setdefault("kept", KeptProcess(self._kept_sandbox, self._kept_arguments))
+        def judge(row: Mapping[str, Any]) -> Judgement:
+            self._thread.starts_ahead = True
+            return self.judge(row)
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            yield from in_order(pool, judge, rows, most_ahead=4 * self.workers)
+
+    def _run(self, job: dict[str, Any], seconds: float) -> Judgement:
+        """Runs the job's tests against a fresh candidate; where more rows follow, the next one starts meanwhile."""
+        own = self._thread.__dict__
+        kept = own.setdefault("kept", KeptProcess(self._kept_sandbox, self._kept_arguments))
+        candidate = own.pop("ahead", None) or _Candidate(self._sandbox, *self.candidate, self.seed)
         deadline = time.monotonic() + seconds + _GRACE_SECONDS
         with ExitStack() as cleanup:
-            requests, replies, answer = os.pipe(), os.pipe(), os.pipe()
-            given = os.memfd_create("job")
-            open_ends = [*requests, *replies, given, answer[1]]
-            cleanup.callback(os.close, answer[0])
-            cleanup.callback(lambda: [os.close(end) for end in open_ends])
-            with os.fdopen(given, "wb", closefd=False) as file:
-                marshal.dump(job | {"seconds": seconds, "seed": self.seed}, file)
-            os.lseek(given, 0, os.SEEK_SET)
-            candidate = self._sandbox.start(
-                source_of(program),
-                [program, str(requests[0]), str(replies[1]), str(self.seed)],
-                modules=modules,
-                first=program == "inputs",
-                pass_fds=(requests[0], replies[1]),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            cleanup.callback(kill, candidate)
-            kept.begin(requests[1], replies[0], given, answer[1])
+            cleanup.callback(candidate.end)
+            reading, writing = os.pipe()
+            cleanup.callback(os.close, reading)
+            with os.fdopen(writing, "wb"), os.fdopen(os.memfd_create("job"), "w+b") as given:
+                marshal.dump(job | {"seconds": seconds, "seed": self.seed}, given)
+                given.seek(0)
+                kept.begin(*candidate.channels, given.fileno(), writing)
             cleanup.callback(kept.end)
-            while open_ends:
-                os.close(open_ends.pop())
-            return _read_answer(answer[0], deadline)
+            if "starts_ahead" in own:
+                own["ahead"] = _Candidate(self._sandbox, *self.candidate, self.seed)
+            return _read_answer(reading, deadline)
+
+
+class _Candidate:
+    """A sandbox that runs a program of `inside`, once: its end ends it, and what asks it has these two channels."""
+
+    def __init__(self, sandbox: Sandbox, program: str, modules: tuple[str, ...], seed: int) -> None:
+        requests, replies = os.pipe(), os.pipe()
+        self.channels = requests[1], replies[0]
+        process = sandbox.start(
+            source_of(program),
+            [program, str(requests[0]), str(replies[1]), str(seed)],
+            modules=modules,
+            first="forks" in modules,
+            pass_fds=(requests[0], replies[1]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(requests[0])
+        os.close(replies[1])
+        self.end = weakref.finalize(self, _end, process, self.channels)
+
+
+def _end(process: subprocess.Popen[bytes], channels: tuple[int, ...]) -> None:
+    kill(process)
+    for channel in channels:
+        os.close(channel)
 
 
 def _read_answer(pipe: int, deadline: float) -> Judgement:

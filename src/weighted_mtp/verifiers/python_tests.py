@@ -39,6 +39,7 @@ class PythonTests(Programs):
     """
 
     requires = ("prompt", "completion", "test", "entry_point")
+    candidate = "candidate", ("crossing",)
     tests = ("prompt", "test", "entry_point")
 
     def _check(self, row: Mapping[str, Any]) -> Judgement:
@@ -48,4 +49,4 @@ class PythonTests(Programs):
         if not all(isinstance(value, str) for value in job.values()):
             return Judgement("error", reason="prompt, test or entry_point is no text")
         job["source"] = program_of(str(asked), row["completion"], row["entry_point"])
-        return self._run("candidate", ("crossing",), job, self.timeout)
+        return self._run(job, self.timeout)

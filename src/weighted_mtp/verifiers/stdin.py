@@ -40,6 +40,7 @@ class StdinPrograms(Programs):
     """
 
     requires = ("completion", "inputs", "outputs")
+    candidate = "inputs", ("crossing", "forks")
     tests = ("inputs", "outputs", "checker", *_COLUMNS)
 
     @classmethod
@@ -58,7 +59,7 @@ class StdinPrograms(Programs):
             return Judgement("error", reason="inputs and outputs are not lists of text, one for one")
         job = {"inputs": inputs, "outputs": outputs, "checker": checker, "limit": self.timeout}
         job["source"] = program_of("", row["completion"], "")
-        return self._run("inputs", ("crossing", "forks"), job, len(inputs) * self.timeout + _SLACK_SECONDS)
+        return self._run(job, len(inputs) * self.timeout + _SLACK_SECONDS)
 
 
 def _cases(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:

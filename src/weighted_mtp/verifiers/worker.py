@@ -50,7 +50,8 @@ class Library:
         if importlib.util.find_spec(module) is None:
             raise VerifierError(f"{package} is not installed: pip install {install}")
         folders = [*site.getsitepackages(), site.getusersitepackages()]
-        self.arguments = [source_of(f"{module}_scorer"), *(folder for folder in folders if folder in sys.path)]
+        there = [os.path.realpath(folder) for folder in folders if folder in sys.path]  # as they are seen inside
+        self.arguments = [source_of(f"{module}_scorer"), *there]
         self.sandbox = Sandbox(_LIMITS, tuple(Path(folder) for folder in self.arguments[1:]))
 
 
