@@ -1,7 +1,7 @@
 """Decoding in batches by head 0, greedy or sampled; `wmtp generate`: one completion of a text or of a chat."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -28,9 +28,9 @@ class Completion:
     """Without special tokens, and without a stop string and all behind it."""
     ended: Literal["eos", "stop", "length"]
     """End of text, a stop string, or cut off at the most tokens."""
-    tokens: int
+    tokens: int = field(default=0, compare=False)
     """How many were written, the end included."""
-    logprobs: list[float] | None = None
+    logprobs: list[float] | None = field(default=None, compare=False)
     """Of each token under the distribution it was drawn from; None: greedy."""
 
 
