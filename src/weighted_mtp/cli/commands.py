@@ -7,15 +7,16 @@ is there.
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from weighted_mtp.cli import rows
 from weighted_mtp.cli.grammar import PROGRAM, Parser
 from weighted_mtp.cli.quiet import quiet_libraries
-from weighted_mtp.files import own_file, own_folder
+from weighted_mtp.cli.rows import console
+from weighted_mtp.files import own_folder
 from weighted_mtp.training.errors import require_file, require_folder
 from weighted_mtp.value_weighting.registry import PATHS
 from weighted_mtp.verifiers.table import VERIFIERS
@@ -55,10 +56,6 @@ class Command(NamedTuple):
         return 0
 
 
-def _console(**options: Any) -> Any:
-    return import_module("rich.console").Console(**options)
-
-
 def _demo(settings: Any) -> None:
     require_folder("--out", settings.out)
     quiet_libraries()
@@ -83,7 +80,7 @@ def _score(settings: Any) -> None:
     finished = not unfinished_shards(Path(settings.out))
     if finished and scored.labelled:
         quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
-        print_critic_quality(_console(), quality.as_dict(), errors_known=known)
+        print_critic_quality(console(), quality.as_dict(), errors_known=known)
     if finished and settings.format != "rows":
         from weighted_mtp.integrations.formats import write_format
 
@@ -95,83 +92,6 @@ def _score(settings: Any) -> None:
     print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out}{turns} ...")
 
 
-def _verify(settings: Any) -> None:
-    from weighted_mtp.data.json_lines import require_objects
-
-    require_objects(settings.input)
-    source, out = Path(settings.input), Path(settings.output or "")
-    if settings.output:
-        require_file("--output", out)
-    if settings.again:
-        from weighted_mtp.labelling.again import judge_again
-
-        with own_file(out) if settings.output else nullcontext():
-            return judge_again(settings, _console(stderr=True)).show(_console())
-    from weighted_mtp.labelling.verify import label_file
-    from weighted_mtp.verifiers.table import make_verifier
-
-    options = {name: getattr(settings, name) for name in ("timeout", "seed", "allow", "environment")}
-    verifier = make_verifier(settings.verifier, **options)
-    with own_file(out):
-        print(label_file(source, out, verifier, _console(stderr=True)).summary(out))
-
-
-def _mutants(settings: Any) -> None:
-    from weighted_mtp.data.json_lines import require_objects
-
-    if settings.input is not None:
-        require_objects(settings.input)
-    require_file("out", settings.out)
-    from weighted_mtp.labelling.mutants.build import build_mutants
-
-    with own_file(settings.out):
-        report = build_mutants(settings, _console(stderr=True))
-    _console().print(report.table())
-    print(f"{settings.out}: {report.summary()}")
-
-
-def _reasoning_gym(settings: Any) -> None:
-    from weighted_mtp.verifiers.reasoning_gym import ReasoningGym
-
-    if settings.list:
-        from weighted_mtp.labelling.reasoning_gym.rows import print_tasks
-
-        print_tasks(ReasoningGym(), _console())
-        return
-    files = {name: getattr(settings, name) for name in ("out", "problems") if getattr(settings, name) is not None}
-    for name, path in files.items():
-        require_file(name, path)
-    from weighted_mtp.labelling.reasoning_gym.rows import make_rows
-
-    with ExitStack() as owned:
-        for path in files.values():
-            owned.enter_context(own_file(path))
-        print(make_rows(settings, ReasoningGym(settings.timeout), _console(stderr=True)).summary())
-
-
-def _split(settings: Any) -> None:
-    from weighted_mtp.labelling.split import split_file
-
-    require_folder("out", settings.out)
-    with own_folder(settings.out):
-        report = split_file(settings)
-    print(report.summary())
-    if report.warning():
-        print(f"{PROGRAM}: warning: {report.warning()}", file=sys.stderr)
-
-
-def _sample(settings: Any) -> None:
-    from weighted_mtp.sampling.settings import check_sample
-
-    check_sample(settings)
-    require_file("--out", Path(settings.out))
-    quiet_libraries()
-    from weighted_mtp.sampling.sample import sample
-
-    with own_file(Path(settings.out)):
-        print(sample(settings, _console(stderr=True)).summary(settings))
-
-
 def _evaluate(settings: Any) -> None:
     from weighted_mtp.evaluation.problems import check_evaluation
 
@@ -179,10 +99,10 @@ def _evaluate(settings: Any) -> None:
     quiet_libraries()
     from weighted_mtp.evaluation.evaluate import RESULTS, SAMPLES, evaluate
 
-    console, out = _console(), Path(settings.out)
+    shown, out = console(), Path(settings.out)
     with own_folder(out):
-        evaluate(settings, console)
-    console.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
+        evaluate(settings, shown)
+    shown.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
 
 
 def _inspect(settings: Any) -> None:
@@ -202,13 +122,13 @@ def _inspect(settings: Any) -> None:
     if not settings.on_page:
         from weighted_mtp.inspection.finished_run import inspect_run
 
-        inspect_run(dirs[0], rows, count or 4, label, _console(), moved)
+        inspect_run(dirs[0], rows, count or 4, label, console(), moved)
         return
     from weighted_mtp.inspection.side_by_side import Selection, inspect_on_page
     from weighted_mtp.reports.layout import page_server
 
     selection = Selection(rows, count or 24, label)
-    write = partial(inspect_on_page, dirs, page, selection, settings.judged_rows, _console(stderr=True), moved)
+    write = partial(inspect_on_page, dirs, page, selection, settings.judged_rows, console(stderr=True), moved)
     if not settings.serve:
         print(f"look at {write()}")
         return
@@ -241,8 +161,8 @@ def _convert(name: str, settings: Any) -> None:
 
     from weighted_mtp.models.meta import convert
 
-    console = _console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    shown = console(stderr=True)
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task("tensors")
         told = getattr(convert, name)(
             settings.directory, settings.out, settings.dtype, lambda i, n: bar.update(task, completed=i, total=n)
@@ -264,26 +184,28 @@ COMMANDS = {
         "training.score_settings:ScoreConfig",
         _score,
     ),
-    "data verify": Command("label completions by a verifier", "cli.settings:VerifySettings", _verify, goes_on=_MISSING),
+    "data verify": Command(
+        "label completions by a verifier", "cli.settings:VerifySettings", rows.verify, goes_on=_MISSING
+    ),
     "data mutants": Command(
         "right and wrong completions, by mutating reference solutions that have tests",
         "labelling.mutants.references:MutantsConfig",
-        _mutants,
+        rows.mutants,
         goes_on=_MISSING,
     ),
     "data reasoning-gym": Command(
         "prompts of procedural tasks, with verified completions",
         "labelling.reasoning_gym.rows:ReasoningGymConfig",
-        _reasoning_gym,
+        rows.reasoning_gym,
         goes_on=_MISSING,
     ),
     "data split": Command(
-        "training and test files by task, near-duplicates on one side", "labelling.split:SplitConfig", _split
+        "training and test files by task, near-duplicates on one side", "labelling.split:SplitConfig", rows.split
     ),
     "sample": Command(
         "rows from prompts: what a model writes, in a directory or behind a server, and a verdict on each",
         "sampling.settings:SampleConfig",
-        _sample,
+        rows.sample,
         {"model": "A directory, or http(s)://HOST/v1 of a server that speaks OpenAI's protocol."},
         goes_on="where it stopped",
     ),
