@@ -1,4 +1,4 @@
-"""What sampling costs: tokens a second of our decoding and of plain batches of `generate`, on the same prompts and draws.
+"""What sampling costs: tokens a second of our decoding and of plain batches of `generate`, on the same draws.
 
     python -m benchmarks.decoding [--problems gsm8k.jsonl] [--turns N] [--quick]
 
@@ -40,8 +40,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = tiny_model(Path(folder)) if options.quick else SMOLLM2
         model, tokenizer = MTPModel.from_pretrained(path).eval(), load_tokenizer(path)
-    most = 20 if options.quick else 160
-    texts = questions(options.problems, 8)
+    most = 20 if options.quick else 96
+    texts = questions(options.problems, 4)
     prompts = [ids for ids in prompt_tokens(tokenizer, [user_turn(text) for text in texts]) for _ in range(SAMPLES)]
     seeds = [[0, i // SAMPLES, i % SAMPLES] for i in range(len(prompts))]
     ends, pad = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id), padding_token(tokenizer) or 0

@@ -17,6 +17,7 @@ from weighted_mtp.labelling.mutants.references import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
 from weighted_mtp.training.config import STAGES, RunConfig
+from weighted_mtp.sampling.settings import SampleConfig
 from weighted_mtp.training.early_checks import require_all_read
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
@@ -24,7 +25,7 @@ from weighted_mtp.verifiers.reasoning_gym import UNSOUND
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND_CONFIGS = (ScoreConfig, EvaluationConfig, MutantsConfig, ReasoningGymConfig, SplitConfig)
+COMMAND_CONFIGS = (ScoreConfig, EvaluationConfig, SampleConfig, MutantsConfig, ReasoningGymConfig, SplitConfig)
 CONFIGS = (*RunConfig.PARTS.values(), *COMMAND_CONFIGS)
 SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
 OTHER_FLAGS = {"resume", "resume_with_changes", "config", "help", "list", "input", "output"}
