@@ -16,8 +16,8 @@ from weighted_mtp.evaluation.problems import EvaluationConfig
 from weighted_mtp.labelling.mutants.references import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
-from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.sampling.settings import SampleConfig
+from weighted_mtp.training.config import STAGES, RunConfig
 from weighted_mtp.training.early_checks import require_all_read
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import SCHEMES
