@@ -299,6 +299,18 @@ def test_an_endless_call_leaves_the_share_of_those_before(verifier: PythonTests)
     assert judge(quick, hanging, "assert f(1) == 0\nassert f(1) == 1\nassert f(2) == 2\n")[:2] == ("fail", 1 / 3)
 
 
+def test_an_endless_call_leaves_the_methods_before_it():
+    hanging = "def task_func(xs):\n    while not xs: pass\n    return sum(xs)\n"
+    found = judge(
+        PythonTests(timeout=1), hanging, CLASSES + "\n    def test_zeal(self):\n        pass\n", "", "task_func"
+    )
+    assert found[:2] == ("timeout", 0.0)
+    assert judge(PythonTests(timeout=1), hanging, CLASSES.replace("test_empty", "test_void"), "", "task_func")[:2] == (
+        "timeout",
+        2 / 3,
+    )
+
+
 @pytest.mark.parametrize(
     "test",
     [

@@ -124,7 +124,7 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     try:
         tests = units.compiled(job["test"])
     except BaseException:
-        return "error", None, "the test is no program"
+        return "error", None, "the test is no program, or too large"
     try:
         exec(_helpers(job["prompt"]), names)
     except BaseException:
@@ -145,12 +145,12 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
         names[entry_point] = entry
     names[NAME], count = units, 0
     try:
-        passed, count = _run(tests, names, entry) or (0, 0)
+        passed, count, verdict = _run(tests, names, entry) or (0, 0, "")
         if not candidate.calls:
             return "error", None, "the test never calls the candidate"
         share = passed / count if count else units.share(ended=True)
         if count and passed < count:
-            first.append(("fail", "a test method does not pass"))
+            first.append((verdict, "a test method does not pass" if verdict == "fail" else ""))
     except BaseException as error:
         note(error)
         share = units.share(ended=False)
@@ -162,8 +162,8 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     return verdict, None if verdict == "error" else 1.0 if verdict == "pass" else min(share or 0.0, 1.0), reason
 
 
-def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> tuple[int, int] | None:
-    """Runs the tests; of unittest's classes how many methods passed, and of how many."""
+def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> tuple[int, int, str] | None:
+    """Runs the tests; of unittest's classes how many methods passed, of how many, and the verdict if not all did."""
     exec(tests, names)
     cases = [item for item in names.values() if isinstance(item, type) and issubclass(item, unittest.TestCase)]
     if "check" in names:
@@ -174,7 +174,8 @@ def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> t
         suite = unittest.TestSuite(map(unittest.defaultTestLoader.loadTestsFromTestCase, cases))
         count, result = suite.countTestCases(), _Result()
         suite.run(result)
-        return result.passed + len(result.expectedFailures), count - len(result.skipped)
+        passed, verdict = result.passed + len(result.expectedFailures), "timeout" if result.shouldStop else "fail"
+        return passed, count - len(result.skipped), verdict
     return None
 
 
@@ -183,6 +184,10 @@ class _Result(unittest.TestResult):
 
     def addSuccess(self, test: unittest.TestCase) -> None:
         self.passed += 1
+
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
+        super().addError(test, err)
+        self.shouldStop = self.shouldStop or err[0] is TimeIsUp
 
 
 def _verdict_on(error: BaseException, candidate: Candidate) -> tuple[str, str]:
