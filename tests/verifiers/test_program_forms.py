@@ -184,6 +184,26 @@ def test_a_unittest_that_says_nothing_about_the_candidate_is_an_error(verifier: 
     assert judge(verifier, "def f(x):\n    return x\n", test).verdict == "error"
 
 
+@pytest.mark.parametrize("trick", ["SkipTest", "_ShouldStop", "_UnexpectedSuccess"])
+def test_no_exception_of_unittest_passes_for_a_method_that_passes(verifier: PythonTests, trick: str):
+    program = f"import unittest.case\ndef task_func(xs):\n    raise unittest.case.{trick}('')\n"
+    assert judge(verifier, program, CLASSES, "", "task_func")[:2] == ("fail", 0.0)
+
+
+def test_a_class_of_the_tests_cannot_be_returned(verifier: PythonTests):
+    """One that is equal to much, as matchers are."""
+    matcher = "class Near:\n    def __eq__(self, other):\n        return True\n"
+    assert passes(verifier, "def f():\n    return 1\n", f"{matcher}\nassert f() == Near()\n")
+    assert not passes(verifier, f"{matcher}\ndef f():\n    return Near()\n", f"{matcher}\nassert f() == 1\n")
+
+
+def test_a_unittest_whose_methods_are_all_skipped_is_an_error(verifier: PythonTests):
+    test = (
+        "import unittest\nclass T(unittest.TestCase):\n    def test_it(self):\n        f()\n        self.skipTest('')\n"
+    )
+    assert judge(verifier, "def f():\n    return 1\n", test).verdict == "error"
+
+
 PRINTS = "def f(x):\n    print('seen', x)\n    return x\n"
 
 

@@ -40,10 +40,12 @@ class TimeIsUp(BaseException):
 
 
 class Candidate:
-    """The candidate's process, as the tests know it; `names`: those of the tests' module."""
+    """The candidate's process, as the tests know it."""
 
-    def __init__(self, requests: int, replies: int, names: dict[str, Any]) -> None:
-        self._channels, self._names = (requests, replies), names
+    def __init__(self, requests: int, replies: int) -> None:
+        self._channels = requests, replies
+        self.shared: dict[str, Any] = {}
+        """What the prompt defines, on both sides: its classes cross, and none that the test defines."""
         self.calls, self.trouble, self.broken = 0, "", False
 
     def ask(self, question: Any) -> Any:
@@ -58,7 +60,7 @@ class Candidate:
         error = None
         try:
             if form in ("value", "graph"):
-                return unpacked(form, content, self._names)
+                return unpacked(form, content, self.shared)
             if form == "raised":
                 error = self._error(*content)
         except Exception:
@@ -72,7 +74,7 @@ class Candidate:
         """A call of one of its functions."""
         self.calls += 1
         try:
-            form, content = packed((arguments, named), self._names)
+            form, content = packed((arguments, named), self.shared)
         except TypeError:
             self.broken = True
             raise BrokenTest from None
@@ -93,8 +95,10 @@ class Candidate:
 
     def _error(self, kinds: Any, described: Any, message: str) -> Exception:
         """The nearest of its kinds that exists here, with what it was made from, and its message."""
-        places = [(self._names if m == "candidate" else vars(sys.modules.get(m, typing)), name) for m, name in kinds]
-        found = [place.get(name) for place, name in places]
+        modules = {m: vars(sys.modules.get(m, typing)) for m, _ in kinds} | {"candidate": self.shared}
+        found = [
+            modules[m].get(name) for m, name in kinds if not m.startswith("unittest")
+        ]  # as SkipTest: no test passes
         kind: Any = next(k for k in [*found, RuntimeError] if isinstance(k, type) and issubclass(k, Exception))
         form, content = described
         arguments, attributes = unpacked(form, content, {})
@@ -113,7 +117,7 @@ class Candidate:
 def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str], object]) -> Finding:
     """The verdict on a completion (pass, fail or error), the share of the test that holds, and a reason."""
     names = new_module("tests")
-    candidate, first = Candidate(requests, replies, names), list[tuple[str, str]]()
+    candidate, first = Candidate(requests, replies), list[tuple[str, str]]()
 
     def note(error: BaseException) -> None:
         if not first:
@@ -127,6 +131,7 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
         return "error", None, "the test is no program, or too large"
     try:
         exec(_helpers(job["prompt"]), names)
+        candidate.shared.update(names)
     except BaseException:
         return "error", None, "the imports and helpers of the prompt do not run"
     try:
@@ -174,6 +179,8 @@ def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> t
         suite = unittest.TestSuite(map(unittest.defaultTestLoader.loadTestsFromTestCase, cases))
         count, result = suite.countTestCases(), _Result()
         suite.run(result)
+        if count == len(result.skipped):
+            raise BrokenTest
         passed, verdict = result.passed + len(result.expectedFailures), "timeout" if result.shouldStop else "fail"
         return passed, count - len(result.skipped), verdict
     return None
