@@ -319,16 +319,18 @@ def test_an_endless_call_leaves_the_share_of_those_before(verifier: PythonTests)
     assert judge(quick, hanging, "assert f(1) == 0\nassert f(1) == 1\nassert f(2) == 2\n")[:2] == ("fail", 1 / 3)
 
 
-def test_an_endless_call_leaves_the_methods_before_it():
+def test_a_test_that_catches_all_does_not_take_the_end_of_time_for_an_answer():
+    hanging = "def f(x):\n    import time\n    time.sleep(1.1 if x == 1 else 0)\n    return 2\n"
+    test = "def check(candidate):\n    try: candidate(1)\n    except: pass\n    assert candidate(2) == 2\n"
+    assert judge(PythonTests(timeout=1), hanging, test).verdict == "timeout"
+
+
+def test_an_endless_call_leaves_the_methods_that_need_no_other():
     hanging = "def task_func(xs):\n    while not xs: pass\n    return sum(xs)\n"
-    found = judge(
-        PythonTests(timeout=1), hanging, CLASSES + "\n    def test_zeal(self):\n        pass\n", "", "task_func"
-    )
-    assert found[:2] == ("timeout", 0.0)
-    assert judge(PythonTests(timeout=1), hanging, CLASSES.replace("test_empty", "test_void"), "", "task_func")[:2] == (
-        "timeout",
-        2 / 3,
-    )
+    quick, last = PythonTests(timeout=1), CLASSES.replace("test_empty", "test_void")
+    assert judge(quick, hanging, last, "", "task_func")[:2] == ("timeout", 2 / 3)
+    first = CLASSES + "\n    def test_zeal(self):\n        pass\n"
+    assert judge(quick, hanging, first, "", "task_func")[:2] == ("timeout", 1 / 4)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ class BrokenTest(BaseException):
 
 
 class TimeIsUp(BaseException):
-    """The row's; what has been counted until then is told."""
+    """The row's; what has been counted until then is told, and the candidate is asked no more."""
+
+    came = False
 
 
 class Candidate:
@@ -50,6 +52,8 @@ class Candidate:
 
     def ask(self, question: Any) -> Any:
         """What the candidate answers, or the exception that it raises."""
+        if TimeIsUp.came:  # and a test has caught it: the next answer would be that to the call before
+            raise TimeIsUp
         try:
             send(self._channels[0], question)
             form, content, printed = receive(self._channels[1])
@@ -150,16 +154,18 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
         names[entry_point] = entry
     names[NAME], count = units, 0
     try:
-        passed, count, verdict = _run(tests, names, entry) or (0, 0, "")
+        passed, count = _run(tests, names, entry) or (0, 0)
         if not candidate.calls:
             return "error", None, "the test never calls the candidate"
         share = passed / count if count else units.share(ended=True)
         if count and passed < count:
-            first.append((verdict, "a test method does not pass" if verdict == "fail" else ""))
+            first.append(("fail", "a test method does not pass"))
     except BaseException as error:
         note(error)
         share = units.share(ended=False)
-    if candidate.broken and (count or not first):
+    if TimeIsUp.came and (count or not first):
+        first = [("timeout", "")]
+    elif candidate.broken and (count or not first):
         first = [("error", "the test passes what is not plain data")]
     elif candidate.trouble and not first:
         first, share = [("fail", candidate.trouble)], 0.0
@@ -167,8 +173,8 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     return verdict, None if verdict == "error" else 1.0 if verdict == "pass" else min(share or 0.0, 1.0), reason
 
 
-def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> tuple[int, int, str] | None:
-    """Runs the tests; of unittest's classes how many methods passed, of how many, and the verdict if not all did."""
+def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> tuple[int, int] | None:
+    """Runs the tests; of unittest's classes how many methods passed, and of how many."""
     exec(tests, names)
     cases = [item for item in names.values() if isinstance(item, type) and issubclass(item, unittest.TestCase)]
     if "check" in names:
@@ -181,8 +187,7 @@ def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> t
         suite.run(result)
         if count == len(result.skipped):
             raise BrokenTest
-        passed, verdict = result.passed + len(result.expectedFailures), "timeout" if result.shouldStop else "fail"
-        return passed, count - len(result.skipped), verdict
+        return result.passed + len(result.expectedFailures), count - len(result.skipped)
     return None
 
 
@@ -191,10 +196,6 @@ class _Result(unittest.TestResult):
 
     def addSuccess(self, test: unittest.TestCase) -> None:
         self.passed += 1
-
-    def addError(self, test: unittest.TestCase, err: Any) -> None:
-        super().addError(test, err)
-        self.shouldStop = self.shouldStop or err[0] is TimeIsUp
 
 
 def _verdict_on(error: BaseException, candidate: Candidate) -> tuple[str, str]:
@@ -242,6 +243,7 @@ def run_tests(requests: int, replies: int, given: int, answer: int) -> None:
     seed_random(job["seed"], job.get("prompt", ""), job.get("test", ""))
 
     def stop(*_: object) -> None:
+        TimeIsUp.came = True
         raise TimeIsUp
 
     signal.signal(signal.SIGALRM, stop)
