@@ -204,6 +204,25 @@ def test_a_unittest_whose_methods_are_all_skipped_is_an_error(verifier: PythonTe
     assert judge(verifier, "def f():\n    return 1\n", test).verdict == "error"
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def abs(x):\n    return 0\n\ndef f(x):\n    return 5\n",
+        "def check(candidate):\n    pass\n\ndef f(x):\n    return 5\n",
+        "def isinstance(*_):\n    return True\n\nabs = all = any = len = isinstance\n\ndef f(x):\n    return 5\n",
+    ],
+)
+def test_no_function_of_the_candidates_judges_in_the_tests_stead(verifier: PythonTests, program: str):
+    assert judge(verifier, program, "assert abs(f(1) - 1) < .1\n").verdict == "fail"
+
+
+@pytest.mark.parametrize("name", ["check", "f"])
+def test_a_function_may_be_named_check(verifier: PythonTests, name: str):
+    program = "def check(x):\n    return x\n\ndef f(x):\n    return check(x)\n"
+    assert passes(verifier, program, f"assert {name}(3) == 3\n", "", name)
+    assert not passes(verifier, program, f"assert {name}(3) == 4\n", "", name)
+
+
 PRINTS = "def f(x):\n    print('seen', x)\n    return x\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import marshal
 import os
@@ -18,7 +19,7 @@ from weighted_mtp.verifiers.inside.units import NAME, Units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import CodeType
     from typing import Any
 
@@ -143,18 +144,18 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
         offered = candidate.ask((job["source"], entry_point))
         waits = "asyncio" in (used := _names(tests)) or "IsolatedAsyncioTestCase" in used
         stand_ins = {name: candidate.stand_in(name, is_async and waits) for name, is_async in offered.items()}
+        entry = stand_ins[entry_point]
     except BaseException:
         return "fail", 0.0, "the program does not run, or lacks the entry point"
-    for name, stand_in in stand_ins.items():
-        names.setdefault(name, stand_in)
-    entry = stand_ins[entry_point]
+    for name in stand_ins.keys() - vars(builtins).keys():  # an `abs` of the candidate's would judge for the test
+        names.setdefault(name, stand_ins[name])
     if holder := HOLDER.fullmatch(entry_point):
         names[holder[1]] = _holder(holder[2], entry)
     else:
         names[entry_point] = entry
     names[NAME], count = units, 0
     try:
-        passed, count = _run(tests, names, entry) or (0, 0)
+        passed, count = _run(tests, names, entry, stand_ins.values()) or (0, 0)
         if not candidate.calls:
             return "error", None, "the test never calls the candidate"
         share = passed / count if count else units.share(ended=True)
@@ -173,12 +174,15 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     return verdict, None if verdict == "error" else 1.0 if verdict == "pass" else min(share or 0.0, 1.0), reason
 
 
-def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> tuple[int, int] | None:
+def _run(
+    tests: CodeType, names: dict[str, Any], entry: Callable[..., Any], stand_ins: Collection[Any]
+) -> tuple[int, int] | None:
     """Runs the tests; of unittest's classes how many methods passed, and of how many."""
     exec(tests, names)
     cases = [item for item in names.values() if isinstance(item, type) and issubclass(item, unittest.TestCase)]
-    if "check" in names:
-        found = names["check"](entry)
+    check = names.get("check")
+    if check is not None and check not in stand_ins:
+        found = check(entry)
         if asyncio.iscoroutine(found):
             asyncio.run(found)
     elif cases := [case for case in cases if case.__module__ == "tests"]:
