@@ -248,7 +248,7 @@ def verify_section(results: Results) -> str:
 ## Verifying Python
 
 `wmtp data verify --verifier python-tests` on a short completion with three assertions: completions checked in a
-second of wall time, each in two fresh sandboxes, one for the candidate and one for the tests.
+second of wall time, each candidate in a fresh sandbox, its tests in a fork of a kept process.
 """
     for one in results:
         rows = [

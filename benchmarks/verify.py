@@ -1,4 +1,4 @@
-"""How many completions `wmtp data verify` checks in a second, each in two fresh sandboxes.
+"""How many completions `wmtp data verify` checks in a second, each in a fresh sandbox of its own.
 
 python -m benchmarks.verify [--quick]
 
@@ -21,7 +21,7 @@ ROW = {
     "    assert candidate([1, -1, 2, -2]) == False\n",
     "entry_point": "below_zero",
 }
-WANTED_PER_SECOND = 30
+WANTED_PER_SECOND = 60
 """On two cores."""
 
 

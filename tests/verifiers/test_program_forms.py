@@ -184,6 +184,45 @@ def test_a_unittest_that_says_nothing_about_the_candidate_is_an_error(verifier: 
     assert judge(verifier, "def f(x):\n    return x\n", test).verdict == "error"
 
 
+@pytest.mark.parametrize("trick", ["SkipTest", "_ShouldStop", "_UnexpectedSuccess"])
+def test_no_exception_of_unittest_passes_for_a_method_that_passes(verifier: PythonTests, trick: str):
+    program = f"import unittest.case\ndef task_func(xs):\n    raise unittest.case.{trick}('')\n"
+    assert judge(verifier, program, CLASSES, "", "task_func")[:2] == ("fail", 0.0)
+
+
+def test_a_class_of_the_tests_cannot_be_returned(verifier: PythonTests):
+    """One that is equal to much, as matchers are."""
+    matcher = "class Near:\n    def __eq__(self, other):\n        return True\n"
+    assert passes(verifier, "def f():\n    return 1\n", f"{matcher}\nassert f() == Near()\n")
+    assert not passes(verifier, f"{matcher}\ndef f():\n    return Near()\n", f"{matcher}\nassert f() == 1\n")
+
+
+def test_a_unittest_whose_methods_are_all_skipped_is_an_error(verifier: PythonTests):
+    test = (
+        "import unittest\nclass T(unittest.TestCase):\n    def test_it(self):\n        f()\n        self.skipTest('')\n"
+    )
+    assert judge(verifier, "def f():\n    return 1\n", test).verdict == "error"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def abs(x):\n    return 0\n\ndef f(x):\n    return 5\n",
+        "def check(candidate):\n    pass\n\ndef f(x):\n    return 5\n",
+        "def isinstance(*_):\n    return True\n\nabs = all = any = len = isinstance\n\ndef f(x):\n    return 5\n",
+    ],
+)
+def test_no_function_of_the_candidates_judges_in_the_tests_stead(verifier: PythonTests, program: str):
+    assert judge(verifier, program, "assert abs(f(1) - 1) < .1\n").verdict == "fail"
+
+
+@pytest.mark.parametrize("name", ["check", "f"])
+def test_a_function_may_be_named_check(verifier: PythonTests, name: str):
+    program = "def check(x):\n    return x\n\ndef f(x):\n    return check(x)\n"
+    assert passes(verifier, program, f"assert {name}(3) == 3\n", "", name)
+    assert not passes(verifier, program, f"assert {name}(3) == 4\n", "", name)
+
+
 PRINTS = "def f(x):\n    print('seen', x)\n    return x\n"
 
 
@@ -297,6 +336,20 @@ def test_an_endless_call_leaves_the_share_of_those_before(verifier: PythonTests)
     quick = PythonTests(timeout=1)
     assert judge(quick, hanging, "assert f(1) == 1\nassert f(2) == 2\n")[:2] == ("timeout", 0.5)
     assert judge(quick, hanging, "assert f(1) == 0\nassert f(1) == 1\nassert f(2) == 2\n")[:2] == ("fail", 1 / 3)
+
+
+def test_a_test_that_catches_all_does_not_take_the_end_of_time_for_an_answer():
+    hanging = "def f(x):\n    import time\n    time.sleep(1.1 if x == 1 else 0)\n    return 2\n"
+    test = "def check(candidate):\n    try: candidate(1)\n    except: pass\n    assert candidate(2) == 2\n"
+    assert judge(PythonTests(timeout=1), hanging, test).verdict == "timeout"
+
+
+def test_an_endless_call_leaves_the_methods_that_need_no_other():
+    hanging = "def task_func(xs):\n    while not xs: pass\n    return sum(xs)\n"
+    quick, last = PythonTests(timeout=1), CLASSES.replace("test_empty", "test_void")
+    assert judge(quick, hanging, last, "", "task_func")[:2] == ("timeout", 2 / 3)
+    first = CLASSES + "\n    def test_zeal(self):\n        pass\n"
+    assert judge(quick, hanging, first, "", "task_func")[:2] == ("timeout", 1 / 4)
 
 
 @pytest.mark.parametrize(

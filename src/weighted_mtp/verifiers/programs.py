@@ -69,7 +69,7 @@ class Programs(Verifier):
         seconds = int(timeout) + 1
         shown = () if allow is None else installed(allow.split(","), environment)
         self._sandbox = Sandbox(Limits(cpu_seconds=seconds), packages=shown, hash_seed=seed)
-        self._kept_sandbox = Sandbox(Limits(cpu_seconds=_EVER), packages=shown, hash_seed=seed)
+        self._kept_sandbox = Sandbox(Limits(memory=1 << 30, cpu_seconds=_EVER), packages=shown, hash_seed=seed)
         modules = [path.stem for path in shown if not path.name.endswith((".libs", "-info"))]
         self._kept_arguments = [str(seconds), ",".join(modules)]
         self._thread, self._lock = threading.local(), threading.Lock()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DESCRIPTORS = 8
+WARM = ("bisect", "copy", "datetime", "heapq", "itertools", "json", "random", "string", "unittest.mock")
+"""What prompts and tests often import, beside what the program itself does."""
 
 
 def serve(control: socket.socket, work: Callable[..., object], limits: dict[str, int]) -> None:
@@ -42,10 +44,10 @@ def serve(control: socket.socket, work: Callable[..., object], limits: dict[str,
 
 
 def main() -> None:
-    """The seconds of CPU time that a fork has, the names of packages to have at hand, as `a,b`."""
+    """The seconds of CPU time that a fork has, and the names of packages to have at hand, as `a,b`."""
     from weighted_mtp.verifiers.inside.python_tests import run_tests
 
-    for name in filter(None, sys.argv[2].split(",")):
+    for name in (*WARM, *filter(None, sys.argv[2].split(","))):
         with contextlib.suppress(BaseException):
             __import__(name)
     control = socket.socket(fileno=os.dup(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import marshal
 import os
@@ -18,7 +19,7 @@ from weighted_mtp.verifiers.inside.units import NAME, Units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import CodeType
     from typing import Any
 
@@ -36,18 +37,24 @@ class BrokenTest(BaseException):
 
 
 class TimeIsUp(BaseException):
-    """The row's; what has been counted until then is told."""
+    """The row's; what has been counted until then is told, and the candidate is asked no more."""
+
+    came = False
 
 
 class Candidate:
-    """The candidate's process, as the tests know it; `names`: those of the tests' module."""
+    """The candidate's process, as the tests know it."""
 
-    def __init__(self, requests: int, replies: int, names: dict[str, Any]) -> None:
-        self._channels, self._names = (requests, replies), names
+    def __init__(self, requests: int, replies: int) -> None:
+        self._channels = requests, replies
+        self.shared: dict[str, Any] = {}
+        """What the prompt defines, on both sides: its classes cross, and none that the test defines."""
         self.calls, self.trouble, self.broken = 0, "", False
 
     def ask(self, question: Any) -> Any:
         """What the candidate answers, or the exception that it raises."""
+        if TimeIsUp.came:  # and a test has caught it: the next answer would be that to the call before
+            raise TimeIsUp
         try:
             send(self._channels[0], question)
             form, content, printed = receive(self._channels[1])
@@ -58,7 +65,7 @@ class Candidate:
         error = None
         try:
             if form in ("value", "graph"):
-                return unpacked(form, content, self._names)
+                return unpacked(form, content, self.shared)
             if form == "raised":
                 error = self._error(*content)
         except Exception:
@@ -72,7 +79,7 @@ class Candidate:
         """A call of one of its functions."""
         self.calls += 1
         try:
-            form, content = packed((arguments, named), self._names)
+            form, content = packed((arguments, named), self.shared)
         except TypeError:
             self.broken = True
             raise BrokenTest from None
@@ -93,8 +100,10 @@ class Candidate:
 
     def _error(self, kinds: Any, described: Any, message: str) -> Exception:
         """The nearest of its kinds that exists here, with what it was made from, and its message."""
-        places = [(self._names if m == "candidate" else vars(sys.modules.get(m, typing)), name) for m, name in kinds]
-        found = [place.get(name) for place, name in places]
+        modules = {m: vars(sys.modules.get(m, typing)) for m, _ in kinds} | {"candidate": self.shared}
+        found = [
+            modules[m].get(name) for m, name in kinds if not m.startswith("unittest")
+        ]  # as SkipTest: no test passes
         kind: Any = next(k for k in [*found, RuntimeError] if isinstance(k, type) and issubclass(k, Exception))
         form, content = described
         arguments, attributes = unpacked(form, content, {})
@@ -113,7 +122,7 @@ class Candidate:
 def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str], object]) -> Finding:
     """The verdict on a completion (pass, fail or error), the share of the test that holds, and a reason."""
     names = new_module("tests")
-    candidate, first = Candidate(requests, replies, names), list[tuple[str, str]]()
+    candidate, first = Candidate(requests, replies), list[tuple[str, str]]()
 
     def note(error: BaseException) -> None:
         if not first:
@@ -124,9 +133,10 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     try:
         tests = units.compiled(job["test"])
     except BaseException:
-        return "error", None, "the test is no program"
+        return "error", None, "the test is no program, or too large"
     try:
         exec(_helpers(job["prompt"]), names)
+        candidate.shared.update(names)
     except BaseException:
         return "error", None, "the imports and helpers of the prompt do not run"
     try:
@@ -134,18 +144,18 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
         offered = candidate.ask((job["source"], entry_point))
         waits = "asyncio" in (used := _names(tests)) or "IsolatedAsyncioTestCase" in used
         stand_ins = {name: candidate.stand_in(name, is_async and waits) for name, is_async in offered.items()}
+        entry = stand_ins[entry_point]
     except BaseException:
         return "fail", 0.0, "the program does not run, or lacks the entry point"
-    for name, stand_in in stand_ins.items():
-        names.setdefault(name, stand_in)
-    entry = stand_ins[entry_point]
+    for name in stand_ins.keys() - vars(builtins).keys():  # an `abs` of the candidate's would judge for the test
+        names.setdefault(name, stand_ins[name])
     if holder := HOLDER.fullmatch(entry_point):
         names[holder[1]] = _holder(holder[2], entry)
     else:
         names[entry_point] = entry
     names[NAME], count = units, 0
     try:
-        passed, count = _run(tests, names, entry) or (0, 0)
+        passed, count = _run(tests, names, entry, stand_ins.values()) or (0, 0)
         if not candidate.calls:
             return "error", None, "the test never calls the candidate"
         share = passed / count if count else units.share(ended=True)
@@ -154,7 +164,9 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     except BaseException as error:
         note(error)
         share = units.share(ended=False)
-    if candidate.broken and (count or not first):
+    if TimeIsUp.came and (count or not first):
+        first = [("timeout", "")]
+    elif candidate.broken and (count or not first):
         first = [("error", "the test passes what is not plain data")]
     elif candidate.trouble and not first:
         first, share = [("fail", candidate.trouble)], 0.0
@@ -162,18 +174,23 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     return verdict, None if verdict == "error" else 1.0 if verdict == "pass" else min(share or 0.0, 1.0), reason
 
 
-def _run(tests: CodeType, names: dict[str, Any], entry: Callable[..., Any]) -> tuple[int, int] | None:
+def _run(
+    tests: CodeType, names: dict[str, Any], entry: Callable[..., Any], stand_ins: Collection[Any]
+) -> tuple[int, int] | None:
     """Runs the tests; of unittest's classes how many methods passed, and of how many."""
     exec(tests, names)
     cases = [item for item in names.values() if isinstance(item, type) and issubclass(item, unittest.TestCase)]
-    if "check" in names:
-        found = names["check"](entry)
+    check = names.get("check")
+    if check is not None and check not in stand_ins:
+        found = check(entry)
         if asyncio.iscoroutine(found):
             asyncio.run(found)
     elif cases := [case for case in cases if case.__module__ == "tests"]:
         suite = unittest.TestSuite(map(unittest.defaultTestLoader.loadTestsFromTestCase, cases))
         count, result = suite.countTestCases(), _Result()
         suite.run(result)
+        if count == len(result.skipped):
+            raise BrokenTest
         return result.passed + len(result.expectedFailures), count - len(result.skipped)
     return None
 
@@ -230,6 +247,7 @@ def run_tests(requests: int, replies: int, given: int, answer: int) -> None:
     seed_random(job["seed"], job.get("prompt", ""), job.get("test", ""))
 
     def stop(*_: object) -> None:
+        TimeIsUp.came = True
         raise TimeIsUp
 
     signal.signal(signal.SIGALRM, stop)
