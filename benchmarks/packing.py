@@ -39,9 +39,14 @@ def groups() -> list[tuple[int, list[str]]]:
     """Rows of a padded batch, and what is compared: the more rows, the more of them is padding."""
     all_arms = [PADDED, PACKED, *([TRL] if HAS_TRL else [])]
     if not torch.cuda.is_available():
-        return [(8, all_arms), (16, [PADDED, PACKED])]  # all of 16 would not fit
+        return [(8, all_arms), (16, [PADDED, PACKED]), (32, [PADDED, PACKED])]  # TRL's of 16 would not fit
     flash = [arm + FLASH for arm in all_arms] if flash_attention() else []
     return [(8, all_arms + flash), (64, all_arms + flash)]
+
+
+def checkpointed(shape: Shape) -> bool:
+    """Whether activations are computed again in the backward pass, padded and packed alike: 32 rows need it."""
+    return shape.batch > 16 and not torch.cuda.is_available()
 
 
 def flash_attention() -> str | None:
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rows", help="questions and answers, JSONL")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--turns", type=int, default=15, help="paired steps behind each median (default: 15)")
+    parser.add_argument("--batches", type=int, nargs="+", help="only these numbers of rows")
     parser.add_argument("--length", type=int, default=512, help="tokens of a sequence (default: 512)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -65,6 +71,8 @@ def main() -> None:
         results: dict[str, Any] = {"dtype": options.dtype, "peers": peers}
         results["groups"] = []
         for batch, arms in groups():
+            if options.batches and batch not in options.batches:
+                continue
             shape = Shape(model, batch=batch, seq=options.length)
             arguments = (arms, shape, options.dtype, Path(folder), 2 if options.quick else options.turns, options.rows)
             results["groups"].append(in_fresh_process(measure, *arguments))
@@ -102,7 +110,7 @@ def measure(arms: list[str], shape: Shape, dtype: str, folder: Path, turns: int,
             "mean_tokens": sum(lengths) / len(lengths),
             "longest": max(lengths),
         },
-        "shape": {"rows": shape.batch, "packs": packs, "pack_length": shape.seq},
+        "shape": {"rows": shape.batch, "packs": packs, "pack_length": shape.seq, "checkpointed": checkpointed(shape)},
         "tokens": {name: summary(numbers[1 : turns + 1]) for name, numbers in read.items()},
         "tokens_per_second": {name: summary([1 / cost for cost in values]) for name, values in costs.items()},
         "gain": [
@@ -118,7 +126,7 @@ def measure(arms: list[str], shape: Shape, dtype: str, folder: Path, turns: int,
 def make(arm: str, rows: Dataset, shape: Shape, dtype: str, folder: Path, steps: int, packs: int) -> Any:
     """The trainer of an arm, ready to train."""
     kind, attention = arm.removesuffix(FLASH), flash_attention() if arm.endswith(FLASH) else "sdpa"
-    settings = {"stage": "baseline", "attn_implementation": attention}
+    settings = {"stage": "baseline", "attn_implementation": attention, "gradient_checkpointing": checkpointed(shape)}
     if kind == PADDED:
         return trainer_on(rows, settings, shape, dtype, folder / arm, steps)
     packed = shape._replace(batch=packs)

@@ -271,6 +271,19 @@ def test_a_span_of_a_chats_completion_marks_its_tokens(chats):
     assert tokenizer.decode([t for t, wrong in zip(ids, item["token_error"], strict=True) if wrong]) == "4"
 
 
+@pytest.mark.parametrize("name", ["chatml", "llama3", "gemma", "qwen3"])
+def test_a_turn_that_was_cut_off_is_learned_without_its_end(chats, name):
+    tokenizer = chats(name)
+    whole, cut = (
+        tokenize_rows([parse_row({"messages": [USER, ANSWER], "label": True, "truncated": is_cut})], tokenizer)[0][0]
+        for is_cut in (False, True)
+    )
+    said = [tokenizer.decode([t for t in item["labels"] if t != -100]) for item in (whole, cut)]
+    assert said[1].endswith(ANSWER["content"])
+    assert said[0].startswith(said[1])
+    assert len(said[0]) > len(said[1])
+
+
 def test_a_prompt_is_asked_as_the_template_opens_it(chats):
     tokenizer = chats("qwen3_thinking")
     encoder = RowEncoder(tokenizer, append_eos=False, columns=(), use_spans=False)

@@ -21,6 +21,15 @@ def test_eos_can_be_left_out():
     assert one(ROW, append_eos=False)["labels"] == [-100, -100, -100, -100, 0, 3]
 
 
+def test_a_completion_that_was_cut_off_has_no_end_and_its_lists_no_entry_for_one():
+    row = parse_row({"prompt": "7 +3 :", "completion": "0 3", "label": 1, "truncated": "true", "weights": [1, 2]})
+    item = one(row)
+    assert [label for label in item["labels"] if label != -100] == [0, 3]
+    assert item["weights"] == [1, 2]
+    with pytest.raises(DataError, match="`truncated` is 'maybe'"):
+        parse_row({"prompt": "7 +3 :", "completion": "0", "label": 1, "truncated": "maybe"})
+
+
 def test_a_prompt_gets_bos_and_a_completion_does_not(tokenizer):
     item = one({"prompt": "ab", "completion": "c", "label": True}, tokenizer)
     assert tokenizer.convert_ids_to_tokens(item["input_ids"]) == ["<s>", "a", "b", "c", "</s>"]
