@@ -3,7 +3,7 @@
     python -m benchmarks.decoding [--problems gsm8k.jsonl] [--turns N] [--quick]
 
 SmolLM2-135M, several samples of each of mixed prompts in a chat, CPU time on one thread, turns in one process. Plain:
-batches of 16 in order, each row until the longest has ended. --quick takes a made-up model.
+batches of 16 in order, each row until the longest has ended, nuclei by sorting, as `wmtp evaluate` did at first. --quick takes a made-up model.
 """
 
 import argparse
@@ -24,9 +24,15 @@ from weighted_mtp.evaluation.generation import PLAIN, write_tokens
 from weighted_mtp.evaluation.sampling import SeededDraws
 from weighted_mtp.models import MTPModel, load_tokenizer
 
-BATCH, SAMPLES = 16, 8
+BEFORE, BATCH, SAMPLES = 16, 64, 8
 WANTED = 1.5
 Write = Callable[[list[list[int]], list[list[int]]], list[list[int]]]
+
+
+class SortedDraws(SeededDraws):
+    """Nuclei by sorting all tokens."""
+
+    likeliest = 1 << 30
 
 
 def main() -> None:
@@ -41,7 +47,7 @@ def main() -> None:
         path = tiny_model(Path(folder)) if options.quick else SMOLLM2
         model, tokenizer = MTPModel.from_pretrained(path).eval(), load_tokenizer(path)
     most = 20 if options.quick else 96
-    texts = questions(options.problems, 4)
+    texts = questions(options.problems, 8)
     prompts = [ids for ids in prompt_tokens(tokenizer, [user_turn(text) for text in texts]) for _ in range(SAMPLES)]
     seeds = [[0, i // SAMPLES, i % SAMPLES] for i in range(len(prompts))]
     ends, pad = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id), padding_token(tokenizer) or 0
@@ -58,17 +64,18 @@ def main() -> None:
     def ours(rows: list[list[int]], draws: SeededDraws) -> list[list[int]]:
         return write_tokens(model, rows, max_new_tokens=most, pad=pad, ends=ends, draws=draws)
 
-    def run(name: str, write: Callable[[list[list[int]], SeededDraws], list[list[int]]]) -> None:
+    def run(name: str, batch: int, write: Callable[[list[list[int]], SeededDraws], list[list[int]]]) -> None:
+        draws = SortedDraws if name == "plain" else SeededDraws
         with torch.no_grad():
             rows = []
-            for start in range(0, len(prompts), BATCH):
-                chosen = slice(start, start + BATCH)
-                rows += write(prompts[chosen], SeededDraws(seeds[chosen], most, temperature=0.8, top_p=0.95))
+            for start in range(0, len(prompts), batch):
+                chosen = slice(start, start + batch)
+                rows += write(prompts[chosen], draws(seeds[chosen], most, temperature=0.8, top_p=0.95))
         written[name] = sum(map(len, rows))
 
-    arms = {"plain": plain, "ours": ours}
+    arms = {"plain": (BEFORE, plain), "ours": (BATCH, ours)}
     times = cpu_times(
-        {name: (lambda name=name, write=write: run(name, write)) for name, write in arms.items()},
+        {name: (lambda name=name, arm=arm: run(name, *arm)) for name, arm in arms.items()},
         2 if options.quick else options.turns,
     )
     costs = {name: [seconds / written[name] for seconds in values] for name, values in times.items()}
@@ -77,7 +84,7 @@ def main() -> None:
         "problems": Path(options.problems).name if options.problems else None,
         "prompts": len(texts),
         "samples": SAMPLES,
-        "batch": BATCH,
+        "batch": {"plain": BEFORE, "ours": BATCH},
         "max_new_tokens": most,
         "tokens": written,
         "tokens_per_second": {name: summary([1 / cost for cost in values]) for name, values in costs.items()},

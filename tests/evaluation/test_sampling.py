@@ -184,3 +184,16 @@ def test_a_tagged_critic_stops_at_strings_as_a_plain_model_does(model, tokenizer
     stop = [whole[1].text[2:5]]
     stopped = complete(tagged, tokenizer, PROMPTS, max_new_tokens=8, stop=stop, condition="right")
     assert [completion.text for completion in stopped] == [cut_at_stop(c.text, stop) for c in whole]
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.95, 0.999])
+def test_a_nucleus_sought_among_the_likeliest_is_that_of_all_tokens(spread, top_p):
+    generator = torch.Generator().manual_seed(0)
+    scores = (2 * spread * torch.randn(32, 3000, generator=generator)).round() / 2  # many are equally likely
+    seeds = [[row] for row in range(32)]
+    some, every = (SeededDraws(seeds, 3, temperature=1.0, top_p=top_p) for _ in range(2))
+    every.likeliest = 3000
+    for _ in range(3):
+        assert torch.equal(some(scores, scores), every(scores, scores))
+    torch.testing.assert_close(some.logprobs, every.logprobs)

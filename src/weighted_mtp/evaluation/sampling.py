@@ -34,6 +34,9 @@ class SeededDraws(LogitsProcessor):
     Each row's numbers are seeded by one or more integers, and there are `steps` of them, as many as tokens at most.
     """
 
+    likeliest = 256
+    """Tokens that nearly always hold a nucleus, which is sought among them first."""
+
     def __init__(self, seeds: Sequence[Sequence[int]], steps: int, *, temperature: float, top_p: float = 1.0) -> None:
         uniform = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
         self.uniform = torch.from_numpy(uniform)  # [rows, steps]
@@ -51,16 +54,34 @@ class SeededDraws(LogitsProcessor):
         probabilities = torch.softmax(scores / self.temperature, dim=-1)
         u = self.uniform[:, self.step, None].to(scores)
         if self.top_p == 1.0:
-            token, kept = _invert(probabilities, u), 1.0
+            token, kept = _invert(probabilities, u), torch.ones_like(u)
         else:
-            ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
-            before = ordered.cumsum(-1) - ordered
-            nucleus = ordered.where(before < self.top_p, 0.0)
-            token, kept = tokens.gather(1, _invert(nucleus, u)), nucleus.sum(-1)
-        drawn = (probabilities.gather(1, token)[:, 0] / kept).log()
+            token, kept = _draw_nucleus(probabilities, u, self.top_p, self.likeliest)
+        drawn = (probabilities.gather(1, token) / kept).log()[:, 0]
         self.logprobs[self.rows, self.step] = drawn.to(self.logprobs)
         self.step += 1
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+
+
+def _draw_nucleus(probabilities: Tensor, u: Tensor, top_p: float, among: int) -> tuple[Tensor, Tensor]:
+    """A token of the fewest that together hold top_p, and what they hold; [rows, 1] both.
+
+    Only where the likeliest tokens do not suffice are all of them sorted, which takes as long as a small model's step.
+    """
+    all_of_them = among >= probabilities.shape[-1]
+    if all_of_them:
+        ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+    else:
+        tokens = probabilities.topk(among, dim=-1).indices.sort(dim=-1).values  # so that of equals the first is first
+        ordered, order = probabilities.gather(1, tokens).sort(dim=-1, descending=True, stable=True)
+        tokens = tokens.gather(1, order)
+    inside = ordered.cumsum(-1) - ordered < top_p
+    nucleus = ordered.where(inside, 0.0)
+    token, kept = tokens.gather(1, _invert(nucleus, u)), nucleus.sum(-1, keepdim=True)
+    unsure = ordered.where(inside, torch.inf).amin(-1) <= ordered[:, -1]  # as likely as one that is not among them
+    if not all_of_them and unsure.any():
+        token[unsure], kept[unsure] = _draw_nucleus(probabilities[unsure], u[unsure], top_p, 16 * among)
+    return token, kept
 
 
 def _invert(weights: Tensor, u: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class SampleConfig:
     """Seconds a completion, of verifiers that run programs; none: the verifier's own."""
     on_bad_problem: Literal["error", "skip"] = "error"
     """Problems that the verifier cannot check: nothing is done, or they are left out."""
-    batch_size: int = 16
+    batch_size: int = 64
     """Completions generated together, of a model in a directory."""
     served_model: str | None = None
     """Of a server: the name of its model; none: the only one that it lists."""
