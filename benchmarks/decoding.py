@@ -3,7 +3,8 @@
     python -m benchmarks.decoding [--problems gsm8k.jsonl] [--turns N] [--quick]
 
 SmolLM2-135M, several samples of each of mixed prompts in a chat, CPU time on one thread, turns in one process. Plain:
-batches of 16 in order, each row until the longest has ended, nuclei by sorting, as `wmtp evaluate` did at first. --quick takes a made-up model.
+batches of 16 in order, each row until the longest has ended, nuclei by sorting, as `wmtp evaluate` did at first.
+--quick takes a made-up model.
 """
 
 import argparse
