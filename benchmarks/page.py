@@ -253,8 +253,8 @@ def decoding_section(results: Results) -> str:
 
 Samples of SmolLM2-135M in chats, CPU time on one thread, tokens as they are drawn. Plain: `generate` of transformers on
 batches of 16 in order, each until its longest row has ended, nuclei by sorting all tokens, as `wmtp evaluate` did until
-29 November 2026. Ours, as in `wmtp sample`: batches of 64, equal prompts are read once, rows that have ended leave, and a
-nucleus is sought among the likeliest tokens.
+29 November 2026. Ours, as in `wmtp sample`: batches of 64, equal prompts are read once, rows that have ended leave,
+and a nucleus is sought among the likeliest tokens.
 """
     for one in results:
         asked = f"{one['samples']} samples of {one['prompts']} prompts of {one['problems'] or 'the standard library'}"
