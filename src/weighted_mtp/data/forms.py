@@ -171,7 +171,10 @@ def _remedy(name: str, there: list[str]) -> str:
     if spelled is not None:
         return f"rename `{spelled}` to `{name}`"
     if name == "label" and "verdict" in there:
-        return "`wmtp data verify` writes it beside `verdict`: true for pass, null for error, else false"
+        return (
+            "`wmtp data verify` writes it beside `verdict`: true for pass, null for error, else false; "
+            "to learn `reward` without it, every row needs a reward"
+        )
     form = next((form for form in _OTHER_FORMS if form in there), None)
     if name != "label" and form is not None:
         return _OTHER_FORMS[form]

@@ -43,7 +43,10 @@ def read_completions(path: str, problems: Problems, whole: bool, tell: Callable[
             rows.append(named | {"sample": sample, "completion": completion, "ended": row.get("ended")})
             counts[place, kind] += 1
     if bare := [place for place in problems if not counts[place, "greedy"] + counts[place, "sampled"]]:
-        raise DataError(f"{path}: no completion of problem {bare[0]} ({len(bare)} of {len(problems)} have none)")
+        raise DataError(
+            f"{path}: no completion of problem {bare[0]} ({len(bare)} of {len(problems)} have none): "
+            "a line names its problem by `problem`, `task_id` or `prompt`, as the problems have it"
+        )
     for kind in ("greedy", "sampled"):
         have = [counts[place, kind] for place in problems if counts[place, kind]]
         if 0 < len(have) < len(problems):

@@ -138,7 +138,7 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
         exec(_helpers(job["prompt"]), names)
         candidate.shared.update(names)
     except BaseException:
-        return "error", None, "the imports and helpers of the prompt do not run"
+        return "error", None, "the imports and helpers of the prompt do not run (--allow names what they may import)"
     try:
         entry_point = job["entry_point"]
         offered = candidate.ask((job["source"], entry_point))
@@ -211,7 +211,7 @@ def _verdict_on(error: BaseException, candidate: Candidate) -> tuple[str, str]:
     if isinstance(error, AssertionError):
         return "fail", "an assertion does not hold"
     if not candidate.calls:
-        return "error", "the test does not run"
+        return "error", "the test does not run (--allow names what it may import)"
     return "fail", candidate.trouble or "the candidate, or the test on its results, raises"
 
 
