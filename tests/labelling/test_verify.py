@@ -56,7 +56,11 @@ def test_every_row_comes_back_in_order_with_label_and_verdict(source: Path, tmp_
     for row, found in zip(rows, labelled, strict=True):
         right = row["number"] % 2 == 0
         verification = {"version": version("weighted-mtp"), "timeout": None, "seed": None}
-        verdict = {"verdict": "pass" if right else "fail", "verified_by": "Even", "verification": verification}
+        verdict = {
+            "verdict": "pass" if right else "fail",
+            "verified_by": f"{__name__}:Even",
+            "verification": verification,
+        }
         assert found == row | verdict | {"label": right}
     assert len(load_rows(tmp_path / "out.jsonl")[0]) == 8  # as training reads them
 

@@ -55,17 +55,29 @@ def test_an_answer_is_checked_without_importing_what_runs_programs():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_verifier_is_one_file_and_one_row(tmp_path, monkeypatch, capsys):
+def test_a_verifier_of_ones_own_is_one_file(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[2] / "docs/verifiers.md").read_text()
-    code, row = re.search(r"```python\n(.*?)\nrow = .*?```text\n +(\"words\".*?)\n", page, re.DOTALL).groups()
+    code, name = re.search(r"```python\n(.*?)\nrow = .*?`--verifier (words:\w+)`", page, re.DOTALL).groups()
     (tmp_path / "words.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    (name, path), *_ = eval("{" + row + "}", {"_HOME": "x"}).items()
-    monkeypatch.setitem(VERIFIERS, name, path.removeprefix("x."))
     rows = [{"prompt": "Say", "completion": said, "words": ["fox"]} for said in ("A Fox", "A dog")]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["data", "verify", "--verifier", name, "--input", str(tmp_path / "in.jsonl"), "--output"]
     assert main([*words, str(tmp_path / "out.jsonl")]) == 0
     assert "1 pass, 1 fail" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["verified_by"] == name
     assert main([*words, str(tmp_path / "other.jsonl"), "--timeout", "3"]) == 2
-    assert "the verifier words takes none" in capsys.readouterr().err
+    assert "the verifier words:AllWords takes none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no_such_module:A", "cannot be imported: No module named 'no_such_module'; needed is package.module:Class"),
+        ("json:Nothing", "cannot be imported: module 'json' has no attribute 'Nothing'"),
+        ("json:JSONDecoder", "a subclass of Verifier is needed"),
+    ],
+)
+def test_what_is_no_verifier_is_told(name, said):
+    with pytest.raises(VerifierError, match=said):
+        verifier_class(name)

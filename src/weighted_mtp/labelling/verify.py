@@ -17,7 +17,7 @@ from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verifier
 from weighted_mtp.verifiers.table import trail
 
 TRAIL = ("verified_by", "verification")
-REPLACED = ("label", "verdict", "is_correct", "reward", *TRAIL)
+REPLACED = ("label", "verdict", "is_correct", "reward", "verdict_reason", *TRAIL)
 _SHOWN = 5  # reasons of a verdict
 
 
@@ -80,9 +80,10 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
 
 
 def columns_of(judged: Judgement) -> dict[str, Any]:
-    """`label`, `verdict`, and `reward` where there is one."""
-    reward = {} if judged.reward is None else {"reward": judged.reward}
-    return {"label": label_of(judged.verdict), "verdict": judged.verdict, **reward}
+    """`label`, `verdict`, and `reward` and `verdict_reason` where there are some."""
+    more = {"reward": judged.reward, "verdict_reason": judged.reason}
+    told = {name: value for name, value in more.items() if value is not None}
+    return {"label": label_of(judged.verdict), "verdict": judged.verdict, **told}
 
 
 def label_of(verdict: str) -> bool | None:

@@ -75,6 +75,11 @@ class Programs(Verifier):
         self._thread, self._lock = threading.local(), threading.Lock()
         self._references: dict[bytes, Future[Verdict]] = {}
 
+    def answered(self, row: Mapping[str, Any]) -> dict[str, Any] | Judgement:
+        """A completion without an answer passes no test."""
+        found = super().answered(row)
+        return found._replace(reward=0.0) if isinstance(found, Judgement) and found.verdict == "fail" else found
+
     def check(self, row: Mapping[str, Any]) -> Judgement:
         """The verdict on one row; an `error` where the row has a reference, and that does not pass."""
         reference = row.get("canonical_solution")

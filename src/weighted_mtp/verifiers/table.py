@@ -18,7 +18,8 @@ VERIFIERS = {
     "reasoning-gym": f"{_HOME}.reasoning_gym:ReasoningGym",
 }
 """One row a verifier: its name on the command line, and package.module:Class. One whose class takes a `timeout`, in
-seconds a row, a `seed`, of what programs draw, or distributions that programs may import (`allow`), has that option."""
+seconds a row, a `seed`, of what programs draw, or distributions that programs may import (`allow`), has that option.
+One's own is named by such a path too, as `my_package.words:AllWords`."""
 
 
 def make_verifier(name: str, **options: Any) -> Verifier:
@@ -35,13 +36,24 @@ def verifier_class(name: str, **options: Any) -> type[Verifier]:
     """What `make_verifier` makes an instance of: it knows the columns, and nothing is started.
 
     Raises:
-        VerifierError: an unknown name; a timeout that is not above 0, or an option that the verifier does not take.
+        VerifierError: an unknown name, or what cannot be imported or is no verifier; a timeout that is not above 0, or
+            an option that the verifier does not take.
     """
-    if name not in VERIFIERS:
+    if name not in VERIFIERS and ":" not in name:
         hint = "".join(f"did you mean {near}? " for near in nearest(name, VERIFIERS)[:1])
-        raise VerifierError(f"unknown verifier {name!r}: {hint}There are {', '.join(VERIFIERS)}")
-    module, _, class_name = VERIFIERS[name].partition(":")
-    found = getattr(importlib.import_module(module), class_name)
+        raise VerifierError(
+            f"unknown verifier {name!r}: {hint}There are {', '.join(VERIFIERS)}, and your own as package.module:Class"
+        )
+    module, _, class_name = VERIFIERS.get(name, name).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise VerifierError(
+            f"verifier {name!r} cannot be imported: {error}; needed is package.module:Class, in a package that is "
+            "installed or in a folder on PYTHONPATH"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Verifier)):
+        raise VerifierError(f"verifier {name!r} is {found!r}: a subclass of Verifier is needed")
     for option, value in options.items():
         if value is not None and option not in inspect.signature(found).parameters:
             raise VerifierError(f"{option} is {value}, and the verifier {name} takes none: leave it out")
@@ -57,11 +69,12 @@ def trail(verifier: Verifier) -> dict[str, Any]:
     it was made with: `timeout` in seconds and `seed`, null where it takes none.
     """
     kind = type(verifier)
-    names = {path.rpartition(":")[2]: name for name, path in VERIFIERS.items()}
+    path = f"{kind.__module__}:{kind.__name__}"
+    names = {path: name for name, path in VERIFIERS.items()}
     made_with = {option: getattr(verifier, option, None) for option in inspect.signature(kind).parameters}
     made_with.pop("workers", None)
     versions = {"version": version("weighted-mtp")}
     if kind.library is not None:
         versions["library"] = f"{kind.library} {version(kind.library)}"
     verification = versions | {"timeout": None, "seed": None} | made_with
-    return {"verified_by": names.get(kind.__name__, kind.__name__), "verification": verification}
+    return {"verified_by": names.get(path, path), "verification": verification}
