@@ -51,11 +51,11 @@ class StdinPrograms(Programs):
     def _check(self, row: Mapping[str, Any]) -> Judgement:
         try:
             inputs, outputs = _cases(row)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
             inputs, outputs = [], []
         checker = row.get("checker")
-        texts = all(isinstance(text, str) for text in (*inputs, *outputs, checker or ""))
-        if not inputs or len(inputs) != len(outputs) or not texts:
+        lists = isinstance(inputs, list) and isinstance(outputs, list) and isinstance(checker, str | None)
+        if not lists or not inputs or len(inputs) != len(outputs) or {*map(type, inputs + outputs)} != {str}:
             return Judgement("error", reason="inputs and outputs are not lists of text, one for one")
         job = {"inputs": inputs, "outputs": outputs, "checker": checker, "limit": self.timeout}
         job["source"] = program_of("", row["completion"], "")
