@@ -108,7 +108,7 @@ def _behind_thinking(prompt: Any, completion: str) -> str:
 def check_timeout(timeout: float) -> float:
     """The timeout itself; a VerifierError unless it is a number of seconds above 0, at most a day."""
     if not 0 < timeout <= MOST_SECONDS:
-        raise VerifierError(f"timeout is {timeout}: give seconds above 0, at most {MOST_SECONDS} (a day)")
+        raise VerifierError(f"timeout is {timeout}: give a number of seconds above 0, at most {MOST_SECONDS} (a day)")
     return timeout
 
 

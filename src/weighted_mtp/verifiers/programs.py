@@ -68,12 +68,11 @@ class Programs(Verifier):
             raise VerifierError(f"environment is {environment}, and nothing of it is allowed: name it with allow")
         self.timeout, self.allow, self.environment, self.seed = check_timeout(timeout), allow, environment, seed
         self.workers = workers or available_cores()
-        seconds = int(timeout) + 1
         shown = () if allow is None else installed(allow.split(","), environment)
-        self._sandbox = Sandbox(Limits(cpu_seconds=seconds), packages=shown, hash_seed=seed)
+        self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1), packages=shown, hash_seed=seed)
         self._kept_sandbox = Sandbox(Limits(memory=1 << 30, cpu_seconds=_EVER), packages=shown, hash_seed=seed)
         modules = [path.stem for path in shown if not path.name.endswith((".libs", "-info"))]
-        self._kept_arguments = [str(seconds), ",".join(modules)]
+        self._kept_arguments = [",".join(modules)]
         self._thread, self._lock = threading.local(), threading.Lock()
         self._references: dict[bytes, Future[Verdict]] = {}
 

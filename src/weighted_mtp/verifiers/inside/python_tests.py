@@ -9,6 +9,7 @@ import contextlib
 import marshal
 import os
 import re
+import resource
 import signal
 import sys
 import typing  # with what it imports, for prompts and tests, as are those below
@@ -248,6 +249,8 @@ def run_tests(requests: int, replies: int, given: int, answer: int) -> None:
     """Reads a job, and writes its verdict: `~fail` as soon as it can be no other, and in the end `=` and all of it."""
     with os.fdopen(given, "rb") as file:
         job = marshal.load(file)
+    seconds = int(job["seconds"]) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
     def say(verdict: str) -> None:
         os.write(answer, f"~{verdict}\n".encode())
@@ -260,5 +263,7 @@ def run_tests(requests: int, replies: int, given: int, answer: int) -> None:
 
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, job["seconds"])
-    verdict, share, reason = (judge_inputs if "inputs" in job else judge)(job, requests, replies, say)
+    verdict, share, reason = "timeout", None, ""
+    with contextlib.suppress(TimeIsUp):  # which a checker that never ends gets
+        verdict, share, reason = (judge_inputs if "inputs" in job else judge)(job, requests, replies, say)
     os.write(answer, f"={verdict},{'' if share is None else share},{reason}\n".encode())
