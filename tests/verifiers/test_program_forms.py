@@ -131,10 +131,11 @@ def test_other_functions_of_the_completion_can_be_called(verifier: PythonTests):
         "import asyncio\ndef check(candidate):\n    assert asyncio.run(candidate(3)) == 3\n",
         "def check(candidate):\n    assert candidate(3) == 3\n",
         "import asyncio\nasync def check(candidate):\n    assert await candidate(3) == 3\n",
+        "async def check(candidate):\n    assert await candidate(3) == 3\n",
         "import unittest\nclass T(unittest.IsolatedAsyncioTestCase):\n    async def test_it(self):\n"
         "        self.assertEqual(await f(3), 3)\n",
     ],
-    ids=["run", "called straight", "check", "unittest"],
+    ids=["run", "called straight", "check", "check without asyncio", "unittest"],
 )
 def test_an_async_function_is_awaited_or_called_straight(verifier: PythonTests, test: str):
     program = "import asyncio\nasync def f(x):\n    await asyncio.sleep(0)\n    return x\n"
@@ -143,6 +144,17 @@ def test_an_async_function_is_awaited_or_called_straight(verifier: PythonTests, 
 
 
 # tests
+
+
+@pytest.mark.parametrize("entry_point", ["", "1 +", "the function"])
+def test_an_entry_point_that_is_no_name_is_an_error(verifier: PythonTests, entry_point: str):
+    row = {"prompt": "", "completion": "def f(x): return x", "test": "def check(c): assert c(1) == 1"}
+    assert verifier.judge(row | {"entry_point": entry_point}).verdict == "error"
+
+
+def test_a_word_of_prose_before_a_question_is_no_helper(verifier: PythonTests):
+    row = {"prompt": "Question\n\nWrite f.", "completion": "def f(x): return x", "entry_point": "f"}
+    assert verifier.judge(row | {"test": "def check(c): assert c(1) == 1"}).verdict == "pass"
 
 
 def test_nodes_of_the_prompt_cross_in_both_directions(verifier: PythonTests):

@@ -21,7 +21,7 @@ def runs(prompt, completion, entry_point="add"):
 
 
 @pytest.mark.parametrize(
-    "fence", ["```python", "```py", "```Python", "```python3", "```", "~~~", "~~~python", "````", "``` python"]
+    "fence", ["```python", "```py", "```Python", "```python3", "```", "~~~", "~~~py", "~~~python", "````", "``` python"]
 )
 def test_a_fenced_program_is_found_whatever_its_fence(fence):
     close = fence[: fence.count(fence[0])]

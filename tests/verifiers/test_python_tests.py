@@ -55,6 +55,25 @@ def impatient() -> PythonTests:
     return PythonTests(timeout=1.5)
 
 
+@pytest.mark.parametrize("forged", ["=zzz,abc,\\n", "=pass,nan,\\n", "=\\n", "=fail,1.5,\\n"])
+def test_a_test_that_writes_to_every_descriptor_fails_its_own_row(verifier: PythonTests, forged: str):
+    writes = f"""
+        import contextlib, os
+        candidate()
+        for descriptor in range(64):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b"{forged}")
+        while True:
+            pass
+    """
+    assert verdict_of(verifier, row("return 1", writes)) == "fail"
+
+
+def test_a_reference_that_is_no_text_is_an_error(verifier: PythonTests):
+    assert verdict_of(verifier, ADD | {"canonical_solution": 3}) == "error"
+    assert verdict_of(verifier, ADD | {"canonical_solution": None}) == "pass"
+
+
 def test_a_right_completion_passes(verifier: PythonTests):
     assert verdict_of(verifier, ADD) == "pass"
 

@@ -33,10 +33,11 @@ def printed(verifier: StdinPrograms, output: str, expected: str, **row: Any) -> 
         {name: json.dumps(texts) for name, texts in TWO.items()},
         {"input_output": json.dumps(TWO)},
         {"input_output": TWO},
+        {"input_output": {"inputs": [["1 2"]], "outputs": [["3", ""]]}},
         {"public_tests": {"input": ["1 2"], "output": ["3"]}, "private_tests": {"input": ["5 2"], "output": ["7"]}},
         {"public_test_cases": json.dumps([{"input": "1 2", "output": "3", "testtype": "stdin"}])},
     ],
-    ids=["lists", "JSON", "APPS", "APPS read", "CodeContests", "LiveCodeBench"],
+    ids=["lists", "JSON", "APPS", "APPS read", "APPS in lines", "CodeContests", "LiveCodeBench"],
 )
 def test_inputs_and_outputs_are_read_in_the_forms_of_data_sets(verifier: StdinPrograms, row: dict[str, Any]):
     assert verifier.missing({"completion": SUM, **row}) is None
@@ -162,6 +163,17 @@ HOSTILE = {
 def test_no_trick_passes(verifier: StdinPrograms, what: str):
     assert found(verifier, HOSTILE[what], inputs=["1"], outputs=["SECRET"])[0] != "pass"
     assert found(verifier, SUM, **TWO) == ("pass", 1.0)
+
+
+@pytest.mark.parametrize("leave", ["exit()", "quit()", "exit(0)", "raise SystemExit"])
+def test_a_program_may_end_itself(verifier: StdinPrograms, leave: str):
+    assert printed(verifier, "3", "3") == "pass"
+    assert found(verifier, f"print(3)\n{leave}\nprint(4)", inputs=[""], outputs=["3"])[0] == "pass"
+
+
+def test_a_checker_that_never_ends_is_a_timeout():
+    endless = "def check(input, output, expected):\n    while True:\n        pass\n"
+    assert printed(StdinPrograms(timeout=0.5), "3", "3", checker=endless) == "timeout"
 
 
 def test_a_process_that_a_run_leaves_does_not_print_into_the_next(verifier: StdinPrograms):

@@ -40,10 +40,47 @@ def test_a_timeout_where_nothing_runs_is_refused(name):
         make_verifier(name, timeout=3.0)
 
 
-@pytest.mark.parametrize("timeout", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("timeout", [0.0, -1.0, 1e12, float("inf"), float("nan")])
 def test_a_timeout_that_is_no_time_is_refused(timeout):
     with pytest.raises(VerifierError, match="above 0"):
         make_verifier("python-tests", timeout=timeout)
+
+
+ODD = [None, 3, 1.5, True, [], {}, [1], [{}], ["a"], [[]], {"a": 1}, [None], [{"role": "user"}], "\ud800", "\0"]
+ODD += [10**400, float("nan"), [{"role": "assistant", "content": [{"text": 3}]}], "[1", '[{"input": "1"}]']
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("exact", {"completion": "5", "answer": "5"}),
+        ("numeric", {"completion": "5", "answer": "5"}),
+        ("math", {"completion": "5", "answer": "5"}),
+        (
+            "python-tests",
+            {"prompt": "", "completion": "f = abs", "test": "def check(c): assert c(1) == 1", "entry_point": "f"},
+        ),
+        ("stdin", {"completion": "print(1)", "inputs": ["1"], "outputs": ["1"], "checker": None}),
+        ("stdin", {"completion": "print(1)", "public_tests": '{"input": ["1"], "output": ["1"]}'}),
+    ],
+)
+def test_a_column_of_any_kind_gets_a_verdict_and_never_an_exception(name, row, request):
+    request.getfixturevalue("sandbox_works")
+    if name == "math":
+        pytest.importorskip("math_verify")
+    rows = [row | {column: value} for column in (*row, "prompt", "canonical_solution", "truncated") for value in ODD]
+    found = list(make_verifier(name).judge_all([row, *rows]))
+    assert found[0].verdict == "pass"
+    assert len(found) == len(rows) + 1
+
+
+def test_a_check_that_raises_is_an_error_of_its_row():
+    class Careless(Verifier):
+        def check(self, row):
+            return "pass" if row["wanted"] in row["completion"] else "fail"
+
+    found = Careless().judge({"completion": "a"})
+    assert (found.verdict, found.reason) == ("error", "its columns cannot be read (KeyError)")
 
 
 def test_an_answer_is_checked_without_importing_what_runs_programs():

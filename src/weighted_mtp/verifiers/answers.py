@@ -71,10 +71,10 @@ def as_number(answer: Any) -> Number | None:
     """The number that an answer of a row is, None where it is not one."""
     if isinstance(answer, str):
         return stated_number(answer)
-    if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
-        return None
-    if isinstance(answer, int):
+    if isinstance(answer, int) and not isinstance(answer, bool):
         return Number(Fraction(answer), decimal=False)
+    if not isinstance(answer, float) or not math.isfinite(answer):
+        return None
     return Number(Fraction(repr(answer)), decimal=True)  # 0.1 means a tenth, not the float next to it
 
 

@@ -1,6 +1,5 @@
 """Verifiers: a program's verdict on a completion. What they find is test-verified, never proven."""
 
-import math
 import os
 from abc import ABC, abstractmethod
 from collections import deque
@@ -15,6 +14,7 @@ Verdict = Literal["pass", "fail", "timeout", "error"]
 completion does not even run. `timeout`: it took too long. `error`: the check itself could not be made (a row without
 a test, a test that does not compile), which says nothing about the completion."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+MOST_SECONDS = 86_400
 PROBE = "\n    return None\n"
 """A completion that is no answer to anything, and an end to a function."""
 _Job = TypeVar("_Job")
@@ -55,7 +55,12 @@ class Verifier(ABC):
     def judge(self, row: Mapping[str, Any]) -> Judgement:
         """What is found on a row as it came: text or messages, thinking included."""
         given = self.answered(row)
-        found = given if isinstance(given, Judgement) else self.check(given)
+        try:
+            found = given if isinstance(given, Judgement) else self.check(given)
+        except VerifierError:
+            raise
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+            return Judgement("error", reason=f"its columns cannot be read ({type(error).__name__})")
         return found if isinstance(found, Judgement) else Judgement(found)
 
     def answered(self, row: Mapping[str, Any]) -> dict[str, Any] | Judgement:
@@ -101,9 +106,9 @@ def _behind_thinking(prompt: Any, completion: str) -> str:
 
 
 def check_timeout(timeout: float) -> float:
-    """The timeout itself; a VerifierError unless it is a finite number of seconds above 0."""
-    if not 0 < timeout < math.inf:
-        raise VerifierError(f"timeout is {timeout}: give a finite number of seconds above 0")
+    """The timeout itself; a VerifierError unless it is a number of seconds above 0, at most a day."""
+    if not 0 < timeout <= MOST_SECONDS:
+        raise VerifierError(f"timeout is {timeout}: give a number of seconds above 0, at most {MOST_SECONDS} (a day)")
     return timeout
 
 

@@ -1,6 +1,5 @@
 """Answers in mathematics judged by math-verify, in a sandbox: expressions, sets, intervals, matrices, text, choices."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -88,9 +87,9 @@ def _compared(completion: str, answer: Any) -> Judgement | dict[str, Any]:
 
 
 def _as_text(answer: Any) -> str:
-    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
-        return ""
-    return answer.strip() if isinstance(answer, str) else str(answer) if math.isfinite(answer) else ""
+    if isinstance(answer, str):
+        return answer.strip()
+    return "" if as_number(answer) is None else str(answer)
 
 
 def _forms(text: str) -> list[str]:

@@ -37,7 +37,12 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     shown, opened = _blocks(prompt)
     given = shown[-1][1] if shown else prompt
     begun = completion[: bare.start()] if (bare := _BARE_FENCE.search(completion)) else ""
-    if begun.strip() and (begun.lstrip("\r\n")[:1] in " \t" or outer in _bound(begun)) and _compiles(given + begun):
+    if (
+        begun.strip()
+        and not _blocks(begun)[1]
+        and (begun.lstrip("\r\n")[:1] in " \t" or outer in _bound(begun))
+        and _compiles(given + begun)
+    ):
         return given + begun  # a base model went on with the prompt, and closed a fence that nothing opened
     fenced, _ = _blocks(completion, opened)
     if not fenced and (_compiles(prompt + completion) or outer not in _bound(completion)):

@@ -3,6 +3,7 @@
 import hashlib
 import marshal
 import os
+import re
 import select
 import subprocess
 import threading
@@ -31,6 +32,7 @@ from weighted_mtp.verifiers.sandbox import Limits, Sandbox, kill
 
 _EVER = 30 * 24 * 3600
 _MOST_ANSWER = 1 << 12
+_TOLD = re.compile(rf"({'|'.join(VERDICTS)}),(|0\.[0-9]+|1\.0|[0-9.]+e-[0-9]+),([ -~]*)\n".encode())
 _GRACE_SECONDS = 0.25  # in which the tests' process tells what it has counted
 
 
@@ -66,12 +68,11 @@ class Programs(Verifier):
             raise VerifierError(f"environment is {environment}, and nothing of it is allowed: name it with allow")
         self.timeout, self.allow, self.environment, self.seed = check_timeout(timeout), allow, environment, seed
         self.workers = workers or available_cores()
-        seconds = int(timeout) + 1
         shown = () if allow is None else installed(allow.split(","), environment)
-        self._sandbox = Sandbox(Limits(cpu_seconds=seconds), packages=shown, hash_seed=seed)
+        self._sandbox = Sandbox(Limits(cpu_seconds=int(timeout) + 1), packages=shown, hash_seed=seed)
         self._kept_sandbox = Sandbox(Limits(memory=1 << 30, cpu_seconds=_EVER), packages=shown, hash_seed=seed)
         modules = [path.stem for path in shown if not path.name.endswith((".libs", "-info"))]
-        self._kept_arguments = [str(seconds), ",".join(modules)]
+        self._kept_arguments = [",".join(modules)]
         self._thread, self._lock = threading.local(), threading.Lock()
         self._references: dict[bytes, Future[Verdict]] = {}
 
@@ -83,6 +84,8 @@ class Programs(Verifier):
     def check(self, row: Mapping[str, Any]) -> Judgement:
         """The verdict on one row; an `error` where the row has a reference, and that does not pass."""
         reference = row.get("canonical_solution")
+        if reference is not None and not isinstance(reference, str):
+            return Judgement("error", reason="canonical_solution is no text")
         if isinstance(reference, str) and self._reference({**row, "completion": reference}) != "pass":
             return Judgement("error", reason="the reference does not pass its own test")
         return self._check(row)
@@ -166,13 +169,15 @@ def _read_answer(pipe: int, deadline: float) -> Judgement:
     text, waiting = b"", select.poll()
     waiting.register(pipe, select.POLLIN)
     while not (last := text.rpartition(b"=")[2]).endswith(b"\n") or b"=" not in text:
-        ready = waiting.poll(max(0.0, 1000 * (deadline - time.monotonic())))
+        ready = waiting.poll(max(0.0, min(1e9, 1000 * (deadline - time.monotonic()))))
         part = os.read(pipe, _MOST_ANSWER) if ready else b""
         if not part:
             early = text.startswith(b"~fail")
             reason = None if early or not ready else "the test ends its process, or takes too much of the machine"
             return Judgement("fail" if early or ready else "timeout", reason=reason)
         text += part
-    verdict, share, reason = last.decode(errors="replace").rstrip("\n").split(",", 2)
-    found = cast(Verdict, verdict if verdict in VERDICTS else "fail")
-    return Judgement(found, float(share) if share else None, reason or None)
+    told = _TOLD.fullmatch(last)
+    if told is None:  # what a test itself wrote to the descriptor
+        return Judgement("fail", reason="the test writes where its verdict is told")
+    verdict, share, reason = (part.decode() for part in told.groups())
+    return Judgement(cast(Verdict, verdict), float(share) if share else None, reason or None)

@@ -43,10 +43,11 @@ class PythonTests(Programs):
     tests = ("prompt", "test", "entry_point")
 
     def _check(self, row: Mapping[str, Any]) -> Judgement:
-        job, asked = {name: row.get(name) for name in self.requires}, row.get("prompt")
+        job: dict[str, Any] = {name: row.get(name) for name in self.requires}
+        asked: Any = job["prompt"]
         if isinstance(asked, list):  # a chat, in which the whole program was asked for
-            job["prompt"], asked = "", plain_content(asked[-1])
-        if not all(isinstance(value, str) for value in job.values()):
+            job["prompt"], asked = "", plain_content(asked[-1]) if asked and isinstance(asked[-1], Mapping) else None
+        if not all(isinstance(value, str) for value in (asked, *job.values())):
             return Judgement("error", reason="prompt, test or entry_point is no text")
-        job["source"] = program_of(str(asked), row["completion"], row["entry_point"])
+        job["source"] = program_of(asked, row["completion"], row["entry_point"])
         return self._run(job, self.timeout)

@@ -50,8 +50,8 @@ class StdinPrograms(Programs):
 
     def _check(self, row: Mapping[str, Any]) -> Judgement:
         try:
-            inputs, outputs = _cases(row)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            inputs, outputs = map(_texts, _cases(row))
+        except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
             inputs, outputs = [], []
         checker = row.get("checker")
         texts = all(isinstance(text, str) for text in (*inputs, *outputs, checker or ""))
@@ -76,6 +76,13 @@ def _cases(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
             each = [one[next(name for name in names if name in one)] for one in of]
             ours += each[0] if together else each
     return inputs, outputs
+
+
+def _texts(cases: Any) -> list[Any]:
+    """One text a case; some of APPS' are lists of lines."""
+    if not isinstance(cases, list):
+        raise TypeError(cases)
+    return ["\n".join(case) if isinstance(case, list) else case for case in cases]
 
 
 def _read(value: Any) -> Any:

@@ -23,7 +23,7 @@ WARM = ("bisect", "copy", "datetime", "heapq", "itertools", "json", "random", "s
 """What prompts and tests often import, beside what the program itself does."""
 
 
-def serve(control: socket.socket, work: Callable[..., object], limits: dict[str, int]) -> None:
+def serve(control: socket.socket, work: Callable[..., object]) -> None:
     """Forks for each message, whose descriptors `work` gets; the next message ends the fork, and is answered."""
     lock_down()
     before = state()
@@ -32,7 +32,7 @@ def serve(control: socket.socket, work: Callable[..., object], limits: dict[str,
         message, descriptors, _, _ = socket.recv_fds(control, 1, DESCRIPTORS)
         if not message:
             return
-        fork(lambda given=descriptors: work(*given), limits, tuple(descriptors))
+        fork(lambda given=descriptors: work(*given), {}, tuple(descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
         control.send(b"begun")
@@ -44,17 +44,17 @@ def serve(control: socket.socket, work: Callable[..., object], limits: dict[str,
 
 
 def main() -> None:
-    """The seconds of CPU time that a fork has, and the names of packages to have at hand, as `a,b`."""
+    """The names of packages to have at hand, as `a,b`."""
     from weighted_mtp.verifiers.inside.python_tests import run_tests
 
-    for name in (*WARM, *filter(None, sys.argv[2].split(","))):
+    for name in (*WARM, *filter(None, sys.argv[1].split(","))):
         with contextlib.suppress(BaseException):
             __import__(name)
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    serve(control, run_tests, {"CPU": int(sys.argv[1])})
+    serve(control, run_tests)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import builtins
 import contextlib
 import marshal
 import os
 import re
+import resource
 import signal
 import sys
 import typing  # with what it imports, for prompts and tests, as are those below
@@ -131,9 +133,10 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
 
     units = Units(lambda: candidate.calls, (Exception, CandidateFailed), note)
     try:
+        compile(job["entry_point"], "<entry_point>", "eval", dont_inherit=True)
         tests = units.compiled(job["test"])
     except BaseException:
-        return "error", None, "the test is no program, or too large"
+        return "error", None, "the test is no program, or too large, or the entry point no name"
     try:
         exec(_helpers(job["prompt"]), names)
         candidate.shared.update(names)
@@ -142,7 +145,7 @@ def judge(job: dict[str, Any], requests: int, replies: int, say: Callable[[str],
     try:
         entry_point = job["entry_point"]
         offered = candidate.ask((job["source"], entry_point))
-        waits = "asyncio" in (used := _names(tests)) or "IsolatedAsyncioTestCase" in used
+        waits = not {"asyncio", "await"}.isdisjoint(_names(tests))
         stand_ins = {name: candidate.stand_in(name, is_async and waits) for name, is_async in offered.items()}
         entry = stand_ins[entry_point]
     except BaseException:
@@ -222,17 +225,23 @@ def _holder(name: str, entry: Callable[..., Any]) -> Any:
 
 def _names(code: CodeType) -> set[str]:
     inner = [_names(constant) for constant in code.co_consts if type(constant) is type(code)]
-    return set(code.co_names).union(*inner)
+    return {*code.co_names, *(["await"] if code.co_flags & 0x80 else [])}.union(*inner)  # 0x80: a coroutine's
 
 
 def _helpers(prompt: str) -> CodeType:
-    """The most lines of the prompt that are a program: its imports and helpers, without the unfinished function."""
+    """The most lines of the prompt that are a program: its imports and helpers, without the unfinished function.
+
+    A word of prose is an expression to Python, and does nothing here.
+    """
     lines = prompt.splitlines(keepends=True)
     for count in range(len(lines), 0, -1):
         try:
-            return compile("".join(lines[:count]), "<prompt>", "exec", dont_inherit=True)
+            tree = ast.parse("".join(lines[:count]), "<prompt>")
         except SyntaxError:
             continue
+        words = [node for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Name)]
+        tree.body = [node for node in tree.body if node not in words]
+        return compile(tree, "<prompt>", "exec", dont_inherit=True)
     return compile("", "<prompt>", "exec", dont_inherit=True)
 
 
@@ -240,6 +249,8 @@ def run_tests(requests: int, replies: int, given: int, answer: int) -> None:
     """Reads a job, and writes its verdict: `~fail` as soon as it can be no other, and in the end `=` and all of it."""
     with os.fdopen(given, "rb") as file:
         job = marshal.load(file)
+    seconds = int(job["seconds"]) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
     def say(verdict: str) -> None:
         os.write(answer, f"~{verdict}\n".encode())
@@ -252,5 +263,7 @@ def run_tests(requests: int, replies: int, given: int, answer: int) -> None:
 
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, job["seconds"])
-    verdict, share, reason = (judge_inputs if "inputs" in job else judge)(job, requests, replies, say)
+    verdict, share, reason = "timeout", None, ""
+    with contextlib.suppress(TimeIsUp):  # which a checker that never ends gets
+        verdict, share, reason = (judge_inputs if "inputs" in job else judge)(job, requests, replies, say)
     os.write(answer, f"={verdict},{'' if share is None else share},{reason}\n".encode())
