@@ -53,8 +53,9 @@ def test_inputs_and_outputs_are_read_in_the_forms_of_data_sets(verifier: StdinPr
         {"inputs": [1], "outputs": ["1"]},
         {"inputs": "no JSON", "outputs": "[]"},
         {},
-        {"input_output": json.dumps({"fn_name": "f", "inputs": [[1]], "outputs": [1]})},
-        {"public_test_cases": [{"input": "1", "output": "1", "testtype": "functional"}]},
+        {"input_output": {}},
+        {"public_tests": {"input": ["1"]}},
+        {"public_tests": {"input": "1", "output": "1"}},
         {"inputs": [""], "outputs": ["1"], "checker": "def chec"},
         {"inputs": [""], "outputs": ["1"], "checker": "x = 1"},
         {"inputs": [""], "outputs": ["1"], "checker": 1},
@@ -63,6 +64,31 @@ def test_inputs_and_outputs_are_read_in_the_forms_of_data_sets(verifier: StdinPr
 )
 def test_a_row_that_cannot_be_checked_is_an_error(verifier: StdinPrograms, row: dict[str, Any]):
     assert found(verifier, "print(1)", **row) == ("error", None)
+
+
+@pytest.mark.parametrize("column", ["inputs", "outputs", "checker", "input_output", "public_tests"])
+@pytest.mark.parametrize("value", [3, True, {"a": 1}, [3], [[]], [None], "3", "null", "[" * 99_999], ids=lambda v: str(v)[:9])
+def test_a_column_of_another_type_is_an_error_with_a_reason(verifier: StdinPrograms, column: str, value: Any):
+    row = {column: value} if column not in (*TWO, "checker") else {**TWO, column: value}
+    verdict, _, reason = verifier.judge({"completion": SUM, **row})
+    assert verdict == "error" and reason
+
+
+def test_inputs_without_outputs_are_an_error(verifier: StdinPrograms):
+    assert found(verifier, SUM, inputs=["1 2"], outputs=None) == ("error", None)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"input_output": json.dumps({"fn_name": "f", "inputs": [[1]], "outputs": [1]})},
+        {"public_test_cases": [{"input": "1", "output": "1", "testtype": "functional"}]},
+    ],
+    ids=["APPS", "LiveCodeBench"],
+)
+def test_a_row_that_calls_a_function_is_sent_to_python_tests(verifier: StdinPrograms, row: dict[str, Any]):
+    verdict, _, reason = verifier.judge({"completion": SUM, **row})
+    assert verdict == "error" and "calls a function: python-tests" in str(reason)
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,16 @@ class StdinPrograms(Programs):
         return None if any(row.get(name) is not None for name in _COLUMNS) else super().missing(row)
 
     def _check(self, row: Mapping[str, Any]) -> Judgement:
-        try:
-            inputs, outputs = map(_texts, _cases(row))
-        except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
-            inputs, outputs = [], []
         checker = row.get("checker")
-        texts = all(isinstance(text, str) for text in (*inputs, *outputs, checker or ""))
-        if not inputs or len(inputs) != len(outputs) or not texts:
+        if not isinstance(checker, str | None):
+            return Judgement("error", reason="checker is no text")
+        try:
+            inputs, outputs = _cases(row)
+        except NotImplementedError:
+            return Judgement("error", reason="the row calls a function: python-tests judges it, by test and entry_point")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            inputs, outputs = [], []
+        if not inputs or len(inputs) != len(outputs) or not all(isinstance(text, str) for text in inputs + outputs):
             return Judgement("error", reason="inputs and outputs are not lists of text, one for one")
         job = {"inputs": inputs, "outputs": outputs, "checker": checker, "limit": self.timeout}
         job["source"] = program_of("", row["completion"], "")
@@ -65,24 +68,24 @@ class StdinPrograms(Programs):
 def _cases(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Inputs and outputs of a row, in whichever columns they are."""
     if row.get("inputs") is not None:
-        return _read(row["inputs"]), _read(row["outputs"])
+        return _list(_read(row["inputs"])), _list(_read(row["outputs"]))
     inputs, outputs = list[str](), list[str]()
     for found in (_read(row[name]) for name in _COLUMNS if row.get(name) is not None):
         together = isinstance(found, Mapping)
-        if any("fn_name" in one or one.get("testtype") == "functional" for one in ([found] if together else found)):
-            raise ValueError("calls of a function, and no program's input")
-        for ours, names in ((inputs, ("input", "inputs")), (outputs, ("output", "outputs"))):
-            of = [found] if together else found
-            each = [one[next(name for name in names if name in one)] for one in of]
-            ours += each[0] if together else each
+        cases = [found] if together else list(found)
+        if any(one.get("fn_name") or one.get("testtype") == "functional" for one in cases):
+            raise NotImplementedError("calls of a function, and no program's input")
+        for ours, name in ((inputs, "input"), (outputs, "output")):
+            each = [one[name if name in one else name + "s"] for one in cases]
+            ours += _list(each[0]) if together else each
     return inputs, outputs
 
 
-def _texts(cases: Any) -> list[Any]:
+def _list(value: Any) -> list[Any]:
     """One text a case; some of APPS' are lists of lines."""
-    if not isinstance(cases, list):
-        raise TypeError(cases)
-    return ["\n".join(case) if isinstance(case, list) else case for case in cases]
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return ["\n".join(case) if isinstance(case, list) else case for case in value]
 
 
 def _read(value: Any) -> Any:
