@@ -67,11 +67,14 @@ def test_a_row_that_cannot_be_checked_is_an_error(verifier: StdinPrograms, row: 
 
 
 @pytest.mark.parametrize("column", ["inputs", "outputs", "checker", "input_output", "public_tests"])
-@pytest.mark.parametrize("value", [3, True, {"a": 1}, [3], [[]], [None], "3", "null", "[" * 99_999], ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize(
+    "value", [3, True, {"a": 1}, [3], [[]], [None], "3", "null", "[" * 99_999], ids=lambda v: str(v)[:9]
+)
 def test_a_column_of_another_type_is_an_error_with_a_reason(verifier: StdinPrograms, column: str, value: Any):
     row = {column: value} if column not in (*TWO, "checker") else {**TWO, column: value}
     verdict, _, reason = verifier.judge({"completion": SUM, **row})
-    assert verdict == "error" and reason
+    assert verdict == "error"
+    assert reason
 
 
 def test_inputs_without_outputs_are_an_error(verifier: StdinPrograms):
@@ -88,7 +91,8 @@ def test_inputs_without_outputs_are_an_error(verifier: StdinPrograms):
 )
 def test_a_row_that_calls_a_function_is_sent_to_python_tests(verifier: StdinPrograms, row: dict[str, Any]):
     verdict, _, reason = verifier.judge({"completion": SUM, **row})
-    assert verdict == "error" and "calls a function: python-tests" in str(reason)
+    assert verdict == "error"
+    assert "calls a function: python-tests" in str(reason)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class StdinPrograms(Programs):
         try:
             inputs, outputs = _cases(row)
         except NotImplementedError:
-            return Judgement("error", reason="the row calls a function: python-tests judges it, by test and entry_point")
+            return Judgement("error", reason="the row calls a function: python-tests judges it")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             inputs, outputs = [], []
         if not inputs or len(inputs) != len(outputs) or not all(isinstance(text, str) for text in inputs + outputs):
