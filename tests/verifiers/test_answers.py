@@ -162,6 +162,19 @@ def test_numeric_match(completion, answer, verdict):
 # How other people's models and data sets write numbers, judged by hand: answer, completion, verdict.
 P, F, E = "pass", "fail", "error"
 HABITS = [
+    ("7", "log 7", "fail"),
+    ("7", r"\log_{10} 7", "fail"),
+    ("5", r"\frac{5}{x}", "fail"),
+    ("5", "x ≡ 5 (mod 7)", "fail"),
+    ("-5", "So it's −5.", "pass"),
+    ("7", r"\boxed{{7}}", "pass"),
+    ("42", r"\boxed{~42~}", "pass"),
+    ("42", r"\boxed{\Large{42}}", "pass"),
+    ("1234567", "1~234~567", "pass"),
+    ("1234567", "1’234’567", "pass"),
+    ("6.02e23", "6.02 * 10**23", "pass"),
+    (r"0.1\overline{6}", "1/6", "pass"),
+    (r"0.\overline{3}", "0.3", "fail"),
     ("5", "$\\boxed{5}$\n\n$\\boxed{5}$", P),
     ("5", "\\boxed{4} \\boxed{5}", F),
     ("5", "\\boxed{4}\n\nNext: \\boxed{5}", P),

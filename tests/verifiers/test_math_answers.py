@@ -68,6 +68,19 @@ EQUAL = [
     (["1/2", "0.5", "half"], r"\boxed{\text{half}}"),
     (["x+1", "x-1"], r"\boxed{x-1}"),
     (7, r"\boxed{7}"),
+    ("(1, 2)", "The answer is (1, 2)."),
+    ("(1, 2)", "The point is (1, 2)."),
+    ("10:30", "The answer is 10:30."),
+    ("3:2", "The ratio is 3:2"),
+    ("3:2", "3 : 2"),
+    (r"2\sqrt{3}", "2√3"),
+    (r"12\pi", "12pi"),
+    (r"\frac{\pi}{4}", "π/4"),
+    (r"\emptyset", r"\boxed{\varnothing}"),
+    ("A", "The correct answer is A because it is larger."),
+    ("B", "Therefore, option B is correct."),
+    ("2+i.", r"\boxed{2+i.}."),
+    (r"0.\overline{3}", r"\boxed{\frac{1}{3}}"),
 ]
 DIFFERENT = [
     (r"2\sqrt{3}", r"\boxed{2}"),
@@ -114,6 +127,16 @@ DIFFERENT = [
     ("B", r"\boxed{\textbf{(C) }12}"),
     (["1", "2"], r"\boxed{3}"),
     ("5", "I do not know."),
+    *(
+        ("12", text)
+        for text in ("12x", "12i", "7√12", r"12\pi\text{ cm}", "12:00", "12+x", r"12\cos\theta", "(12, 12)")
+    ),
+    *(("12", f"The answer is {text}.") for text in ("12x", "12π", "9 * 12", "sqrt(12)", "f(12)", "12 or 13")),
+    (r"\frac{3}{4}", r"\sqrt{\frac{3}{4}}"),
+    (r"\frac{3}{4}", r"\frac{3}{4}x"),
+    ("5", r"\frac{5}{x}"),
+    ("5", "x ≡ 5 (mod 7)"),
+    (r"0.\overline{3}", "0.3"),
     ("5", ""),
     (r"\frac{1}{2}", r"<think>\boxed{\frac{1}{2}}"),
 ]

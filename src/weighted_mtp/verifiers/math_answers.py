@@ -13,9 +13,11 @@ from weighted_mtp.verifiers.worker import Library, LibraryVerifier
 _LONGEST = 2_000  # characters from the end of a completion, or of an answer, that are compared
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
 _DRESSED = re.compile(r"\$|\\\(|\\\[|\\boxed")
+_ENDS = " .,;"
+_NAKED = re.compile(r"√\s?(\w+)|π|(?<![\\A-Za-z])pi\b")
 _CHOICE = re.compile(r"\W*(?:(?:option|choice|answer)\s*)?\(?\b([A-Z])\b\)?(?:\s*[).:]\s*(\S.*)?)?", re.DOTALL)
 _CHOSEN = re.compile(
-    r"\W*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\W*)?\(?\b([A-Z])\b\)?\s*(?:[^\w\s](?!.*\b[B-Z]\b).*|(?:because|since|as)\b.*)?",
+    r"\W*(?:(?:[Tt]herefore|[Tt]hus|[Hh]ence|[Ss]o)\W+)?(?:(?:the\s)?(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\W*)?\(?\b([A-Z])\b\)?\s*(?:[^\w\s](?!.*\b[B-Z]\b).*|(?:because|since|as|is\s+(?:correct|right))\b.*)?",
     re.DOTALL,
 )
 _BASED = re.compile(r"([0-9A-F]+)\s?_\s?\{?\s?([0-9]{1,2})\s?\}?")  # digits in another base
@@ -23,7 +25,7 @@ _LETTERED = re.compile(
     r"^\s*\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\(?[A-J]\)?[.:)]?(?:\s|~|\\ )*\}(?:\s|~|\\[,;: ]|\\q?quad)*(?=\S)"
 )
 _TEXT = re.compile(r"[\s(\"'*]*(?!(?:sin|cos|tan|log|ln|sqrt|pi|exp|max|min)\b)[^\W\d_]{2,}[\w\s.,;:'’()/&-]*")
-_SAID = re.compile(r"\b(?:is|are|was|were)\b:?\s*|:\s+")
+_SAID = re.compile(r"\b(?:is|are|was|were)\b:?\s*|(?<![0-9 ]):\s+")
 _PROSE = re.compile(r"\\(?:text|mbox|mathrm|operatorname)|[^\W\d_]{4}")
 
 
@@ -70,19 +72,22 @@ def _compared(completion: str, answer: Any) -> Judgement | dict[str, Any]:
         return Judgement("error", reason="there is no answer")
     found, certain = find_number(completion), stated_number(completion)
     stated, golds = stated_text(completion), []
-    bare = _LETTERED.sub("", stated)
+    bare = _LETTERED.sub("", stated).rstrip(_ENDS)
+    bare = bare if _DRESSED.search(bare) else _SAID.split(bare)[-1]
     found = found or as_number(bare)
     for text in answers:
         number = as_number(text)
         if number and found and same_number(found, number):
             return Judgement("pass")
         same = _same_words(text, stated)
-        if same or _spelled(text) == _spelled(bare):
+        if same or _spelled(text.rstrip(_ENDS)) == _spelled(bare):
             return Judgement("pass")
         golds += [] if same is not None or (number and certain) else _forms(text)
     if not golds:
         return Judgement("fail", reason="another number, or other words")
-    targets = _forms(bare) if stated and len(_BOX.findall(completion)) == 1 else [completion[-_LONGEST:], *_forms(bare)]
+    targets, tail = _forms(bare), completion[-_LONGEST:]
+    if _DRESSED.search(tail) and len(_BOX.findall(completion)) != 1:
+        targets.append(tail)
     return {"golds": golds, "targets": targets, "alone": False}
 
 
@@ -94,7 +99,8 @@ def _as_text(answer: Any) -> str:
 
 def _forms(text: str) -> list[str]:
     """A text as math-verify may read it."""
-    text = " ".join(text[-_LONGEST:].replace("\\$", "").split())
+    text = " ".join(text[-_LONGEST:].replace("\\$", "").replace("\\varnothing", "\\emptyset").split())
+    text = _NAKED.sub(lambda found: f"\\sqrt{{{found[1]}}}" if found[1] else "\\pi ", text)
     if _DRESSED.search(text):
         return [text]
     return [f"${text}$"] if text else []

@@ -52,9 +52,15 @@ _WRAPPERS = re.compile(
 )
 _FRACTION = re.compile(r"\\(?:[dtcs]|nice)?frac\s?(?:\{([^{}]*)\}|([0-9]))\s?(?:\{([^{}]*)\}|([0-9]))")
 _OVER = re.compile(r"\{([^{}\\]*)\\over(?![a-z])([^{}\\]*)\}")
+_REPEATING = re.compile(r"(?<![0-9,.])([0-9]{0,20})\.([0-9]{0,20})\\overline\s?\{\s?([0-9]{1,20})\s?\}")
 _REPLACED = (
     (re.compile(r",\s?\\!\s?|\s?\{,\s?\}\s?"), ","),
-    (re.compile(r"\\!|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|phantom\{\})(?![a-z])"), ""),
+    (
+        re.compile(
+            r"\\!|\\(?:left|right|[bB]igg?[lr]?|displaystyle|[lL]arge|LARGE|[hH]uge|textstyle|limits|phantom\{\})(?![a-z])"
+        ),
+        "",
+    ),
     (re.compile(r"\\[\[\]()]|\\[,;: ]|~|\\q?quad(?![a-z])|\\\\(?=\s|$)"), " "),
     (re.compile(r"\\([$%#&])"), r"\1"),
     (re.compile(r"\^?\s?\{?\s?\\(?:circ|degree)(?![a-z])\s?\}?"), "°"),
@@ -65,10 +71,11 @@ _REPLACED = (
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _RAISED_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_APOSTROPHE = re.compile("(?<=[0-9])’(?=[0-9]{3})")
 _DASH = re.compile(r"(?<![\w)\]}%])[‐-–](?=[0-9.$€£\\(])")
 _WORD_SIGN = re.compile(r"(?<![0-9] )\b(?:minus|negative)\s(?=[0-9.$(\\])", re.IGNORECASE)
 _SPACE = re.compile(r"\s{2,}|[\t\n\r]")
-_MARKUP = re.compile(r"(?<![\w)])\*{1,3}(?=[\w$\\\-(])|(?<=[\w$%).!?:])\*{1,3}(?=[\s.,;:!?]|$)|`|(?<!\w)__|__(?!\w)")
+_MARKUP = re.compile(r"(?<![\w)*])\*{1,3}(?=[\w$\\\-(])|(?<=[\w$%).!?:])\*{1,3}(?=[\s.,;:!?]|$)|`|(?<!\w)__|__(?!\w)")
 
 
 def plain(text: str) -> str:
@@ -82,8 +89,9 @@ def plain(text: str) -> str:
         text = _RAISED.sub(lambda found: "^" + found[0].translate(_RAISED_DIGITS), text)
         text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]), text)
         text = unicodedata.normalize("NFKC", text).replace("⁄", "/").replace("−", "-")
-        text = _DASH.sub("-", text)
-    if "\\" in text or "{" in text:
+        text = _DASH.sub("-", _APOSTROPHE.sub("'", text))
+    if "\\" in text or "{" in text or "~" in text:
+        text = _REPEATING.sub(_repeating, text)
         for pattern, meant in _REPLACED:
             text = pattern.sub(meant, text)
         for _ in range(3):  # nested as often as people nest
@@ -92,6 +100,13 @@ def plain(text: str) -> str:
     if "*" in text or "_" in text or "`" in text:
         text = _MARKUP.sub("", text)
     return _WORD_SIGN.sub("-", _SPACE.sub(" ", text))
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """As a fraction: the digits that repeat, over as many nines."""
+    before, digits, repeated = found.groups()
+    over = int(before + digits + repeated) - int(before + digits or 0)
+    return f" ({over})/({10 ** len(digits) * (10 ** len(repeated) - 1)})"
 
 
 def value_of(found: re.Match[str]) -> Number | None:

@@ -11,7 +11,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s?\{")
 _JOINED = re.compile(
     r"[ \t$,;\\()\[\]]*(?:and|or|\\text\{ ?(?:and|or) ?\}|\\q?quad)?[ \t$,;\\()\[\]]*(?:[A-Za-z] ?= ?)?"
 )
-_CUE = re.compile(r"(?:\banswer\b[^\n=:.?!0-9]{0,60}(?:\bis\b|\bare\b|[:=])|^[ \t]*\**A:)[* \t]*", re.I | re.M)
+_CUE = re.compile(r"(?:\banswer\b[^\n=:.?!0-9]{0,60}?(?:\bis\b|\bare\b|[:=])|^[ \t]*\**A:)[* \t]*", re.I | re.M)
 _FINAL = re.compile(r"\bfinal answer is\b:?\s?\$?-?[0-9\\]", re.IGNORECASE)
 _TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|mistake|wrong|recheck|instead)\b", re.IGNORECASE)
 _REMARK = re.compile(r"(?<=\s)\([^()]*[a-z]{2}[^()]*\)")
@@ -124,7 +124,8 @@ _PREFIX = re.compile(
     r"(?:\b(?:about|approximately|approx\.|roughly|exactly|around|only|just|nearly|almost|at|a\stotal\sof)\s+)*[≈~]?\s*",
     re.IGNORECASE,
 )
-_RELATION = re.compile(r"[<>≤≥≠]|[!:]=|\\(?:leq?|geq?|neq?|lt|gt|equiv|pm|in)(?![a-z])")
+_BRACED = re.compile(r"\{[^{}]*\}")
+_RELATION = re.compile(r"[<>≤≥≠≡]|[!:]=|\\(?:leq?|geq?|neq?|lt|gt|equiv|pm|in)(?![a-z])")
 _SEVERAL = re.compile(r"[,;](?![0-9]{3})|\bor\b|\band\b")
 _NAME = re.compile(
     r"\W*(?:\\?[A-Za-z]{3,}|\\?[A-Z]+|[A-Za-zα-ω])'?(?:_\s?\{?\s?\w+\s?\}?)?(?:(?:\^\{?-1\}?)?\(.*\))?(?:\s+[A-Za-z]{2,})*\W*"
@@ -192,7 +193,8 @@ _NO_UNITS = {
 }
 _GOES_ON = re.compile(
     r"""\s?[,/:.'–-]?[0-9] | \s*[*/^×÷·+=<>≤≥≠–-]\s*(?:[0-9(\\√]|\$[0-9]|[A-Za-z]\b) | \s*[\\√_^π] | \s?\(\s?[0-9a-z]\b
-    | \s*(?:or|and|to|,)\s+[-$]?[0-9]+(?!\s?[A-Za-z]{2}) | \s*[a-zA-Z]\s?[=+] | \s+[xyzn]\b | \s*\?\s*\S""",
+    | \s*(?:or|and|to|,)\s+[-$]?[0-9]+(?!\s?[A-Za-z]{2}) | \s*[a-zA-Z]\s?[=+] | \s+[xyzn]\b | \s*\?\s*\S
+    | \s*\)\s*(?:[*^]|/\s?\()""",
     re.VERBOSE,
 )
 
@@ -202,6 +204,8 @@ def _whole(text: str, loose: bool = False) -> Number | None:
     if len(text) > _LONGEST_LINE:
         return None
     line = plain(text).strip(" \t\n$*_\"'").rstrip(" .,;:$*_\"'" + "!" * loose)
+    while _BRACED.fullmatch(line):
+        line = line[1:-1].strip()
     if _RELATION.search(line):
         return None
     exact, _, rounded = line.partition("≈")
@@ -252,11 +256,11 @@ def _last_number(text: str) -> Number | None:
 
 
 _IN_EXPRESSION = re.compile(
-    r"(?:[*/^×÷·+–_{\[√≤≥≠±|]|\w\s*[<>]|[0-9]:|[0-9)]\s*-|\\(?!item)[A-Za-z]+\s?\{?"
-    r"|(?:,|;|\bor\b|\band\b)\s*\$?\s*[A-Za-z]\s?=)$"
+    r"(?:[*/^×÷·+–_{\[√≤≥≠≡±|]|\w\s*[<>]|[0-9]:|[0-9)]\s*-|\\(?!item)[A-Za-z]+\s?\{?"
+    r"|(?:,|;|\bor\b|\band\b)\s*\$?\s*[A-Za-z]\s?=|(?:\b|\\)(?:log|ln|sin|cos|tan|sqrt|exp)(?:\s?_\s?\{?\s?\w+\s?\}?)?)$"
 )
 _IN_LIST = re.compile(r"(?:[0-9)]\s*,|[0-9)$%]\s+(?:or|and|to))$")
-_OPERAND = re.compile(r"(?:[0-9)\]}%]|(?<![A-Za-z])[A-Za-z])$")
+_OPERAND = re.compile(r"(?:[0-9)\]}%]|(?<![A-Za-z'’])[A-Za-z])$")
 
 
 def _stands_alone(line: str, found: re.Match[str]) -> bool:
