@@ -25,9 +25,9 @@ class PythonTests(Programs):
 
     Arguments and results cross as data: None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset,
     dict; Counter, OrderedDict, defaultdict and deque; instances of classes that both sides define, as their attributes;
-    a namedtuple as a tuple; arrays and numbers of numpy as lists and numbers. A result of any other type is a `fail`.
-    An argument that the candidate changes in place stays as it was in the test. An exception arrives as the nearest of
-    its kinds that the test's side has, with its arguments, attributes and message.
+    a namedtuple as a tuple; arrays and numbers of numpy as such (of dates or objects, or masked, as lists). A result
+    of any other type is a `fail`. An argument that the candidate changes in place stays as it was in the test. An
+    exception arrives as the nearest of its kinds that the test's side has, with its arguments, attributes and message.
 
     `fail`: an assertion or the candidate raises, it does not compile, exits, runs out of memory or lacks the entry
     point. `error`: a column is missing, the prompt's helpers or the test do not run, the test passes what cannot cross
