@@ -79,14 +79,14 @@ def test_helpers_and_imports_of_the_prompt_are_there_where_they_are_used():
     assert "json" not in program_of(prompt, f"```python\n{WHOLE}```", "add")
 
 
-def test_classes_of_a_prompt_that_is_code_are_there_since_a_test_may_send_them():
+def test_classes_of_a_prompt_are_there_since_a_test_may_send_them():
     prompt = "import math\n\nclass Node:\n    size = math.pi\n\nnode = Node()\n\n" + HEAD + "\n    'Adds.'\n"
     program = program_of(prompt, f"```python\n{WHOLE}```", "add")
     assert "class Node" in program
     assert "node =" not in program
     assert program.count("def add") == 1
-    asked = f"Mend this:\n```python\nimport nothing\nclass Other(nothing.Base): pass\n{WHOLE}```\n"
-    assert runs(asked, f"```python\n{WHOLE}```")
+    shown = program_of(f"Go on with this:\n```python\n{prompt}```\n", f"```python\n{WHOLE}```", "add")
+    assert shown == program
 
 
 @pytest.mark.parametrize("prompt", ["", "Write add.", HEAD + "\n    'Adds.'\n"])

@@ -21,9 +21,9 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     Without a fence (three or more of ` or ~ on a line of their own) it is `prompt + completion`. Of fenced blocks in
     Python, or in no named language, the last one that defines the entry point counts, or else the last one (in Python,
     where one says so); one that nothing closes goes on to the end. A block that defines the entry point is the program,
-    behind the functions and classes of a prompt that is code, and those of its complete statements whose names they
-    use; a method without its class takes the place of the one that the prompt begins. Any other block goes on where the
-    prompt stops, indented as that needs.
+    behind the prompt's other functions and classes, and those of its complete statements whose names these use; a
+    method without its class takes the place of the one that the prompt begins. Any other block goes on where the prompt
+    stops, indented as that needs.
 
     Args:
         prompt: the unfinished program, or a question in words.
@@ -55,7 +55,7 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     methods = [block for block in blocks if method in _bound(textwrap.dedent(block))]
     code = (whole or methods or named or blocks)[-1]
     if whole:
-        program = _needed(given, code, outer, all_of_it=not shown) + code
+        program = _needed(given, code, outer) + code
         return "".join(_FUTURE.findall(program)) + _FUTURE.sub("", program)
     if methods and (head := re.search(rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(method)}\b", given, re.M)):
         return given[: head.start()] + textwrap.indent(textwrap.dedent(code), head[1])
@@ -128,7 +128,7 @@ def _names_of(statement: ast.stmt) -> Iterator[str]:
             yield node.id
 
 
-def _needed(prompt: str, code: str, outer: str, *, all_of_it: bool) -> str:
+def _needed(prompt: str, code: str, outer: str) -> str:
     """Of the prompt's complete part what the code, or one of these, uses and lacks; all functions and classes too."""
     lines = prompt.splitlines(keepends=True)
     trees = (_parsed("".join(lines[:count])) for count in range(len(lines), 0, -1))
@@ -138,7 +138,7 @@ def _needed(prompt: str, code: str, outer: str, *, all_of_it: bool) -> str:
     kept = []
     for statement in reversed(head.body):
         future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
-        crosses = all_of_it and isinstance(statement, _DEFINITIONS) and statement.name not in taken
+        crosses = isinstance(statement, _DEFINITIONS) and statement.name not in taken
         if future or crosses or not {*missing, "*"}.isdisjoint(_names_of(statement)):
             kept.append(statement)
             missing |= _used(statement)
