@@ -115,6 +115,8 @@ def test_imports_from_the_future_stand_first(place):
 )
 def test_a_method_is_put_in_its_class(completion):
     assert runs(METHOD, f"```python\n{completion}```", "Solution().add")
+    exec(program_of(METHOD, f"```python\n{completion}```", "add"), names := {})
+    assert names["Solution"]().add(1, 2) == 3
     assert runs(METHOD + "        ", f"So:\n```python3\n{completion}```", "Solution().add")
 
 

@@ -54,10 +54,11 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     whole = [block for block in blocks if outer in _bound(block)] or [b for b in blocks if outer in _methods(b)]
     methods = [block for block in blocks if method in _bound(textwrap.dedent(block))]
     code = (whole or methods or named or blocks)[-1]
-    if whole:
+    head = re.search(rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(method)}\b", given, re.M)
+    if whole and not (head and head[1] and re.search(rf"^def {re.escape(outer)}\(self\b", code, re.M)):
         program = _needed(given, code, outer) + code
         return "".join(_FUTURE.findall(program)) + _FUTURE.sub("", program)
-    if methods and (head := re.search(rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(method)}\b", given, re.M)):
+    if methods and head:
         return given[: head.start()] + textwrap.indent(textwrap.dedent(code), head[1])
     return next(filter(_compiles, _continued(given, code)), given + code)
 
