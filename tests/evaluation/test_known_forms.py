@@ -203,3 +203,10 @@ def test_rows_of_a_known_form_are_labelled_as_they_are(
     found = read_json_lines(out)
     assert "".join(row["verdict"][0] for row in found) == verdicts
     assert [{name: row[name] for name in rows[0]} for row in found] == rows
+
+
+def test_a_row_of_big_code_bench_is_asked_with_what_is_to_be_completed():
+    row = {"task_id": "BigCodeBench/0", "complete_prompt": "def task_func(x):\n", "instruct_prompt": "Write it."}
+    row |= {"canonical_solution": "    return x\n", "test": "assert task_func(1) == 1\n", "entry_point": "task_func"}
+    assert as_problem(row)["prompt"] == row["complete_prompt"]
+    assert as_problem(row | {"prompt": row["instruct_prompt"]})["prompt"] == "Write it."

@@ -2,11 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from weighted_mtp.cli.main import main
 from weighted_mtp.verifiers.base import VerifierError
+from weighted_mtp.verifiers.inside.crossing import unpacked
 from weighted_mtp.verifiers.packages import installed
 from weighted_mtp.verifiers.python_tests import PythonTests
 from weighted_mtp.verifiers.table import trail
@@ -28,11 +30,57 @@ def test_tests_that_need_numpy_run(with_numpy: PythonTests):
     assert verdict(with_numpy, "def f(x):\n    return x[::-1]\n", ALLCLOSE) == "fail"
 
 
-def test_numbers_and_arrays_of_numpy_cross_as_data(with_numpy: PythonTests):
-    program = "import numpy as np\ndef f(x):\n    return [np.int64(3), np.asarray(x).mean(), np.zeros(2)]\n"
-    assert (
-        verdict(with_numpy, program, "import numpy as np\nassert f(np.array([1, 3])) == [3, 2.0, [0, 0]]\n") == "pass"
-    )
+ARRAYS = """
+import numpy as np
+
+def check(candidate):
+    values = [True, False], [[1, 2]], [.5, 1j], ["a", "bcd"], [b"x"], [[], []], 3, np.float16([1]), np.arange(6)[::-2]
+    for given in [np.array(value) for value in values] + [np.int8(3), np.float32(.1), np.bool_(True), np.str_("ab")]:
+        found = candidate([given])[0]
+        assert type(found) is type(given)
+        assert found.dtype == given.dtype and found.shape == given.shape
+        assert found.tolist() == given.tolist()
+    assert candidate({np.int64(3): (np.zeros((2, 2)), 1)})[3][0].shape == (2, 2)
+    assert candidate(np.ma.array([1, 2])) == [1, 2]
+    assert candidate(np.array([None, 3])) == [None, 3]
+"""
+
+
+def test_numbers_and_arrays_of_numpy_cross_as_what_they_are(with_numpy: PythonTests):
+    assert verdict(with_numpy, "def f(x):\n    return x\n", ARRAYS) == "pass"
+    doubled = "import numpy as np\nassert f(np.array([1.5, 3])).tolist() == [3.0, 6.0]\n"
+    assert verdict(with_numpy, "def f(x):\n    return x * 2\n", doubled) == "pass"
+    assert verdict(with_numpy, "def f(x):\n    return x * 3\n", doubled) == "fail"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("<f8", (2,), b"1" * 8),
+        ("<f8", (1,), b"1" * 16),
+        ("<f8", (-1,), b""),
+        ("<f8", (1 << 60, 1 << 60), b""),
+        ("<f8", "x", b"1" * 8),
+        ("|O8", (1,), b"1" * 8),
+        ("|V8", (1,), b"1" * 8),
+        ("<U0", (9**9,), b""),
+        ("f8,f8", (1,), b"1" * 16),
+        (None, (1,), b"1" * 8),
+        ("<f8", (1,), "1" * 8),
+        ("<f8", (1,)),
+    ],
+    ids=str,
+)
+def test_no_array_is_made_of_parts_that_do_not_agree(parts: tuple[Any, ...]):
+    pytest.importorskip("numpy")
+    with pytest.raises((TypeError, ValueError)):
+        unpacked("graph", [("numpy.ndarray", parts)], {})
+
+
+def test_an_array_of_bools_holds_nothing_else():
+    pytest.importorskip("numpy")
+    found = unpacked("graph", [("numpy.ndarray", ("|b1", (2,), b"\2\0"))], {})
+    assert (~found).tolist() == [False, True]
 
 
 def test_what_is_not_allowed_cannot_be_imported_or_changed(with_numpy: PythonTests):

@@ -110,6 +110,45 @@ def test_an_entry_point_may_be_dotted_and_called(verifier: PythonTests, entry_po
     )
 
 
+@pytest.mark.parametrize("entry_point", ["Solution.add", "add", " add "])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "def add(self, a, b):",
+        "@staticmethod\n    def add(a, b):",
+        "@classmethod\n    def add(cls, a, b):",
+        "@functools.cache\n    def add(self, a, b):",
+        "async def add(self, a, b):",
+    ],
+    ids=["method", "static", "of the class", "cached", "async"],
+)
+def test_a_method_without_its_instance_is_called_on_a_fresh_one(verifier: PythonTests, entry_point: str, method: str):
+    program = f"import functools\nclass Node:\n    pass\n\nclass Solution:\n    {method}\n        return a + b\n"
+    test = "def check(candidate):\n    assert candidate(1, b=2) == 3\n"
+    for completion in (program, f"Here:\n```python\n{program}```\n"):
+        assert passes(verifier, completion, test, "", entry_point)
+        assert not passes(verifier, completion.replace("+", "-"), test, "", entry_point)
+
+
+def test_a_function_goes_before_a_method_of_its_name(verifier: PythonTests):
+    program = "class A:\n    def f(self):\n        return 1\n\ndef f():\n    return 2\n"
+    assert passes(verifier, program, "assert f() == 2\n")
+
+
+@pytest.mark.parametrize("entry_point", ["", " ", "3", "f g", "def f", "'f'", "[f]", "(" * 9999])
+def test_an_entry_point_that_names_nothing_is_an_error(verifier: PythonTests, entry_point: str):
+    found = judge(verifier, "def f():\n    return 1\n", "assert f() == 1\n", "", entry_point)
+    assert found == ("error", None, "entry_point names no function: it is f, Solution.f or Solution().f")
+
+
+@pytest.mark.parametrize("column", ["prompt", "test", "entry_point"])
+@pytest.mark.parametrize("value", [3, True, {}, [], [3], ["x"], [{}], [None], None], ids=str)
+def test_a_column_of_another_type_is_an_error(verifier: PythonTests, column: str, value: Any):
+    row = {"prompt": "", "completion": "def f():\n    return 1\n", "test": "assert f() == 1\n", "entry_point": "f"}
+    row |= {"canonical_solution": row["completion"], column: value}
+    assert verifier.judge(row) == ("error", None, "prompt, test or entry_point is no text")
+
+
 def test_an_instance_is_made_for_each_call(verifier: PythonTests):
     program = "class S:\n    n = 0\n    def f(self):\n        self.n += 1\n        return self.n\n"
     assert passes(verifier, program, "def check(c):\n    assert c() == c() == 1\n", "", "S().f")
@@ -166,6 +205,15 @@ def test_nodes_of_the_prompt_cross_in_both_directions(verifier: PythonTests):
     """
     assert passes(verifier, REVERSE, test, NODES, "Solution().turn")
     assert not passes(verifier, REVERSE.replace("return before", "return head"), test, NODES, "Solution().turn")
+
+
+@pytest.mark.parametrize("hint", ["", ": Node"])
+def test_nodes_cross_to_a_fenced_program_that_does_not_name_them(verifier: PythonTests, hint: str):
+    program = f"```python\nclass Solution:\n    def last(self, head{hint}):\n        while head.next:\n"
+    program += "            head = head.next\n        return head.val\n```\n"
+    test = "def check(candidate):\n    assert candidate(nodes([1, 2, 3])) == 3\n"
+    assert passes(verifier, program, test, NODES, "Solution().last")
+    assert not passes(verifier, program.replace(".val", ".val + 1"), test, NODES, "Solution().last")
 
 
 def test_a_class_of_the_completions_own_does_not_cross(verifier: PythonTests):
@@ -388,6 +436,31 @@ def test_a_row_whose_reference_does_not_pass_is_an_error(verifier: PythonTests):
         None,
         "the reference does not pass its own test",
     )
+
+
+BODY = "    return x + 1\n"
+CHAT = [{"role": "user", "content": "Write f, which adds one."}]
+
+
+@pytest.mark.parametrize("prompt", [CHAT, "Write f, which adds one."], ids=["messages", "text"])
+@pytest.mark.parametrize(
+    ("columns", "reference", "verdict"),
+    [
+        ({}, BODY, "pass"),
+        ({}, "def f(x):\n" + BODY, "pass"),
+        ({}, "def f(x):\n    return x\n", "error"),
+        ({"complete_prompt": "def f(x):\n    'Adds one.'\n"}, BODY, "pass"),
+        ({"code_prompt": "import math\ndef f(x):\n"}, BODY, "pass"),
+        ({"code_prompt": "import math\ndef f(x):\n"}, "    return x\n", "error"),
+        ({"complete_prompt": 3, "code_prompt": None}, BODY, "pass"),
+    ],
+)
+def test_a_reference_may_go_on_with_another_prompt_than_was_asked(
+    verifier: PythonTests, prompt: Any, columns: dict[str, Any], reference: str, verdict: str
+):
+    """One that defines nothing, and goes on with no prompt, says nothing."""
+    row = {"prompt": prompt, "test": "assert f(1) == 2\n", "entry_point": "f", "canonical_solution": reference}
+    assert verifier.judge({**row, **columns, "completion": f"```python\ndef f(x):\n{BODY}```"}).verdict == verdict
 
 
 def test_a_reference_is_checked_once(verifier: PythonTests):

@@ -71,12 +71,28 @@ def test_a_script_is_told_from_the_output_that_is_shown_with_it():
 
 def test_helpers_and_imports_of_the_prompt_are_there_where_they_are_used():
     prompt = (
-        "import math\nfrom typing import List\n\ndef helper(x):\n    return math.floor(x)\n\n"
+        "import json\nimport math\nfrom typing import List\n\ndef helper(x):\n    return math.floor(x)\n\n"
         + HEAD
         + '\n    """Adds."""\n'
     )
     assert runs(prompt, "```python\ndef add(a: List, b):\n    return helper(a) + b\n```")
-    assert "math" not in program_of(prompt, f"```python\n{WHOLE}```", "add")
+    assert "json" not in program_of(prompt, f"```python\n{WHOLE}```", "add")
+
+
+def test_classes_of_a_prompt_are_there_since_a_test_may_send_them():
+    prompt = "import math\n\nclass Node:\n    size = math.pi\n\nnode = Node()\n\n" + HEAD + "\n    'Adds.'\n"
+    program = program_of(prompt, f"```python\n{WHOLE}```", "add")
+    assert "class Node" in program
+    assert "node =" not in program
+    assert program.count("def add") == 1
+    shown = program_of(f"Go on with this:\n```python\n{prompt}```\n", f"```python\n{WHOLE}```", "add")
+    assert shown == program
+
+
+@pytest.mark.parametrize("prompt", ["", "Write add.", HEAD + "\n    'Adds.'\n"])
+def test_a_method_may_be_named_by_itself(prompt):
+    program = program_of(prompt, f"So:\n```python\n{METHOD}        return a + b\n```\n", "add")
+    assert program == METHOD + "        return a + b\n"
 
 
 @pytest.mark.parametrize("place", ["prompt", "completion", "both"])
@@ -99,6 +115,8 @@ def test_imports_from_the_future_stand_first(place):
 )
 def test_a_method_is_put_in_its_class(completion):
     assert runs(METHOD, f"```python\n{completion}```", "Solution().add")
+    exec(program_of(METHOD, f"```python\n{completion}```", "add"), names := {})
+    assert names["Solution"]().add(1, 2) == 3
     assert runs(METHOD + "        ", f"So:\n```python3\n{completion}```", "Solution().add")
 
 

@@ -59,6 +59,10 @@ def _humaneval(row: Mapping[str, Any]) -> Row:
     return {}
 
 
+def _big_code_bench(row: Mapping[str, Any]) -> Row:
+    return {"prompt": row["complete_prompt"]}
+
+
 def _evalplus(row: Mapping[str, Any]) -> Row:
     """EvalPlus's own file: inputs alone, whose outputs are the reference's; the reference runs beside the tests."""
     if not str(row.get("task_id")).startswith("HumanEval"):
@@ -200,6 +204,7 @@ FORMS = tuple(
          _live_code_bench),
         ("MBPP", "code test_list", "", "python-tests", _mbpp),
         ("EvalPlus", "prompt canonical_solution entry_point base_input", "test", "python-tests", _evalplus),
+        ("BigCodeBench", "complete_prompt test entry_point", "prompt", "python-tests", _big_code_bench),
         ("HumanEval", "prompt test entry_point", "", "python-tests", _humaneval),
         ("MATH", "problem solution", "prompt", "math (or numeric)", _math),
         ("GSM8K", "question answer", "prompt", "numeric (or math)", _gsm8k),

@@ -10,6 +10,8 @@ from contextlib import suppress
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _BARE_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*$", re.MULTILINE)
 _FUTURE = re.compile(r"^from __future__ import .*\n", re.MULTILINE)  # nothing may stand before these
+_NAMED = ast.Name, ast.Attribute, ast.Call, ast.Subscript
+_DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 _PYTHON = re.compile(r"\{?\.?(?:python3?|py3?|ipython3?)?\}?", re.IGNORECASE)
 
 
@@ -19,9 +21,9 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     Without a fence (three or more of ` or ~ on a line of their own) it is `prompt + completion`. Of fenced blocks in
     Python, or in no named language, the last one that defines the entry point counts, or else the last one (in Python,
     where one says so); one that nothing closes goes on to the end. A block that defines the entry point is the program,
-    behind those complete statements of the prompt (imports, helpers) whose names it uses; a method without its class
-    takes the place of the one that the prompt begins. Any other block goes on where the prompt stops, indented as that
-    needs.
+    behind the prompt's other functions and classes, and those of its complete statements whose names these use; a
+    method without its class takes the place of the one that the prompt begins. Any other block goes on where the prompt
+    stops, indented as that needs.
 
     Args:
         prompt: the unfinished program, or a question in words.
@@ -33,7 +35,7 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
         'def one():\\n    return 1\\n'
     """
     warnings.filterwarnings("ignore", module="<completion>")  # of escapes that are none
-    outer, method = re.split(r"[.(]", entry_point)[0].strip(), entry_point.rpartition(".")[2].partition("(")[0].strip()
+    outer, method = _outer(entry_point), entry_point.rpartition(".")[2].partition("(")[0].strip()
     shown, opened = _blocks(prompt)
     given = shown[-1][1] if shown else prompt
     begun = completion[: bare.start()] if (bare := _BARE_FENCE.search(completion)) else ""
@@ -45,19 +47,35 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     ):
         return given + begun  # a base model went on with the prompt, and closed a fence that nothing opened
     fenced, _ = _blocks(completion, opened)
-    if not fenced and (_compiles(prompt + completion) or outer not in _bound(completion)):
+    if not fenced and (_compiles(prompt + completion) or outer not in _bound(completion) | _methods(completion)):
         return prompt + completion
     blocks = [code for _, code in fenced] or [completion]
     named = [code for language, code in fenced if language]
-    whole = [block for block in blocks if outer in _bound(block)]
+    whole = [block for block in blocks if outer in _bound(block)] or [b for b in blocks if outer in _methods(b)]
     methods = [block for block in blocks if method in _bound(textwrap.dedent(block))]
     code = (whole or methods or named or blocks)[-1]
-    if whole:
-        program = _needed(given, code) + code
+    head = re.search(rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(method)}\b", given, re.M)
+    if whole and not (head and head[1] and re.search(rf"^def {re.escape(outer)}\(self\b", code, re.M)):
+        program = _needed(given, code, outer) + code
         return "".join(_FUTURE.findall(program)) + _FUTURE.sub("", program)
-    if methods and (head := re.search(rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(method)}\b", given, re.M)):
+    if methods and head:
         return given[: head.start()] + textwrap.indent(textwrap.dedent(code), head[1])
     return next(filter(_compiles, _continued(given, code)), given + code)
+
+
+def is_defined(program: str, entry_point: str) -> bool:
+    """Whether a program defines what an entry point begins with, or a method of that name."""
+    return _outer(entry_point) in _bound(program) | _methods(program)
+
+
+def names_something(entry_point: str) -> bool:
+    """Whether it is a name, or something of it: `f`, `Solution.f`, `Solution().f`."""
+    body = getattr(_parsed(entry_point.strip()), "body", ())
+    return [type(getattr(node, "value", node)) for node in body] in [[kind] for kind in _NAMED]
+
+
+def _outer(entry_point: str) -> str:
+    return re.split(r"[.(]", entry_point)[0].strip()
 
 
 def _blocks(text: str, fence: str = "") -> tuple[list[tuple[str, str]], str]:
@@ -95,8 +113,13 @@ def _bound(code: str) -> set[str]:
     return {name for statement in tree.body for name in _names_of(statement)} if tree else set()
 
 
+def _methods(code: str) -> set[str]:
+    classes = [node for node in getattr(_parsed(code), "body", ()) if isinstance(node, ast.ClassDef)]
+    return {name for node in classes for statement in node.body for name in _names_of(statement)}
+
+
 def _names_of(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(statement, _DEFINITIONS):
         yield statement.name
         return
     for node in ast.walk(statement):
@@ -106,16 +129,18 @@ def _names_of(statement: ast.stmt) -> Iterator[str]:
             yield node.id
 
 
-def _needed(prompt: str, code: str) -> str:
-    """The statements of the prompt's complete part that define what the code, or one of them, uses and lacks."""
+def _needed(prompt: str, code: str, outer: str) -> str:
+    """Of the prompt's complete part what the code, or one of these, uses and lacks; all functions and classes too."""
     lines = prompt.splitlines(keepends=True)
     trees = (_parsed("".join(lines[:count])) for count in range(len(lines), 0, -1))
     head = next((tree for tree in trees if tree), ast.Module([], []))
-    missing = _used(_parsed(code)) - _bound(code)
+    taken = _bound(code) | {outer}
+    missing = _used(_parsed(code)) - taken
     kept = []
     for statement in reversed(head.body):
         future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
-        if future or not {*missing, "*"}.isdisjoint(_names_of(statement)):
+        crosses = isinstance(statement, _DEFINITIONS) and statement.name not in taken
+        if future or crosses or not {*missing, "*"}.isdisjoint(_names_of(statement)):
             kept.append(statement)
             missing |= _used(statement)
     return "".join(f"{ast.unparse(statement)}\n" for statement in reversed(kept))

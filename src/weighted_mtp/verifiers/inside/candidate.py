@@ -43,7 +43,7 @@ def serve(requests: int, replies: int, seed: int) -> NoReturn:
 
     def load() -> Any:
         exec(compile(source, "<candidate>", "exec", dont_inherit=True), names)
-        expressions[entry_point] = compile(entry_point, "<entry_point>", "eval", dont_inherit=True)
+        expressions[entry_point] = compile(_on_instance(entry_point, names), "<entry>", "eval", dont_inherit=True)
         if not callable(entry := eval(expressions[entry_point], names)):
             raise TypeError(entry_point)
         own = {name: item for name, item in names.items() if getattr(item, "__module__", None) == "candidate"}
@@ -61,6 +61,19 @@ def serve(requests: int, replies: int, seed: int) -> NoReturn:
     while True:
         request = receive(requests)
         send(replies, _answer(call, names, printed))
+
+
+def _on_instance(entry_point: str, names: dict[str, Any]) -> str:
+    """The entry point; a method that lacks its instance (`Solution.add`, or `add` alone) on a fresh one."""
+    holder, _, name = entry_point.strip().rpartition(".")
+    if not holder and name not in names:
+        own = [key for key, item in names.items() if isinstance(item, type) and item.__module__ == "candidate"]
+        holder = min((key for key in own if hasattr(names[key], name)), key="Solution".__ne__, default="")
+    if not holder or "(" in holder or not isinstance(owner := eval(holder, names), type):
+        return entry_point
+    method = getattr(owner, name)
+    code = getattr(getattr(method, "__wrapped__", method), "__code__", None)
+    return f"{holder}().{name}" if code and code.co_varnames[:1] == ("self",) else f"{holder}.{name}"
 
 
 def _is_async(function: Any) -> bool:

@@ -1,7 +1,8 @@
 """What may cross between the candidate's process and the tests': data, marshalled, and checked again on arrival.
 
 No object of the candidate's arrives, so that none can lie about equality: a value is rebuilt from builtin data, of
-exactly those types, of `collections`, and of classes that the receiving side defines itself.
+exactly those types, of `collections`, of numpy (dtype, shape and bytes), and of classes that the receiving side defines
+itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes)
 GROUPS = (list, tuple, set, frozenset)
 MAPPINGS = ("dict", "OrderedDict", "Counter", "defaultdict")
 SEQUENCES = ("list", "tuple", "set", "frozenset", "deque")
+ARRAYS = ("numpy.ndarray", "numpy.generic")
 MOST_BYTES = 16 << 20
 Row = tuple[str, "Any"]
 
@@ -48,7 +50,7 @@ def packed(value: Any, own: Mapping[str, Any]) -> tuple[str, Any]:
     found, numbers, rows = [value], {id(value): 0}, list[Row]()
     for item in found:  # which grows
         kind, parts = _apart(item, own)
-        if kind:
+        if kind and kind not in ARRAYS:
             for part in parts:
                 if id(part) not in numbers:
                     numbers[id(part)] = len(found)
@@ -62,7 +64,11 @@ def _apart(item: Any, own: Mapping[str, Any]) -> Row:
     """The name of its kind, and its parts; of a constant, an empty name and itself."""
     kind = type(item)
     if kind.__module__.partition(".")[0] == "numpy" and hasattr(item, "tolist"):
-        item = item.tolist()  # an array is lists, a number of numpy is Python's
+        numpy = sys.modules["numpy"]
+        name = "numpy.ndarray" if kind is numpy.ndarray else "numpy.generic"
+        if (kind is numpy.ndarray or isinstance(item, numpy.generic)) and _is_simple(item.dtype.str):
+            return (name, (item.dtype.str, item.shape, item.tobytes()))
+        item = item.tolist()  # of objects, of dates, or masked
         kind = type(item)
     if kind in PLAIN:
         return ("", item)
@@ -74,6 +80,23 @@ def _apart(item: Any, own: Mapping[str, Any]) -> Row:
     if own.get(name) is not kind:
         raise TypeError(name)
     return (name, [part for pair in vars(item).items() for part in pair])
+
+
+def _is_simple(dtype: str) -> bool:
+    """Whether it is of bools, numbers, or text that has a length."""
+    return dtype[:1] in "<>|=" and dtype[1:2] in "biufcUS" and dtype[2:].isdecimal() and dtype[2:].strip("0") != ""
+
+
+def _array(form: str, dtype: str, shape: tuple[int, ...], content: bytes) -> Any:
+    """What was taken apart, an array or one number of it; an Exception where size and content do not agree."""
+    if not _is_simple(dtype) or min(shape, default=0) < 0:
+        raise TypeError(dtype, shape)
+    found = __import__("numpy").ndarray(shape, dtype, content).copy()
+    if found.nbytes != len(content):
+        raise ValueError(shape)
+    if found.dtype == bool:
+        found = found.view("u1").astype(bool)  # a byte of 2 would be neither
+    return found if form == "numpy.ndarray" else found[()]
 
 
 def _known(name: str) -> Any:
@@ -95,6 +118,8 @@ def unpacked(form: str, content: Any, own: Mapping[str, Any]) -> Any:
             kind, parts = content[number]
             if not kind:
                 made[number] = parts
+            elif kind in ARRAYS:
+                made[number] = _array(kind, *parts)
             elif kind in ("tuple", "frozenset"):
                 made[number] = _known(kind)(make(part) for part in parts)
             else:
@@ -107,7 +132,7 @@ def unpacked(form: str, content: Any, own: Mapping[str, Any]) -> Any:
             value.extend(map(make, parts))
         elif kind == "set":
             value.update(map(make, parts))
-        elif kind and kind not in SEQUENCES:
+        elif kind and kind not in SEQUENCES + ARRAYS:
             into = value if kind in MAPPINGS else vars(value)
             for key, item in zip(map(make, parts[::2]), map(make, parts[1::2]), strict=True):
                 into[key] = item
