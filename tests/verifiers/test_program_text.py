@@ -153,3 +153,19 @@ def test_what_a_chat_model_wraps_around_its_program_is_no_fault():
         pytest.skip("the shared data are not here")
     rows = [json.loads(line) for line in HOSTILE.read_text().splitlines()[:3]]
     assert [found.verdict for found in PythonTests(workers=1).judge_all(rows)] == ["pass"] * 3
+
+
+@pytest.mark.parametrize(
+    "said", ["This returns the sum.", "Explanation:\nIt adds.", "Note that a, b are numbers.\n\ndef f(:"]
+)
+def test_words_behind_code_without_a_fence_are_no_code(said):
+    code = "    return a + b\n\n"
+    assert program_of("def add(a, b):\n", code + said + "\n", "add") == "def add(a, b):\n" + code
+    whole = "def add(a, b):\n" + code
+    assert program_of("", whole + said, "add") == whole
+
+
+@pytest.mark.parametrize("broken", ["def g(:\n    pass", "for x in", "print(", "    return ("])
+def test_code_that_does_not_compile_is_no_prose(broken):
+    completion = f"    return a + b\n\n{broken}\n"
+    assert program_of("def add(a, b):\n", completion, "add") == "def add(a, b):\n" + completion

@@ -1,6 +1,7 @@
 """The program in a completion: what a chat model writes around its code is no part of it."""
 
 import ast
+import keyword
 import re
 import textwrap
 import warnings
@@ -9,6 +10,8 @@ from contextlib import suppress
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _BARE_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*$", re.MULTILINE)
+_PROSE = re.compile(r"([^\W\d_][\w'’-]*)(?:[,:]?[ \t]+\S|[:.!]?\s*$)")
+_PARAGRAPHS = 20  # that are tried as the first one in words
 _FUTURE = re.compile(r"^from __future__ import .*\n", re.MULTILINE)  # nothing may stand before these
 _NAMED = ast.Name, ast.Attribute, ast.Call, ast.Subscript
 _DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
@@ -18,7 +21,8 @@ _PYTHON = re.compile(r"\{?\.?(?:python3?|py3?|ipython3?)?\}?", re.IGNORECASE)
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
     """The text of the program that a completion gives, or makes of its prompt.
 
-    Without a fence (three or more of ` or ~ on a line of their own) it is `prompt + completion`. Of fenced blocks in
+    Without a fence (three or more of ` or ~ on a line of their own) it is `prompt + completion`, without a paragraph of
+    words and all behind it where that is no program. Of fenced blocks in
     Python, or in no named language, the last one that defines the entry point counts, or else the last one (in Python,
     where one says so); one that nothing closes goes on to the end. A block that defines the entry point is the program,
     behind the prompt's other functions and classes, and those of its complete statements whose names these use; a
@@ -38,6 +42,7 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     outer, method = _outer(entry_point), entry_point.rpartition(".")[2].partition("(")[0].strip()
     shown, opened = _blocks(prompt)
     given = shown[-1][1] if shown else prompt
+    completion = _without_prose(given, completion)
     begun = completion[: bare.start()] if (bare := _BARE_FENCE.search(completion)) else ""
     if (
         begun.strip()
@@ -61,6 +66,22 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     if methods and head:
         return given[: head.start()] + textwrap.indent(textwrap.dedent(code), head[1])
     return next(filter(_compiles, _continued(given, code)), given + code)
+
+
+def _without_prose(prompt: str, completion: str) -> str:
+    """Code that no fence ends up to the blank line behind which words begin, if it is a program only so."""
+    lines = completion.splitlines(keepends=True)
+    fenced = any(_FENCE.match(line.rstrip("\r\n")) for line in lines)
+    if fenced or _compiles(prompt + completion) or _compiles(completion):
+        return completion
+    said = [i for i, line in enumerate(lines) if i and not lines[i - 1].strip() and _is_prose(line)]
+    heads = ("".join(lines[:i]) for i in said[:_PARAGRAPHS])
+    return next((head for head in heads if head.strip() and _compiles(prompt + head)), completion)
+
+
+def _is_prose(line: str) -> bool:
+    found = _PROSE.match(line)
+    return found is not None and not keyword.iskeyword(found[1]) and not _compiles(line)
 
 
 def is_defined(program: str, entry_point: str) -> bool:
