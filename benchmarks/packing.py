@@ -79,7 +79,8 @@ def main() -> None:
             show(results["groups"][-1])
     if not options.quick:
         device = torch.cuda.get_device_name().replace(" ", "-") if torch.cuda.is_available() else None
-        print(write_results(f"packing-{device or options.dtype}", results))
+        name = "-".join(["packing", device or options.dtype, *map(str, options.batches or ())])
+        print(write_results(name, results))
 
 
 def mixed_rows(file: str | None) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from weighted_mtp.verifiers.answers import as_number, same_number
 from weighted_mtp.verifiers.base import Judgement
 from weighted_mtp.verifiers.numbers import plain
 from weighted_mtp.verifiers.stated_answer import find_number, stated_number, stated_text
-from weighted_mtp.verifiers.worker import Library, LibraryVerifier
+from weighted_mtp.verifiers.worker import LibraryVerifier
 
 _LONGEST = 2_000  # characters from the end of a completion, or of an answer, that are compared
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
@@ -57,7 +57,7 @@ class MathMatch(LibraryVerifier):
     needs_end = True
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
-        super().__init__(Library("math-verify", '"weighted-mtp[math]"'), timeout, workers)
+        super().__init__(("math-verify", '"weighted-mtp[math]"'), timeout, workers)
 
     def _judge(self, rows: list[Mapping[str, Any]]) -> list[Judgement]:
         read = [_compared(row["completion"], row.get("answer")) for row in rows]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from weighted_mtp.files import digest_of
 from weighted_mtp.verifiers.base import Judgement, Verdict
-from weighted_mtp.verifiers.worker import Library, LibraryVerifier
+from weighted_mtp.verifiers.worker import LibraryVerifier
 
 Entry = Mapping[str, Any]
 """An item of the library: question, answer, and metadata with its task's name as `source_dataset`."""
@@ -95,7 +95,7 @@ class ReasoningGym(LibraryVerifier):
     library = "reasoning-gym"
 
     def __init__(self, timeout: float = 5.0, workers: int | None = None) -> None:
-        super().__init__(Library("reasoning-gym", "reasoning-gym"), timeout, workers)
+        super().__init__(("reasoning-gym", "reasoning-gym"), timeout, workers)
         self._usable: dict[str, bool] = {}
         self.version, self.tasks = self._described["version"], tuple(self._described["tasks"])
 

@@ -142,7 +142,7 @@ class LibraryVerifier(Verifier):
     """Asks a library in the sandbox, several rows at once, in `workers` processes at a time.
 
     Args:
-        library: what is asked.
+        library: what is asked, and how it is installed.
         timeout: seconds an answer by the wall clock.
         workers: processes; None: one a core that this process may use.
 
@@ -150,10 +150,10 @@ class LibraryVerifier(Verifier):
         VerifierError: a timeout that is not positive, or a library that cannot be loaded.
     """
 
-    def __init__(self, library: Library, timeout: float, workers: int | None) -> None:
+    def __init__(self, library: tuple[str, str], timeout: float, workers: int | None) -> None:
         self.timeout = check_timeout(timeout)
         self.workers = workers or available_cores()
-        self._library = library
+        self._library = Library(*library)
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(self.workers)  # kept: a sandbox ends with the thread that starts it
         self._processes: list[LibraryProcess] = []
