@@ -13,7 +13,7 @@ from weighted_mtp.improve.plan import evaluation, learning, round_dir, sampling
 from weighted_mtp.improve.settings import ImproveConfig
 from weighted_mtp.improve.steps import Record
 
-SOLVED = "solved, greedy"
+SOLVED = "solved"
 
 
 @dataclass(frozen=True)

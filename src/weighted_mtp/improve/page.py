@@ -15,8 +15,9 @@ from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.files import write_text
 from weighted_mtp.improve import tables
 from weighted_mtp.improve.account import SOLVED, RoundNumbers, best_round, changes, paired, shows_gain
-from weighted_mtp.improve.plan import text_of
+from weighted_mtp.improve.plan import model_after, text_of
 from weighted_mtp.improve.settings import ImproveConfig
+from weighted_mtp.inspection.figures import LOOKS
 from weighted_mtp.reports.layout import Page, document, picture, section, text_table
 from weighted_mtp.reports.numbers import PERCENT, interval, percent, points
 from weighted_mtp.reports.svg import COLORS, NARROW, WIDE, in_percent, new_figure, page_style, panel
@@ -35,13 +36,13 @@ def write_improve_page(
     shown = changes(start, last, _EXAMPLES) if last.number else []
     page = Page(
         title=f"Improving {Path(config.model).name}",
-        lead=f"{claim(rounds)} {ended}",
+        lead=f"{claim(config, rounds)} {ended}",
         facts=[*provenance(), *_settings(config)],
     )
     sections = (
         section("rounds", "Rounds side by side", _figure(rounds) + _sheet(rounds, tables.results(rounds), _RESULTS)),
         section("samples", "What was learned from", _sheet(rounds, tables.samples(rounds), _SAMPLES))
-        if shown or last.number
+        if last.number
         else "",
         section("costs", "What it cost", _sheet(rounds, tables.costs(rounds), _COSTS)),
         _examples(shown, held_out, last),
@@ -61,15 +62,17 @@ _SAMPLES = (
 _COSTS = "Tokens written (sample, evaluation) or read (about, in training), and minutes of the step's own process."
 
 
-def claim(rounds: Sequence[RoundNumbers]) -> str:
-    """One sentence: from where to where, and whether the interval says so."""
+def claim(config: ImproveConfig, rounds: Sequence[RoundNumbers]) -> str:
+    """From where to where, whether the interval says so, and which model to keep."""
     start, last = rounds[0].measured[SOLVED], rounds[-1].measured[SOLVED]
     if len(rounds) == 1:
         return f"The start model solves {percent(start.mean)}{PERCENT} of the held-out problems."
     gain = paired(rounds[-1].values[SOLVED], rounds[0].values[SOLVED])
     sure = "which shows a gain" if shows_gain(gain) else "which shows no gain"
     best = best_round(rounds)
-    keep = f"The model to keep is that of round {best}." if best else "No round shows a gain: keep the start model."
+    keep = (
+        f"The model to keep: {model_after(config, best)}." if best else "No round shows a gain: keep the start model."
+    )
     return (
         f"From {percent(start.mean)} to {percent(last.mean)}{PERCENT} of the held-out problems solved after "
         f"{len(rounds) - 1} round{'s' * (len(rounds) > 2)}: {points(gain.mean)} points "
@@ -77,7 +80,7 @@ def claim(rounds: Sequence[RoundNumbers]) -> str:
     )
 
 
-def print_rounds(console: Console, rounds: Sequence[RoundNumbers]) -> None:
+def print_rounds(console: Console, config: ImproveConfig, rounds: Sequence[RoundNumbers]) -> None:
     """The page's tables in the terminal."""
     table = Table(*tables.headings(rounds), box=None, pad_edge=False)
     for column in table.columns[1:]:
@@ -87,7 +90,7 @@ def print_rounds(console: Console, rounds: Sequence[RoundNumbers]) -> None:
             table.add_row(*map(Text, row))
         table.add_section()
     console.print(table)
-    console.print(claim(rounds), markup=False, highlight=False, soft_wrap=True)
+    console.print(claim(config, rounds), markup=False, highlight=False, soft_wrap=True)
 
 
 def _sheet(rounds: Sequence[RoundNumbers], rows: tables.Rows, caption: str) -> str:
@@ -96,35 +99,30 @@ def _sheet(rounds: Sequence[RoundNumbers], rows: tables.Rows, caption: str) -> s
 
 
 def _figure(rounds: Sequence[RoundNumbers]) -> str:
-    return picture(
+    looks = zip(rounds[0].measured, LOOKS, strict=False)
+    key = "".join(f'<li><i style="color: var(--{color})">{mark}</i> {name}</li>' for name, (color, _, mark) in looks)
+    return f'<ul class="key" aria-label="Measures">{key}</ul>' + picture(
         "solved",
         lambda wide: _draw(rounds, wide),
         "Shares of held-out problems by round; the table below has the numbers.",
-        f"Held-out problems by round, in percent. Filled: {escape(SOLVED)}; hollow: pass@k. Lines are 95 % intervals.",
+        "Held-out problems by round, in percent, with 95 % intervals; solved: by greedy decoding.",
     )
 
 
 def _draw(rounds: Sequence[RoundNumbers], wide: bool) -> Figure:
-    total = WIDE if wide else NARROW
+    total, names = WIDE if wide else NARROW, list(rounds[0].measured)
     with page_style():
         figure = new_figure(total, 230)
-        axes = panel(figure, 42, 10, total - 130, 170)
+        axes = panel(figure, 42, 10, total - 60, 180)
         axes.grid(axis="y")
         axes.spines["left"].set_visible(False)
-        colors = ("arm", "series-3", "series-2", "series-1", "ceiling")
-        names = list(rounds[0].measured)
-        for place, name in enumerate(names):
-            color = COLORS[colors[place % len(colors)]]
+        for place, (name, (color, marker, _)) in enumerate(zip(names, LOOKS, strict=False)):
+            found = [one.measured[name] for one in rounds]
             at = [one.number + 0.06 * (place - (len(names) - 1) / 2) for one in rounds]
-            means = [one.measured[name].mean for one in rounds]
-            for x, one in zip(at, rounds, strict=True):
-                low, high = one.measured[name].low, one.measured[name].high
-                if low is not None and high is not None:
-                    axes.plot([x, x], [low, high], color=color, lw=1.4)
-            axes.plot(at, means, color=color, lw=0.8, alpha=0.6)
-            axes.plot(at, means, "o", ms=6, mew=1.4, color=color, mfc=color if name == SOLVED else COLORS["surface"])
-            beside = {"xycoords": "data", "textcoords": "offset points", "va": "center", "fontsize": 11}
-            axes.annotate(name.partition(",")[0], (at[-1], means[-1]), (10, 0), **beside, color=color)
+            axes.plot(at, [x.mean for x in found], color=COLORS[color], marker=marker, ms=6, mew=0, lw=1)
+            for x, one in zip(at, found, strict=True):
+                if one.low is not None and one.high is not None:
+                    axes.plot([x, x], [one.low, one.high], color=COLORS[color], lw=1.6)
         axes.set_ylim(0, 1)
         axes.set_xlim(-0.3, max(1, rounds[-1].number) + 0.3)
         axes.set_xticks([one.number for one in rounds], tables.headings(rounds)[1:])
@@ -142,9 +140,11 @@ def _examples(shown: Sequence[Any], held_out: Problems, last: RoundNumbers) -> s
             ("start", one.before_text),
             (f"round {last.number}", one.after_text),
         )
-        blocks = "".join(f"<dt>{name}</dt><dd><pre>{escape(_short(text_of(text)))}</pre></dd>" for name, text in texts)
+        blocks = "".join(
+            f"<dt>{name}</dt><dd class=prompt>{escape(_short(text_of(text)))}</dd>" for name, text in texts
+        )
         what = "solved now, not before" if one.now else "solved before, not now"
-        parts += f"<details open><summary>Problem {one.problem}: {what}</summary><dl>{blocks}</dl></details>"
+        parts += f"<details><summary>Problem {one.problem}: {what}</summary><dl>{blocks}</dl></details>"
     lead = (
         "<p>The first problems that turned, between the start and the last round; the greedy completions of both.</p>"
     )

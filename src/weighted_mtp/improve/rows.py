@@ -22,7 +22,7 @@ def training_rows(rounds: Sequence[Sequence[Row]]) -> list[Row]:
     """The rows of the last of some rounds; of several those of all, each once, balanced by prompt.
 
     No prompt has more rows than prompts have on average, rounded up: the newest stay, right and wrong ones in turn, so
-    that the rarer ones are not crowded out. Rows that could not be judged are left out.
+    that the rarer ones are not crowded out. Rows that could not be judged, or hold nothing, are left out.
 
     Examples:
         >>> first = [{"prompt": "a", "completion": c, "label": c == "4"} for c in "1234"]
@@ -30,7 +30,7 @@ def training_rows(rounds: Sequence[Sequence[Row]]) -> list[Row]:
         >>> [row["prompt"] + row["completion"] for row in training_rows([first, second])]  # 7 rows, 2 prompts: 4 each
         ['a4', 'a5', 'a1', 'a2', 'b7', 'b8']
     """
-    newest = [[row for row in rows if row.get("label") is not None] for rows in rounds][::-1]
+    newest = [[row for row in rows if row["label"] is not None and row["completion"]] for rows in rounds][::-1]
     if len(newest) == 1:
         return newest[0]
     by_prompt: dict[str, dict[str, Row]] = {}
@@ -49,7 +49,7 @@ def held_out_rows(problems: Problems, samples: Iterable[Mapping[str, Any]], chat
     """The completions of an evaluation as rows that a critic can score."""
     rows: list[Row] = []
     for one in samples:
-        if (label := label_of(one["verdict"])) is not None:
+        if (label := label_of(one["verdict"])) is not None and one["completion"]:
             problem = problems[one["problem"]]
             row = problem | {"prompt": prompt_of(problem, chat), "completion": one["completion"], "label": label}
             rows.append(row | ({"truncated": True} if one["ended"] == "length" else {}))

@@ -1,6 +1,5 @@
 """`wmtp improve`: rounds until the held-out problems show no gain twice, each step the command of its own."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,29 +10,25 @@ from rich.table import Table
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.problems import Problems
-from weighted_mtp.files import write_text
 from weighted_mtp.improve.account import SOLVED, gains, no_gain_twice, read_rounds
 from weighted_mtp.improve.page import print_rounds, write_improve_page
 from weighted_mtp.improve.plan import Tokens, account_of, evaluation, learning, passes, round_dir, sampling
 from weighted_mtp.improve.rows import held_out_rows, nothing_to_learn, rows_of, training_rows, write_rows
-from weighted_mtp.improve.settings import BY_CONTENT, ImproveConfig
+from weighted_mtp.improve.settings import ImproveConfig
 from weighted_mtp.improve.steps import Record, Step
-from weighted_mtp.training.errors import require_same_settings
 
-PAGE, SETTINGS = "improve.html", "settings.json"
+PAGE = "improve.html"
 
 
 def improve(config: ImproveConfig, problems: Problems, held_out: Problems, console: Console) -> str:
     """Does what is not done yet; returns, in a sentence, why it ended.
 
     Raises:
-        ConfigError: the folder holds rounds with other settings.
+        ConfigError: a step is done with other settings.
         DataError: the first round's samples are all right, all wrong, or could not be judged.
         StepFailedError: a step's command ended with an error.
     """
-    out, settings = Path(config.out), json.loads(json.dumps(config.depends_on()))
-    require_same_settings(out / SETTINGS, settings, "rounds", BY_CONTENT)
-    write_text(out / SETTINGS, json.dumps(settings, indent=1) + "\n")
+    page = Path(config.out) / PAGE
     tell = partial(console.print, soft_wrap=True, markup=False, highlight=False)
     run = partial(_run, Tokens(config.model), tell)
     run(evaluation(config, 0))
@@ -48,9 +43,9 @@ def improve(config: ImproveConfig, problems: Problems, held_out: Problems, conso
             break
         ended = _ended(config, number)
         rounds = read_rounds(config)
-        print_rounds(console, rounds[: number + 1])
-        write_improve_page(out / PAGE, config, rounds, held_out, ended or "It goes on.")
-    write_improve_page(out / PAGE, config, read_rounds(config), held_out, ended)
+        print_rounds(console, config, rounds[: number + 1])
+        write_improve_page(page, config, rounds, held_out, ended or "It goes on.")
+    write_improve_page(page, config, read_rounds(config), held_out, ended)
     return ended
 
 
@@ -98,6 +93,7 @@ def show_plan(config: ImproveConfig, problems: Problems, held_out: Problems, con
         config.sample.get("n", 8) * len(problems),
         (1 + config.evaluate.get("samples", 10)) * len(held_out),
     )
+    learned = sampled * (config.rounds if config.keep else 1)
     table = Table("round", "step", "rows", "optimizer steps", "tokens at most", box=None, pad_edge=False)
     for column in table.columns[2:]:
         column.justify = "right"
@@ -111,9 +107,10 @@ def show_plan(config: ImproveConfig, problems: Problems, held_out: Problems, con
             rows = sampled if step.command == "sample" else judged
             tokens = rows * step.settings.get("max_new_tokens", 512)
         elif step.command == "score":
-            rows = min(judged, 2000) if step.name == "skill" else sampled
+            rows = min(judged, 2000) if step.name == "skill" else learned
             tokens = rows * step.settings.get("max_length", 1024)
         else:
+            rows = learned
             done = passes(step, rows)
             optimizer, tokens = f"{done.steps:,}", done.rows * step.settings.get("max_length", 1024)
         total += tokens * (config.rounds if name != "0" else 1)

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.problems import EvaluationConfig, Problems, check_evaluation, read_problems
-from weighted_mtp.files import digest_of_files
 from weighted_mtp.models import sources
 from weighted_mtp.sampling.settings import SERVER, SampleConfig, check_sample
 from weighted_mtp.training.config import STAGES, RunConfig, settings_from
@@ -19,7 +18,6 @@ from weighted_mtp.training.stage_table import STAGE_TABLE
 from weighted_mtp.training.trainer_fields import check_trainer_args
 from weighted_mtp.value_weighting.registry import scheme_path
 
-BY_CONTENT = ("model", "problems", "held_out")
 _NOT_MADE = "-"
 """Stands for a path that a round makes, where settings are checked ahead."""
 _SET = {
@@ -133,12 +131,6 @@ class ImproveConfig:
         round_dir = Path(out)
         named = {"experiment_name": "improve", "run_name": f"{round_dir.parent.name}-{round_dir.name}"}
         return {"tracking_uri": mlflow_store(self.out)} | named
-
-    def depends_on(self) -> dict[str, Any]:
-        """What the rounds depend on; of the start model and of problems the content."""
-        flat = {name: x for name, x in asdict(self).items() if name not in ("out", "rounds", "dry_run")}
-        digests = {name: digest_of_files([Path(getattr(self, name))]) for name in BY_CONTENT[1:]}
-        return flat | {"model": sources.digest_of_model(self.model)} | digests
 
 
 def check_improve(config: ImproveConfig) -> tuple[Problems, Problems]:

@@ -1,7 +1,7 @@
 """A step of a round: a command in a process of its own, whose marker says that it is done, with what, and at what cost.
 
-The marker's fingerprint is of the settings and of the content of what is read, so that a finished step is never run
-again and never taken for another; what an unfinished one left is gone on with by its command.
+The marker holds the settings and digests of what is read, so that a finished step is never run again and never taken
+for another; what an unfinished one left is gone on with by its command.
 """
 
 import ctypes
@@ -12,14 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weighted_mtp.files import digest_of, digest_of_files, write_text
+from weighted_mtp.files import digest_of_files, write_text
 from weighted_mtp.models import sources
-from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.errors import require
 
 MODELS = ("model", "model_name_or_path", "critic", "reference", "tokenizer_name_or_path")
 FILES = ("problems", "train_file", "eval_file", "data")
@@ -65,12 +65,9 @@ class Step:
         """What the command said."""
         return self.folder / f"{self.name}.log"
 
-    def fingerprint(self) -> str:
-        """A digest of settings and of the content of what is read, wherever it lies."""
-        found = {
-            name: _content(name, value) for name, value in self.settings.items() if name not in PLACES and value != ""
-        }
-        return digest_of(json.dumps([self.command, found], sort_keys=True).encode())
+    def fingerprint(self) -> Record:
+        """The settings, and of what they name to be read the content, wherever it lies."""
+        return {name: _content(name, value) for name, value in self.settings.items() if name not in PLACES}
 
     def record(self) -> Record:
         """What the marker holds; nothing where there is none."""
@@ -80,18 +77,20 @@ class Step:
         """Runs it, unless it is done; returns its record, with what `account` says of the finished work.
 
         Raises:
-            ConfigError: it was done with other settings, or from something else.
+            ConfigError: it is done with other settings, or from something else.
             StepFailedError: the command ended with an error.
         """
-        before, fingerprint = self.record(), self.fingerprint()
-        if before and before["fingerprint"] != fingerprint:
-            raise ConfigError(
-                f"{self.marker} is of other settings or other inputs than now: nothing was changed; move {self.folder} "
-                "and the rounds behind it away to make them anew, or give another --out"
-            )
+        before, settings = self.record(), self.fingerprint()
         if before.get("finished"):
+            made = before["settings"]
+            names = [name for name in made | settings if made.get(name) != settings.get(name)]
+            require(
+                not names,
+                f"{self.folder}: {self.name} is done with {_differences(names, made, settings)}; nothing was changed: "
+                f"give another --out, or move {self.marker} and what it is of away, and the rounds behind it",
+            )
             return before
-        found = {"command": shlex.join(["wmtp", *self.words]), "fingerprint": fingerprint}
+        found = {"command": shlex.join(["wmtp", *self.words]), "settings": settings}
         begin, spent = time.monotonic(), before.get("seconds", 0.0)
         finished = False
         try:
@@ -108,6 +107,12 @@ class Step:
 
 class _Ended(Exception):
     """The process ended with an error; what it said last."""
+
+
+def _differences(names: Sequence[str], made: Record, now: Record) -> str:
+    content = (*MODELS, *FILES)
+    said = (f"another {x}" if x in content else f"{x} {made.get(x)!r} and not {now.get(x)!r}" for x in names)
+    return ", ".join(said)
 
 
 def _content(name: str, value: Any) -> Any:

@@ -21,9 +21,9 @@ def results(rounds: Sequence[RoundNumbers]) -> Rows:
     for name in start.measured:
         rows.append((f"{name}, %", *(_share(one.measured[name]) for one in rounds)))
         moved = [_gain(paired(one.values[name], start.values[name])) for one in rounds[1:]]
-        rows.append(("  against the start, points", NOTHING, *moved))
+        rows.append((f"{name}, points gained", NOTHING, *moved))
     against = [f"{_gain(gain)}\nround {best}" if best else _gain(gain) for best, gain in _gains(rounds)]
-    rows.append(("solved, against the last round that gained", NOTHING, *against))
+    rows.append(("solved, gained on the last round that did", NOTHING, *against))
     return rows
 
 

@@ -17,7 +17,7 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
 
 
-def make_tiny(out: Path, prompts: int = 400, held_out: int = 300, steps: int = 60, seed: int = 0) -> None:
+def make_tiny(out: Path, prompts: int = 400, held_out: int = 300, steps: int = 50, seed: int = 0) -> None:
     """Writes `start` (a model), problems.jsonl and held_out.jsonl into a folder; what is there already is kept."""
     if (out / "start" / "made_with.json").exists():
         return
