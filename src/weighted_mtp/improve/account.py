@@ -41,23 +41,20 @@ class Change(NamedTuple):
 
 
 def read_rounds(config: ImproveConfig) -> list[RoundNumbers]:
-    """All rounds whose evaluation is done, from their folders."""
+    """All rounds whose steps are done, from their folders."""
     found: list[RoundNumbers] = []
-    while (last := evaluation(config, len(found))).record().get("finished"):
+    while True:
         number = len(found)
         steps = [sampling(config, number), *learning(config, number)] if number else []
-        results = json.loads((Path(last.settings["out"]) / "results.json").read_text(encoding="utf-8"))
+        records = {step.name: step.record() for step in [*steps, evaluation(config, number)]}
+        if not all(record.get("finished") for record in records.values()):
+            return found
+        folder = round_dir(config, number)
+        results = json.loads((folder / "evaluation" / "results.json").read_text(encoding="utf-8"))
         measured = {SOLVED: results["exact_match"]} | {f"pass@{k}": x for k, x in results["pass_at_k"].items()}
-        found.append(
-            RoundNumbers(
-                number,
-                round_dir(config, number),
-                {name: Interval(**interval) for name, interval in measured.items()},
-                {name: _by_problem(name, results["problems"]) for name in measured},
-                {step.name: step.record() for step in [*steps, last]},
-            )
-        )
-    return found
+        intervals = {name: Interval(**interval) for name, interval in measured.items()}
+        values = {name: _by_problem(name, results["problems"]) for name in measured}
+        found.append(RoundNumbers(number, folder, intervals, values, records))
 
 
 def _by_problem(name: str, problems: Sequence[Mapping[str, Any]]) -> dict[int, float]:

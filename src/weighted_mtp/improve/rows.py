@@ -18,24 +18,25 @@ _JUDGED = 2_000
 """Completions that the critic's skill is taken from, evenly spaced."""
 
 
-def training_rows(rounds: Sequence[Sequence[Row]]) -> list[Row]:
-    """The rows of the last of some rounds; of several those of all, each once, balanced by prompt.
+def training_rows(rounds: Sequence[Sequence[Row]], distinct: bool = False) -> list[Row]:
+    """The rows of a round; of several rounds those of all, newest first, balanced by prompt, perhaps each only once.
 
-    No prompt has more rows than prompts have on average, rounded up: the newest stay, right and wrong ones in turn, so
-    that the rarer ones are not crowded out. Rows that could not be judged, or hold nothing, are left out.
+    No prompt has more rows than prompts have on average, rounded up: right and wrong ones stay in turn, so that the
+    rarer are not crowded out. Rows that could not be judged, or hold nothing, are left out.
 
     Examples:
         >>> first = [{"prompt": "a", "completion": c, "label": c == "4"} for c in "1234"]
         >>> second = [{"prompt": p, "completion": c, "label": False} for p, c in ("a5", "a1", "b7", "b8")]
-        >>> [row["prompt"] + row["completion"] for row in training_rows([first, second])]  # 7 rows, 2 prompts: 4 each
-        ['a4', 'a5', 'a1', 'a2', 'b7', 'b8']
+        >>> [row["prompt"] + row["completion"] for row in training_rows([first, second])]  # 8 rows, 2 prompts: 4 each
+        ['a4', 'a5', 'a1', 'a1', 'b7', 'b8']
     """
     newest = [[row for row in rows if row["label"] is not None and row["completion"]] for rows in rounds][::-1]
     if len(newest) == 1:
         return newest[0]
-    by_prompt: dict[str, dict[str, Row]] = {}
-    for row in (row for rows in newest for row in rows):
-        by_prompt.setdefault(json.dumps(row["prompt"]), {}).setdefault(json.dumps(row["completion"]), row)
+    by_prompt: dict[str, dict[Any, Row]] = {}
+    for place, row in enumerate(row for rows in newest for row in rows):
+        key = json.dumps(row["completion"]) if distinct else place
+        by_prompt.setdefault(json.dumps(row["prompt"]), {}).setdefault(key, row)
     most = -(-sum(map(len, by_prompt.values())) // max(1, len(by_prompt)))
     return [row for some in by_prompt.values() for row in _in_turn(list(some.values()))[:most]]
 

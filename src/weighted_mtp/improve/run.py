@@ -64,7 +64,7 @@ def _round(config: ImproveConfig, number: int, held_out: Problems, run: Callable
     sampled = [rows_of(round_dir(config, i)) for i in range(1 if config.keep else number, number + 1)]
     if why := nothing_to_learn(sampled[-1], config.verifier):
         return why
-    write_rows(folder / "train.jsonl", training_rows(sampled))
+    write_rows(folder / "train.jsonl", training_rows(sampled, config.sample.get("drop_duplicates", False)))
     if config.critic is not None:
         samples = read_json_lines(round_dir(config, number - 1) / "evaluation" / "samples.jsonl")
         write_rows(folder / "skill.jsonl", held_out_rows(held_out, samples, bool(config.evaluate.get("chat"))))

@@ -57,7 +57,7 @@ class ImproveConfig:
     evaluate: dict[str, Any] = field(default_factory=dict)
     """Settings of wmtp evaluate."""
     keep: bool = False
-    """Train on the rows of earlier rounds too, each once, of no prompt more than prompts have on average."""
+    """Train on the rows of earlier rounds too, on no more of a prompt than prompts have on average."""
     start_from: Literal["start", "previous"] = "start"
     """Which weights a student starts from: those of `model`, or those that the round before left."""
     dry_run: bool = False
