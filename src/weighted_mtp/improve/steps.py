@@ -126,32 +126,41 @@ def _content(name: str, value: Any) -> Any:
 
 
 def _run(words: list[str], log: Path, said: str) -> None:
-    """Runs a process to its end, its words into the log; Ctrl-C reaches it once, and is waited for."""
+    """Runs a process to its end, its words into the log; Ctrl-C is passed on to it, and its end waited for."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         file.write(f"$ {said}\n".encode())
         file.flush()
         start = file.tell()
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"TQDM_DISABLE": "1", "COLUMNS": "120"},
-            start_new_session=True,  # the terminal's Ctrl-C is passed on, not had twice
-            preexec_fn=_end_with_parent,
-        )
-        stopped = False
-        while process.returncode is None:
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                stopped = True
-                process.send_signal(signal.SIGINT)
-    if stopped or process.returncode == 130:
+        asked: list[int] = []
+        process: subprocess.Popen[bytes] | None = None
+
+        def stop(number: int, frame: Any) -> None:
+            asked.append(number)
+            if process is not None:
+                process.send_signal(number)
+
+        # Raised as it comes, KeyboardInterrupt would be lost in what Python does around a fork.
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"TQDM_DISABLE": "1", "COLUMNS": "120"},
+                start_new_session=True,  # the terminal's Ctrl-C is passed on, not had twice
+                preexec_fn=_end_with_parent,
+            )
+            if asked:
+                process.send_signal(asked[0])
+            status = process.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
+    if asked or status == 130:
         raise KeyboardInterrupt
-    if process.returncode:
-        raise _Ended(_last_words(log, start, process.returncode))
+    if status:
+        raise _Ended(_last_words(log, start, status))
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
