@@ -4,10 +4,15 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-research lint types check bench docs dist env clean
+.PHONY: demo improve test test-research lint types check bench docs dist env clean
 
 demo: $(VENV)/.installed
 	$(BIN)/wmtp demo --out demo
+
+# The whole loop on the made task: a start model and problems, then rounds of sampling, credit, training, evaluation.
+improve: $(VENV)/.installed
+	$(BIN)/python -m weighted_mtp.improve.tiny improve-tiny
+	$(BIN)/wmtp improve --config improve/tiny.yaml
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
@@ -69,4 +74,4 @@ $(VENV)/.installed-dist: $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo site dist .artifacts
+	rm -rf $(VENV) demo improve-tiny site dist .artifacts

@@ -13,6 +13,7 @@ from weighted_mtp.cli.main import GROUPS, main
 from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.data import SAMPLERS
 from weighted_mtp.evaluation.problems import EvaluationConfig
+from weighted_mtp.improve.settings import ImproveConfig
 from weighted_mtp.labelling.mutants.references import MutantsConfig
 from weighted_mtp.labelling.reasoning_gym.rows import ReasoningGymConfig
 from weighted_mtp.labelling.split import SplitConfig
@@ -25,7 +26,15 @@ from weighted_mtp.verifiers.reasoning_gym import UNSOUND
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND_CONFIGS = (ScoreConfig, EvaluationConfig, SampleConfig, MutantsConfig, ReasoningGymConfig, SplitConfig)
+COMMAND_CONFIGS = (
+    ScoreConfig,
+    EvaluationConfig,
+    SampleConfig,
+    ImproveConfig,
+    MutantsConfig,
+    ReasoningGymConfig,
+    SplitConfig,
+)
 CONFIGS = (*RunConfig.PARTS.values(), *COMMAND_CONFIGS)
 SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
 OTHER_FLAGS = {"resume", "resume_with_changes", "config", "help", "list", "input", "output"}

@@ -29,8 +29,9 @@ FLOORS = {
     "inspection": 6,
     "sampling": 7,
     "demo": 7,
-    "cli": 8,
-    "python": 9,
+    "improve": 8,
+    "cli": 9,
+    "python": 10,
 }
 
 

@@ -21,6 +21,10 @@ COMMANDS = {
         own_folder,
         ["evaluate", "model", "--verifier", "numeric", "--problems", "rows.jsonl", "--out", "out"],
     ),
+    "improve": (
+        own_folder,
+        ["improve", "--model=model", "--verifier=numeric", "--problems=q.jsonl", "--held_out=held.jsonl", "--out=out"],
+    ),
     "demo": (own_folder, ["demo", "--out", "out"]),
     "score": (
         lambda out: own_file(out / shard_marker(1, 1)),
@@ -28,13 +32,15 @@ COMMANDS = {
     ),
     "reasoning-gym": (own_file, ["data", "reasoning-gym", "--tasks", '["leg_counting"]', "--out", "out"]),
 }
-GIVEN = {"rows.jsonl", "config.json"}
+GIVEN = {"rows.jsonl", "q.jsonl", "held.jsonl", "config.json"}
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text(ROWS)
+    (tmp_path / "q.jsonl").write_text('{"prompt": "1 + 1 =", "answer": "2"}')
+    (tmp_path / "held.jsonl").write_text('{"prompt": "1 + 2 =", "answer": "3"}')
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
     return tmp_path
@@ -68,4 +74,4 @@ def test_an_output_that_was_refused_is_free_afterwards(here, capsys):
     words = COMMANDS["verify"][1]
     assert main(["none.jsonl" if word == "rows.jsonl" else word for word in words]) == 2
     assert main(words) == 0
-    assert sorted(path.name for path in here.iterdir()) == ["model", "out", "rows.jsonl"]
+    assert sorted(path.name for path in here.iterdir()) == ["held.jsonl", "model", "out", "q.jsonl", "rows.jsonl"]

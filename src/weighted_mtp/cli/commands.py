@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weighted_mtp.cli import rows
-from weighted_mtp.cli.grammar import PROGRAM, Parser
+from weighted_mtp.cli.grammar import PROGRAM, Parser, fail, parse_over_file
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.rows import console
 from weighted_mtp.files import own_folder
@@ -29,14 +29,16 @@ class Command(NamedTuple):
     """What it is for, in a line."""
     settings: str
     """module:Class of the settings, which are its flags."""
-    run: Callable[[Any], None]
-    """Gets the settings, does the work and prints what came of it."""
+    run: Callable[[Any], int | None]
+    """Gets the settings, does the work and prints what came of it; returns the exit status where that is not 0."""
     words: Mapping[str, str] = {}
     """Settings that are given as words and not as flags, with their lines of help."""
     bare: Mapping[str, str] = {}
     """What a flag without a value means."""
     goes_on: str = ""
     """With what the same command goes on after Ctrl-C."""
+    file: str = ""
+    """Where settings may stand in a file, `--config`: its line of help."""
 
     def answer(self, name: str, words: list[str]) -> int:
         """Runs it on its words; returns the exit status."""
@@ -46,14 +48,16 @@ class Command(NamedTuple):
         for word, line in self.words.items():
             many = {list[str]: "+", str | None: "?"}.get(settings.__annotations__[word])
             parser.add_argument(word, type=str, nargs=many, help=line)
+        if self.file:
+            parser.add_argument("--config", action="config", help=self.file)
         parser.add_class_arguments(settings, skip=set(self.words))
         parser.name_choices(scheme=PATHS, verifier=VERIFIERS)
+        parsed = parse_over_file(parser, words, [settings]) if self.file else parser.parse(words, self.bare)
         try:
-            self.run(settings(**parser.parse(words, self.bare)))
+            return self.run(settings(**{name: value for name, value in parsed.items() if name != "config"})) or 0
         except KeyboardInterrupt:
             print(f"{PROGRAM}: stopped{self.goes_on and f'; the same command goes on {self.goes_on}'}", file=sys.stderr)
             return 130
-        return 0
 
 
 def _demo(settings: Any) -> None:
@@ -103,6 +107,26 @@ def _evaluate(settings: Any) -> None:
     with own_folder(out):
         evaluate(settings, shown)
     shown.print(f"every completion: {out / SAMPLES}; numbers: {out / RESULTS}", soft_wrap=True, markup=False)
+
+
+def _improve(settings: Any) -> int:
+    from weighted_mtp.improve.settings import check_improve
+
+    problems, held_out = check_improve(settings)
+    from weighted_mtp.improve.run import PAGE, improve, show_plan
+    from weighted_mtp.improve.steps import StepFailedError
+
+    if settings.dry_run:
+        show_plan(settings, problems, held_out, console())
+        return 0
+    quiet_libraries()
+    with own_folder(settings.out):
+        try:
+            print(improve(settings, problems, held_out, console()))
+        except StepFailedError as error:
+            return fail(str(error), status=1)
+    print(f"look at {Path(settings.out) / PAGE}")
+    return 0
 
 
 def _inspect(settings: Any) -> None:
@@ -215,6 +239,13 @@ COMMANDS = {
         _evaluate,
         {"model": "As of generate; none where --samples is a file."},
         goes_on="where it stopped",
+    ),
+    "improve": Command(
+        "rounds of sample, verify, credit, train and evaluate, and a page of them side by side",
+        "improve.settings:ImproveConfig",
+        _improve,
+        goes_on="with the step that was stopped",
+        file="YAML file of the settings below, or one that comes with the package: improve/tiny.yaml.",
     ),
     "inspect": Command(
         "completions of a run, every token coloured by its weight; with --page runs side by side on one HTML page",

@@ -1,16 +1,18 @@
 """The command line's grammar: flags and files into settings, and one line for a mistake."""
 
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from weighted_mtp.choices import unknown
-from weighted_mtp.cli.settings_files import read_flags_alike
+from weighted_mtp.cli.settings_files import read_flags_alike, read_settings
+from weighted_mtp.training.errors import expand_path
 
 PROGRAM = "wmtp"
 
@@ -97,6 +99,59 @@ class Parser(ArgumentParser):
         flags = {action.dest for action in self._actions if action.option_strings}
         names = [f"--{name}" if name in flags else name.upper() for name in missing]
         return f"needed {'is' if len(names) == 1 else 'are'} {', '.join(names)}: `{self.prog} --help` explains"
+
+
+def parse_over_file(
+    parser: Parser,
+    words: list[str],
+    parts: Iterable[type],
+    also: tuple[str, ...] = (),
+    prepare: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda path, settings: settings,
+) -> dict[str, Any]:
+    """Flags over the file that `--config` names, wherever it stands, over defaults.
+
+    Args:
+        parser: has `--config`.
+        words: of the command line.
+        parts: dataclasses of the settings.
+        also: what else may stand in the file.
+        prepare: gets the file's name and what it holds, and returns what is taken of it.
+    """
+    path, flags = _take_config(words)
+    if path is None:
+        return parser.parse(flags)
+    # Read by us, because the parser's own reading lets doubled keys pass; checked by the parser like flags.
+    kinds = {name: kind for part in parts for name, kind in get_type_hints(part).items()}
+    settings = _checked(path, prepare(path, read_settings(path)), kinds, also)
+    return parser.parse(["--config", json.dumps(settings, ensure_ascii=False), *flags])
+
+
+def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
+    """The file that `--config` names, and the other words."""
+    paths, others, given = [], [], iter(words)
+    for word in given:
+        if word == "--config":
+            paths.append(next(given, None))
+        elif word.startswith("--config="):
+            paths.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    if len(paths) > 1:
+        raise UsageError(f"--config is given {len(paths)} times: give one file, and flags for what differs")
+    if paths == [None]:
+        raise UsageError("--config needs a value")
+    return (expand_path("--config", paths[0]) if paths else None), others
+
+
+def _checked(path: str, settings: dict[Any, Any], kinds: Mapping[str, Any], also: tuple[str, ...]) -> dict[str, Any]:
+    """What the file holds, without what stands empty and may."""
+    known = [*also, *kinds]
+    for key, value in settings.items():
+        if key not in known:
+            raise UsageError(f"--config {path}: {unknown('setting', str(key), known)}")
+        if value is None and key != "resume" and type(None) not in get_args(kinds.get(key)):
+            raise UsageError(f"--config {path}: {key} is empty: give a value, or remove the line")
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def shorten(message: str) -> str:

@@ -1,16 +1,13 @@
 """`wmtp train`: every setting of a run as a flag, over a file of settings, over defaults."""
 
-import json
 import os
 from argparse import SUPPRESS
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from weighted_mtp.choices import unknown
-from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail
+from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail, parse_over_file
 from weighted_mtp.cli.quiet import quiet_libraries
-from weighted_mtp.cli.settings_files import read_settings
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.critics.table import CRITICS
@@ -72,15 +69,13 @@ def train_parser(stage: str) -> Parser:
 
 def parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
     """Flags over the file over defaults, under their flat names; wherever `--config` stands."""
-    path, flags = _take_config(words)
-    if path is None:
-        return parser.parse(flags)
-    # Read by us, because the parser's own reading lets doubled keys pass; checked by the parser like flags.
-    settings = _checked(path, read_settings(path))
-    if "--resume=auto" in flags or ("--resume", "auto") in pairwise(flags):
-        settings = _of_moved_run(Path(path), settings)
-    content = json.dumps(settings, ensure_ascii=False)
-    return parser.parse(["--config", content, *flags])
+    resumes = "--resume=auto" in words or ("--resume", "auto") in pairwise(words)
+
+    def prepare(path: str, settings: dict[str, Any]) -> dict[str, Any]:
+        settings.pop(CHANGES_KEY, None)  # a history, of a run.yaml
+        return _of_moved_run(Path(path), settings) if resumes else settings
+
+    return parse_over_file(parser, words, RunConfig.PARTS.values(), ("resume", "stage"), prepare)
 
 
 def _of_moved_run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -99,33 +94,3 @@ def _of_moved_run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return value
 
     return {name: moved(value) for name, value in settings.items()}
-
-
-def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
-    """The file that `--config` names, and the other words."""
-    paths, others, given = [], [], iter(words)
-    for word in given:
-        if word == "--config":
-            paths.append(next(given, None))
-        elif word.startswith("--config="):
-            paths.append(word.partition("=")[2])
-        else:
-            others.append(word)
-    if len(paths) > 1:
-        raise UsageError(f"--config is given {len(paths)} times: give one file, and flags for what differs")
-    if paths == [None]:
-        raise UsageError("--config needs a value")
-    return (expand_path("--config", paths[0]) if paths else None), others
-
-
-def _checked(path: str, settings: dict[Any, Any]) -> dict[str, Any]:
-    """What the file holds, without what stands empty and may."""
-    kinds = {name: kind for part in RunConfig.PARTS.values() for name, kind in get_type_hints(part).items()}
-    known = ["resume", "stage", *kinds]
-    settings = {key: value for key, value in settings.items() if key != CHANGES_KEY}  # a history, of a run.yaml
-    for key, value in settings.items():
-        if key not in known:
-            raise UsageError(f"--config {path}: {unknown('setting', str(key), known)}")
-        if value is None and key != "resume" and type(None) not in get_args(kinds.get(key)):
-            raise UsageError(f"--config {path}: {key} is empty: give a value, or remove the line")
-    return {key: value for key, value in settings.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Rounds of sampling, verifying, credit, training and evaluation, each step the command of its own."""
