@@ -275,7 +275,7 @@ def test_a_name_that_is_no_file_lists_the_configurations_of_the_package(capsys, 
     monkeypatch.chdir(tmp_path)
     assert main(["train", "critic", "--config", path]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"--config {path}: there is no such file; with the package come smollm2/baseline.yaml, " in line
+    assert f"--config {path}: there is no such file; with the package come improve/gsm8k-smollm2.yaml, " in line
 
 
 def test_the_saved_configuration_of_a_run_is_read_again(make_config):
