@@ -65,8 +65,10 @@ def nothing_to_learn(rows: Sequence[Row], verifier: str) -> str | None:
     if all(judged):
         return f"{verifier} accepts all {len(judged)} samples, so that there is nothing to learn from"
     if not any(judged):
+        cut = sum("truncated" in row for row in rows)
+        which = f"{len(judged)} samples" + f" ({cut} of them were cut off)" * bool(cut)
         return (
-            f"{verifier} rejects all {len(judged)} samples, so that there is nothing to learn from: look at some of "
+            f"{verifier} rejects all {which}, so that there is nothing to learn from: look at some of "
             "them, and at what the verifier wants"
         )
     return None
