@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 # The whole loop on the made task: a start model and problems, then rounds of sampling, credit, training, evaluation.
 improve: $(VENV)/.installed
 	$(BIN)/python -m weighted_mtp.improve.tiny improve-tiny
-	$(BIN)/wmtp improve --config improve/tiny.yaml
+	OMP_NUM_THREADS=1 $(BIN)/wmtp improve --config improve/tiny.yaml
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
