@@ -9,7 +9,7 @@ from rich.console import Console
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError, load_rows, tokenize_rows
 from weighted_mtp.data.json_lines import read_json_lines
-from weighted_mtp.models import load_tokenizer
+from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.sampling.sample import sample
 from weighted_mtp.sampling.settings import SampleConfig
 from weighted_mtp.training.errors import ConfigError
@@ -34,6 +34,7 @@ def test_a_row_holds_its_problem_what_was_written_and_how(draw, written):
     assert [(row["problem"], row["sample"]) for row in rows] == [(i, k) for i in range(4) for k in range(3)]
     assert found.rows == 12
     first = rows[0]
+    assert not any("logprobs" in row for row in rows), "they were not asked for"
     assert {"prompt": "7 +3 :", "answer": "0", "task_id": "t/0", "extra": [0]}.items() <= first.items()
     assert first["sampling"] == {
         "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 6, "seed": 0, "stop": None, "chat": False,
@@ -136,3 +137,21 @@ def test_the_command_says_what_came_of_it(written, tmp_path, capfd):
     assert out.startswith(f"{tmp_path / 'rows.jsonl'}: 8 rows; ")
     assert "prompts that are text are read as they are; --chat true" in err
     assert main(["sample", "no/such/model", "--problems", str(written / "problems.jsonl"), "--out", "x.jsonl"]) == 2
+
+
+def test_what_is_empty_is_left_out_and_counted(draw, written, tmp_path):
+    tokenizer = load_tokenizer(str(written / "model"))
+    model = MTPModel.from_pretrained(written / "model")
+    model.hf_model.lm_head.weight.data[tokenizer.eos_token_id] *= 0
+    model.hf_model.lm_head.weight.data[tokenizer.eos_token_id] += 0.5 * model.hf_model.lm_head.weight.data.abs().mean()
+    model.hf_model.lm_head.weight.data[:] *= 0.05
+    model.save_pretrained(tmp_path / "short")
+    tokenizer.save_pretrained(tmp_path / "short")
+    found, out = draw(model=str(tmp_path / "short"), n=40, max_new_tokens=3, top_p=1.0)
+    rows = read_json_lines(out)
+    assert found.empty > 0
+    assert found.rows == len(rows) == 160 - found.empty
+    assert "" not in [row["completion"] for row in rows]
+    before = out.read_bytes()
+    again, _ = draw(model=str(tmp_path / "short"), n=40, max_new_tokens=3, top_p=1.0)
+    assert (again.rows, out.read_bytes()) == (found.rows, before)

@@ -54,6 +54,7 @@ class Directory:
                 tools=[asked[i].row.get("tools") for i in chosen],
             )
             found |= {
-                i: Written(c.text, c.ended, c.tokens, c.logprobs) for i, c in zip(chosen, completions, strict=True)
+                i: Written(c.text, c.ended, c.tokens, c.logprobs if config.logprobs else None)
+                for i, c in zip(chosen, completions, strict=True)
             }
         yield from (found[i] for i in range(len(asked)))

@@ -30,6 +30,8 @@ class Sampled:
     tokens: int = 0
     """Written by this call."""
     duplicates: int = 0
+    empty: int = 0
+    """Left out, since nothing of them can be learned."""
     cut: int = 0
     """At `max_new_tokens`."""
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -49,6 +51,7 @@ class Sampled:
         if self.duplicates:
             left_out = "left out" if config.drop_duplicates else "kept (--drop_duplicates true leaves them out)"
             said.append(f"{self.duplicates} that their prompt had already, {left_out}")
+        said += [f"{self.empty} with nothing written, left out"] * bool(self.empty)
         return "; ".join(said)
 
 
@@ -88,7 +91,8 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
             for row in _judged(model, verifier, part, common, done, found):
                 key = (row["problem"], json.dumps(row["completion"]))
                 found.duplicates += key in texts
-                if not (config.drop_duplicates and key in texts):
+                found.empty += row["completion"] == ""
+                if row["completion"] != "" and not (config.drop_duplicates and key in texts):
                     writer.write(row)
                     found.count(row)
                 texts.add(key)
