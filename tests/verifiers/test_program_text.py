@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from weighted_mtp.verifiers.program_text import program_of
+from weighted_mtp.verifiers.program_text import program_of, with_provided
 from weighted_mtp.verifiers.python_tests import PythonTests
 
 HEAD = "def add(a, b):"
@@ -169,3 +169,13 @@ def test_words_behind_code_without_a_fence_are_no_code(said):
 def test_code_that_does_not_compile_is_no_prose(broken):
     completion = f"    return a + b\n\n{broken}\n"
     assert program_of("def add(a, b):\n", completion, "add") == "def add(a, b):\n" + completion
+
+
+def test_a_solution_has_the_imports_that_leetcode_provides_and_no_other_program():
+    code = "class Solution:\n    def f(self, xs: List[int]) -> int:\n        return max(Counter(xs).values(), 0, inf)\n"
+    imports = "from collections import Counter; from math import inf; from typing import List\n"
+    assert with_provided(code, "Solution().f") == imports + code
+    assert with_provided("from typing import List\n" + code, "Solution().f").startswith(imports.rpartition(";")[0])
+    plain = "def f(xs: List[int]): return xs\n"
+    assert with_provided(plain, "f") == plain
+    assert with_provided("class Solution:\n    x = 1\n", "Solution().f") == "class Solution:\n    x = 1\n"

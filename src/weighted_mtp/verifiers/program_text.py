@@ -1,6 +1,9 @@
 """The program in a completion: what a chat model writes around its code is no part of it."""
 
 import ast
+import builtins
+import functools
+import importlib
 import keyword
 import re
 import textwrap
@@ -12,6 +15,7 @@ _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _BARE_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*$", re.MULTILINE)
 _PROSE = re.compile(r"([^\W\d_][\w'’-]*)(?:[,:]?[ \t]+\S|[:.!]?\s*$)")
 _PARAGRAPHS = 20  # that are tried as the first one in words
+_MODULES = ("collections", "typing", "math", "heapq", "bisect", "itertools", "functools")
 _FUTURE = re.compile(r"^from __future__ import .*\n", re.MULTILINE)  # nothing may stand before these
 _NAMED = ast.Name, ast.Attribute, ast.Call, ast.Subscript
 _DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
@@ -82,6 +86,33 @@ def _without_prose(prompt: str, completion: str) -> str:
 def _is_prose(line: str) -> bool:
     found = _PROSE.match(line)
     return found is not None and not keyword.iskeyword(found[1]) and not _compiles(line)
+
+
+def with_provided(program: str, entry_point: str) -> str:
+    """The program behind the imports that LeetCode provides to a `Solution`, of names that it uses and lacks.
+
+    Examples:
+        >>> with_provided("class Solution:\\n  def f(self, x: List): return inf\\n", "Solution().f").splitlines()[0]
+        'from math import inf; from typing import List'
+    """
+    tree = _parsed(program) if _outer(entry_point) == "Solution" else None
+    if tree is None:
+        return program
+    lines = sorted({_provided()[name] for name in _used(tree) - _bound(program) if name in _provided()})
+    future = "".join(_FUTURE.findall(program))
+    return f"{future}{'; '.join(lines)}\n{_FUTURE.sub('', program)}" if lines else program
+
+
+@functools.cache
+def _provided() -> dict[str, str]:
+    """Names that are there on LeetCode, and how each is imported."""
+    found = {module: f"import {module}" for module in (*_MODULES, "operator", "random", "re", "string")}
+    for module in _MODULES:
+        there = importlib.import_module(module)
+        for name in getattr(there, "__all__", dir(there)):
+            if not name.startswith("_") and not hasattr(builtins, name):
+                found.setdefault(name, f"from {module} import {name}")
+    return found
 
 
 def is_defined(program: str, entry_point: str) -> bool:

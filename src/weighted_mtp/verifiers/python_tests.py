@@ -6,7 +6,7 @@ from typing import Any
 
 from weighted_mtp.data.fields import DataError, messages_of, plain_content
 from weighted_mtp.verifiers.base import PROBE, Judgement
-from weighted_mtp.verifiers.program_text import is_defined, names_something, program_of
+from weighted_mtp.verifiers.program_text import is_defined, names_something, program_of, with_provided
 from weighted_mtp.verifiers.programs import Programs
 
 _CONTINUED = "complete_prompt", "code_prompt"
@@ -56,7 +56,7 @@ class PythonTests(Programs):
             return Judgement("error", reason="prompt, test or entry_point is no text")
         if not names_something(row["entry_point"]):
             return Judgement("error", reason="entry_point names no function: it is f, Solution.f or Solution().f")
-        job["source"] = program_of(asked, row["completion"], row["entry_point"])
+        job["source"] = with_provided(program_of(asked, row["completion"], row["entry_point"]), row["entry_point"])
         return self._run(job, self.timeout)
 
     def _with_reference(self, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
