@@ -38,6 +38,7 @@ def test_a_row_holds_its_problem_what_was_written_and_how(draw, written):
     assert {"prompt": "7 +3 :", "answer": "0", "task_id": "t/0", "extra": [0]}.items() <= first.items()
     assert first["sampling"] == {
         "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 6, "seed": 0, "stop": None, "chat": False,
+        "n": 3, "logprobs": False, "drop_duplicates": False,
     }  # fmt: skip
     assert first["model"] == str(written / "model")
     assert all(row["verified_by"] == "numeric" and row["label"] is (row["verdict"] == "pass") for row in rows)
@@ -155,3 +156,20 @@ def test_what_is_empty_is_left_out_and_counted(draw, written, tmp_path):
     before = out.read_bytes()
     again, _ = draw(model=str(tmp_path / "short"), n=40, max_new_tokens=3, top_p=1.0)
     assert (again.rows, out.read_bytes()) == (found.rows, before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n": 4}, "has sampling "),
+        ({"logprobs": True}, "has sampling "),
+        ({"verifier": "exact"}, 'has verified_by "numeric", and this is "exact"'),
+        ({"verifier": None}, 'has verified_by "numeric", and this is null'),
+    ],
+)
+def test_a_file_goes_on_with_the_same_samples_and_judge_alone(draw, settings, said):
+    _, out = draw(verifier="numeric", limit=2)
+    before = out.read_bytes()
+    with pytest.raises(DataError, match=said):
+        draw(**{"verifier": "numeric", "limit": 2, **settings})
+    assert out.read_bytes() == before

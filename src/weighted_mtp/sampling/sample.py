@@ -12,14 +12,14 @@ from rich.console import Console
 from weighted_mtp.data.json_lines import JsonLinesWriter
 from weighted_mtp.evaluation.asking import prompt_of
 from weighted_mtp.evaluation.problems import Problems, usable
-from weighted_mtp.labelling.verify import columns_of
+from weighted_mtp.labelling.verify import TRAIL, columns_of
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.sampling.settings import SampleConfig, check_sample
 from weighted_mtp.sampling.written import Asked, Written
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import make_verifier, trail
 
-SETTINGS = ("temperature", "top_p", "max_new_tokens", "seed", "stop", "chat")
+SETTINGS = ("temperature", "top_p", "max_new_tokens", "seed", "stop", "chat", "n", "logprobs", "drop_duplicates")
 
 
 @dataclass
@@ -77,7 +77,8 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
         found.count(row)
     model = _model(config, problems, tell)
     common = {**model.identity(), "sampling": {name: getattr(config, name) for name in SETTINGS}}
-    known = _known(writer, wanted, common)
+    judged_by = dict.fromkeys(TRAIL) | ({} if verifier is None else trail(verifier))
+    known = _known(writer, wanted, common | judged_by)
     with writer, progress_bar(console) as progress:
         task = progress.add_task("sampling", total=len(wanted), completed=known)
         texts = {(row["problem"], json.dumps(row["completion"])) for row in writer.done}
