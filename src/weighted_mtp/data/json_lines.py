@@ -97,7 +97,7 @@ class JsonLinesWriter:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Adds one row."""
-        self._file.write(_line(row))
+        self._file.write(json_line(row))
         self._file.flush()
 
     def other_row(self, number: int, reason: str) -> DataError:
@@ -112,7 +112,8 @@ class JsonLinesWriter:
             os.truncate(self.path, content.rfind(b"\n") + 1)
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of a file."""
     try:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # half a surrogate pair, as cut emoji leave it, has no UTF-8

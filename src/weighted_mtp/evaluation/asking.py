@@ -45,11 +45,7 @@ def load_asked(
         DataError: a prompt that cannot be read, with its problem's number.
     """
     name = str(config.model)
-    tokenizer = load_tokenizer(name) if memory.tokenizer is None else memory.tokenizer
-    if config.chat:
-        require_template(tokenizer, "chat is true", name)
-    elif tokenizer.chat_template and not continues and any(isinstance(row["prompt"], str) for row in problems.values()):
-        tell(HINT)
+    tokenizer = tokenizer_of(config, problems, tell, continues=continues, memory=memory)
     model = name if memory.model is None else memory.model
     if not isinstance(model, MTPModel):
         model = MTPModel.from_pretrained(model)
@@ -68,3 +64,24 @@ def load_asked(
         )
     model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
     return model, tokenizer
+
+
+def tokenizer_of(
+    config: Any,
+    problems: Mapping[int, Mapping[str, Any]],
+    tell: Callable[[str], None],
+    *,
+    continues: bool = False,
+    memory: InMemory = NOTHING,
+) -> Any:
+    """The tokenizer of `load_asked`, with a line where a chat model is asked in text; ConfigError as there."""
+    tokenizer = load_tokenizer(str(config.model)) if memory.tokenizer is None else memory.tokenizer
+    if config.chat:
+        require_template(tokenizer, "chat is true", str(config.model))
+    elif tokenizer.chat_template and not continues and any(isinstance(row["prompt"], str) for row in problems.values()):
+        tell(HINT)
+    return tokenizer
+
+
+def silent(line: str) -> None:
+    """Tells nobody, as a worker whose engine has told already."""

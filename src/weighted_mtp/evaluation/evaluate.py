@@ -7,9 +7,9 @@ verifier checks. A call goes on where the last one stopped.
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from rich.console import Console
 
 from weighted_mtp.data import DataError
 from weighted_mtp.data.json_lines import JsonLinesWriter
-from weighted_mtp.evaluation.asking import load_asked, prompt_of
+from weighted_mtp.engine.parts import Make, Part, parts_of, rows_in_order
+from weighted_mtp.engine.settings import OF_ENGINES
+from weighted_mtp.evaluation.asking import load_asked, prompt_of, silent, tokenizer_of
 from weighted_mtp.evaluation.decoding import complete
 from weighted_mtp.evaluation.elsewhere import read_completions
 from weighted_mtp.evaluation.problems import CODE, EvaluationConfig, Problems, read_problems, usable
@@ -30,6 +32,7 @@ from weighted_mtp.training.errors import ConfigError, require, require_same_sett
 from weighted_mtp.training.loading import NOTHING, InMemory
 from weighted_mtp.training.resume import fingerprint_model
 from weighted_mtp.verifiers.base import Verifier
+from weighted_mtp.verifiers.judging import judged_in_parts
 from weighted_mtp.verifiers.table import make_verifier
 
 Rows = list[dict[str, Any]]
@@ -67,7 +70,8 @@ def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTH
     sampled = Counter(row["problem"] for row in samples if row["kind"] == "sampled")
     tries = config.tries(min(sampled.get(place, 0) for place in problems))
     results = summarise_samples(samples, problems, tries)
-    results["settings"] = asdict(config) | {"stop": stop, "k": tries}
+    told = {name: value for name, value in asdict(config).items() if name not in OF_ENGINES}
+    results["settings"] = told | {"stop": stop, "k": tries}
     _write_results(out / RESULTS, results)
     print_evaluation(console, results)
     return results
@@ -158,36 +162,63 @@ def _generate(
     _require_prefix(writer.path, [{name: row.get(name) for name in wanted[0]} for row in rows], wanted)
     if len(rows) == len(wanted):
         return rows
-    model, tokenizer = load_asked(config, problems, _tell(console), continues=config.verifier == CODE, memory=memory)
-    if config.label is not None and model.label_condition is None:
-        raise ConfigError(f"label is {config.label}: {config.model} is no generative critic, so it takes no label")
-    _write_json(Path(config.out) / SETTINGS, settings)
-    starts = [*range(0, len(problems), config.batch_size), *range(len(problems), len(wanted), config.batch_size)]
+    tell = _tell(console)
+    work = _Generating(config, problems, settings["stop"], tell if config.alone else silent, memory)
+    if not config.alone:
+        require(memory.model is None, "a model in memory is of one process: leave engine and workers out")
+        tokenizer_of(config, problems, tell, continues=config.verifier == CODE)
+    known, parts, done = len(rows), list[Part](), 0
+    for start, of_kind in ((0, wanted[: len(problems)]), (len(problems), wanted[len(problems) :])):
+        # A part is all greedy or all sampled.
+        more, begun = parts_of(of_kind, max(0, known - start), config.batch_size, settings)
+        parts, done = parts + more, done + begun
     with writer, progress_bar(console) as progress:
-        task = progress.add_task("generating", total=len(wanted), completed=len(rows))
-        for start, end in pairwise([*starts, len(wanted)]):  # batches that are all greedy or all sampled
-            batch, known = wanted[start:end], max(0, len(rows) - start)
-            if known >= len(batch):
-                continue
-            # A batch that a kill cut off is computed whole again: alone, its last rows might round differently.
-            asked = [problems[row["problem"]] for row in batch]
+        task = progress.add_task("generating", total=len(wanted), completed=known)
+        made = islice(rows_in_order(config, work, parts, writer.path), done, None)
+        for row, completion in zip(wanted[known:], made, strict=True):
+            if not rows:
+                _write_json(Path(config.out) / SETTINGS, settings)
+            rows.append(row | completion)
+            writer.write(rows[-1])
+            progress.advance(task)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Generating:
+    """The work: a model completes batches."""
+
+    config: EvaluationConfig
+    problems: Problems
+    stop: list[str]
+    tell: Callable[[str], None]
+    memory: InMemory
+
+    def open(self, cores: int | None) -> Make:
+        config = self.config
+        continues = config.verifier == CODE
+        model, tokenizer = load_asked(config, self.problems, self.tell, continues=continues, memory=self.memory)
+        if config.label is not None and model.label_condition is None:
+            raise ConfigError(f"label is {config.label}: {config.model} is no generative critic, so it takes no label")
+
+        def make(batch: Rows) -> Rows:
+            asked = [self.problems[row["problem"]] for row in batch]
+            greedy = batch[0]["kind"] == "greedy"
             found = complete(
                 model,
                 tokenizer,
                 [prompt_of(problem, config.chat) for problem in asked],
                 max_new_tokens=config.max_new_tokens,
-                seeds=None if start < len(problems) else [[config.seed, r["problem"], r["sample"]] for r in batch],
+                seeds=None if greedy else [[config.seed, row["problem"], row["sample"]] for row in batch],
                 temperature=config.temperature,
                 top_p=config.top_p,
-                stop=settings["stop"],
+                stop=self.stop,
                 condition=config.label,
                 tools=[problem.get("tools") for problem in asked],
             )
-            for row, completion in zip(batch[known:], found[known:], strict=True):
-                rows.append(row | {"completion": completion.text, "ended": completion.ended})
-                writer.write(rows[-1])
-            progress.advance(task, len(batch) - known)
-    return rows
+            return [{"completion": one.text, "ended": one.ended} for one in found]
+
+        return make
 
 
 # Checking
@@ -201,13 +232,14 @@ def _verify(
     samples = writer.done
     bare = [{name: x for name, x in row.items() if name != "verdict"} for row in samples]
     _require_prefix(writer.path, bare, completions)
-    todo = completions[len(samples) :]
-    if not todo:
+    known = len(samples)
+    if known == len(completions):
         return samples
-    asked = (problems[row["problem"]] | {"completion": row["completion"]} for row in todo)
+    asked = [problems[row["problem"]] | {"completion": row["completion"]} for row in completions]
     with writer, progress_bar(console) as progress:
-        task = progress.add_task("checking  ", total=len(completions), completed=len(samples))
-        for row, (verdict, *_) in zip(todo, verifier.judge_all(asked), strict=True):
+        task = progress.add_task("checking  ", total=len(completions), completed=known)
+        judgements = judged_in_parts(config, verifier, asked, known, writer.path)
+        for row, (verdict, *_) in zip(completions[known:], judgements, strict=True):
             samples.append(row | {"verdict": verdict})
             writer.write(samples[-1])
             progress.advance(task)

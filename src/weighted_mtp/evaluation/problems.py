@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from weighted_mtp.data.json_lines import read_json_lines, require_objects
 from weighted_mtp.data.schema import DataError, parse_row
+from weighted_mtp.engine.settings import EngineSettings
 from weighted_mtp.evaluation.known_forms import as_problem, form_of
 from weighted_mtp.models import sources
 from weighted_mtp.training.errors import require, require_folder, require_positive, settle
@@ -29,7 +30,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(EngineSettings):
     """Which model answers which problems, how, and who checks."""
 
     problems: str
@@ -75,11 +76,12 @@ class EvaluationConfig:
         settle(self, "model", "problems", "out", "environment", *(["samples"] if self.completions is not None else []))
         for name in ("max_new_tokens", "batch_size"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
+        self.check_engine()
         require(self.seed >= 0, f"seed is {self.seed}: give 0 or more")
         require(self.limit is None or self.limit >= 1, f"limit is {self.limit}: give at least 1")
         if self.completions is not None:
             for name in ("model", *GENERATING):
-                unused = getattr(self, name) == type(self).__dict__[name]
+                unused = getattr(self, name) == type(self).__dataclass_fields__[name].default
                 require(unused, f"samples is the file {self.samples}: nothing is generated, so leave {name} out")
             return
         require(self.model is not None, "needed is MODEL, or completions made elsewhere: --samples FILE.jsonl")

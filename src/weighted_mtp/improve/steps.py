@@ -4,7 +4,6 @@ The marker holds the settings and digests of what is read, so that a finished st
 for another; what an unfinished one left is gone on with by its command.
 """
 
-import ctypes
 import json
 import os
 import shlex
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weighted_mtp.engine.local import end_with_parent
 from weighted_mtp.files import digest_of_files, write_text
 from weighted_mtp.models import sources
 from weighted_mtp.training.errors import require
@@ -150,7 +150,7 @@ def _run(words: list[str], log: Path, said: str) -> None:
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"TQDM_DISABLE": "1", "COLUMNS": "120"},
                 start_new_session=True,  # the terminal's Ctrl-C is passed on, not had twice
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
             if asked:
                 process.send_signal(asked[0])
@@ -161,14 +161,6 @@ def _run(words: list[str], log: Path, said: str) -> None:
         raise KeyboardInterrupt
     if status:
         raise _Ended(_last_words(log, start, status))
-
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _end_with_parent() -> None:
-    if _libc is not None:
-        _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _last_words(log: Path, start: int, status: int) -> str:

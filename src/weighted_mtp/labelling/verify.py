@@ -11,9 +11,11 @@ from rich.console import Console
 from weighted_mtp.data.forms import texts_of
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
 from weighted_mtp.data.schema import DataError
+from weighted_mtp.engine.settings import ALONE, EngineSettings, shard_of
 from weighted_mtp.evaluation.known_forms import as_problem
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verifier
+from weighted_mtp.verifiers.judging import judged_in_parts
 from weighted_mtp.verifiers.table import trail
 
 TRAIL = ("verified_by", "verification")
@@ -45,7 +47,14 @@ class Labelled(NamedTuple):
         return "\n".join(lines)
 
 
-def label_file(source: Path, out: Path, verifier: Verifier, console: Console | None = None) -> Labelled:
+def label_file(
+    source: Path,
+    out: Path,
+    verifier: Verifier,
+    console: Console | None = None,
+    engine: EngineSettings = ALONE,
+    shard: str = "1/1",
+) -> Labelled:
     """Writes every row of `source` to `out` with `label`, `verdict` and the trail; a second call goes on.
 
     The label is true where the verdict is `pass`. Where the verifier tells it, `reward` is the share of tests passed.
@@ -56,6 +65,8 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
 
     A label is test-verified: it says what the verifier found, which is as good as the row's tests. A label, reward or
     verdict that a row came with is replaced. Of a conversation, the assistant's last turn is checked.
+
+    Rows are judged in parts by an engine, which changes nothing of them; of a `shard` i/n the i-th of n parts.
     """
     if out.exists() and out.samefile(source):
         raise DataError(f"{out} is the input too: name another output")
@@ -64,14 +75,16 @@ def label_file(source: Path, out: Path, verifier: Verifier, console: Console | N
     for name in verifier.requires:
         if all(row.get(name) is None and verifier.missing(row) for row in answered):
             raise DataError(f"{source}: no row has `{name}`; this verifier needs {', '.join(verifier.requires)}")
+    rows, answered = list(shard_of(rows, shard)), shard_of(answered, shard)
     writer = JsonLinesWriter(out)
     judged_by = trail(verifier)
     _check_same(rows, writer, source, judged_by)
     found = Labelled(Counter(row["verdict"] for row in writer.done), Counter())
-    waiting = rows[len(writer.done) :]
+    known = len(writer.done)
     with writer, progress_bar(console) as progress:
-        task = progress.add_task("rows verified", total=len(rows), completed=len(writer.done))
-        for row, judged in zip(waiting, verifier.judge_all(answered[len(writer.done) :]), strict=True):
+        task = progress.add_task("rows verified", total=len(rows), completed=known)
+        judgements = judged_in_parts(engine, verifier, answered, known, out)
+        for row, judged in zip(rows[known:], judgements, strict=True):
             writer.write(_given(row) | columns_of(judged) | judged_by)
             found.verdicts[judged.verdict] += 1
             found.reasons.update([(judged.verdict, judged.reason)] if judged.reason else [])

@@ -1,22 +1,25 @@
 """`wmtp sample`: rows of prompt, completion and verdict, in order; the same command goes on where it stopped."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
 
 from weighted_mtp.data.json_lines import JsonLinesWriter
-from weighted_mtp.evaluation.asking import prompt_of
+from weighted_mtp.engine.parts import Make, parts_of, rows_in_order
+from weighted_mtp.engine.settings import shard_of
+from weighted_mtp.evaluation.asking import prompt_of, tokenizer_of
 from weighted_mtp.evaluation.problems import Problems, usable
 from weighted_mtp.labelling.verify import TRAIL, columns_of
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.sampling.settings import SampleConfig, check_sample
 from weighted_mtp.sampling.written import Asked, Written
-from weighted_mtp.verifiers.base import Verifier
+from weighted_mtp.verifiers.judging import Judging
 from weighted_mtp.verifiers.table import make_verifier, trail
 
 SETTINGS = ("temperature", "top_p", "max_new_tokens", "seed", "stop", "chat", "n", "logprobs", "drop_duplicates")
@@ -72,33 +75,64 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
     problems = usable(config, problems, errors_of, tell)
     problems = {i: row | {"prompt": prompt_of(row, config.chat)} for i, row in problems.items()}
     wanted = [Asked(i, number, row) for i, row in problems.items() for number in range(config.n)]
-    writer, found = JsonLinesWriter(config.out), Sampled()
+    writer, found = JsonLinesWriter(config.path), Sampled()
     for row in writer.done:
         found.count(row)
     model = _model(config, problems, tell)
     common = {**model.identity(), "sampling": {name: getattr(config, name) for name in SETTINGS}}
-    judged_by = dict.fromkeys(TRAIL) | ({} if verifier is None else trail(verifier))
-    known = _known(writer, wanted, common | judged_by)
+    judged_by = {} if verifier is None else trail(verifier)
+    depends = common | dict.fromkeys(TRAIL) | judged_by
+    # Shards are cut where parts are: joined, they are what one call writes.
+    blocks = [wanted[start : start + model.block] for start in range(0, len(wanted), model.block)]
+    wanted = [asked for block in shard_of(blocks, config.shard) for asked in block]
+    known = _known(writer, wanted, depends)
+    parts, done = parts_of(wanted, known, model.part, depends)
+    work = _Sampling(model, common, None if verifier is None else Judging(verifier), judged_by)
     with writer, progress_bar(console) as progress:
         task = progress.add_task("sampling", total=len(wanted), completed=known)
         texts = {(row["problem"], json.dumps(row["completion"])) for row in writer.done}
         begin = progress.get_time()
-        place = 0
-        for part in model.parts(wanted):
-            place += len(part)
-            if place <= known:
-                continue
-            done = max(0, known - (place - len(part)))  # a part that was cut off is written whole again
-            for row in _judged(model, verifier, part, common, done, found):
-                key = (row["problem"], json.dumps(row["completion"]))
-                found.duplicates += key in texts
-                found.empty += row["completion"] == ""
-                if row["completion"] != "" and not (config.drop_duplicates and key in texts):
-                    writer.write(row)
-                    found.count(row)
-                texts.add(key)
-                progress.update(task, advance=1, description=_state(found, progress.get_time() - begin))
+        for made in islice(rows_in_order(config, work, parts, config.path), done, None):
+            row: dict[str, Any] = made["row"]
+            key = (row["problem"], json.dumps(row["completion"]))
+            found.tokens += made["tokens"]
+            found.duplicates += key in texts
+            found.empty += row["completion"] == ""
+            if row["completion"] != "" and not (config.drop_duplicates and key in texts):
+                writer.write(row)
+                found.count(row)
+            texts.add(key)
+            progress.update(task, advance=1, description=_state(found, progress.get_time() - begin))
     return found
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """The work: a model writes, and a verifier judges beside it."""
+
+    model: Any
+    common: dict[str, Any]
+    judging: Judging | None
+    judged_by: dict[str, Any]
+
+    def open(self, cores: int | None) -> Make:
+        write = self.model.open()
+        judge_all = None if self.judging is None else self.judging.judge_all(cores)
+
+        def make(asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
+            waiting = deque[tuple[dict[str, Any], int]]()
+
+            def written() -> Iterator[dict[str, Any]]:
+                for made, one in zip(asked, write(asked), strict=True):
+                    waiting.append((_row(made, one, self.common), one.tokens))
+                    yield waiting[-1][0]
+
+            judgements = ({} for _ in written()) if judge_all is None else map(columns_of, judge_all(written()))
+            for columns in judgements:
+                row, tokens = waiting.popleft()
+                yield {"row": row | columns | self.judged_by, "tokens": tokens}
+
+        return make
 
 
 def _model(config: SampleConfig, problems: Problems, tell: Callable[[str], None]) -> Any:
@@ -110,7 +144,10 @@ def _model(config: SampleConfig, problems: Problems, tell: Callable[[str], None]
         return Server(config)
     from weighted_mtp.sampling.directory import Directory
 
-    return Directory(config, problems, tell)
+    if config.alone:
+        return Directory(config, problems, tell)
+    tokenizer_of(config, problems, tell)
+    return Directory(config, problems)
 
 
 def _known(writer: JsonLinesWriter, wanted: list[Asked], common: dict[str, Any]) -> int:
@@ -130,35 +167,10 @@ def _known(writer: JsonLinesWriter, wanted: list[Asked], common: dict[str, Any])
     return last + 1
 
 
-def _judged(
-    model: Any, verifier: Verifier | None, part: list[Asked], common: dict[str, Any], done: int, found: Sampled
-) -> Iterator[dict[str, Any]]:
-    """Rows of a part, without the first `done`, with what the verifier says of each."""
-    asked = part if done == 0 or model.whole_parts else part[done:]
-    rows = _rows(asked, model.write(asked), common, found)
-    rows = (row for i, row in enumerate(rows) if i >= len(asked) - (len(part) - done))
-    if verifier is None:
-        yield from rows
-        return
-    judged_by, waiting = trail(verifier), list[dict[str, Any]]()
-
-    def remembered() -> Iterator[dict[str, Any]]:
-        for row in rows:
-            waiting.append(row)
-            yield row
-
-    for judged in verifier.judge_all(remembered()):
-        yield waiting.pop(0) | columns_of(judged) | judged_by
-
-
-def _rows(
-    asked: list[Asked], written: Iterator[Written], common: dict[str, Any], found: Sampled
-) -> Iterator[dict[str, Any]]:
-    for (problem, number, row), one in zip(asked, written, strict=True):
-        found.tokens += one.tokens
-        made = {**row, "problem": problem, "completion": one.completion, "ended": one.ended}
-        made |= {"truncated": True} if one.ended == "length" else {}
-        yield made | {"sample": number, **common} | ({"logprobs": one.logprobs} if one.logprobs is not None else {})
+def _row(asked: Asked, one: Written, common: dict[str, Any]) -> dict[str, Any]:
+    row = {**asked.row, "problem": asked.problem, "completion": one.completion, "ended": one.ended}
+    row |= {"truncated": True} if one.ended == "length" else {}
+    return row | {"sample": asked.sample, **common} | ({} if one.logprobs is None else {"logprobs": one.logprobs})
 
 
 def _state(found: Sampled, seconds: float) -> str:

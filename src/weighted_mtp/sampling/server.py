@@ -4,7 +4,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -36,9 +36,6 @@ class Server:
     Source: OpenAI's API reference, /v1/completions and /v1/chat/completions.
     """
 
-    whole_parts = False
-    """Whether a part is written whole or not at all."""
-
     def __init__(self, config: SampleConfig) -> None:
         self._config = config
         key = os.environ.get(config.api_key_env)
@@ -55,9 +52,17 @@ class Server:
         """What the rows say of who wrote them."""
         return {"model": self.name, "server": self._config.model}
 
-    def parts(self, asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
-        """All at once: requests do not wait for each other."""
-        yield asked
+    @property
+    def block(self) -> int:
+        """Completions that no shard divides: those of a problem."""
+        return self._config.n
+
+    part = None
+    """Completions of a part: requests do not wait for each other, so that all are one."""
+
+    def open(self) -> Callable[[Sequence[Asked]], Iterator[Written]]:
+        """What gives completions in order."""
+        return self.write
 
     def write(self, asked: Sequence[Asked]) -> Iterator[Written]:
         """Completions in order, `concurrency` requests at a time."""

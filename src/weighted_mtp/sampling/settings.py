@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Literal
 
 from weighted_mtp.data.schema import DataError
+from weighted_mtp.engine.settings import EngineSettings, place_of, sharded
 from weighted_mtp.evaluation.problems import Problems, read_problems
 from weighted_mtp.models import sources
 from weighted_mtp.training.errors import require, require_positive, settle
 from weighted_mtp.verifiers.table import verifier_class
 
 SERVER = ("http://", "https://")
+OF_DIRECTORIES = ("batch_size", "engine", "workers")
 OF_SERVERS = ("served_model", "concurrency", "requests_per_minute", "request_timeout", "patience", "api_key_env")
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(EngineSettings):
     """Which model writes for which prompts, how, and who judges."""
 
     model: str
@@ -52,6 +54,8 @@ class SampleConfig:
     """Problems that the verifier cannot check: nothing is done, or they are left out."""
     batch_size: int = 64
     """Completions generated together, of a model in a directory."""
+    shard: str = "1/1"
+    """i/n: the i-th of n equal parts of the completions, into a file of its own beside out."""
     served_model: str | None = None
     """Of a server: the name of its model; none: the only one that it lists."""
     concurrency: int = 16
@@ -82,16 +86,23 @@ class SampleConfig:
             require(not self.logprobs, "logprobs are those of a sampling policy: give a temperature above 0")
         if self.timeout is not None:
             require(self.verifier is not None, f"timeout is {self.timeout}, and no verifier is named that it is for")
-        unused = ("batch_size",) if self.served else OF_SERVERS
+        self.check_engine()
+        place_of(self.shard)
+        unused = OF_DIRECTORIES if self.served else OF_SERVERS
         for name in unused:
             of = "a model in a directory" if self.served else "a server"
-            default = type(self).__dict__[name]
+            default = type(self).__dataclass_fields__[name].default
             require(getattr(self, name) == default, f"{name} is of {of}, and {self.model} is none: leave it out")
 
     @property
     def served(self) -> bool:
         """Whether the model stands behind a server."""
         return self.model.startswith(SERVER)
+
+    @property
+    def path(self) -> Path:
+        """The file that is written."""
+        return sharded(self.out, self.shard)
 
     @property
     def completions(self) -> None:
@@ -110,6 +121,6 @@ def check_sample(config: SampleConfig) -> Problems:
         raise DataError(
             f"{config.problems}: problem {taken} has a `completion`, which what is written takes: rename it"
         )
-    if Path(config.out).is_dir():
-        raise DataError(f"{config.out} is a folder: give a file, as rows.jsonl")
+    if config.path.is_dir():
+        raise DataError(f"{config.path} is a folder: give a file, as rows.jsonl")
     return problems

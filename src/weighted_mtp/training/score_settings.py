@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from weighted_mtp.training.errors import ConfigError, require, settle
+from weighted_mtp.engine.settings import EngineSettings, place_of
+from weighted_mtp.training.errors import require, settle
 
 
 @dataclass(frozen=True)
-class ScoreConfig:
+class ScoreConfig(EngineSettings):
     """What is scored, by whom, and how."""
 
     critic: str
@@ -44,11 +45,5 @@ class ScoreConfig:
             self.max_length >= 2 and self.batch_size >= 1,
             f"max_length is {self.max_length} and batch_size {self.batch_size}: give at least 2 tokens and 1 row",
         )
-        self.place()
-
-    def place(self) -> tuple[int, int]:
-        """Number of this shard, from 1, and of all of them."""
-        number, _, count = self.shard.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            raise ConfigError(f"shard is {self.shard!r}: give i/n with 1 <= i <= n, as 2/8")
-        return int(number), int(count)
+        self.check_engine()
+        place_of(self.shard)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from rich.progress import track
 
 from weighted_mtp.data import (
@@ -26,21 +25,16 @@ from weighted_mtp.data import (
     load_rows,
     tokenize_rows,
 )
-from weighted_mtp.data.exact_parquet import (
-    ExactColumns,
-    column_types,
-    exact_columns,
-    part_name,
-    shard_marker,
-    write_rows,
-)
+from weighted_mtp.data.exact_parquet import column_types, exact_columns, part_name, shard_marker, write_rows
+from weighted_mtp.engine.parts import Make, Part, run
+from weighted_mtp.engine.settings import place_of
 from weighted_mtp.files import own_file, replacing, write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.critics.base import Critic, require_spread
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.critics.value_head import ValueStage
-from weighted_mtp.training.errors import require, require_same_settings
+from weighted_mtp.training.errors import in_memory, require, require_same_settings
 from weighted_mtp.training.loading import NOTHING, InMemory, require_rows_fit
 from weighted_mtp.training.score_checks import require_fits, require_room, scheme_for, settings_of
 from weighted_mtp.training.score_settings import ScoreConfig
@@ -81,7 +75,7 @@ def score(config: ScoreConfig, *, memory: InMemory = NOTHING, quiet: bool = Fals
 
     Critic, tokenizer, scheme and rows are taken from `memory` where the caller has them.
     """
-    folder, (number, count) = Path(config.out), config.place()
+    folder, (number, count) = Path(config.out), place_of(config.shard)
     require_room(folder, count)
     with own_file(folder / shard_marker(number, count)):  # other shards may be at work beside it
         return _score_shard(config, folder, number, count, memory, quiet)
@@ -99,123 +93,141 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
     settings = settings_of(config, critic, None if given is None else rows)
     require_same_settings(folder / SETTINGS, settings, "scores", ("data", "critic", "reference"))
     require_fits(critic, scheme, config)
+    require(
+        config.alone or not in_memory(config.critic),
+        f"a critic in memory is of one process, and engine is {config.engine} with {config.workers} workers: leave "
+        "them out",
+    )
     first, end = (number - 1) * len(rows) // count, number * len(rows) // count
     tokenizer = load_tokenizer(config.critic) if memory.tokenizer is None else memory.tokenizer
-    scorer = _Scorer(critic, scheme, config, columns, tokenizer, labelled="label" in rows[0])
+    work = _Scoring(config, CompletionCollator.from_tokenizer(tokenizer), "label" in rows[0], critic, scheme)
     require(
-        config.format == "rows" or "weights" in scorer.names,
+        config.format == "rows" or "weights" in work.names,
         f"format {config.format} needs weights, which scheme {config.scheme} makes of labels: give some",
     )
-    scorer.encode(rows[first:end])
+    mine = _Tokenized(config, rows[first:end], tokenizer, work)
     if not (folder / SETTINGS).exists():
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
-    starts = range(0, end - first, PART_ROWS)
-    parts = [part_name(number, count, first + start) for start in starts]
-    work = list(zip(starts, parts, strict=True))
-    for start, part in track(work, description=f"scoring {end - first} rows", disable=quiet or len(starts) < 2):
-        if not (folder / part).exists():
-            scorer.write(range(start, min(start + PART_ROWS, end - first)), folder / part)
-    marker = {"settings": settings, "parts": parts}
+    starts = {part_name(number, count, first + start): start for start in range(0, end - first, PART_ROWS)}
+    missing = [name for name in starts if not (folder / name).exists()]
+    parts = (Part(name, mine.part(starts[name])) for name in missing)
+    columns, begin, tokens = columns.and_numbers(work.names, SUCCESS), time.perf_counter(), 0
+    made, told = run(config, work, parts), f"scoring {end - first} rows"
+    for part, scores in track(made, total=len(missing), description=told, disable=quiet or len(missing) < 2):
+        with replacing(folder / part.name) as temporary:
+            write_rows(mine.scored(starts[part.name], list(scores)), temporary, columns)
+        tokens += sum(len(row["input_ids"]) for row in part.given)
+    seconds = time.perf_counter() - begin
+    marker = {"settings": settings, "parts": list(starts)}
     write_text(folder / shard_marker(number, count), json.dumps(marker, indent=1))
-    return scorer.result(report.dropped())
+    lost = [said for said in (report.dropped(), *mine.lost()) if said]
+    return Scored(len(mine.rows) - mine.report.dropped, tokens, seconds if tokens else 0.0, lost, work.labelled)
 
 
-class _Scorer:
-    """Scores rows with a critic, counting what it cost and what was lost."""
+class _Tokenized:
+    """The rows of a shard: all are tokenized, and the critic's word is heard, before the first is scored."""
 
-    def __init__(
-        self,
-        critic: Critic,
-        scheme: WeightingScheme,
-        config: ScoreConfig,
-        columns: ExactColumns,
-        tokenizer: Any,
-        labelled: bool,
-    ) -> None:
-        self.critic, self.model, self.scheme, self.config = critic, critic.model, scheme, config
-        for model in critic.models():
-            model.eval().requires_grad_(False)
-            model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-        known = {"values": True, "td_errors": labelled, "credit": critic.gives_credit}
-        known["weights"] = labelled or "rewards" not in scheme.requires
-        self.labelled = labelled
-        self.names = [name for name in SCORES if known[name]]
-        self.columns = columns.and_numbers(self.names, SUCCESS)
-        self.tokenizer = tokenizer
-        self.stage = ValueStage(gamma=config.gamma, critic=critic)
-        self.collate = CompletionCollator.from_tokenizer(self.tokenizer)
-        self.seconds, self.tokens = 0.0, 0
-        self.rows: Sequence[Row] = ()
+    def __init__(self, config: ScoreConfig, rows: Sequence[Row], tokenizer: Any, work: "_Scoring") -> None:
+        self.rows, self._config, self._tokenizer = rows, config, tokenizer
         self.report = TokenizeReport(0, BadRows())
-
-    def encode(self, rows: Sequence[Row]) -> None:
-        """Takes the rows of a shard: all are tokenized, and the critic's word is heard, before the first is scored."""
+        self._places: dict[int, int] = {}
         if not rows:
             return
-        self.rows = rows
-        turns = self.config.turns
-        self.encoded, self.report = tokenize_rows(rows, self.tokenizer, max_length=self.config.max_length, turns=turns)
-        for model in self.stage.frozen_models():
-            require_rows_fit(model, self.tokenizer, self.encoded, self.config.data)
-        require_spread(self.critic, self.encoded, self.collate, self.config.critic)
-        self.places = {row_id: i for i, row_id in enumerate(self.encoded["row_id"])}
+        self._encoded, self.report = tokenize_rows(rows, tokenizer, max_length=config.max_length, turns=config.turns)
+        for model in work.stage.frozen_models():
+            require_rows_fit(model, tokenizer, self._encoded, config.data)
+        require_spread(work.critic, self._encoded, work.collate, config.critic)
+        self._places = {row_id: i for i, row_id in enumerate(self._encoded["row_id"])}
 
-    def write(self, mine: range, path: Path) -> None:
-        """One part: those of the rows that are not too long, with their scores, in order, as Parquet."""
-        kept = [i for i in mine if i in self.places]
-        begin = time.perf_counter()
-        scores = self._scores(self.encoded.select([self.places[i] for i in kept]))
-        self.seconds += time.perf_counter() - begin
+    def _kept(self, start: int) -> list[int]:
+        return [i for i in range(start, min(start + PART_ROWS, len(self.rows))) if i in self._places]
+
+    def part(self, start: int) -> list[Row]:
+        """The tokens of a part: those of its rows that are not too long."""
+        return self._encoded.select([self._places[i] for i in self._kept(start)]).to_list()
+
+    def scored(self, start: int, scores: Sequence[Row]) -> list[Row]:
+        """The rows of a part with their scores."""
+        kept = self._kept(start)
         labelled = self._labelled(kept)
-        scored = [self.rows[i] | _whole(scores[i], labelled.get(i, 0)) for i in kept]
-        with replacing(path) as temporary:
-            write_rows(scored, temporary, self.columns)
+        return [self.rows[i] | _whole(found, labelled.get(i, 0)) for i, found in zip(kept, scores, strict=True)]
 
-    def _scores(self, dataset: Dataset) -> dict[int, dict[str, Any]]:
-        """Scores by row number; rows of like length share a batch."""
-        lengths = [len(ids) for ids in dataset["input_ids"]]
-        order = sorted(range(len(dataset)), key=lengths.__getitem__)
-        scores: dict[int, dict[str, Any]] = {}
-        for start in range(0, len(order), self.config.batch_size):
-            rows = [dataset[i] for i in order[start : start + self.config.batch_size]]
-            batch = TokenBatch.from_inputs(self.collate(rows), n_future=1, device=self.model.device)
-            scores |= zip((row["row_id"] for row in rows), self._batch(batch), strict=True)
-        self.tokens += sum(lengths)
-        return scores
+    def _labelled(self, kept: Sequence[int]) -> dict[int, int]:
+        """How many labelled tokens the rows have that may have been cut, their ends included."""
+        limit = self._config.max_length
+        full = [i for i in kept if len(self._encoded[self._places[i]]["input_ids"]) == limit]
+        if not full:
+            return {}
+        whole, _ = tokenize_rows([self.rows[i] for i in full], self._tokenizer, turns=self._config.turns)
+        counts = [sum(label != IGNORED for label in labels) for labels in whole["labels"]]
+        return dict(zip(full, counts, strict=True))
+
+    def lost(self) -> list[str]:
+        """A sentence for each kind of row that was cut or left out."""
+        lost, limit = list[str](), self._config.max_length
+        if self.report.truncated:
+            lost.append(f"{self.report.truncated} completions cut at {limit} tokens; the rest has weight 0")
+        if self.report.dropped:
+            lost.append(f"{self.report.dropped} rows left out, their prompts longer than {limit} tokens")
+        return lost + self.report.told()
+
+
+class _Scoring:
+    """The work: a critic scores rows of tokens. Pickled, it holds the critic's place."""
+
+    def __init__(
+        self, config: ScoreConfig, collate: CompletionCollator, labelled: bool, critic: Critic, scheme: WeightingScheme
+    ) -> None:
+        self._config, self.collate, self.labelled = config, collate, labelled
+        self.critic, self._scheme = critic, scheme
+        known = {"values": True, "td_errors": labelled, "credit": critic.gives_credit}
+        known["weights"] = labelled or "rewards" not in scheme.requires
+        self.names = [name for name in SCORES if known[name]]
+
+    def __reduce__(self) -> Any:
+        return _scoring, (self._config, self.collate, self.labelled, self._scheme)
+
+    @property
+    def stage(self) -> ValueStage:
+        """What gives the signals."""
+        return ValueStage(gamma=self._config.gamma, critic=self.critic)
+
+    def open(self, cores: int | None) -> Make:
+        for model in self.critic.models():
+            model.eval().requires_grad_(False)
+            model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
+        return self._scores
+
+    def _scores(self, rows: Sequence[Row]) -> list[Row]:
+        """Scores in the order of the rows; rows of like length share a batch."""
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+        scores: dict[int, Row] = {}
+        device = self.critic.model.device
+        for start in range(0, len(order), self._config.batch_size):
+            chosen = order[start : start + self._config.batch_size]
+            batch = TokenBatch.from_inputs(self.collate([rows[i] for i in chosen]), n_future=1, device=device)
+            scores |= zip(chosen, self._batch(batch), strict=True)
+        return [scores[i] for i in range(len(rows))]
 
     @torch.no_grad()
-    def _batch(self, batch: TokenBatch) -> list[dict[str, Any]]:
-        device = self.model.device
+    def _batch(self, batch: TokenBatch) -> list[Row]:
+        model = self.critic.model
+        device = model.device
         generator = torch.Generator(device).manual_seed(0)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
-            signals = self.stage.signals(batch, {}, self.model, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.bf16):
+            signals = self.stage.signals(batch, {}, model, generator)
         assert signals.values is not None
         scores = {"values": signals.values, "credit": signals.credit, "td_errors": signals.td_errors}
-        scores["weights"] = weigh(self.scheme, signals)[..., 0]
+        scores["weights"] = weigh(self._scheme, signals)[..., 0]
         columns = torch.stack([required(scores[name], name) for name in self.names]).cpu()
         picked = (columns[:, b][:, mask].tolist() for b, mask in enumerate(batch.mask.cpu()))
         rows = [dict(zip(self.names, lists, strict=True)) for lists in picked]
         return [row | {SUCCESS: _success(row)} for row in rows]
 
-    def _labelled(self, kept: Sequence[int]) -> dict[int, int]:
-        """How many labelled tokens the rows have that may have been cut, their ends included."""
-        limit = self.config.max_length
-        full = [i for i in kept if len(self.encoded[self.places[i]]["input_ids"]) == limit]
-        if not full:
-            return {}
-        whole, _ = tokenize_rows([self.rows[i] for i in full], self.tokenizer, turns=self.config.turns)
-        counts = [sum(label != IGNORED for label in labels) for labels in whole["labels"]]
-        return dict(zip(full, counts, strict=True))
 
-    def result(self, unjudged: str) -> Scored:
-        """The account of the shard; `unjudged` says how many rows of the whole file have no label."""
-        lost, limit = [unjudged] if unjudged else [], self.config.max_length
-        if self.report.truncated:
-            lost.append(f"{self.report.truncated} completions cut at {limit} tokens; the rest has weight 0")
-        if self.report.dropped:
-            lost.append(f"{self.report.dropped} rows left out, their prompts longer than {limit} tokens")
-        lost += self.report.told()
-        return Scored(len(self.rows) - self.report.dropped, self.tokens, self.seconds, lost, self.labelled)
+def _scoring(config: ScoreConfig, collate: CompletionCollator, labelled: bool, scheme: WeightingScheme) -> _Scoring:
+    """The work, in a worker: the critic is read where it lies."""
+    return _Scoring(config, collate, labelled, load_critic(config.critic, reference=config.reference), scheme)
 
 
 def _success(scores: Mapping[str, list[float]]) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 from weighted_mtp.choices import nearest
 from weighted_mtp.verifiers.base import Verifier, VerifierError, check_timeout
+from weighted_mtp.verifiers.judging import made_with
 
 _HOME = "weighted_mtp.verifiers"
 VERIFIERS = {
@@ -71,10 +72,8 @@ def trail(verifier: Verifier) -> dict[str, Any]:
     kind = type(verifier)
     path = f"{kind.__module__}:{kind.__name__}"
     names = {path: name for name, path in VERIFIERS.items()}
-    made_with = {option: getattr(verifier, option, None) for option in inspect.signature(kind).parameters}
-    made_with.pop("workers", None)
     versions = {"version": version("weighted-mtp")}
     if kind.library is not None:
         versions["library"] = f"{kind.library} {version(kind.library)}"
-    verification = versions | {"timeout": None, "seed": None} | made_with
+    verification = versions | {"timeout": None, "seed": None} | made_with(verifier)
     return {"verified_by": names.get(path, path), "verification": verification}

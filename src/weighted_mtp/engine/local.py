@@ -1,0 +1,89 @@
+"""Parts made on this machine: by this process, or by several that each hold the model."""
+
+import ctypes
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from weighted_mtp.engine.parts import Made, Make, Part, Row, Work, as_made
+from weighted_mtp.engine.settings import EngineError, EngineSettings
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
+    """In this process, lazily; with more workers in as many others, of which the i-th takes the i-th accelerator."""
+    if settings.alone:
+        make = work.open(None)
+        for part in parts:
+            yield part, make(part.given)
+        return
+    count = settings.workers
+    context = multiprocessing.get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(count):
+        numbers.put(number)
+    cores = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
+    pool = ProcessPoolExecutor(count, context, _begin, (work, cores, threads(), numbers))
+    try:
+        there = [Future[Any]() for _ in range(count)]
+        for future in there:
+            future.set_result(None)
+        yield from as_made(lambda number, part: pool.submit(_make, part.given), there, parts)
+    except BrokenProcessPool:
+        raise EngineError(
+            "a worker was killed, by a lack of memory perhaps: what is made is kept, and the same command goes on"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+
+
+def threads() -> int | None:
+    """How many threads torch takes here, if it is here: with as many elsewhere, sums round alike."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
+
+
+def set_threads(count: int | None) -> None:
+    """Makes torch take so many."""
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def end_with_parent() -> None:
+    """Makes the kernel end this process when its parent ends, by SIGKILL too."""
+    if _libc is not None:
+        _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+_opening: list[tuple[Work, int]] = []
+"""Of a worker: what it is to open, with how many cores."""
+
+
+@functools.cache
+def _opened() -> Make:
+    work, cores = _opening[0]
+    return work.open(cores)
+
+
+def _begin(work: Work, cores: int, count: int | None, numbers: Any) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    set_threads(count)
+    if (torch := sys.modules.get("torch")) and torch.accelerator.is_available():
+        torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
+    _opening.append((work, cores))
+
+
+def _make(given: Any) -> list[Row]:
+    return list(_opened()(given))

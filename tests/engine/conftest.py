@@ -1,0 +1,32 @@
+"""A Ray cluster of this machine, and what other folders' tests have made."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import needs
+from tests.sampling.conftest import written  # noqa: F401
+from tests.training.conftest import critic_dir, prepare, rows, train  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a real cluster of two cores."""
+    needs("ray", "REQUIRE_RAY", "Ray is not installed: pip install 'weighted-mtp[ray]'")
+    import ray
+
+    context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Path:
+    """700 rows to be judged, of which the odd ones are wrong."""
+    import json
+
+    made = [{"prompt": f"{i}+1", "completion": f"{i + 1 + i % 2}", "answer": f"{i + 1}"} for i in range(700)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    return path

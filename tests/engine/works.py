@@ -1,0 +1,61 @@
+"""Work whose workers can be killed in the middle of a part, and which says what it made."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from weighted_mtp.verifiers.base import Verifier
+
+LETHAL = "lethal"
+
+
+def die_once(flag: str) -> None:
+    """Kills this process, unless that was done."""
+    try:
+        os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Squares:
+    """Squares numbers; the made parts stand in a log, and LETHAL kills its worker once, or always without a flag."""
+
+    def __init__(self, log: Path, flag: Path | None = None) -> None:
+        self.log, self.flag = log, flag
+
+    def open(self, cores: int | None) -> Any:
+        def make(numbers: list[Any]) -> Iterator[dict[str, Any]]:
+            for number in numbers:
+                if number == LETHAL:
+                    if self.flag is None:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    die_once(str(self.flag))
+                    number = 0
+                if number == "bad":
+                    raise ValueError("what came is bad")
+                yield {"square": number**2}
+            with self.log.open("a") as file:
+                file.write(f"{numbers}\n")
+
+        return make
+
+
+class Deadly(Verifier):
+    """Passes a completion that begins with the answer; a row with `flag` kills who judges it, once, but for `spare`."""
+
+    requires = ("completion", "answer")
+
+    def check(self, row: Any) -> Any:
+        if row.get("flag") and os.getpid() != row["spare"]:
+            die_once(row["flag"])
+        return "pass" if row["completion"].startswith(row["answer"]) else "fail"
+
+
+class Forgetful(Deadly):
+    """Keeps its option under another name."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._words = words
