@@ -18,7 +18,7 @@ TRIES = 3
 
 
 def ray(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
-    """On the cluster that RAY_ADDRESS names; without it, on one of this machine alone, for as long as it takes.
+    """On the cluster that RAY_ADDRESS names, else on one that runs on this machine, else on one begun for this call.
 
     Actors that the cluster has no room for are not waited for: those that are there make the parts.
 
@@ -31,12 +31,12 @@ def ray(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
         asked = {"num_cpus": 1 if settings.num_cpus is None else settings.num_cpus, "num_gpus": settings.num_gpus or 0}
         _require_room(ray, asked)
         actor = ray.remote(_Worker).options(max_restarts=-1, max_task_retries=TRIES - 1, **asked)
-        held = [ray.put(work)]  # in a list, as an argument whose loss an actor would not survive may not be one itself
-        cores = max(1, int(asked["num_cpus"]))
-        actors = [actor.remote(held, cores, threads()) for _ in range(settings.workers)]
+        actors = [actor.remote() for _ in range(settings.workers)]
+        held = [ray.put(work)]  # in a list, since Ray would take one that stands alone apart for every part
+        about = held, max(1, int(asked["num_cpus"])), threads()
         try:
             there = [one.ready.remote().future() for one in actors]
-            yield from as_made(lambda number, part: actors[number].make.remote(part.given).future(), there, parts)
+            yield from as_made(lambda i, part: actors[i].make.remote(*about, part.given).future(), there, parts)
         except RayTaskError as error:
             raise error.cause from error
         except RayActorError as error:
@@ -44,9 +44,6 @@ def ray(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
                 f"a part has killed its worker {TRIES} times, by a lack of memory perhaps: what is made is kept, and "
                 f"the same command goes on ({str(error).splitlines()[0]})"
             ) from None
-        finally:
-            for one in actors:
-                ray.kill(one)
 
 
 @contextmanager
@@ -60,9 +57,8 @@ def _cluster() -> Iterator[Any]:
         yield ray
         return
     address = os.environ.get("RAY_ADDRESS")
-    of_our_own = {} if address else {"include_dashboard": False}
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **of_our_own)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         at = f"at RAY_ADDRESS {address}" if address else "on this machine"
         raise EngineError(f"no Ray cluster {at}: {str(error).splitlines()[0]}") from None
@@ -85,18 +81,18 @@ def _require_room(ray: Any, asked: dict[str, float]) -> None:
 
 
 class _Worker:
-    """An actor."""
+    """An actor; its work is opened by the first part, so by one that was started anew too."""
 
-    def __init__(self, held: list[Any], cores: int, count: int | None) -> None:
-        self._held, self._cores = held, cores
-        self._made: Make | None = None  # opened by the first part, so by one that was started anew too
-        set_threads(count)
+    def __init__(self) -> None:
+        self._made: Make | None = None
 
     def ready(self) -> None:
         """Done when the actor is there."""
 
-    def make(self, given: Any) -> list[Row]:
+    def make(self, held: list[Any], cores: int, count: int | None, given: Any) -> list[Row]:
         """The rows of a part."""
-        make = self._made or import_module("ray").get(self._held[0]).open(self._cores)
+        if self._made is None:
+            set_threads(count)
+        make = self._made or import_module("ray").get(held[0]).open(cores)
         self._made = make
         return list(make(given))

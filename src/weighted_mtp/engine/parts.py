@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -84,16 +85,18 @@ def rows_in_order(settings: EngineSettings, work: Work, parts: Sequence[Part], o
         return
     folder = out.with_name(f"{out.name}.parts")
     made = run(settings, work, [part for part in parts if not (folder / part.name).exists()])
-    for part in parts:
-        path = folder / part.name
-        while not path.exists():
-            done, rows = next(made)
-            with replacing(folder / done.name) as temporary:
-                temporary.write_bytes(b"".join(map(json_line, rows)))
-        yield from read_json_lines(path)
-        path.unlink()
-    if folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
+    try:
+        for part in parts:
+            path = folder / part.name
+            while not path.exists():
+                done, rows = next(made)
+                with replacing(folder / done.name) as temporary:
+                    temporary.write_bytes(b"".join(map(json_line, rows)))
+            yield from read_json_lines(path)
+            path.unlink()
+    finally:
+        with suppress(OSError):  # parts wait in it, or none was made
+            folder.rmdir()
 
 
 def as_made(
@@ -110,7 +113,8 @@ def as_made(
     following = next(todo, None)
     running: dict[Future[Any], tuple[int, Part | None]] = {ready: (i, None) for i, ready in enumerate(workers)}
     while following is not None or any(part for _, part in running.values()):
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        ended = wait(running, return_when=FIRST_COMPLETED).done
+        for future in sorted(ended, key=lambda one: one.exception() is not None):  # what is made is kept first
             number, part = running.pop(future)
             found = future.result()
             if following is not None:

@@ -17,7 +17,7 @@ class EngineSettings:
     """Settings of every command that makes rows in parts."""
 
     engine: Literal["local", "ray"] = "local"
-    """Where parts are made: on this machine, or on a Ray cluster, the one that RAY_ADDRESS names or one of its own."""
+    """Where parts are made: on this machine, or on a Ray cluster, the one that RAY_ADDRESS names or this machine's."""
     workers: int = 1
     """Processes that each hold the model, or the verifier; 1 of engine local is this one."""
     num_cpus: float | None = None
