@@ -9,6 +9,7 @@ from weighted_mtp.cli.main import main
 from weighted_mtp.cli.settings_files import SHIPPED
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.improve.settings import ImproveConfig, _check_run
+from weighted_mtp.improve.steps import Step
 
 
 def answer(settings, tmp_path, *flags) -> int:
@@ -76,3 +77,9 @@ def test_shipped_files_hold_nothing_that_is_not_read(path):
     config = ImproveConfig(**yaml.safe_load(path.read_text()))
     _check_run("critic", "critic", config.training_critic("m"))
     _check_run("student", config.stage, config.training("m"))
+
+
+def test_a_finished_step_is_not_made_again_because_of_where_it_is_made(tmp_path):
+    here = Step("sample", tmp_path, "sample", {"n": 2})
+    there = Step("sample", tmp_path, "sample", {"n": 2, "engine": "ray", "workers": 8, "num_gpus": 1.0})
+    assert here.fingerprint() == there.fingerprint()

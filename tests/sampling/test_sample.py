@@ -122,6 +122,7 @@ def test_problems_that_the_verifier_cannot_check_stop_it_before_anything_is_writ
         ({"temperature": 0.0}, "temperature is 0 and n 3: all would be the same"),
         ({"concurrency": 4}, "concurrency is of a server, and .* is none: leave it out"),
         ({"timeout": 3.0}, "timeout is 3.0, and no verifier is named"),
+        ({"allow": "numpy"}, "allow is numpy, and no verifier is named"),
         ({"max_new_tokens": 99}, "the longest prompt has . tokens and the model 64 positions, so give at most .."),
         ({"n": 0}, "n is 0: give at least 1"),
     ],

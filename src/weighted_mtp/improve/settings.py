@@ -21,7 +21,7 @@ from weighted_mtp.value_weighting.registry import scheme_path
 _NOT_MADE = "-"
 """Stands for a path that a round makes, where settings are checked ahead."""
 _SET = {
-    "sample": ("model", "problems", "out", "verifier"),
+    "sample": ("model", "problems", "out", "verifier", "shard"),
     "evaluate": ("model", "problems", "out", "verifier"),
     "score": ("critic", "data", "out", "shard"),
     "critic": ("train_file", "output_dir"),

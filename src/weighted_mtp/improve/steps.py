@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from weighted_mtp.engine.local import end_with_parent
+from weighted_mtp.engine.settings import OF_ENGINES
 from weighted_mtp.files import digest_of_files, write_text
 from weighted_mtp.models import sources
 from weighted_mtp.training.errors import require
@@ -67,7 +68,8 @@ class Step:
 
     def fingerprint(self) -> Record:
         """The settings, and of what they name to be read the content, wherever it lies."""
-        return {name: _content(name, value) for name, value in self.settings.items() if name not in PLACES}
+        left_out = (*PLACES, *OF_ENGINES)
+        return {name: _content(name, value) for name, value in self.settings.items() if name not in left_out}
 
     def record(self) -> Record:
         """What the marker holds; nothing where there is none."""

@@ -70,7 +70,7 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
     """
     tell = partial(console.print, soft_wrap=True, markup=False, highlight=False)
     problems = check_sample(config)
-    verifier = None if config.verifier is None else make_verifier(config.verifier, timeout=config.timeout)
+    verifier = None if config.verifier is None else make_verifier(config.verifier, **config.options())
     errors_of = (lambda rows: [None] * len(rows)) if verifier is None else verifier.problem_errors
     problems = usable(config, problems, errors_of, tell)
     problems = {i: row | {"prompt": prompt_of(row, config.chat)} for i, row in problems.items()}

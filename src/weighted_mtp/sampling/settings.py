@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from weighted_mtp.data.schema import DataError
 from weighted_mtp.engine.settings import EngineSettings, place_of, sharded
@@ -50,6 +50,10 @@ class SampleConfig(EngineSettings):
     """Only the first problems."""
     timeout: float | None = None
     """Seconds a completion, of verifiers that run programs; none: the verifier's own."""
+    allow: str | None = None
+    """What programs may import beside the standard library, as numpy,sortedcontainers."""
+    environment: str | None = None
+    """Folder of the environment that has it; none: this Python's."""
     on_bad_problem: Literal["error", "skip"] = "error"
     """Problems that the verifier cannot check: nothing is done, or they are left out."""
     batch_size: int = 64
@@ -70,7 +74,7 @@ class SampleConfig(EngineSettings):
     """Of a server: the variable of the environment that holds the key, if it wants one; the key is never shown."""
 
     def __post_init__(self) -> None:
-        settle(self, *(["model"] * (not self.served)), "problems", "out")
+        settle(self, *(["model"] * (not self.served)), "problems", "out", "environment")
         for name in ("n", "max_new_tokens", "batch_size", "concurrency"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
         require(self.seed >= 0, f"seed is {self.seed}: give 0 or more")
@@ -84,8 +88,9 @@ class SampleConfig(EngineSettings):
         if self.temperature == 0:
             require(self.n == 1, f"temperature is 0 and n {self.n}: all would be the same; give n 1 or a temperature")
             require(not self.logprobs, "logprobs are those of a sampling policy: give a temperature above 0")
-        if self.timeout is not None:
-            require(self.verifier is not None, f"timeout is {self.timeout}, and no verifier is named that it is for")
+        for name, value in self.options().items():
+            told = f"{name} is {value}, and no verifier is named that it is for"
+            require(value is None or self.verifier is not None, told)
         self.check_engine()
         place_of(self.shard)
         unused = OF_DIRECTORIES if self.served else OF_SERVERS
@@ -93,6 +98,10 @@ class SampleConfig(EngineSettings):
             of = "a model in a directory" if self.served else "a server"
             default = type(self).__dataclass_fields__[name].default
             require(getattr(self, name) == default, f"{name} is of {of}, and {self.model} is none: leave it out")
+
+    def options(self) -> dict[str, Any]:
+        """What the verifier is made with."""
+        return {name: getattr(self, name) for name in ("timeout", "allow", "environment")}
 
     @property
     def served(self) -> bool:
@@ -112,7 +121,7 @@ class SampleConfig(EngineSettings):
 def check_sample(config: SampleConfig) -> Problems:
     """The problems; raises for what `wmtp sample` would stumble over, before torch is imported."""
     if config.verifier is not None:
-        verifier_class(config.verifier, timeout=config.timeout)
+        verifier_class(config.verifier, **config.options())
     if not config.served:
         sources.require(config.model)
     problems = read_problems(config)
