@@ -1,5 +1,6 @@
 """The command line's grammar: flags and files into settings, and one line for a mistake."""
 
+import errno
 import json
 import os
 import re
@@ -24,7 +25,8 @@ class UsageError(ValueError):
 def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program: str = PROGRAM) -> int:
     """Runs a command on its words; returns the exit status: of a user's mistake 2, after one line.
 
-    Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError.
+    Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError. A full disk is
+    nobody's mistake: 1.
 
     Args:
         run: the command; returns its exit status.
@@ -39,6 +41,9 @@ def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program
     except (ValueError, OSError) as error:
         if os.environ.get("WMTP_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            full = f"no space left on device, where {error.filename or 'its files'} was to be written"
+            return fail(f"{full}: what is there is whole; make room, and the same command goes on", 1, program)
         return fail(shorten(str(error)), program=program)
 
 

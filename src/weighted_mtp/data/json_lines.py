@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,18 @@ class JsonLinesWriter:
         self._file = self.path.open("ab")
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: object, *error: object) -> None:
+        with suppress(*[OSError] * (kind is not None)):  # what a full disk does not take, it does not take again
+            self._file.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Adds one row."""
-        self._file.write(json_line(row))
-        self._file.flush()
+        try:
+            self._file.write(json_line(row))
+            self._file.flush()
+        except OSError as error:
+            error.filename = error.filename or str(self.path)  # a full disk does not say whose
+            raise
 
     def other_row(self, number: int, reason: str) -> DataError:
         """The error of a row, from 1, that stands here and is not what this call would have written."""
