@@ -42,6 +42,12 @@ class HeadedModel(nn.Module):
         """Floating-point type of the wrapped model."""
         return self.hf_model.dtype
 
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """Classes that FSDP shards one by one: layers, of which heads are copies, and what is float32 beside them."""
+        parts = (*decoder_layers(self.hf_model), self.value_head)
+        return sorted({type(part).__name__ for part in parts if part is not None})
+
     def full_forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> dict[str, Tensor]:
         """At least "logits" [batch, seq, n_future, vocab]."""
         raise NotImplementedError(f"{type(self).__name__} needs a method full_forward(input_ids, attention_mask)")

@@ -15,7 +15,7 @@ import torch.nn as nn
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from weighted_mtp.files import replacing, staged_save
 from weighted_mtp.models.architecture import incomplete, read_causal_lm, settle_4_bits
@@ -168,7 +168,8 @@ class StoredModel(HeadedModel):
                 f"{path} holds {stored} parameters, and this run trains {own}: give dtype: {stored} to go on as it "
                 "was, or start a new run"
             )
-        self.load_state_dict(saved.state_dict())
+        own = self.state_dict()
+        self.load_state_dict({name: _laid_as(own.get(name), tensor) for name, tensor in saved.state_dict().items()})
 
     @torch.no_grad()
     def _restore_new_parts(self, directory: Path) -> None:
@@ -176,6 +177,13 @@ class StoredModel(HeadedModel):
         for name, tensor in _own_tensors_in(directory):
             if not name.startswith("extra_heads."):
                 state[name].copy_(tensor)
+
+
+def _laid_as(own: Tensor | None, tensor: Tensor) -> Tensor:
+    """This process's shard of a tensor where FSDP sharded the model's own, else the tensor."""
+    if not isinstance(own, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
 
 
 def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | None, Callable[[], Any]]:

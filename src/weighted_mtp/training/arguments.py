@@ -36,7 +36,8 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
     check_trainer_args(config.train, config.model, evaluates)
     given: dict[str, Any] = {}
     for name, value in config.train.trainer_args.items():
-        _check_kind(name, value)
+        if (name, value) != ("fsdp", True):  # which transformers takes, and calls text
+            _check_kind(name, value)
         # YAML reads a bare `no` as false
         given[name] = "no" if name.endswith("_strategy") and value is False else value
     try:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import load_fsdp_model
 from torch import Tensor
 from torch.optim import Optimizer
 from transformers import Trainer
@@ -34,6 +35,15 @@ class SavingTrainer(Trainer):
     resumes_with_changes = False
     _is_checkpoint = False
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """`Trainer.save_model`, whose output is whole where FSDP's checkpoints are shards: it would be empty."""
+        if self._saves_shards():
+            self._save(output_dir, {} if self._is_checkpoint else self.accelerator.get_state_dict(self.model))
+        super().save_model(output_dir, _internal_call)
+
+    def _saves_shards(self) -> bool:
+        return self.is_fsdp_enabled and "SHARDED" in str(self.accelerator.state.fsdp_plugin.state_dict_type)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
             return
@@ -48,7 +58,8 @@ class SavingTrainer(Trainer):
     def _write_model(self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None) -> None:
         if self.processing_class is not None:
             _name_ends(self.model.hf_model, self.processing_class)
-        self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
+        if state_dict != {}:
+            self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         torch.save(self.scheme.state_dict(), folder / WEIGHTING_FILE)
@@ -66,7 +77,11 @@ class SavingTrainer(Trainer):
             mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        self.model.load_weights(resume_from_checkpoint)
+        if self._saves_shards():
+            plugin = self.accelerator.state.fsdp_plugin
+            load_fsdp_model(plugin, self.accelerator, self.model, resume_from_checkpoint)
+        else:
+            self.model.load_weights(resume_from_checkpoint)
         self.load_weighting(resume_from_checkpoint)
 
     def load_weighting(self, folder: str | Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.utils.data import SequentialSampler
 from transformers.utils.generic import is_flash_attention_requested
 
@@ -176,6 +177,7 @@ class WeightedMTPTrainer(SavingTrainer):
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         # A gradient scaler (float16) overflows in the course of business, and skips such an update by itself.
         if isinstance(norm, torch.Tensor) and self.accelerator.scaler is None:
             self.nonfinite.observe_gradient(self.state.global_step, norm)
