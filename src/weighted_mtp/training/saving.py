@@ -7,7 +7,7 @@ import torch
 from accelerate.utils import load_fsdp_model
 from torch import Tensor
 from torch.optim import Optimizer
-from transformers import Trainer
+from transformers import Trainer, set_seed
 
 from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
 from weighted_mtp.files import staged_save
@@ -91,16 +91,30 @@ class SavingTrainer(Trainer):
         self.scheme.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
     def _load_best_model(self) -> None:
-        # The Trainer would look for our tensors under other names, find none, and keep the last model.
-        assert self.state.best_model_checkpoint is not None
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+        best = self.state.best_model_checkpoint
+        assert best is not None
+        if self.is_deepspeed_enabled:
+            super()._load_best_model()
+            self.load_weighting(best)
+        else:  # the Trainer would look for our tensors under other names, find none, and keep the last model
+            self._load_from_checkpoint(best)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """The state of a checkpoint; with changed settings, at the rates of now."""
         fresh = _rates(self.optimizer) if checkpoint is not None and self.resumes_with_changes else None
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.is_deepspeed_enabled:  # whose engine loads the model
+            self.load_weighting(checkpoint)
         if fresh is not None:
             _apply_rates(fresh, self.optimizer, self.lr_scheduler)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """The random states of as many processes; on another number new ones, since none is of that many."""
+        world = self.args.world_size
+        if checkpoint is None or len([*Path(checkpoint).glob("rng_state*.pth")]) == world:
+            super()._load_rng_state(checkpoint)
+        else:
+            set_seed(self.args.seed + self.state.global_step * world + self.args.process_index)
 
     def try_checkpoint(self, checkpoint: Path) -> None:
         """Raises where a checkpoint does not fit; what it loads is loaded again when training starts."""
