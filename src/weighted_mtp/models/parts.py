@@ -44,9 +44,8 @@ class HeadedModel(nn.Module):
 
     @property
     def _no_split_modules(self) -> list[str]:
-        """Classes that FSDP shards one by one: layers, of which heads are copies, and what is float32 beside them."""
-        parts = (*decoder_layers(self.hf_model), self.value_head)
-        return sorted({type(part).__name__ for part in parts if part is not None})
+        """Classes that FSDP shards one by one: those of the layers, of which the extra heads are copies."""
+        return sorted({type(layer).__name__ for layer in decoder_layers(self.hf_model)})
 
     def full_forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> dict[str, Tensor]:
         """At least "logits" [batch, seq, n_future, vocab]."""

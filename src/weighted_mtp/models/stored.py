@@ -136,7 +136,10 @@ class StoredModel(HeadedModel):
                 "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), "
                 "then pass the result as state_dict on one"
             )
-        whole = merged(self, state, dtype)
+        first: dict[int, str] = {}
+        named = self.named_parameters(remove_duplicate=False)  # gathered shards of tied weights are two tensors
+        tied = {name: first.setdefault(id(parameter), name) for name, parameter in named}
+        whole = merged(self, {name: state[tied.get(name, name)] for name in state}, dtype)
         if dtype is not None and _fits(dtype, whole):
             whole = _cast_to(dtype, whole)
         else:

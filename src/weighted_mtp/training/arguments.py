@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainingArguments, get_scheduler
 
 from weighted_mtp.models import MTPModel
@@ -177,10 +178,17 @@ def require_supported(args: TrainingArguments) -> None:
 def require_wrapped(args: TrainingArguments, model: torch.nn.Module) -> None:
     """Refuses to train a model that was wrapped in another way than was asked for."""
     kind, wanted = type(model).__name__, sharded_by(args.fsdp, args.deepspeed)
-    if wanted == "FSDP" and not _is_sharded(model):
-        raise ConfigError(
-            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded: run on an accelerator that "
-            "supports FSDP, or remove fsdp from trainer_args and from what accelerate launch is told"
+    if wanted == "FSDP":
+        require(
+            isinstance(model, FSDPModule),
+            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded by FSDP2: run on an accelerator "
+            "that supports it with fsdp_version 2, or remove fsdp from trainer_args and from what accelerate launch is "
+            "told",
+        )
+        require(
+            len({p.dtype for p in model.parameters() if p.requires_grad}) == 1,
+            "fsdp splits trained parameters of one precision, and a value head is float32: give --dtype float32, and "
+            "--bf16 true to compute in bfloat16",
         )
     if wanted == "DeepSpeed" and "DeepSpeedEngine" not in [base.__name__ for base in type(model).__mro__]:
         raise ConfigError(
@@ -200,7 +208,7 @@ def keep_whole(engine: Any, model: MTPModel) -> None:
     """Has ZeRO-3 keep what is read outside of its own module's forward on every process, the unembedding above all."""
     parts = (model.hf_model.get_output_embeddings(), model.value_head, model.label_condition)
     for parameter in (p for part in parts if part is not None for p in part.parameters() if hasattr(p, "ds_id")):
-        parameter.ds_persist = True
+        parameter.ds_persist = parameter.is_external_param = True  # else its module lets go of it in the first pass
         engine.optimizer.persistent_parameters.append(parameter)
         parameter.all_gather()
 
@@ -224,8 +232,3 @@ def _split_sizes(args: TrainingArguments) -> dict[str, int]:
         sizes = {name: max(size, told[name]) for name, size in sizes.items()}
     return sizes
 
-
-def _is_sharded(model: torch.nn.Module) -> bool:
-    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
-
-    return any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in model.modules())

@@ -6,10 +6,12 @@ processes and interruptions.
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from torch.utils.data import SequentialSampler
 from transformers.utils.generic import is_flash_attention_requested
@@ -72,6 +74,10 @@ class WeightedMTPTrainer(SavingTrainer):
         kwargs = fitted(kwargs, stage)
         require_supported(kwargs["args"])
         super().__init__(**kwargs)
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if isinstance(policy := getattr(plugin, "mixed_precision_policy", None), MixedPrecisionPolicy):
+            # Accelerate would sum gradients, and hand over values, in bfloat16 too.
+            plugin.mixed_precision_policy = replace(policy, reduce_dtype=torch.float32, output_dtype=None)  # pyright: ignore
         # Our loss is divided by a global count: the Trainer must not divide it again by the accumulation steps.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
