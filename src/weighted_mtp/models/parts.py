@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
 from weighted_mtp.models.critic_spec import CriticSpec
@@ -113,3 +114,10 @@ def check_heads(model: HeadedModel) -> None:
         )
     if (plain[0, :-1] - plain[1, :-1]).abs().max() > tolerance:
         raise UnsupportedModelError(model_type, "its attention is not causal")
+
+
+def laid_as(own: Tensor | None, tensor: Tensor) -> Tensor:
+    """This process's shard of a whole tensor, where FSDP sharded the model's own; else the tensor."""
+    if not isinstance(own, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)

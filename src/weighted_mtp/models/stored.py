@@ -15,13 +15,13 @@ import torch.nn as nn
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from weighted_mtp.files import replacing, staged_save
 from weighted_mtp.models.architecture import incomplete, read_causal_lm, settle_4_bits
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import MARK, has_adapters, load_adapters, merged, save_adapters
-from weighted_mtp.models.parts import HeadedModel
+from weighted_mtp.models.parts import HeadedModel, laid_as
 from weighted_mtp.models.saved_heads import SavedHeads, own_entry, write_entry
 from weighted_mtp.models.sources import resolve
 from weighted_mtp.models.value_head import ValueLink
@@ -172,21 +172,14 @@ class StoredModel(HeadedModel):
                 "was, or start a new run"
             )
         own = self.state_dict()
-        self.load_state_dict({name: _laid_as(own.get(name), tensor) for name, tensor in saved.state_dict().items()})
+        self.load_state_dict({name: laid_as(own.get(name), tensor) for name, tensor in saved.state_dict().items()})
 
     @torch.no_grad()
     def _restore_new_parts(self, directory: Path) -> None:
         state = self.state_dict()
         for name, tensor in _own_tensors_in(directory):
             if not name.startswith("extra_heads."):
-                state[name].copy_(tensor)
-
-
-def _laid_as(own: Tensor | None, tensor: Tensor) -> Tensor:
-    """This process's shard of a tensor where FSDP sharded the model's own, else the tensor."""
-    if not isinstance(own, DTensor):
-        return tensor
-    return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
+                state[name].copy_(laid_as(state[name], tensor))
 
 
 def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | None, Callable[[], Any]]:

@@ -181,9 +181,9 @@ def require_wrapped(args: TrainingArguments, model: torch.nn.Module) -> None:
     if wanted == "FSDP":
         require(
             isinstance(model, FSDPModule),
-            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded by FSDP2: run on an accelerator "
-            "that supports it with fsdp_version 2, or remove fsdp from trainer_args and from what accelerate launch is "
-            "told",
+            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded by FSDP2: give "
+            "fsdp_version 2 on an accelerator that supports it, or remove fsdp from trainer_args and from what "
+            "accelerate launch is told",
         )
         require(
             len({p.dtype for p in model.parameters() if p.requires_grad}) == 1,
@@ -207,7 +207,8 @@ def require_wrapped(args: TrainingArguments, model: torch.nn.Module) -> None:
 def keep_whole(engine: Any, model: MTPModel) -> None:
     """Has ZeRO-3 keep what is read outside of its own module's forward on every process, the unembedding above all."""
     parts = (model.hf_model.get_output_embeddings(), model.value_head, model.label_condition)
-    for parameter in (p for part in parts if part is not None for p in part.parameters() if hasattr(p, "ds_id")):
+    read: list[Any] = [p for part in parts if part is not None for p in part.parameters() if hasattr(p, "ds_id")]
+    for parameter in read:
         parameter.ds_persist = parameter.is_external_param = True  # else its module lets go of it in the first pass
         engine.optimizer.persistent_parameters.append(parameter)
         parameter.all_gather()
@@ -231,4 +232,3 @@ def _split_sizes(args: TrainingArguments) -> dict[str, int]:
         told = {name: int(os.environ.get(f"PARALLELISM_CONFIG_{name.upper()}_SIZE", "1")) for name in SPLITS}
         sizes = {name: max(size, told[name]) for name, size in sizes.items()}
     return sizes
-

@@ -224,13 +224,13 @@ def _require_same_layout(different: dict[str, list[Any]], now: MadeWith, checkpo
     if "sharded by" in different:
         old, new = (by or "nothing" for by in different["sharded by"])
         raise CheckpointError(
-            f"{checkpoint} was sharded by {old}, and this run is by {new}, which cannot read its optimizer: launch as "
-            "before, or start a new run"
+            f"{checkpoint} holds an optimizer sharded by {old}, which a run that is sharded by {new} cannot read: "
+            "launch as before, or start a new run"
         )
     if now.facts.get("sharded by") == "DeepSpeed" and "processes" in different:
         old, new = different["processes"]
         raise CheckpointError(
-            f"{checkpoint} was saved by {old} processes, and DeepSpeed resumes on as many alone: launch {old}, not {new}"
+            f"{checkpoint} is of {old} processes, and DeepSpeed resumes on as many alone: launch {old}, not {new}"
         )
 
 

@@ -38,11 +38,13 @@ class SavingTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """`Trainer.save_model`, whose output is whole where FSDP's checkpoints are shards: it would be empty."""
         if self._saves_shards():
-            self._save(output_dir, {} if self._is_checkpoint else self.accelerator.get_state_dict(self.model))
+            state: Any = {} if self._is_checkpoint else self.accelerator.get_state_dict(self.model)
+            self._save(output_dir, state)
         super().save_model(output_dir, _internal_call)
 
     def _saves_shards(self) -> bool:
-        return self.is_fsdp_enabled and "SHARDED" in str(self.accelerator.state.fsdp_plugin.state_dict_type)
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        return "SHARDED" in str(getattr(plugin, "state_dict_type", None))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:

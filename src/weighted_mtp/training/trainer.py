@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from torch.utils.data import SequentialSampler
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils.generic import is_flash_attention_requested
 
 from weighted_mtp.data import SAMPLERS, make_sampler
@@ -74,6 +75,7 @@ class WeightedMTPTrainer(SavingTrainer):
         kwargs = fitted(kwargs, stage)
         require_supported(kwargs["args"])
         super().__init__(**kwargs)
+        unset_hf_deepspeed_config()  # with it, transformers would read the model of a checkpoint in shards
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         if isinstance(policy := getattr(plugin, "mixed_precision_policy", None), MixedPrecisionPolicy):
             # Accelerate would sum gradients, and hand over values, in bfloat16 too.
