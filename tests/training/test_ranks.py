@@ -1,6 +1,8 @@
 """Two ranks are one process of twice the batch, rows that do not divide included: real processes on gloo."""
 
+import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.ranks import start_ranks
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.run import train as run
 
 BATCH = 4  # of one process; two take 2 each
 N_ROWS = 21  # 6 steps an epoch, the last of one row: the second rank has none
@@ -31,6 +35,19 @@ CASES = {
     "implicit": ("critic", ONE_HEAD | {"critic": "implicit"}),
     "packed": ("verifiable", {"packing": True, "max_length": 24}),
 }
+SHARDED = {"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}
+ZERO = {
+    "train_micro_batch_size_per_gpu": "auto", "train_batch_size": "auto", "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+}  # fmt: skip
+SHARDS = {
+    "FSDP2": SHARDED,
+    "ZeRO-2": {"deepspeed": ZERO | {"zero_optimization": {"stage": 2}}},
+    "ZeRO-3": {
+        "deepspeed": ZERO | {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
+    },
+}
+IN_SHARDS = ("uniform", "accumulated", "rho1", "td_ema", "mse", "lambda", "generative", "implicit", "packed")
 TIMES = ("runtime", "per_second")
 
 
@@ -83,15 +100,33 @@ def settings_of(files, chain_base, critic_dir, store):
     return settings
 
 
+RESUMED = {"optim": "adamw_torch", "learning_rate": 1e-3, "max_steps": 10, "save_steps": 7}
+
+
+def resumed_job(settings_of, folder: Path, trainer_args: dict) -> list[dict]:
+    """A whole run, and one from its checkpoint within the second epoch."""
+    whole = settings_of("td_ema", 2, folder / "whole") | RESUMED | {"trainer_args": trainer_args}
+    resumed = whole | {"output_dir": str(folder / "resumed")}
+    checkpoint = str(folder / "whole" / "checkpoint-7")
+    return [{"settings": whole, "resume": None}, {"settings": resumed, "resume": checkpoint}]
+
+
 @pytest.fixture(scope="module")
-def two_ranks(settings_of, tmp_path_factory) -> Path:
+def one(settings_of, tmp_path_factory) -> Path:
+    """What one process left that was to be resumed."""
+    folder = tmp_path_factory.mktemp("one")
+    run(RunConfig.from_flat(settings_of("td_ema", 1, folder) | RESUMED), quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_ranks(settings_of, one, tmp_path_factory) -> Path:
     """A folder with what two processes left of every case, and of one that was resumed within its second epoch."""
     folder = tmp_path_factory.mktemp("two")
     jobs = [{"settings": settings_of(case, 2, folder / case), "resume": None} for case in CASES]
-    whole = settings_of("td_ema", 2, folder / "whole") | {"optim": "adamw_torch", "save_steps": 7}
-    jobs.append({"settings": whole, "resume": None})
-    resumed = whole | {"output_dir": str(folder / "resumed")}
-    jobs.append({"settings": resumed, "resume": str(folder / "whole" / "checkpoint-7")})
+    jobs += resumed_job(settings_of, folder, {})
+    of_one = settings_of("td_ema", 2, folder / "of_one") | RESUMED
+    jobs.append({"settings": of_one, "resume": str(one / "checkpoint-7")})
     broken = settings_of("uniform", 2, folder / "broken") | {"learning_rate": 3e38, "save_steps": 1}
     jobs.append({"settings": broken, "resume": None, "breaks": True})
     start_ranks(jobs, folder)
@@ -102,9 +137,7 @@ def two_ranks(settings_of, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_equal_one_process(two_ranks, settings_of, prepare, tmp_path, case):
     one = prepare(**settings_of(case, 1, tmp_path / "one")).fit()
-    first, second = (load_file(folder / "model.safetensors") for folder in (tmp_path / "one", two_ranks / case))
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert_close(tmp_path / "one", two_ranks / case)
     for a, b in zip(one.state.log_history, history(two_ranks / case), strict=True):
         a, b = ({k: v for k, v in entry.items() if not any(t in k for t in TIMES)} for entry in (a, b))
         assert b == pytest.approx(a, rel=1e-4, abs=1e-6)
@@ -116,6 +149,57 @@ def test_two_ranks_resumed_within_their_second_epoch_are_bitwise_the_uninterrupt
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
 
+@pytest.fixture(scope="module", params=SHARDS)
+def two_shards(request, settings_of, tmp_path_factory) -> Path:
+    """The same of models in shards."""
+    shards, folder = request.param, tmp_path_factory.mktemp("shards")
+    if shards != "FSDP2" and importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("DeepSpeed is not installed: pip install deepspeed")
+    asked = SHARDS[shards]
+    jobs = [
+        {"settings": settings_of(case, 2, folder / case) | {"trainer_args": asked}, "resume": None}
+        for case in IN_SHARDS
+    ]
+    start_ranks([*jobs, *resumed_job(settings_of, folder, asked)], folder, shards=shards)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", IN_SHARDS)
+def test_a_model_in_shards_trains_as_whole_ones_and_is_saved_whole(two_ranks, two_shards, case):
+    assert_close(two_ranks / case, two_shards / case)
+
+
+@pytest.mark.slow
+def test_shards_resume_bitwise(two_shards):
+    whole, resumed = (load_file(two_shards / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_from_the_checkpoint_of_one(one, two_ranks):
+    assert_close(one, two_ranks / "of_one")
+    [line] = [x for x in (two_ranks / "rank0.stderr").read_text().splitlines() if "resumed at optimizer step 7" in x]
+    assert "per_device_train_batch_size: 4 -> 2, processes: 1 -> 2: the rows of every step are the same" in line
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_from_the_checkpoint_of_two(two_ranks, settings_of, tmp_path, caplog):
+    shutil.copytree(two_ranks / "whole" / "checkpoint-7", tmp_path / "checkpoint-7")
+    run(RunConfig.from_flat(settings_of("td_ema", 1, tmp_path) | RESUMED), "auto", quiet=True)
+    assert_close(two_ranks / "whole", tmp_path)
+    assert "processes: 2 -> 1: the rows of every step are the same" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two_shards", ["FSDP2"], indirect=True)
+def test_four_processes_go_on_from_the_shards_of_two(two_shards, settings_of, tmp_path):
+    checkpoint = two_shards / "whole" / "checkpoint-7"
+    settings = settings_of("td_ema", 4, tmp_path) | RESUMED | {"trainer_args": SHARDED}
+    start_ranks([{"settings": settings, "resume": checkpoint}], tmp_path, world=4, shards="FSDP2")
+    assert_close(two_shards / "whole", tmp_path)
+
+
 @pytest.mark.slow
 def test_an_update_that_breaks_the_parameters_ends_both_ranks_and_completes_no_checkpoint(two_ranks):
     reasons = [(two_ranks / "broken" / f"why_broken{rank}.txt").read_text() for rank in range(2)]
@@ -123,6 +207,13 @@ def test_an_update_that_breaks_the_parameters_ends_both_ranks_and_completes_no_c
     whole = [marker.parent for marker in (two_ranks / "broken").rglob("complete.json")]
     assert [folder.name for folder in whole] == ["checkpoint-1"]
     assert all(x.isfinite().all() for x in load_file(whole[0] / "model.safetensors").values())
+
+
+def assert_close(one: Path, other: Path) -> None:
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def history(run_dir: Path) -> list[dict[str, float]]:

@@ -169,6 +169,41 @@ def test_a_checkpoint_without_the_record_is_refused_unless_changes_are_allowed(s
     assert decided.made_with.changes == [{"step": 2, "changes": "unknown"}]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            {"sharded by": "FSDP"},
+            {},
+            "an optimizer sharded by FSDP, which a run that is sharded by nothing cannot read",
+        ),
+        ({}, {"sharded by": "DeepSpeed"}, "sharded by nothing, which a run that is sharded by DeepSpeed cannot read"),
+        (
+            {"sharded by": "DeepSpeed", "processes": 8},
+            {"sharded by": "DeepSpeed", "processes": 4},
+            "DeepSpeed resumes on as many alone: launch 8, not 4",
+        ),
+    ],
+)
+def test_an_optimizer_in_parts_that_do_not_fit_is_refused_whatever_was_asked_for(stopped, old, new, message):
+    MadeWith(old).write(stopped / "checkpoint-2", finished=False)
+    with pytest.raises(ValueError, match=message):
+        settle_resume(MadeWith(new), stopped / "checkpoint-2", str(stopped), resumes=True, with_changes=True)
+
+
+def test_another_number_of_rows_in_a_step_needs_to_be_asked_for(stopped):
+    shared = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
+    MadeWith({"processes": 1, **shared}).write(stopped / "checkpoint-2", finished=False)
+    with pytest.raises(ValueError, match=r"processes: 1 -> 2\. .*--resume_with_changes"):
+        settle_resume(
+            MadeWith({"processes": 2, **shared}),
+            stopped / "checkpoint-2",
+            str(stopped),
+            resumes=True,
+            with_changes=False,
+        )
+
+
 def test_a_checkpoint_of_the_model_alone_is_whole_and_not_resumed_from(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     mark_complete(tmp_path)

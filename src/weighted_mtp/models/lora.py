@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from weighted_mtp.models.architecture import decoder_layers
-from weighted_mtp.models.parts import HeadedModel
+from weighted_mtp.models.parts import HeadedModel, laid_as
 
 ADAPTER = "adapter"
 """Folder of the adapters alone, beside the merged weights: peft's own, and what a run is resumed from."""
@@ -148,4 +148,4 @@ def load_adapters(model: HeadedModel, directory: str | PathLike[str]) -> None:
             if name not in stored or name not in tensors or stored[name].shape != tensors[name].shape:
                 raise ValueError(f"{path} holds other adapters: {name} is not the same here")
         for name, tensor in tensors.items():
-            tensor.copy_(stored[name])
+            tensor.copy_(laid_as(tensor, stored[name]))

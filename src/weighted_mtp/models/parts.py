@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers
 from weighted_mtp.models.critic_spec import CriticSpec
@@ -41,6 +42,11 @@ class HeadedModel(nn.Module):
     def dtype(self) -> torch.dtype:
         """Floating-point type of the wrapped model."""
         return self.hf_model.dtype
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """Classes that FSDP shards one by one: those of the layers, of which the extra heads are copies."""
+        return sorted({type(layer).__name__ for layer in decoder_layers(self.hf_model)})
 
     def full_forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> dict[str, Tensor]:
         """At least "logits" [batch, seq, n_future, vocab]."""
@@ -108,3 +114,10 @@ def check_heads(model: HeadedModel) -> None:
         )
     if (plain[0, :-1] - plain[1, :-1]).abs().max() > tolerance:
         raise UnsupportedModelError(model_type, "its attention is not causal")
+
+
+def laid_as(own: Tensor | None, tensor: Tensor) -> Tensor:
+    """This process's shard of a whole tensor, where FSDP sharded the model's own; else the tensor."""
+    if not isinstance(own, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)

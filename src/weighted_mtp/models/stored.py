@@ -21,7 +21,7 @@ from weighted_mtp.files import replacing, staged_save
 from weighted_mtp.models.architecture import incomplete, read_causal_lm, settle_4_bits
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import MARK, has_adapters, load_adapters, merged, save_adapters
-from weighted_mtp.models.parts import HeadedModel
+from weighted_mtp.models.parts import HeadedModel, laid_as
 from weighted_mtp.models.saved_heads import SavedHeads, own_entry, write_entry
 from weighted_mtp.models.sources import resolve
 from weighted_mtp.models.value_head import ValueLink
@@ -136,7 +136,10 @@ class StoredModel(HeadedModel):
                 "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), "
                 "then pass the result as state_dict on one"
             )
-        whole = merged(self, state, dtype)
+        first: dict[int, str] = {}
+        named = self.named_parameters(remove_duplicate=False)  # gathered shards of tied weights are two tensors
+        tied = {name: first.setdefault(id(parameter), name) for name, parameter in named}
+        whole = merged(self, {name: state[tied.get(name, name)] for name in state}, dtype)
         if dtype is not None and _fits(dtype, whole):
             whole = _cast_to(dtype, whole)
         else:
@@ -168,14 +171,15 @@ class StoredModel(HeadedModel):
                 f"{path} holds {stored} parameters, and this run trains {own}: give dtype: {stored} to go on as it "
                 "was, or start a new run"
             )
-        self.load_state_dict(saved.state_dict())
+        own = self.state_dict()
+        self.load_state_dict({name: laid_as(own.get(name), tensor) for name, tensor in saved.state_dict().items()})
 
     @torch.no_grad()
     def _restore_new_parts(self, directory: Path) -> None:
         state = self.state_dict()
         for name, tensor in _own_tensors_in(directory):
             if not name.startswith("extra_heads."):
-                state[name].copy_(tensor)
+                state[name].copy_(laid_as(state[name], tensor))
 
 
 def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | None, Callable[[], Any]]:

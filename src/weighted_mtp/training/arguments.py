@@ -11,8 +11,10 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainingArguments, get_scheduler
 
+from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig, fits
 from weighted_mtp.training.errors import ConfigError, require
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, TrainConfig
@@ -36,7 +38,8 @@ def training_arguments(config: RunConfig, evaluates: bool, quiet: bool = False) 
     check_trainer_args(config.train, config.model, evaluates)
     given: dict[str, Any] = {}
     for name, value in config.train.trainer_args.items():
-        _check_kind(name, value)
+        if (name, value) != ("fsdp", True):  # which transformers takes, and calls text
+            _check_kind(name, value)
         # YAML reads a bare `no` as false
         given[name] = "no" if name.endswith("_strategy") and value is False else value
     try:
@@ -174,25 +177,52 @@ def require_supported(args: TrainingArguments) -> None:
 
 def require_wrapped(args: TrainingArguments, model: torch.nn.Module) -> None:
     """Refuses to train a model that was wrapped in another way than was asked for."""
-    kind = type(model).__name__
-    if (args.fsdp or _told("ACCELERATE_USE_FSDP")) and not _is_sharded(model):
-        raise ConfigError(
-            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded: run on an accelerator that "
-            "supports FSDP, or remove fsdp from trainer_args and from what accelerate launch is told"
+    kind, wanted = type(model).__name__, sharded_by(args.fsdp, args.deepspeed)
+    if wanted == "FSDP":
+        require(
+            isinstance(model, FSDPModule),
+            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded by FSDP2: give "
+            "fsdp_version 2 on an accelerator that supports it, or remove fsdp from trainer_args and from what "
+            "accelerate launch is told",
         )
-    if _wants_deepspeed(args) and "DeepSpeedEngine" not in [base.__name__ for base in type(model).__mro__]:
+        require(
+            len({p.dtype for p in model.parameters() if p.requires_grad}) == 1,
+            "fsdp splits trained parameters of one precision, and a value head is float32: give --dtype float32, and "
+            "--bf16 true to compute in bfloat16",
+        )
+    if wanted == "DeepSpeed" and "DeepSpeedEngine" not in [base.__name__ for base in type(model).__mro__]:
         raise ConfigError(
             f"deepspeed was asked for, but the model was wrapped as {kind}: run on an accelerator that supports it, or "
             "remove deepspeed from trainer_args and from what accelerate launch is told"
         )
+    engine: Any = model
+    if wanted == "DeepSpeed" and engine.zero_optimization_stage() == 3:
+        require(
+            engine.zero_gather_16bit_weights_on_model_save(),
+            "ZeRO-3 would leave shards and no model in output_dir: set stage3_gather_16bit_weights_on_model_save to "
+            "true (zero3_save_16bit_model of accelerate launch)",
+        )
+
+
+def keep_whole(engine: Any, model: MTPModel) -> None:
+    """Has ZeRO-3 keep what is read outside of its own module's forward on every process, the unembedding above all."""
+    parts = (model.hf_model.get_output_embeddings(), model.value_head, model.label_condition)
+    read: list[Any] = [p for part in parts if part is not None for p in part.parameters() if hasattr(p, "ds_id")]
+    for parameter in read:
+        parameter.ds_persist = parameter.is_external_param = True  # else its module lets go of it in the first pass
+        engine.optimizer.persistent_parameters.append(parameter)
+        parameter.all_gather()
 
 
 def _told(variable: str) -> bool:
     return os.environ.get(variable, "").lower() in ("1", "true", "yes", "on", "y", "t")
 
 
-def _wants_deepspeed(args: TrainingArguments) -> bool:
-    return bool(args.deepspeed) or _told("ACCELERATE_USE_DEEPSPEED")
+def sharded_by(fsdp: Any, deepspeed: Any) -> str | None:
+    """What splits the optimizer's state among processes, by these fields or by what a launcher was told."""
+    if deepspeed or _told("ACCELERATE_USE_DEEPSPEED"):
+        return "DeepSpeed"
+    return "FSDP" if fsdp or _told("ACCELERATE_USE_FSDP") else None
 
 
 def _split_sizes(args: TrainingArguments) -> dict[str, int]:
@@ -202,9 +232,3 @@ def _split_sizes(args: TrainingArguments) -> dict[str, int]:
         told = {name: int(os.environ.get(f"PARALLELISM_CONFIG_{name.upper()}_SIZE", "1")) for name in SPLITS}
         sizes = {name: max(size, told[name]) for name, size in sizes.items()}
     return sizes
-
-
-def _is_sharded(model: torch.nn.Module) -> bool:
-    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
-
-    return any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in model.modules())

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
-from weighted_mtp.training.arguments import require_wrapped
+from weighted_mtp.training.arguments import keep_whole, require_wrapped
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.nonfinite import not_finite
@@ -34,6 +34,7 @@ class StepCallback(TrainerCallback):
         """Refuses what is not finite, and a model that was wrapped in another way than was asked for."""
         self._require_finite()
         require_wrapped(self.trainer.args, self.trainer.model_wrapped)
+        keep_whole(self.trainer.model_wrapped, self.trainer.model)
         # A checkpoint brings its own intervals; and a best model may only be one that this run saves.
         state.compute_steps(args, state.max_steps)
         if state.global_step == 0:

@@ -7,6 +7,7 @@ finished model. Paths are not compared, contents are, so that files may move.
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import torch
 from datasets import Dataset
 
 from weighted_mtp.models import MTPModel
+from weighted_mtp.training.arguments import sharded_by
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, CheckpointError
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs
@@ -72,6 +74,7 @@ class MadeWith:
         frozen = [fingerprint_model(model) for model in inputs.stage.frozen_models()]
         facts["critic or reference"] = ", ".join(frozen) or None
         facts["processes"] = int(os.environ.get("WORLD_SIZE", "1"))
+        facts["sharded by"] = sharded_by(*map(config.train.trainer_args.get, ("fsdp", "deepspeed")))
         return cls(json.loads(json.dumps(facts, default=str)))
 
     @classmethod
@@ -147,7 +150,8 @@ def fingerprint_model(model: MTPModel) -> str:
 
 SAME_OPTIMIZER = ("adamw_torch", "adamw_torch_fused")
 """These keep the same state."""
-MOVE_THE_POSITION = ("per_device_train_batch_size", "gradient_accumulation_steps", "processes", "training rows")
+DEALT = ("per_device_train_batch_size", "gradient_accumulation_steps", "processes")
+"""Their product is the rows of an optimizer step."""
 
 
 @dataclass(frozen=True)
@@ -195,13 +199,39 @@ def settle_resume(
     different = {name: pair for name, pair in old.differences(now).items() if name not in FREE_WHILE_TRAINING}
     if not different:
         return Resumption(replace(now, changes=old.changes), checkpoint)
+    _require_same_layout(different, now, checkpoint)
+    changes = [*old.changes, {"step": step_of(checkpoint), "changes": different}]
+    if different.keys() <= {*DEALT} and _rows_of_a_step(old) == _rows_of_a_step(now):
+        logger.warning(
+            f"resumed at optimizer step {step_of(checkpoint)} with {_shown(different)}: the rows of every step are the "
+            "same, in the same order; dropout and random schemes draw anew"
+        )
+        return Resumption(replace(now, changes=changes), checkpoint)
     if not with_changes:
         raise CheckpointError(
             f"{checkpoint} was made with other settings, rows or models: {_shown(different)}. Resume as it was, or "
             "give --resume_with_changes to go on with the new ones"
         )
-    changes = [*old.changes, {"step": step_of(checkpoint), "changes": different}]
     return Resumption(replace(now, changes=changes), checkpoint, changed=different)
+
+
+def _rows_of_a_step(made_with: MadeWith) -> int:
+    return math.prod(made_with.facts.get(name, 0) for name in DEALT)
+
+
+def _require_same_layout(different: dict[str, list[Any]], now: MadeWith, checkpoint: Path) -> None:
+    """Refuses a checkpoint of whose optimizer the parts do not fit these processes."""
+    if "sharded by" in different:
+        old, new = (by or "nothing" for by in different["sharded by"])
+        raise CheckpointError(
+            f"{checkpoint} holds an optimizer sharded by {old}, which a run that is sharded by {new} cannot read: "
+            "launch as before, or start a new run"
+        )
+    if now.facts.get("sharded by") == "DeepSpeed" and "processes" in different:
+        old, new = different["processes"]
+        raise CheckpointError(
+            f"{checkpoint} is of {old} processes, and DeepSpeed resumes on as many alone: launch {old}, not {new}"
+        )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -252,7 +282,7 @@ def require_possible(trainer: Any, resumption: Resumption) -> None:
         raise CheckpointError(f"{refusal}its weights or states do not fit ({reason}); start a new run") from None
     shown = _shown(different) or "what it was made with is not known"
     logger.warning("resumed at optimizer step %d with changes: %s", step, shown)
-    if set(different) & set(MOVE_THE_POSITION):
+    if set(different) & {*DEALT, "training rows"}:
         logger.warning(
             f"the position in the rows is counted in optimizer steps of the new size: training goes on at step {step} "
             "of the new order, so that rows may be seen again or left out in this epoch"

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import load_fsdp_model
 from torch import Tensor
 from torch.optim import Optimizer
-from transformers import Trainer
+from transformers import Trainer, set_seed
 
 from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
 from weighted_mtp.files import staged_save
@@ -34,6 +35,17 @@ class SavingTrainer(Trainer):
     resumes_with_changes = False
     _is_checkpoint = False
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """`Trainer.save_model`, whose output is whole where FSDP's checkpoints are shards: it would be empty."""
+        if self._saves_shards():
+            state: Any = {} if self._is_checkpoint else self.accelerator.get_state_dict(self.model)
+            self._save(output_dir, state)
+        super().save_model(output_dir, _internal_call)
+
+    def _saves_shards(self) -> bool:
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        return "SHARDED" in str(getattr(plugin, "state_dict_type", None))
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
             return
@@ -48,7 +60,8 @@ class SavingTrainer(Trainer):
     def _write_model(self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None) -> None:
         if self.processing_class is not None:
             _name_ends(self.model.hf_model, self.processing_class)
-        self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
+        if state_dict != {}:
+            self.model.save_pretrained(folder, state_dict=state_dict, dtype=dtype)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         torch.save(self.scheme.state_dict(), folder / WEIGHTING_FILE)
@@ -66,7 +79,11 @@ class SavingTrainer(Trainer):
             mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        self.model.load_weights(resume_from_checkpoint)
+        if self._saves_shards():
+            plugin = self.accelerator.state.fsdp_plugin
+            load_fsdp_model(plugin, self.accelerator, self.model, resume_from_checkpoint)
+        else:
+            self.model.load_weights(resume_from_checkpoint)
         self.load_weighting(resume_from_checkpoint)
 
     def load_weighting(self, folder: str | Path) -> None:
@@ -76,16 +93,30 @@ class SavingTrainer(Trainer):
         self.scheme.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
     def _load_best_model(self) -> None:
-        # The Trainer would look for our tensors under other names, find none, and keep the last model.
-        assert self.state.best_model_checkpoint is not None
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+        best = self.state.best_model_checkpoint
+        assert best is not None
+        if self.is_deepspeed_enabled:
+            super()._load_best_model()
+            self.load_weighting(best)
+        else:  # the Trainer would look for our tensors under other names, find none, and keep the last model
+            self._load_from_checkpoint(best)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """The state of a checkpoint; with changed settings, at the rates of now."""
         fresh = _rates(self.optimizer) if checkpoint is not None and self.resumes_with_changes else None
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.is_deepspeed_enabled:  # whose engine loads the model
+            self.load_weighting(checkpoint)
         if fresh is not None:
             _apply_rates(fresh, self.optimizer, self.lr_scheduler)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """The random states of as many processes; on another number new ones, since none is of that many."""
+        world = self.args.world_size
+        if checkpoint is None or len([*Path(checkpoint).glob("rng_state*.pth")]) == world:
+            super()._load_rng_state(checkpoint)
+        else:
+            set_seed(self.args.seed + self.state.global_step * world + self.args.process_index)
 
     def try_checkpoint(self, checkpoint: Path) -> None:
         """Raises where a checkpoint does not fit; what it loads is loaded again when training starts."""

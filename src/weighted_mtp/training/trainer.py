@@ -6,11 +6,15 @@ processes and interruptions.
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
 from torch.utils.data import SequentialSampler
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils.generic import is_flash_attention_requested
 
 from weighted_mtp.data import SAMPLERS, make_sampler
@@ -71,6 +75,11 @@ class WeightedMTPTrainer(SavingTrainer):
         kwargs = fitted(kwargs, stage)
         require_supported(kwargs["args"])
         super().__init__(**kwargs)
+        unset_hf_deepspeed_config()  # with it, transformers would read the model of a checkpoint in shards
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if isinstance(policy := getattr(plugin, "mixed_precision_policy", None), MixedPrecisionPolicy):
+            # Accelerate would sum gradients, and hand over values, in bfloat16 too.
+            plugin.mixed_precision_policy = replace(policy, reduce_dtype=torch.float32, output_dtype=None)  # pyright: ignore
         # Our loss is divided by a global count: the Trainer must not divide it again by the accumulation steps.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
@@ -176,6 +185,7 @@ class WeightedMTPTrainer(SavingTrainer):
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         # A gradient scaler (float16) overflows in the course of business, and skips such an update by itself.
         if isinstance(norm, torch.Tensor) and self.accelerator.scaler is None:
             self.nonfinite.observe_gradient(self.state.global_step, norm)
