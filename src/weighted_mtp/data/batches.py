@@ -29,9 +29,9 @@ class CompletionCollator:
 
     Returns (of a call) a dict: `input_ids`, `attention_mask`, `labels` [batch, seq] int64; `rewards`, the rows'
     outcomes, and `pass_rate` [batch] float32; `row_ids`, `prompt_ids` [batch] int64; and, where the rows have them,
-    `weights`, `values`, `td_errors`, `credit`, `steps`, `loss_weights` and `step_rewards` (of the column `rewards`)
-    [batch, seq] float32. Of packs, which are lists of rows, it is the batch of all of their rows; `packs` [packs, most]
-    int64 says which share a sequence, -1 for none, and the int `pack_length` how many tokens that has.
+    `weights`, `values`, `td_errors`, `credit`, `steps`, `loss_weights`, `logprobs` and `step_rewards` (of the column
+    `rewards`) [batch, seq] float32. Of packs, which are lists of rows, it is the batch of all of their rows; `packs`
+    [packs, most] int64 says which share a sequence, -1 for none, and the int `pack_length` how many tokens that has.
 
     Raises (in a call):
         ValueError: when only some rows have a per-token column, or one does not fit its labels.

@@ -14,7 +14,7 @@ from weighted_mtp.files import number_of
 
 from .borders import Border, Continuation
 from .chat import Written, end_tokens, not_shown, opened_chat, turn_end, without_end, written_chat
-from .fields import DataError
+from .fields import DataError, numbers_of
 from .last_turn import LastTurn
 from .schema import Row
 
@@ -66,6 +66,8 @@ class RowEncoder:
     """Which turns of the assistant are learned."""
     pays_steps: bool = False
     """Whether rows have `steps`: then `rewards` says what each learned token is paid."""
+    policy: bool = False
+    """Whether `logprobs` of the model that wrote the completions are read."""
 
     @cached_property
     def border(self) -> Border:
@@ -243,6 +245,13 @@ class RowEncoder:
             columns["token_error"] = last.token_error() if self.use_spans else None
         if self.pays_steps:
             columns["rewards"], columns["steps"] = last.rewards(columns["reward"])
+        if self.policy:
+            columns["logprobs"] = numbers_of("logprobs", row.get("logprobs"))
+            if (written_as := len(columns["logprobs"])) != n_learned:
+                raise DataError(
+                    f"`logprobs` are of {written_as} tokens and the completion has {n_learned} here: it was written by "
+                    "another tokenizer, or reads back as other tokens"
+                )
         for name in self.columns:
             if name not in row:
                 raise DataError(f"no `{name}`, which other rows have: all rows or none must carry it")

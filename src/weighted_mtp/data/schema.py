@@ -14,9 +14,9 @@ Row = dict[str, Any]
 
 TOKEN_COLUMNS = ("weights", "values", "td_errors", "credit")
 """Pre-scored columns: one number for each labelled token (the completion's tokens, then EOS)."""
-MADE_COLUMNS = ("rewards", "steps", "loss_weights")
+MADE_COLUMNS = ("rewards", "steps", "loss_weights", "logprobs")
 """Columns of the same kind that tokenization makes: what each token is paid, the reward of the step that it belongs to,
-the factor of the message that it is in."""
+the factor of the message that it is in, its log-probability under the policy that wrote it."""
 
 OnBadRow = Literal["error", "skip"]
 

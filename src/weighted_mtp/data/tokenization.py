@@ -86,6 +86,7 @@ def tokenize_rows(
     on_long: Literal["truncate", "drop"] = "truncate",
     on_bad_row: OnBadRow = "error",
     turns: Turn = "all",
+    policy: bool = False,
 ) -> tuple[Dataset, TokenizeReport]:
     """The data set that collators and samplers read, and a report.
 
@@ -108,6 +109,7 @@ def tokenize_rows(
     | `weights`, `values`, `td_errors`, `credit` | where rows have them: one entry for each labelled token |
     | `rewards`, `steps` | where a row has steps, likewise: what a token is paid, the reward of its own step |
     | `loss_weights` | where a message has another than 1, likewise: the factor of the message |
+    | `logprobs` | of a `policy`, likewise |
     | `token_error` | where a row has it or a span: likewise; null where it is not known |
 
     Entry j of a per-token list belongs to the position that *predicts* labelled token j: `values[j]` is V of
@@ -129,6 +131,8 @@ def tokenize_rows(
         on_long: "truncate" or "drop" what is longer than `max_length`.
         on_bad_row: "error" stops at a row whose lists do not fit its tokens; "skip" counts and lists it.
         turns: "all" or "last": which of the assistant's turns are learned.
+        policy: read `logprobs`, each token's under the policy that wrote it; a row that reads back as another number of
+            tokens is bad.
 
     Raises:
         DataError: a bad row; no row left; chats without a chat template.
@@ -158,9 +162,10 @@ def tokenize_rows(
     if steps and not is_fast:
         raise DataError("rows have `steps`, and this tokenizer knows no offsets: give a fast one, or drop the steps")
     factors = any(factor_of(message) != 1 for row in rows for message in row.get(TURNS, ()))
-    made = ["rewards", "steps"] * steps + ["loss_weights"] * factors + ["token_error"] * known_errors
+    made = ["rewards", "steps"] * steps + ["loss_weights"] * factors + ["logprobs"] * policy
+    made += ["token_error"] * known_errors
     features = _features((*columns, *made))
-    encoder = RowEncoder(tokenizer, append_eos, columns, spans and is_fast, turns, steps)
+    encoder = RowEncoder(tokenizer, append_eos, columns, spans and is_fast, turns, steps, policy)
     report = TokenizeReport(len(rows), BadRows(on_bad_row), max_length)
     parts: list[Dataset] = []
     kept_rows: list[tuple[int, float, float | None]] = []

@@ -49,6 +49,7 @@ class TokenBatch:
     steps: Float[Tensor, "batch seq"] | None = None
     step_rewards: Float[Tensor, "batch seq"] | None = None
     loss_weights: Float[Tensor, "batch seq"] | None = None
+    logprobs: Float[Tensor, "batch seq"] | None = None
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Any], n_future: int, device: torch.device | None = None) -> "TokenBatch":

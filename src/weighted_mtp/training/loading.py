@@ -65,16 +65,17 @@ def load_inputs(config: RunConfig, *, trains: bool = True, memory: InMemory = NO
     tokenizer = memory.tokenizer
     if tokenizer is None:
         tokenizer = load_tokenizer(config.model.tokenizer_name_or_path or config.model.model_name_or_path)
-    train_dataset = load_dataset(config, data.train_file, tokenizer, keep=data.keep, rows=memory.rows)
+    required = _requires(config, memory.scheme)
+    by_policy = "reference_nll" in (required or ()) and config.reference.reference is None
+    train_dataset = load_dataset(config, data.train_file, tokenizer, data.keep, memory.rows, by_policy)
     eval_dataset = None
     read = [(data.train_file, train_dataset)]
     if data.eval_file:
-        eval_dataset = load_dataset(config, data.eval_file, tokenizer, rows=memory.eval_rows)
+        eval_dataset = load_dataset(config, data.eval_file, tokenizer, rows=memory.eval_rows, by_policy=by_policy)
         read.append((data.eval_file, eval_dataset))
     # Initialisation of heads follows the seed; the Trainer seeds only what comes after it.
     torch.manual_seed(config.train.seed)
     stage = load_stage(config, tokenizer, memory)
-    required = _requires(config, memory.scheme)
     if trains and required is not None:
         require_reference_read(config, stage.reads_reference)
     columns = {file: dataset.column_names for file, dataset in read}
@@ -93,16 +94,27 @@ def load_inputs(config: RunConfig, *, trains: bool = True, memory: InMemory = NO
 
 
 def load_dataset(
-    config: RunConfig, path: str, tokenizer: PreTrainedTokenizerBase, keep: str = "all", rows: Any = None
+    config: RunConfig,
+    path: str,
+    tokenizer: PreTrainedTokenizerBase,
+    keep: str = "all",
+    rows: Any = None,
+    by_policy: bool = False,
 ) -> Dataset:
-    """Rows of a file, or in memory, as token ids; malformed, cut and dropped rows are reported."""
+    """Rows of a file, or in memory, as token ids; malformed, cut and dropped rows are reported.
+
+    `by_policy`: what wrote the rows is the reference, if they have its `logprobs`.
+    """
     data, source = config.data, path if rows is None else rows
     rows, report = load_rows(source, on_bad_row=data.on_bad_row, split=data.split, stream=data.stream)
     if report.kept < report.read or report.set_aside:
         logger.warning("%s", report.summary())
+    policy = by_policy and any("logprobs" in row for row in rows)
     dataset, tokenized = tokenize_rows(
-        rows, tokenizer, max_length=data.max_length, on_bad_row=data.on_bad_row, turns=data.turns
+        rows, tokenizer, max_length=data.max_length, on_bad_row=data.on_bad_row, turns=data.turns, policy=policy
     )
+    if policy:
+        logger.info("%s: the reference is what wrote the rows, by their `logprobs`", path)
     level = logging.INFO if tokenized.is_whole else logging.WARNING
     logger.log(level, "%s: %s", path, tokenized.summary())
     if keep == "all":

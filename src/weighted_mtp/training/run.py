@@ -118,12 +118,14 @@ def load_scheme(
     scheme = scheme_of(config, loaded)
     of_rows = ("weights", "values", "credit", "steps", "pass_rate")
     supplied = {*stage.all_supplies, *(name for name in of_rows if name in rows.column_names)}
+    supplied |= {"reference_nll"} if "logprobs" in rows.column_names else set()
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
     if missing:
         raise ConfigError(
             f"scheme {config.scheme} needs {', '.join(missing)}, but stage {config.stage} supplies only "
             f"{', '.join(sorted(supplied))}: use stage verifiable for values, with a generative or implicit critic for "
-            "credit, a --reference for reference_nll, or rows with weights or steps for the schemes column and steps"
+            "credit, a --reference or rows with `logprobs` (wmtp sample --logprobs true) for reference_nll, or rows "
+            "with weights or steps for the schemes column and steps"
         )
     for name in ("weights", "steps"):  # that are weights as they are, unless the scheme bounds what it makes of them
         taken_as_is = name in scheme.requires and scheme.floor is None and scheme.weight_range(False) is None

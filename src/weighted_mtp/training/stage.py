@@ -114,13 +114,15 @@ class Stage:
 
     @torch.no_grad()
     def _reference_nll(self, batch: TokenBatch) -> Tensor | None:
-        """The reference's loss on every prediction, [batch, seq, n_future], in nats.
+        """The reference's loss on every prediction, [batch, seq, n_future], in nats; without one, the policy's.
 
         One with a single head gives every head k the next-token loss of the token that head k predicts: it then sees k
         tokens more than the head, so the excess over it is an upper bound.
         """
-        if "reference_nll" not in self.wanted or self.reference is None:
+        if "reference_nll" not in self.wanted:
             return None
+        if self.reference is None:
+            return None if batch.logprobs is None else align_to_heads(-batch.logprobs, batch.n_future)
         heads = min(self.reference.n_future, batch.n_future)
         hidden = self.reference(**batch.rows)["hidden_states"][..., :heads, :]
         targets = batch.hidden_targets[..., :heads]
