@@ -63,8 +63,8 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def wmtp_commands(page: Path) -> list[list[str]]:
-    """Arguments of `wmtp`, also where torchrun starts it as a module."""
-    names = ("wmtp", "weighted_mtp.cli.main")
+    """Arguments of `wmtp`, also where a launcher starts it as a module."""
+    names = ("wmtp", "weighted_mtp.cli", "weighted_mtp.cli.main")
     return [words[words.index(name) + 1 :] for words in commands(page) for name in names if name in words]
 
 
@@ -108,7 +108,7 @@ def test_python_blocks_run_and_print_what_they_say(page, tmp_path, monkeypatch, 
 
 @each_page
 def test_commands_are_of_a_kind_that_is_checked_here(page):
-    checked = {"wmtp", "make", "pip", "mlflow", "torchrun", "export"}
+    checked = {"wmtp", "make", "pip", "mlflow", "torchrun", "accelerate", "export"}
     assert {words[0] for words in commands(page)} <= checked
 
 
