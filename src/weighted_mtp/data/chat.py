@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from .chat_marks import MARK, OWN_CONTENT, Message, check_roles_shown, left_out
-from .fields import WEIGHTS, DataError, factor_of, plain_content, with_arguments_parsed
+from .fields import WEIGHTS, DataError, factor_of, plain_content, text_of, with_arguments_parsed
 from .forms import TURNS
 from .schema import Row
 from .turns import Turns, generated, with_generation_shown
@@ -185,9 +185,12 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
             "tokenizer.chat_template, or write the rows as prompt and completion"
         )
     try:
-        return tokenizer.apply_chat_template(
+        text = tokenizer.apply_chat_template(
             list(messages), tools=tools or None, tokenize=False, add_generation_prompt=opened, **options
         )
+        return text_of({"the chat template's text": text}, "the chat template's text")
+    except DataError:
+        raise
     except Exception as error:  # a template is a stranger's program, and raises whatever Python raises
         reason = str(error).strip().splitlines() or [type(error).__name__]
         roles = ", ".join(str(message["role"]) for message in messages)

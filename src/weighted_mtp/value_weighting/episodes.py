@@ -127,6 +127,8 @@ def align_to_heads(weights: Shaped[Tensor, "batch seq"], n_future: int) -> Shape
     check_rank("weights", weights, "[batch, seq]")
     if isinstance(n_future, bool) or not isinstance(n_future, int) or n_future < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"n_future is {n_future!r}; needed is a whole number of heads, at least 1")
+    if weights.shape[1] == 0:
+        return weights[..., None].expand(-1, -1, n_future)
     return F.pad(weights, (0, n_future - 1)).unfold(1, n_future, 1).contiguous()
 
 
