@@ -179,6 +179,8 @@ def two_shards(request, settings_of, made_once) -> Path:
             for case in IN_SHARDS
         ]
         jobs += resumed_job(settings_of, folder, asked)
+        half = settings_of("td_ema", 2, folder / "bf16") | {"trainer_args": asked, "bf16": True}
+        jobs.append({"settings": half, "resume": None})
         if shards == "FSDP2":
             jobs += resumed_job(settings_of, folder / "whole_checkpoints", {"fsdp": True})
         start_ranks(jobs, folder, shards=shards)
@@ -190,6 +192,16 @@ def two_shards(request, settings_of, made_once) -> Path:
 @pytest.mark.parametrize("case", IN_SHARDS)
 def test_a_model_in_shards_trains_as_whole_ones_and_is_saved_whole(two_shards, two_ranks, case):
     assert_close(two_ranks / case, two_shards / case)
+
+
+@pytest.mark.slow
+def test_shards_that_compute_in_bfloat16_begin_with_the_loss_of_float32(two_shards, two_ranks):
+    first, second = (
+        next(entry["loss"] for entry in history(folder) if "loss" in entry)
+        for folder in (two_shards / "bf16", two_ranks / "td_ema")
+    )
+    assert first == pytest.approx(second, rel=1e-2)
+    assert first != second
 
 
 @pytest.mark.slow
