@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.forked import start
 from tests.models.train_on_ranks import train, train_all
@@ -46,3 +47,9 @@ def test_two_processes_train_the_same_weights_as_one(runs, kind):
     assert two.keys() == one.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_tied_weights_that_were_gathered_from_shards_are_written_once(runs):
+    one, two = (load_file(runs / kind / "model.safetensors") for kind in ("one/alone_tied", "two/fsdp_tied"))
+    assert two.keys() == one.keys()

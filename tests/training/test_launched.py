@@ -9,6 +9,7 @@ from weighted_mtp.training.errors import ConfigError
 
 TOLD = {
     "fsdp": ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, {}, "fsdp was asked for"),
+    "fsdp1": ({"ACCELERATE_USE_FSDP": "true"}, {}, "FSDP 1 was asked for"),
     "deepspeed": ({"ACCELERATE_USE_DEEPSPEED": "true"}, {}, "deepspeed"),
     "megatron": ({"ACCELERATE_USE_MEGATRON_LM": "true"}, {}, "Megatron-LM was asked for"),
     "tensor_parallel": (

@@ -34,6 +34,7 @@ CASES = {
     "generative": ("critic", ONE_HEAD | {"critic": "generative", "prior": "head"}),
     "implicit": ("critic", ONE_HEAD | {"critic": "implicit"}),
     "packed": ("verifiable", {"packing": True, "max_length": 24}),
+    "adapters": ("baseline", {"lora_rank": 2}),
 }
 SHARDED = {"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}
 ZERO = {
@@ -47,7 +48,18 @@ SHARDS = {
         "deepspeed": ZERO | {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
     },
 }
-IN_SHARDS = ("uniform", "accumulated", "rho1", "td_ema", "mse", "lambda", "generative", "implicit", "packed")
+IN_SHARDS = (
+    "uniform",
+    "accumulated",
+    "rho1",
+    "td_ema",
+    "mse",
+    "lambda",
+    "generative",
+    "implicit",
+    "packed",
+    "adapters",
+)
 TIMES = ("runtime", "per_second")
 
 
@@ -112,25 +124,29 @@ def resumed_job(settings_of, folder: Path, trainer_args: dict) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def one(settings_of, tmp_path_factory) -> Path:
+def one(settings_of, made_once) -> Path:
     """What one process left that was to be resumed."""
-    folder = tmp_path_factory.mktemp("one")
-    run(RunConfig.from_flat(settings_of("td_ema", 1, folder) | RESUMED), quiet=True)
-    return folder
+
+    def make(folder: Path) -> None:
+        run(RunConfig.from_flat(settings_of("td_ema", 1, folder) | RESUMED), quiet=True)
+
+    return made_once("one_process", make)
 
 
 @pytest.fixture(scope="module")
-def two_ranks(settings_of, one, tmp_path_factory) -> Path:
+def two_ranks(settings_of, one, made_once) -> Path:
     """A folder with what two processes left of every case, and of one that was resumed within its second epoch."""
-    folder = tmp_path_factory.mktemp("two")
-    jobs = [{"settings": settings_of(case, 2, folder / case), "resume": None} for case in CASES]
-    jobs += resumed_job(settings_of, folder, {})
-    of_one = settings_of("td_ema", 2, folder / "of_one") | RESUMED
-    jobs.append({"settings": of_one, "resume": str(one / "checkpoint-7")})
-    broken = settings_of("uniform", 2, folder / "broken") | {"learning_rate": 3e38, "save_steps": 1}
-    jobs.append({"settings": broken, "resume": None, "breaks": True})
-    start_ranks(jobs, folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        jobs = [{"settings": settings_of(case, 2, folder / case), "resume": None} for case in CASES]
+        jobs += resumed_job(settings_of, folder, {})
+        of_one = settings_of("td_ema", 2, folder / "of_one") | RESUMED
+        jobs.append({"settings": of_one, "resume": str(one / "checkpoint-7")})
+        broken = settings_of("uniform", 2, folder / "broken") | {"learning_rate": 3e38, "save_steps": 1}
+        jobs.append({"settings": broken, "resume": None, "breaks": True})
+        start_ranks(jobs, folder)
+
+    return made_once("two_processes", make)
 
 
 @pytest.mark.slow
@@ -150,30 +166,49 @@ def test_two_ranks_resumed_within_their_second_epoch_are_bitwise_the_uninterrupt
 
 
 @pytest.fixture(scope="module", params=SHARDS)
-def two_shards(request, settings_of, tmp_path_factory) -> Path:
+def two_shards(request, settings_of, made_once) -> Path:
     """The same of models in shards."""
-    shards, folder = request.param, tmp_path_factory.mktemp("shards")
+    shards = request.param
     if shards != "FSDP2" and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("DeepSpeed is not installed: pip install deepspeed")
-    asked = SHARDS[shards]
-    jobs = [
-        {"settings": settings_of(case, 2, folder / case) | {"trainer_args": asked}, "resume": None}
-        for case in IN_SHARDS
-    ]
-    start_ranks([*jobs, *resumed_job(settings_of, folder, asked)], folder, shards=shards)
-    return folder
+
+    def make(folder: Path) -> None:
+        asked = SHARDS[shards]
+        jobs = [
+            {"settings": settings_of(case, 2, folder / case) | {"trainer_args": asked}, "resume": None}
+            for case in IN_SHARDS
+        ]
+        jobs += resumed_job(settings_of, folder, asked)
+        half = settings_of("td_ema", 2, folder / "bf16") | {"trainer_args": asked, "bf16": True}
+        jobs.append({"settings": half, "resume": None})
+        if shards == "FSDP2":
+            jobs += resumed_job(settings_of, folder / "whole_checkpoints", {"fsdp": True})
+        start_ranks(jobs, folder, shards=shards)
+
+    return made_once(shards, make)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", IN_SHARDS)
-def test_a_model_in_shards_trains_as_whole_ones_and_is_saved_whole(two_ranks, two_shards, case):
+def test_a_model_in_shards_trains_as_whole_ones_and_is_saved_whole(two_shards, two_ranks, case):
     assert_close(two_ranks / case, two_shards / case)
 
 
 @pytest.mark.slow
-def test_shards_resume_bitwise(two_shards):
-    whole, resumed = (load_file(two_shards / name / "model.safetensors") for name in ("whole", "resumed"))
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+def test_shards_that_compute_in_bfloat16_begin_with_the_loss_of_float32(two_shards, two_ranks):
+    first, second = (
+        next(entry["loss"] for entry in history(folder) if "loss" in entry)
+        for folder in (two_shards / "bf16", two_ranks / "td_ema")
+    )
+    assert first == pytest.approx(second, rel=1e-2)
+    assert first != second
+
+
+@pytest.mark.slow
+def test_shards_resume_bitwise_from_checkpoints_in_shards_and_whole_ones(two_shards):
+    for folder in (two_shards, *two_shards.glob("whole_checkpoints")):
+        whole, resumed = (load_file(folder / name / "model.safetensors") for name in ("whole", "resumed"))
+        assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
 
 @pytest.mark.slow

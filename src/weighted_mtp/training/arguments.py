@@ -161,6 +161,12 @@ def require_supported(args: TrainingArguments) -> None:
         not _told("ACCELERATE_USE_MEGATRON_LM"),
         "Megatron-LM was asked for, which is not supported: launch with plain data parallelism, FSDP or DeepSpeed",
     )
+    given: Any = args.fsdp_config or {}
+    version = given.get("version", 2) if args.fsdp else os.environ.get("FSDP_VERSION", "1")
+    require(
+        sharded_by(args.fsdp, args.deepspeed) != "FSDP" or str(version) == "2",
+        "FSDP 1 was asked for, whose parameters the loss cannot read: set fsdp_version (version in fsdp_config) to 2",
+    )
     for name, size in _split_sizes(args).items():
         require(
             size <= 1,
@@ -181,9 +187,8 @@ def require_wrapped(args: TrainingArguments, model: torch.nn.Module) -> None:
     if wanted == "FSDP":
         require(
             isinstance(model, FSDPModule),
-            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded by FSDP2: give "
-            "fsdp_version 2 on an accelerator that supports it, or remove fsdp from trainer_args and from what "
-            "accelerate launch is told",
+            f"fsdp was asked for, but the model was wrapped as {kind} and is not sharded: run on an accelerator "
+            "that supports FSDP, or remove fsdp from trainer_args and from what accelerate launch is told",
         )
         require(
             len({p.dtype for p in model.parameters() if p.requires_grad}) == 1,
