@@ -1,6 +1,5 @@
 """The files of `configs/launch` say to `accelerate launch` what they seem to, and launches train or are refused."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import yaml
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from safetensors.torch import load_file
+
+from tests.conftest import needs
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "src/weighted_mtp/configs/launch"
@@ -87,8 +88,8 @@ def launched(chain_base, rows, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddp", "zero2", "zero3"])
 def test_two_launched_processes_train_as_one(name, launched, prepare, tmp_path):
-    if name != "ddp" and importlib.util.find_spec("deepspeed") is None:
-        pytest.skip("DeepSpeed is not installed: pip install deepspeed")
+    if name != "ddp":
+        needs("deepspeed", "REQUIRE_DEEPSPEED", "DeepSpeed is not installed: pip install deepspeed")
     ended = launched(name)
     assert ended.returncode == 0, ended.stderr[-3000:]
     settings = {"max_steps": 2, "per_device_train_batch_size": 4, "n_future": 2, "optim": "sgd", "learning_rate": 0.2}

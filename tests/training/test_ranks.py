@@ -1,6 +1,5 @@
 """Two ranks are one process of twice the batch, rows that do not divide included: real processes on gloo."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import needs
 from tests.training.ranks import start_ranks
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train as run
@@ -169,8 +169,8 @@ def test_two_ranks_resumed_within_their_second_epoch_are_bitwise_the_uninterrupt
 def two_shards(request, settings_of, made_once) -> Path:
     """The same of models in shards."""
     shards = request.param
-    if shards != "FSDP2" and importlib.util.find_spec("deepspeed") is None:
-        pytest.skip("DeepSpeed is not installed: pip install deepspeed")
+    if shards != "FSDP2":
+        needs("deepspeed", "REQUIRE_DEEPSPEED", "DeepSpeed is not installed: pip install deepspeed")
 
     def make(folder: Path) -> None:
         asked = SHARDS[shards]
