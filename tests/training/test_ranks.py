@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import td_unless_named
 from tests.training.ranks import start_ranks
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train as run
@@ -95,7 +96,7 @@ def settings_of(files, chain_base, critic_dir, store):
             "learning_rate": 0.2,
             "logging_steps": 1,
             "save_steps": 0,
-        } | own
+        } | td_unless_named(stage, own)
 
     return settings
 
