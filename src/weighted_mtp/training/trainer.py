@@ -94,7 +94,7 @@ class WeightedMTPTrainer(SavingTrainer):
             frozen.to(device).eval().requires_grad_(False)
         rows = max(self.args.train_batch_size, self.args.eval_batch_size)
         self.nonfinite = NonFiniteRecord(rows, device)
-        self.windows = {mode: MetricWindow(self.model.n_future, device) for mode in ("train", "eval")}
+        self.windows = {mode: MetricWindow(self.model.n_future, device, mode == "eval") for mode in ("train", "eval")}
         self._generator = torch.Generator(device=device)
         self._micro_batch = 0
         self._window_start = time.perf_counter()
