@@ -77,12 +77,16 @@ def _score(settings: Any) -> None:
     from weighted_mtp.data.exact_parquet import unfinished_shards
     from weighted_mtp.evaluation.critic_checks import quality_of_scores
     from weighted_mtp.evaluation.critic_quality import print_critic_quality
+    from weighted_mtp.evaluation.cross_fit import skill_of_scores
     from weighted_mtp.training.scoring import score
 
     scored = score(settings)
     print(scored.summary())
     finished = not unfinished_shards(Path(settings.out))
     if finished and scored.labelled:
+        skill = skill_of_scores(settings)
+        seen = "the critic was, or may have been, trained on these prompts: give --cross_fit 3 to know what it knows"
+        console().print(skill.verdict if skill else seen, style="bold", highlight=False, soft_wrap=True)
         quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
         print_critic_quality(console(), quality.as_dict(), errors_known=known)
     if finished and settings.format != "rows":
@@ -207,6 +211,7 @@ COMMANDS = {
         "values, TD errors and weights of a data set by a critic, once and ahead",
         "training.score_settings:ScoreConfig",
         _score,
+        goes_on="with what is missing",
     ),
     "data verify": Command(
         "label completions by a verifier", "cli.settings:VerifySettings", rows.verify, goes_on=_MISSING

@@ -38,25 +38,27 @@ def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None =
     if np.isnan(s).any():
         raise ValueError(f"{np.isnan(s).sum()} of {s.size} scores are NaN: they have no rank")
     s, positive, groups = s.ravel(), positive.ravel(), groups.ravel()
-    n_pairs, won = _pairs(s, positive, np.zeros_like(groups))
+    n_pairs, won = (x.sum() for x in pairs_by_group(s, positive, np.zeros_like(groups)))
     if not n_pairs:
         return None
-    n_tied, won_tied = (0, 0.0) if tied_groups is None else _pairs(s, positive, groups)
-    return (won - won_tied + n_tied / 2) / n_pairs
+    n_tied, won_tied = (0, 0.0) if tied_groups is None else (x.sum() for x in pairs_by_group(s, positive, groups))
+    return float((won - won_tied + n_tied / 2) / n_pairs)
 
 
-def _pairs(scores: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[int, float]:
-    """How many pairs of a positive and a negative there are within groups, and how many the positive wins.
+def pairs_by_group(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many pairs of a positive and a negative each group holds, and how many the positive wins, ties half.
 
-    By ranks (Mann and Whitney), all groups at once: scikit-learn's `roc_auc_score`, which gives the same, needs a call
-    for each group and position, of 6 ms where ranking takes .1.
+    By ranks (Mann and Whitney), all groups at once, in sorted order: scikit-learn's `roc_auc_score`, which gives the
+    same, needs a call for each group and position, of 6 ms where ranking takes .1.
     """
     group = np.unique(groups, return_inverse=True)[1]
     order = np.unique(scores, return_inverse=True)[1]
     sizes, n_positive = np.bincount(group), np.bincount(group, positive).astype(np.int64)
     ranks = stats.rankdata(group * (len(scores) + 1) + order) - (sizes.cumsum() - sizes)[group]
-    won = float(ranks[positive].sum()) - int((n_positive * (n_positive + 1)).sum()) / 2
-    return int((n_positive * (sizes - n_positive)).sum()), won
+    won = np.bincount(group, ranks * positive) - n_positive * (n_positive + 1) / 2
+    return n_positive * (sizes - n_positive), won
 
 
 def auc_by_position(values: ArrayLike, outcomes: ArrayLike, mask: ArrayLike) -> list[float | None]:
@@ -85,7 +87,7 @@ def position_only(credit: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
     """
     valid, out = np.asarray(mask, np.bool_), np.zeros(np.shape(mask))
     own = np.asarray(credit, np.float64)[valid]
-    out[valid] = _mean_of_others(own, np.ones(own.shape), position_groups(valid)[valid])
+    out[valid] = mean_of_others(own, np.ones(own.shape), position_groups(valid)[valid])
     return out
 
 
@@ -102,7 +104,7 @@ def length_only(credit: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
     """
     valid = np.asarray(mask, np.bool_)
     lengths, own = valid.sum(1), np.where(valid, np.asarray(credit, np.float64), 0.0).sum(1)
-    return np.where(valid, _mean_of_others(own, lengths, lengths)[:, None], 0.0)
+    return np.where(valid, mean_of_others(own, lengths, lengths)[:, None], 0.0)
 
 
 def length_only_values(lengths: ArrayLike, outcomes: ArrayLike) -> NDArray[np.float64]:
@@ -115,7 +117,7 @@ def length_only_values(lengths: ArrayLike, outcomes: ArrayLike) -> NDArray[np.fl
         array([0.5, 0.5, 1. , 0.5])
     """
     right = np.asarray(outcomes, np.float64)
-    return _mean_of_others(right, np.ones(right.shape), np.asarray(lengths), alone=0.5)
+    return mean_of_others(right, np.ones(right.shape), np.asarray(lengths), alone=0.5)
 
 
 def position_groups(mask: ArrayLike) -> NDArray[np.int64]:
@@ -129,10 +131,10 @@ def length_groups(mask: ArrayLike) -> NDArray[np.int64]:
     return np.broadcast_to(valid.sum(1, keepdims=True), valid.shape)
 
 
-def _mean_of_others(
+def mean_of_others(
     totals: NDArray[np.float64], counts: NDArray[Any], groups: NDArray[np.int64], alone: float = 0.0
 ) -> NDArray[np.float64]:
-    """Sum of the totals over sum of the counts of all others in one's group, all [N]."""
+    """Sum of the totals over sum of the counts of all others in one's group, `alone` where there are none; all [N]."""
     group = np.unique(groups, return_inverse=True)[1]
     others, n_others = (np.bincount(group, given)[group] - given for given in (totals, counts))
     return np.divide(others, n_others, out=np.full(totals.shape, alone), where=n_others > 0)

@@ -45,7 +45,9 @@ def learning(config: ImproveConfig, number: int) -> Iterator[Step]:
         settings = config.training_critic(model_after(config, number - 1), rows, critic)
         yield Step("critic", folder, "train critic", settings, ("--resume=auto",))
         of_skill = config.scoring(critic, str(folder / "skill.jsonl"), str(folder / "skill"))
-        plain = {name: x for name, x in of_skill.items() if name not in ("scheme", "scheme_options", "format")}
+        plain = {
+            name: x for name, x in of_skill.items() if name not in ("scheme", "scheme_options", "format", "cross_fit")
+        }
         yield Step("skill", folder, "score", plain)
     if config.scored:
         yield Step("scores", folder, "score", config.scoring(critic, rows, scores))
@@ -141,9 +143,11 @@ def account_of(step: Step, tokens: Tokens) -> Callable[[], dict[str, Any]]:
 def _skill(step: Step) -> dict[str, Any]:
     """How well the critic's values tell right from wrong on completions that it was not trained on."""
     from weighted_mtp.evaluation.critic_checks import quality_of_scores
+    from weighted_mtp.training.skill import read_skill
 
     settings = step.settings
     quality, _ = quality_of_scores(
         settings["out"], settings["critic"], settings.get("gamma", 1.0), settings.get("turns", "all")
     )
-    return {"auc": quality.outcome_auc, "length_auc": quality.length_only_outcome_auc}
+    said = (read_skill(settings["out"]) or {}).get("verdict")
+    return {"auc": quality.outcome_auc, "length_auc": quality.length_only_outcome_auc, "verdict": said}

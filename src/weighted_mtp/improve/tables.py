@@ -61,7 +61,10 @@ def _gain(found: Interval) -> str:
 
 
 def _auc(skill: Record) -> str:
-    return f"{number(skill['auc'])}\nlength alone {number(skill['length_auc'])}" if skill else NOTHING
+    if not skill:
+        return NOTHING
+    verdict = f"\n{skill['verdict']}" if skill.get("verdict") else ""
+    return f"{number(skill['auc'])}\nlength alone {number(skill['length_auc'])}{verdict}"
 
 
 def _count(record: Record, name: str) -> str:

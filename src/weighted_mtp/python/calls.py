@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from weighted_mtp.data import load_rows
 from weighted_mtp.data.exact_parquet import unfinished_shards
 from weighted_mtp.evaluation import evaluate as evaluating
+from weighted_mtp.evaluation.cross_fit import skill_of_scores
 from weighted_mtp.evaluation.problems import EvaluationConfig, check_evaluation
 from weighted_mtp.files import own_folder
 from weighted_mtp.integrations.formats import write_format
@@ -184,9 +185,14 @@ def score(
         config = ScoreConfig(**flat)
         check_score(config, held(flat))
         require(out is not None or config.format == "rows", f"format {config.format} is a file: give out=FOLDER")
+        require(out is not None or not config.cross_fit, "cross_fit leaves skill.json in a folder: give out=FOLDER")
         stack.enter_context(less_noise())
 
         scoring.score(config, memory=InMemory(**given), quiet=quiet)
+        if config.cross_fit:
+            skill = skill_of_scores(config, given_rows, quiet=quiet)
+            if skill is not None and not quiet:
+                print(skill.verdict)
         if config.format != "rows" and not unfinished_shards(Path(config.out)):
             tokenizer = given["tokenizer"] or config.critic
             told = write_format(config.format, config.out, tokenizer, config.max_length, config.turns)

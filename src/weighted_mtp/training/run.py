@@ -33,6 +33,7 @@ from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.loading import NOTHING, InMemory, Inputs, load_inputs, scheme_of
 from weighted_mtp.training.nonfinite import NonFiniteError
 from weighted_mtp.training.resume import MadeWith, agreed, require_possible, settle_resume
+from weighted_mtp.training.skill import with_skill
 from weighted_mtp.training.stage import Stage
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -83,7 +84,7 @@ def _train(
     checkpoint, passed_over = resolve_resume(resume, config.train.output_dir)
     for sentence in passed_over:
         logger.warning(sentence)
-    inputs = load_inputs(config, memory=memory)
+    inputs = load_inputs(config := with_skill(config), memory=memory)
     made_with = MadeWith.of(config, inputs)
     trainer = make_trainer(config, inputs, quiet=quiet, callbacks=callbacks)
     try:

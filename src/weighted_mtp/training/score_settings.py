@@ -35,6 +35,9 @@ class ScoreConfig(EngineSettings):
     """Autocast to bfloat16, as training with bf16 does."""
     format: Literal["rows", "tokens", "tinker", "llamafactory", "ms-swift"] = "rows"
     """What else is written, into a folder of that name in out, for other trainers; rows: nothing."""
+    cross_fit: int = 0
+    """Measure the critic's skill by so many folds of prompts: a critic is trained as its run.yaml says, without each
+    fold, and asked about it. 0: it is measured where the rows are of prompts that the critic was not trained on."""
     shard: str = "1/1"
     """i/n: score the i-th of n equal parts of the rows, on a machine of its own."""
 
@@ -46,4 +49,8 @@ class ScoreConfig(EngineSettings):
             f"max_length is {self.max_length} and batch_size {self.batch_size}: give at least 2 tokens and 1 row",
         )
         self.check_engine()
-        place_of(self.shard)
+        require(self.cross_fit == 0 or self.cross_fit >= 2, f"cross_fit is {self.cross_fit}: give 2 folds or more")
+        require(
+            place_of(self.shard)[1] == 1 or not self.cross_fit,
+            f"cross_fit trains on all rows, and shard is {self.shard}: leave shard out",
+        )

@@ -19,6 +19,7 @@ PATHS = {
     "column": f"{_HOME}.basic:Column",
     "td": f"{_HOME}.td:TD",
     "log_odds": f"{_HOME}.log_odds:LogOdds",
+    "gated": f"{_HOME}.gated:Gated",
     "return_weighted": f"{_HOME}.return_weighted:ReturnWeighted",
     "softmax": f"{_HOME}.softmax:Softmax",
     "rho1": f"{_HOME}.rho1:Rho1",

@@ -104,7 +104,7 @@ class Exponential(WeightingScheme):
         # no step yet, or all weights 0
         return torch.where((self.level.weight > 0) & (self.level.mean > 0), self.level.mean, 1.0)
 
-    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float]:
+    def clip_bounds(self) -> tuple[Tensor | float, Tensor | float] | None:
         """The clip bounds, divided like the weights."""
         if self.level is None:
             return self.min_weight, self.max_weight

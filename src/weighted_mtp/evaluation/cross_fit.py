@@ -1,0 +1,125 @@
+"""A critic's skill out of fold: of critics made like it, each asked about the prompts that it was not trained on.
+
+The critic that was trained on all rows gives the weights, since those of a part of them lose credit (9 points on the
+made task, of halves); the folds say how far it may be trusted.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weighted_mtp.data import DataError, Row, is_right, load_rows, prompt_id
+from weighted_mtp.data.exact_parquet import unfinished_shards
+from weighted_mtp.data.folds import split_tasks
+from weighted_mtp.evaluation.critic_skill import CriticSkill, critic_skill, log_odds_of_row
+from weighted_mtp.files import write_text
+from weighted_mtp.models.sources import digest_of_model
+from weighted_mtp.training.config import RUN_FILE, RunConfig
+from weighted_mtp.training.errors import ConfigError, in_memory, require
+from weighted_mtp.training.run import train
+from weighted_mtp.training.score_settings import ScoreConfig
+from weighted_mtp.training.scoring import SCORES, SUCCESS, score
+from weighted_mtp.training.skill import SKILL
+from weighted_mtp.training.stage_table import stage_row
+
+FOLDS = "cross_fit"
+"""Folder of the folds in that of the scores: i-of-K/critic and i-of-K/scores."""
+MOST_ROWS = 20_000
+
+
+def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = False) -> CriticSkill | None:
+    """The skill of a critic whose scores `wmtp score` wrote, measured out of fold and written to skill.json there and
+    beside the critic; None where the scored rows are, or may be, those that it was trained on.
+
+    With `cross_fit` by critics of the folds, which are made now, as far as they are missing.
+
+    Raises:
+        ConfigError: the critic's directory does not say how it was trained.
+    """
+    if config.cross_fit:
+        given = load_rows(config.data if rows is None else rows)[0]
+        folders = [_fold(config, given, i, quiet) for i in range(config.cross_fit)]
+    elif _is_fresh(config):
+        folders = [Path(config.out)]
+    else:
+        return None
+    skill = skill_of_rows([row for folder in folders for row in load_rows(folder)[0]])
+    found = skill.as_dict() | {"folds": config.cross_fit}
+    if not in_memory(config.critic):
+        found["critic"] = digest_of_model(config.critic)
+    write_text(Path(config.out) / SKILL, json.dumps(found, indent=1) + "\n")
+    if Path(config.critic).is_dir():
+        write_text(Path(config.critic) / SKILL, json.dumps(found, indent=1) + "\n")
+    return skill
+
+
+def skill_of_rows(rows: Sequence[Row]) -> CriticSkill:
+    """The skill that scored rows show; of more than 20,000, that of the rows of some of their prompts."""
+    prompts = [_prompt(row) for row in rows]
+    share = max(1, -(-len(rows) // MOST_ROWS))
+    order = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+    used = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if order[prompt] % share == 0]
+    return critic_skill(
+        [log_odds_of_row(row) for _, row in used],
+        [is_right(row["reward"] if "reward" in row else row["label"]) for _, row in used],
+        [prompt for prompt, _ in used],
+        [max(1, len(row["values"])) for _, row in used],
+    )
+
+
+def _prompt(row: Row) -> int:
+    return prompt_id(row["prompt"], row.get("tools"))
+
+
+def _trained(config: ScoreConfig) -> RunConfig:
+    """How the critic was trained."""
+    require(
+        (Path(config.critic) / RUN_FILE).is_file(), f"{config.critic} has no {RUN_FILE}, which says how to train it"
+    )
+    run = RunConfig.load(config.critic)
+    require(stage_row(run.stage).trains_critic, f"{config.critic} was trained in stage {run.stage}, not as a critic")
+    return run
+
+
+def _is_fresh(config: ScoreConfig) -> bool:
+    """Whether it is known that no prompt of the scored rows is one that the critic was trained on."""
+    try:
+        known = {_prompt(row) for row in load_rows(_trained(config).data.train_file, on_bad_row="skip")[0]}
+    except (ConfigError, DataError, OSError):  # it was trained elsewhere, or its rows are gone
+        return False
+    return known.isdisjoint(map(_prompt, load_rows(config.out)[0]))
+
+
+def _fold(config: ScoreConfig, rows: Sequence[Row], number: int, quiet: bool) -> Path:
+    """Scores of a fold by a critic that was trained on the others, made unless they are there."""
+    folder = Path(config.out) / FOLDS / f"{number + 1}-of-{config.cross_fit}"
+    scores, files = folder / "scores", {name: folder / f"{name}.jsonl" for name in ("train", "held_out")}
+    if scores.is_dir() and any(scores.glob("shard-*")) and not unfinished_shards(scores):
+        return scores
+    run = _trained(config)
+    values = run.to_flat().values()
+    require(not any(map(in_memory, values)), f"{config.critic} was trained from memory: it cannot be trained again")
+    prompts = [str(_prompt(row)) for row in rows]
+    fold = split_tasks(list(dict.fromkeys(prompts)), (), config.cross_fit)
+    for name, path in files.items():
+        some = [
+            {key: value for key, value in row.items() if key not in (*SCORES, SUCCESS)}
+            for prompt, row in zip(prompts, rows, strict=True)
+            if (fold[prompt] == number) == (name == "held_out")
+        ]
+        write_text(path, "".join(json.dumps(row, default=str) + "\n" for row in some))
+    if not quiet:
+        print(f"fold {number + 1} of {config.cross_fit}: a critic is trained on the others", flush=True)
+    run = replace(
+        run,
+        data=replace(run.data, train_file=str(files["train"]), split="train", stream=False),
+        train=replace(run.train, output_dir=str(folder / "critic")),
+        tracking=replace(run.tracking, run_name=f"{run.run_name}-fold{number + 1}"),
+    )
+    critic = train(run, "auto", quiet=True)
+    plain = ScoreConfig(critic=str(critic), data=str(files["held_out"]), out=str(scores))
+    same = {name: getattr(config, name) for name in ("reference", "gamma", "max_length", "turns", "batch_size", "bf16")}
+    score(replace(plain, **same), quiet=True)
+    return scores

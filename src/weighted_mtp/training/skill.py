@@ -1,0 +1,61 @@
+"""What was measured of a critic out of fold, where it lies, and the gate that scheme `gated` takes from it."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weighted_mtp.models.sources import digest_of_model
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.stage_table import stage_row
+
+logger = logging.getLogger(__name__)
+
+SKILL = "skill.json"
+"""In a folder of scores, and beside the critic: its skill on completions of prompts that it was not trained on."""
+
+
+def read_skill(folder: str | Path) -> Mapping[str, Any] | None:
+    """What `wmtp score` measured; None where nothing was, or of a critic that lies here no more."""
+    path = Path(folder) / SKILL
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    beside_critic = (path.parent / "config.json").is_file()
+    return None if beside_critic and found["critic"] != digest_of_model(folder) else found
+
+
+def with_skill(config: RunConfig) -> RunConfig:
+    """The run with the `skill` of scheme `gated` filled in, so that run.yaml says it and a resumed run keeps it.
+
+    That of the scored rows, or of the critic; 0 where none was measured. Where `gated` came by default and the gate is
+    0, wrong rows are left out, unless the model's own value head learns from them.
+    """
+    name, options = config.scheme, config.scheme_options
+    inner = options.get("inner") == "gated"
+    own = options.get("inner_options", {}) if inner else options
+    if (name != "gated" and not inner) or own.get("skill") is not None:
+        return config
+    row = stage_row(config.stage)
+    critic = config.critic.critic or config.model.model_name_or_path
+    places = [config.data.train_file, *([critic] if row.reads_critic else [])]
+    found = next(filter(None, map(read_skill, places)), None)
+    skill = found["gate"] if found else 0.0
+    own = {**own, "skill": skill}
+    weighting = replace(
+        config.weighting, scheme=name, scheme_options={**options, "inner_options": own} if inner else own
+    )
+    data = config.data
+    if found is None:
+        logger.warning(
+            "no skill of critic %s was measured out of fold: right-only; run wmtp score --cross_fit 3 --critic DIR "
+            "--data FILE --out FOLDER, or give scheme gated a skill",
+            critic,
+        )
+    elif not skill:
+        logger.warning("%s: right-only", found["verdict"])
+    if not skill and not config.weighting.scheme and not (row.reads_critic and config.separate_critic is None):
+        data = replace(data, keep="right")
+    return replace(config, weighting=weighting, data=data)

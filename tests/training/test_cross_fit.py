@@ -1,0 +1,137 @@
+"""Skill out of fold: measured by critics of folds, found by scheme gated, and kept by a resumed run."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from weighted_mtp.cli.main import main
+from weighted_mtp.data import load_rows, prompt_id
+from weighted_mtp.evaluation.cross_fit import skill_of_rows, skill_of_scores
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.score_settings import ScoreConfig
+from weighted_mtp.training.scoring import score
+from weighted_mtp.training.skill import SKILL, read_skill, with_skill
+
+
+@pytest.fixture(scope="module")
+def config(train, rows, tmp_path_factory):
+    """Of a critic of its own, two folds."""
+    critic = train("critic", max_steps=4).args.output_dir
+    out = str(tmp_path_factory.mktemp("scored") / "out")
+    return ScoreConfig(critic=critic, data=str(rows["train"]), out=out, max_length=64, cross_fit=2)
+
+
+@pytest.fixture(scope="module")
+def measured(config):
+    return skill_of_scores(config, quiet=True)
+
+
+def test_no_prompt_of_a_fold_is_one_that_its_critic_was_trained_on(config, measured):
+    seen = 0
+    for i in (1, 2):
+        folder = Path(config.out) / "cross_fit" / f"{i}-of-2"
+        trained, held = ({prompt_id(row["prompt"]) for row in load_rows(folder / x)[0]} for x in FILES)
+        assert trained.isdisjoint(held)
+        seen += len(load_rows(folder / "scores")[0])
+    assert seen == measured.rows == 80
+
+
+FILES = ("train.jsonl", "held_out.jsonl")
+
+
+def test_folds_that_are_there_are_not_made_again(config, measured):
+    made = {path: os.stat(path).st_mtime_ns for path in Path(config.out).rglob("*") if path.name != SKILL}
+    assert skill_of_scores(config, quiet=True) == measured
+    assert {path: os.stat(path).st_mtime_ns for path in Path(config.out).rglob("*") if path.name != SKILL} == made
+
+
+def test_a_fold_that_was_interrupted_is_scored_alone(config, measured):
+    scores = Path(config.out) / "cross_fit" / "1-of-2" / "scores"
+    critic = scores.parent / "critic" / "model.safetensors"
+    before = critic.stat().st_mtime_ns
+    next(scores.glob("shard-*")).unlink()
+    assert skill_of_scores(config, quiet=True) == measured
+    assert critic.stat().st_mtime_ns == before
+
+
+def test_the_skill_lies_beside_scores_and_critic_until_that_is_another(config, measured):
+    for folder in (config.out, config.critic):
+        assert read_skill(folder)["verdict"] == measured.verdict
+    weights = Path(config.critic) / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert read_skill(config.critic) is None
+    weights.write_bytes(content)
+
+
+def test_scores_of_rows_that_the_critic_knows_say_nothing_of_its_skill(config, tmp_path, capsys):
+    words = ["--critic", config.critic, "--data", config.data, "--out", str(tmp_path / "out")]
+    assert main(["score", *words]) == 0
+    assert "give --cross_fit 3 to know what it knows" in capsys.readouterr().out
+    assert not (tmp_path / "out" / SKILL).exists()
+
+
+def test_scores_of_other_prompts_are_skill_out_of_fold(config, rows, tmp_path):
+    fresh = dataclasses.replace(config, data=str(rows["eval"]), out=str(tmp_path / "out"), cross_fit=0)
+    score(fresh, quiet=True)
+    assert skill_of_scores(fresh).rows == 21
+    assert (tmp_path / "out" / SKILL).is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"cross_fit": 1}, "cross_fit is 1: give 2"), ({"shard": "1/2"}, "leave shard out")]
+)
+def test_folds_that_cannot_be_made_are_refused(config, settings, said):
+    with pytest.raises(ConfigError, match=said):
+        dataclasses.replace(config, **settings)
+
+
+def test_a_critic_that_does_not_say_how_it_was_trained_is_refused(config, chain_base, tmp_path):
+    with pytest.raises(ConfigError, match=r"has no run\.yaml, which says how to train it"):
+        skill_of_scores(dataclasses.replace(config, critic=str(chain_base / "critic"), out=str(tmp_path)))
+
+
+def scored(right, log_odds):
+    return [
+        {"prompt": f"p{i}", "completion": "a", "label": bool(r), "values": [0.5], "credit": [x], "p_success": 0.5}
+        for i, (r, x) in enumerate(zip(right, log_odds, strict=True))
+    ]
+
+
+def test_the_credit_of_rows_adds_up_to_what_their_critic_says():
+    truth = np.random.default_rng(0).normal(size=400)
+    right = np.random.default_rng(1).random(400) < expit(truth)
+    assert skill_of_rows(scored(right, truth)).slope.mean == pytest.approx(1.0, abs=0.4)
+
+
+def run_of(prepare, critic, **settings):
+    return prepare("verifiable", critic=str(critic), scheme="gated", **settings).config
+
+
+def gate(folder, value):
+    path = Path(folder) / SKILL
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gate": value}))
+
+
+def test_the_gate_is_the_skill_measured_for_the_critic(config, measured, prepare):
+    gate(config.critic, 0.375)
+    found = with_skill(run_of(prepare, config.critic, scheme_options={"beta": 2.0}))
+    assert found.scheme_options == {"beta": 2.0, "skill": 0.375}
+    assert found.data.keep == "all"
+    assert with_skill(found) is found
+    inner = RunConfig.from_flat(found.to_flat() | {"scheme": "shuffled", "scheme_options": {"inner": "gated"}})
+    assert with_skill(inner).scheme_options["inner_options"] == {"skill": 0.375}
+
+
+def test_a_gate_without_a_measured_skill_is_shut_and_says_so(prepare, critic_dir, caplog):
+    found = with_skill(run_of(prepare, critic_dir))
+    assert found.scheme_options == {"skill": 0.0}
+    assert found.data.keep == "all"
+    [line] = [record.message for record in caplog.records if "right-only" in record.message]
+    assert "run wmtp score --cross_fit 3" in line
