@@ -6,6 +6,7 @@ from typing import Any
 
 from weighted_mtp.demo.arms import (
     CRITIC,
+    GATED,
     GENERATIVE,
     LOG_ODDS,
     RHO1,
@@ -43,10 +44,10 @@ def _four_heads(arm: Arm) -> Arm:
 
 
 AT_EVERY_SHARE = (
-    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, IMPLICIT, GENERATIVE, RHO1, ORACLE,
+    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, IMPLICIT, GENERATIVE, RHO1, ORACLE,
     SHUFFLED_ACROSS,
 )  # fmt: skip
-AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, ORACLE)
+AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, GATED, ORACLE)
 AT_LOW_SUCCESS = (
     TD_BETA_09,
     Arm("gae_whitened", "verifiable", "td", {**WHITENED, "credit": "gae"}, critic="critic"),
@@ -76,7 +77,7 @@ class Setting:
     arms: tuple[Arm, ...]
 
 
-QUICK_ARMS = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, ORACLE, SHUFFLED_ACROSS)
+QUICK_ARMS = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, GATED, ORACLE, SHUFFLED_ACROSS)
 LOW_SHARE = 0.24
 """What the task gives by itself, over draws."""
 

@@ -50,6 +50,8 @@ RHO1 = Arm("rho1", "rho1", "rho1", reference="right_only")
 GENERATIVE = Arm("label_conditioned", "critic", critic="generative", decode_under="right")
 """The generative critic, which is a policy too: decoded under "right"."""
 LOG_ODDS = Arm("log_odds", "verifiable", "log_odds", WHITENED, critic="label_conditioned")
+GATED = Arm("gated", "verifiable", "gated", critic="label_conditioned")
+"""Mixed with right_only by the critic's skill, which is measured out of fold."""
 
 NEXT_TOKEN = (
     UNIFORM,

@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 from weighted_mtp.data import Chains, CompletionCollator, chain_tokenizer, verify
 from weighted_mtp.demo.arms import Arm
 from weighted_mtp.evaluation.critic_checks import measure_critic
+from weighted_mtp.evaluation.cross_fit import skill_of_scores
 from weighted_mtp.evaluation.decoding import accuracy, decode
 from weighted_mtp.files import write_text
 from weighted_mtp.inspection.finished_run import open_run
@@ -23,8 +24,12 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import load_critic
 from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage
 from weighted_mtp.training.run import fit, make_trainer
+from weighted_mtp.training.score_settings import ScoreConfig
+from weighted_mtp.training.skill import with_skill
 
 RESULT_FILE = "result.json"
+FOLDS = 3
+"""Of the training rows, by which a critic's skill is measured."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,9 @@ class Draw:
 
     def _train(self, arm: Arm, callbacks: list[TrainerCallback]) -> dict[str, Any]:
         config = self.config(arm)
+        if arm.scheme == "gated":
+            self._measure_skill(arm.critic)
+            config = with_skill(config)
         config.save()
         inputs = self._inputs(config)
         under = arm.decode_under or None
@@ -161,6 +169,12 @@ class Draw:
             "weights": [weight for view in views for weight in view["weights"]],
             "quality": self._critic_quality(config) if arm.stage == "critic" else None,
         }
+
+    def _measure_skill(self, critic: str) -> None:
+        """Of a critic on folds of the training rows, which it then has beside it."""
+        rows, out = str(self.root / "train.jsonl"), str(self.root / f"{critic}-folds")
+        config = ScoreConfig(str(self.root / critic), rows, out, cross_fit=FOLDS, max_length=64, batch_size=256)
+        skill_of_scores(config, quiet=True)
 
     def _critic_quality(self, config: RunConfig) -> dict[str, Any]:
         """Of a critic that was trained and saved, on the teacher's traces of the test prompts."""
