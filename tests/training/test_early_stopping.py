@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from tests.training.launch import Ended, launch
+from weighted_mtp.evaluation.ranking import auc
 from weighted_mtp.models.lora import ADAPTER, DECODERS
+from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
+from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import Interrupted
 
@@ -73,7 +76,7 @@ def best_by_hand(values: list[float], patience: int, greater: bool) -> tuple[int
     [
         ("baseline", {"n_future": 2, "best_metric": "ce_head_1", "head_warmup_steps": 2}),
         ("critic", {"best_metric": "value_explained_variance"}),
-        ("critic", {"critic": "generative"}),
+        ("critic", {"critic": "generative", "best_metric": "loss"}),
         ("verifiable", {"best_metric": "value_loss", "scheme_options": {"whitening": "ema"}}),
         ("rho1", {"best_metric": "ce_head_0"}),
         ("baseline", {"lora_rank": 4, "learning_rate": 0.5}),
@@ -256,7 +259,6 @@ def test_a_metric_that_the_stage_does_not_have_is_refused_before_training(ruined
     ("settings", "message"),
     [
         ({"eval_file": None}, "give --eval_file"),
-        ({"eval_steps": 0}, "give --eval_steps"),
         ({"best_metric": "eval_loss"}, "give one of loss, weighted_ce, value_loss"),
         ({"best_metric": "ce_head_1"}, "ce_head_0$"),
         ({"n_future": 2, "head_warmup_steps": 5}, "give --best_metric ce_head_0"),
@@ -279,3 +281,48 @@ def test_the_best_checkpoint_outlives_those_after_it(ruined):
     assert kept == {f"checkpoint-{best}", f"checkpoint-{last}"}
     states = json.loads((Path(run.config.train.output_dir) / f"checkpoint-{last}/trainer_state.json").read_text())
     assert states["best_global_step"] == best
+
+
+def test_a_critic_with_held_out_rows_stops_early_by_outcome_auc_where_nothing_is_said(make_config):
+    for stage, held_out, found in [
+        ("critic", {"eval_file": "eval.jsonl"}, (5, "outcome_auc")),
+        ("critic", {"eval_share": 0.2}, (5, "outcome_auc")),
+        ("critic", {"eval_file": "eval.jsonl", "early_stopping_patience": 2}, (2, "outcome_auc")),
+        ("critic", {"eval_file": "eval.jsonl", "early_stopping_patience": 0}, (0, "")),
+        ("critic", {"eval_file": "eval.jsonl", "trainer_args": {"eval_strategy": "epoch"}}, (0, "")),
+        ("critic", {}, (0, "")),
+        ("baseline", {"eval_file": "eval.jsonl"}, (0, "")),
+        ("baseline", {"eval_file": "eval.jsonl", "early_stopping_patience": 2}, (2, "loss")),
+    ]:
+        train = make_config(stage, **held_out).train
+        assert (train.early_stopping_patience, train.best_metric) == found, (stage, held_out)
+        assert make_config(stage, **held_out).from_flat(make_config(stage, **held_out).to_flat()).train == train
+
+
+@pytest.mark.parametrize("kind", ["value_head", "generative", "implicit"])
+def test_outcome_auc_is_that_of_the_rows_by_what_the_critic_says_of_them(prepare, rows, kind):
+    run = prepare("critic", critic=kind, eval_file=str(rows["eval"]), early_stopping_patience=0, learning_rate=3e-3)
+    trainer = run.fit()
+    critic = critic_kind(kind).read(run.inputs.model.eval(), "x", "auto", str(run.config.model.model_name_or_path))
+    said, right = [], []
+    for row in run.inputs.eval_dataset:
+        batch = TokenBatch.from_inputs(trainer.data_collator([row]), 1)
+        values, credit = (None if x is None else x[batch.mask] for x in critic.judge(batch))
+        said.append(float(values[-1] if credit is None else values[0].logit() + credit.sum()))
+        right.append(row["reward"] > 0.5)
+    assert evaluations(trainer)[-1]["eval_outcome_auc"] == pytest.approx(auc(said, right), abs=1e-9)
+
+
+def test_held_out_prompts_are_a_share_of_those_of_the_training_rows(prepare):
+    whole = prepare("critic").inputs.train_dataset
+    inputs = prepare("critic", eval_share=0.25, seed=3).inputs
+    trained, held = (set(rows["prompt_id"]) for rows in (inputs.train_dataset, inputs.eval_dataset))
+    assert trained.isdisjoint(held)
+    assert trained | held == set(whole["prompt_id"])
+    assert len(held) == round(0.25 * len(trained | held))
+    assert len(inputs.train_dataset) + len(inputs.eval_dataset) == len(whole)
+
+
+def test_without_an_interval_early_stopping_evaluates_twenty_times(ruined):
+    trainer = ruined(eval_steps=0, max_steps=40, early_stopping_patience=50, learning_rate=1e-3).fit()
+    assert sorted({entry["step"] for entry in evaluations(trainer)}) == list(range(0, 41, 2))

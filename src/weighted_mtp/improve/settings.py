@@ -177,6 +177,6 @@ def _check_run(section: str, stage: str, given: Mapping[str, Any]) -> None:
         run = RunConfig.from_flat({"stage": stage} | settings_from(RunConfig.PARTS.values(), given))
         scheme_path(run.scheme)
         require_all_read(run)
-        check_trainer_args(run.train, run.model, run.data.eval_file is not None)
+        check_trainer_args(run.train, run.model, run.data.evaluates)
     except ValueError as error:
         raise ConfigError(f"{section}: {error}") from None

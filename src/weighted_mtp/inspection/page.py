@@ -19,6 +19,7 @@ _ALIGNED = (
 _FINAL = {  # shown below the losses, with its name; of training and of evaluation, if not said
     "value_loss": "value loss",
     "value_explained_variance": "explained variance",
+    "outcome_auc": "AUC of the outcome",
     "train/weight_mean": "mean weight",
     "train/weight_std": "spread of weights",
     "train/weight_entropy": "entropy of weights",

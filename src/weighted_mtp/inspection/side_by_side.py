@@ -108,7 +108,7 @@ def _look_at(
 
 def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQuality | None:
     """How good the run's values are on its evaluation rows, else on those that it trained on."""
-    dataset, kind, path = run.inputs.eval_dataset, "evaluation", run.config.data.eval_file
+    dataset, kind, path = run.inputs.eval_dataset, "evaluation", run.config.data.eval_file or run.config.data.train_file
     if dataset is None:
         dataset, kind, path = run.inputs.train_dataset, "training", run.config.data.train_file
     rows = dataset.select(range(0, len(dataset), -(-len(dataset) // most)))

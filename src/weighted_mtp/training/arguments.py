@@ -89,9 +89,12 @@ def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, 
     }
     if not train.early_stopping_patience:
         return settings
+    every = train.eval_steps or 0.05  # of all steps
     return settings | {
+        "eval_strategy": "steps",
+        "eval_steps": every,
         "save_strategy": "steps",
-        "save_steps": train.eval_steps,  # the best model is one that was saved
+        "save_steps": every,  # the best model is one that was saved
         "load_best_model_at_end": True,
         "metric_for_best_model": train.best_metric,
         "greater_is_better": train.best_metric in HIGHER_IS_BETTER,

@@ -250,7 +250,7 @@ class LogLines(TrainerCallback):
     """One short line per log entry; MLflow has the rest."""
 
     EVALUATED = (
-        "loss", "ce_head_0", "value_loss", "value_explained_variance", "weight_mean", "weight_std",
+        "loss", "ce_head_0", "value_loss", "value_explained_variance", "outcome_auc", "weight_mean", "weight_std",
         "weight_clip_fraction",
     )  # fmt: skip
 

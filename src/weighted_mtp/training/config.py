@@ -37,6 +37,8 @@ SET_BY_EARLY_STOPPING = (
     "eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "metric_for_best_model",
     "greater_is_better",
 )  # fmt: skip
+PATIENCE = 5
+"""Evaluations of a critic, where nothing is said."""
 RUN_FILE = "run.yaml"
 CHANGES_KEY = "resumed_with_changes"
 """In `run.yaml`: at which step a run was resumed with which other settings, [old, new]. No setting."""
@@ -71,20 +73,29 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         stage_row(self.stage).check(self)
+        object.__setattr__(self, "train", self._with_early_stopping())
         self._check_early_stopping()
+
+    def _with_early_stopping(self) -> TrainConfig:
+        """The optimisation, early stopping settled where nothing is said: critics with held-out rows have it."""
+        train, trains_critic = self.train, stage_row(self.stage).trains_critic
+        patience, metric = train.early_stopping_patience, train.best_metric
+        if patience is None:
+            by_hand = any(name in train.trainer_args for name in SET_BY_EARLY_STOPPING)
+            patience = PATIENCE if trains_critic and self.data.evaluates and not by_hand else 0
+        if patience and not metric:
+            metric = "outcome_auc" if trains_critic else "loss"
+        return replace(train, early_stopping_patience=patience, best_metric=metric)
 
     def _check_early_stopping(self) -> None:
         train, n_future, metric = self.train, self.model.n_future, self.train.best_metric
         known = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER, *(f"ce_head_{k}" for k in range(n_future)))
-        require(metric in known, f"best_metric is {metric!r}: give one of {', '.join(known)}")
+        require(not metric or metric in known, f"best_metric is {metric!r}: give one of {', '.join(known)}")
         if not train.early_stopping_patience:
             return
         require(
-            self.data.eval_file is not None,
-            "early_stopping_patience is set, but there are no held-out rows: give --eval_file FILE",
-        )
-        require(
-            train.eval_steps > 0, "early_stopping_patience counts evaluations, but eval_steps is 0: give --eval_steps N"
+            self.data.evaluates,
+            "early_stopping_patience is set, but there are no held-out rows: give --eval_file FILE or --eval_share .1",
         )
         require(
             n_future == 1 or self.model.head_warmup_steps == 0 or metric not in ("loss", "weighted_ce"),
@@ -172,7 +183,7 @@ class RunConfig:
         reference = self.reference.reference
         if stage_row(self.stage).trains_critic and critic_kind(self.critic.kind).needs_reference:
             reference = reference or self.model.model_name_or_path
-        plain = TrainConfig(output_dir=self.train.output_dir)
+        plain = TrainConfig(output_dir=self.train.output_dir, early_stopping_patience=0)
         return replace(
             self,
             # adapters were saved merged, and the tokenizer beside the model

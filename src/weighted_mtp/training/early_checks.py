@@ -37,7 +37,7 @@ def check_run(config: RunConfig, resume: str | None, held: Collection[str] = ())
     if config.scheme not in held:
         scheme_path(config.scheme)
     require_all_read(config)
-    check_trainer_args(config.train, config.model, config.data.eval_file is not None)
+    check_trainer_args(config.train, config.model, config.data.evaluates)
     require_folder("output_dir", config.train.output_dir)
     if not (config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
         mlflow_store(config.train.output_dir)
@@ -95,7 +95,7 @@ BESIDE = {
     "keep_above": When("keep is right", lambda config: config.data.keep == "right"),
     **dict.fromkeys(("split", "stream"), READS_HUB),
     **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit"), ADAPTERS),
-    "eval_steps": When("eval_file is given", lambda config: config.data.eval_file is not None),
+    "eval_steps": When("eval_file or eval_share is given", lambda config: config.data.evaluates),
     "best_metric": When("early_stopping_patience is above 0", lambda config: config.train.early_stopping_patience > 0),
     "value_lam": When("value_loss is lambda", lambda config: config.critic.value_loss == "lambda"),
 }

@@ -5,11 +5,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from weighted_mtp.data import load_rows, tokenize_rows
+from weighted_mtp.data import is_right, load_rows, tokenize_rows
 from weighted_mtp.models import MTPModel, load_tokenizer, require_readable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import Critic
@@ -73,6 +74,9 @@ def load_inputs(config: RunConfig, *, trains: bool = True, memory: InMemory = NO
     if data.eval_file:
         eval_dataset = load_dataset(config, data.eval_file, tokenizer, rows=memory.eval_rows, by_policy=by_policy)
         read.append((data.eval_file, eval_dataset))
+    elif data.eval_share:
+        train_dataset, eval_dataset = hold_out(train_dataset, data.eval_share)
+        read = [(data.train_file, train_dataset), (data.train_file, eval_dataset)]
     # Initialisation of heads follows the seed; the Trainer seeds only what comes after it.
     torch.manual_seed(config.train.seed)
     stage = load_stage(config, tokenizer, memory)
@@ -128,6 +132,24 @@ def load_dataset(
             "train on"
         )
     return dataset.select(right)  # under the numbers that they have among all rows
+
+
+def hold_out(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
+    """Training and evaluation rows: a share of the prompts, at least one of each, the same whatever the run's seed.
+
+    Of up to 20 draws the first that leaves right and wrong rows on both sides, which a critic needs; else the last.
+    """
+    prompts = np.unique(rows["prompt_id"])
+    if len(prompts) < 2:
+        raise ConfigError("eval_share holds out prompts, and all rows are of one: give --eval_file")
+    count = min(max(1, round(share * len(prompts))), len(prompts) - 1)
+    rng, right = np.random.default_rng(0), is_right(np.asarray(rows["reward"]))
+    held = np.zeros(len(rows), bool)
+    for _ in range(20):
+        held = np.isin(rows["prompt_id"], rng.permutation(prompts)[:count])
+        if all(0 < right[side].mean() < 1 for side in (held, ~held)):
+            break
+    return rows.select(np.flatnonzero(~held)), rows.select(np.flatnonzero(held))
 
 
 def require_rows_fit(model: MTPModel, tokenizer: PreTrainedTokenizerBase, rows: Dataset, path: str) -> None:

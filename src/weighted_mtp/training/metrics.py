@@ -7,10 +7,13 @@ exactly: the entropy of the weights of eight ranks is the entropy of all of thei
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from weighted_mtp.data import NO_ROW, is_right
 from weighted_mtp.losses import MTPLossOutput
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.value_weighting import (
@@ -43,6 +46,7 @@ class MetricWindow:
         zeros = partial(torch.zeros, dtype=self.dtype, device=self.device)
         self._sums = {name: zeros(1) for name in _SCALARS} | {name: zeros(self.n_future) for name in _PER_HEAD}
         self._moments: dict[str, list[Moments]] = {name: [moments(zeros(0))] for name in _MOMENTS}
+        self._outcomes: list[Tensor] = []
 
     def add(
         self,
@@ -78,6 +82,33 @@ class MetricWindow:
         """Adds one micro-batch's value loss: it was divided by the global `normalizer`, and covers `count` terms."""
         self._add("value", value_loss.detach() * normalizer)
         self._add("value_count", count)
+
+    def add_outcomes(self, batch: TokenBatch, signals: Signals) -> None:
+        """Adds what the last value, or the first and all credit, says of each row, and its outcome; at evaluation."""
+        if signals.values is None:
+            return
+        at = batch.mask.long() * torch.arange(batch.mask.shape[1], device=self.device)
+        if signals.credit is None:
+            said = signals.values.gather(1, at.argmax(1, keepdim=True))[:, 0]
+        else:
+            first = signals.values.gather(1, batch.mask.long().argmax(1, keepdim=True))[:, 0]
+            said = torch.where(batch.mask, signals.credit, 0.0).sum(1) + first.logit(1e-6)
+        counted = batch.mask.any(1) & (batch.row_ids != NO_ROW)
+        self._outcomes.append(torch.stack([said, is_right(batch.rewards), counted]).to(self.dtype))
+
+    def outcome_auc(self) -> dict[str, float]:
+        """AUC of the outcome by what was added, of all processes; nothing where all rows came to the same."""
+        if not self._outcomes:
+            return {}
+        found = [torch.cat(self._outcomes, 1).cpu()]
+        if torch.distributed.is_initialized():
+            found = found * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(found, found[0])
+        said, right, counted = torch.cat(found, 1).numpy()
+        said, right = said[counted > 0], right[counted > 0] > 0
+        if right.all() or not right.any() or not np.isfinite(said).all():
+            return {}
+        return {"outcome_auc": float(roc_auc_score(right, said))}
 
     def state(self) -> Float[Tensor, "processes numbers"]:
         """All sums and moments of every process, on the device: one fused reduction."""

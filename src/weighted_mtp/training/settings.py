@@ -71,6 +71,8 @@ class DataConfig:
     behind it if not `split`."""
     eval_file: str | None = None
     """Rows for evaluation, in the same form."""
+    eval_share: float = 0.0
+    """Share of the prompts of train_file whose rows are held out for evaluation, where there is no eval_file."""
     split: str = "train"
     """Which split of a data set of the hub is read."""
     stream: bool = False
@@ -94,6 +96,13 @@ class DataConfig:
     def __post_init__(self) -> None:
         settle(self, "train_file", "eval_file")
         require(self.max_length >= 2, f"max_length is {self.max_length}: give at least 2 tokens")
+        require(0 <= self.eval_share < 1, f"eval_share is {self.eval_share}: give a share in [0, 1)")
+        require(not (self.eval_share and self.eval_file), "eval_file and eval_share are both set: give one of them")
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are held-out rows."""
+        return self.eval_file is not None or self.eval_share > 0
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,7 @@ class ReferenceConfig:
 
 
 LOWER_IS_BETTER = ("loss", "weighted_ce", "value_loss")
-HIGHER_IS_BETTER = ("value_explained_variance",)
+HIGHER_IS_BETTER = ("value_explained_variance", "outcome_auc")
 
 
 @dataclass(frozen=True)
@@ -211,17 +220,17 @@ class TrainConfig:
     logging_steps: int = 10
     """Optimizer steps between two log entries."""
     eval_steps: int = 0
-    """Optimizer steps between evaluations; 0 evaluates at the end only."""
+    """Optimizer steps between evaluations; 0 evaluates at the end only, and for early stopping 20 times."""
     save_steps: int = 500
     """Optimizer steps between checkpoints; 0 keeps only the final model. Early stopping saves at every evaluation."""
     save_total_limit: int = 2
     """Checkpoints kept; at least 2, because the newest may be incomplete after a kill."""
-    early_stopping_patience: int = 0
+    early_stopping_patience: int | None = None
     """Evaluations without a better best_metric after which training stops; the best model is kept. 0: trains to the
-    end and keeps the last model."""
-    best_metric: str = "loss"
-    """Early stopping: loss, weighted_ce, ce_head_{k} or value_loss (lower is better), or value_explained_variance, all
-    of eval_file."""
+    end and keeps the last model. None: 5 for a critic with held-out rows, else 0."""
+    best_metric: str = ""
+    """Early stopping: loss, weighted_ce, ce_head_{k} or value_loss (lower is better), value_explained_variance or
+    outcome_auc, all of held-out rows; empty: outcome_auc of a critic, else loss."""
     trainer_args: dict[str, Any] = field(default_factory=dict)
     """Further fields of transformers.TrainingArguments (fsdp, report_to, dataloader_num_workers, ...); what would have
     no effect here is refused."""
@@ -239,8 +248,9 @@ class TrainConfig:
         )  # fmt: skip
         require_at_least_zero(
             self, "new_learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "eval_steps", "save_steps",
-            "early_stopping_patience",
         )  # fmt: skip
+        patience = self.early_stopping_patience
+        require((patience or 0) >= 0, f"early_stopping_patience is {patience}: give 0 or more")
         require(
             self.save_total_limit >= 2,
             f"save_total_limit is {self.save_total_limit}: give 2 or more, since a kill during a save leaves "

@@ -175,6 +175,8 @@ class WeightedMTPTrainer(SavingTrainer):
     ) -> None:  # fmt: skip
         window = self.windows["train" if self.model.training else "eval"]
         window.add(batch, signals, weights, lm, counts, self.scheme, self._head_weights())
+        if not self.model.training:
+            window.add_outcomes(batch, signals)
         if value_loss is not None:
             local = BatchCounts.of(batch)
             window.add_value_loss(value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local))
@@ -221,8 +223,9 @@ class WeightedMTPTrainer(SavingTrainer):
         on_host = torch.cat([state.flatten(), record.to(state.dtype)]).cpu()
         numbers, verdict = on_host.split([state.numel(), record.numel()])
         self.nonfinite.raise_if_broken(verdict.long().tolist())
+        named = window.named(numbers.view(state.shape), self.stage.value_coef) | window.outcome_auc()
         window.reset()
-        return window.named(numbers.view(state.shape), self.stage.value_coef)
+        return named
 
     # Evaluation, sampling.
 

@@ -159,7 +159,7 @@ def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool)
     for name in ("eval_strategy", "eval_on_start", "eval_delay"):
         if given.get(name, "no") not in ("no", False, 0) and not evaluates:
             raise ConfigError(
-                f"trainer_args sets {name} to {given[name]!r}, but there are no held-out rows: give --eval_file"
+                f"trainer_args sets {name} to {given[name]!r}, but there are no held-out rows: give --eval_file FILE"
             )
     if "tpu_metrics_debug" in str(given.get("debug", "")):
         raise ConfigError("debug is tpu_metrics_debug: TPUs are not supported; give underflow_overflow")
