@@ -151,15 +151,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
+def td_unless_named(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of stage verifiable with scheme td, with beta .3 where nothing is said; "" names the stage's own."""
+    if stage != "verifiable" or "scheme" in settings:
+        return settings
+    return {"scheme": "td", "scheme_options": {"beta": 0.3}} | settings
+
+
 @pytest.fixture
 def make_config(chain_base: Path, store: str, tmp_path: Path) -> Callable[..., Any]:
     """A function (stage, **flat settings) -> RunConfig of a few quick steps on the tiny model.
 
-    Stage verifiable starts from one with a value head.
+    Stage verifiable starts from one with a value head, and weighs by TD errors where no scheme is named.
     """
     from weighted_mtp.training.config import RunConfig
 
     def make(stage: str = "baseline", **settings: Any) -> RunConfig:
+        settings = td_unless_named(stage, settings)
         own_head = stage == "verifiable" and settings.get("critic") is None
         flat = {
             "stage": stage,

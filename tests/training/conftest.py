@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.conftest import td_unless_named
+
 
 class Prepared(NamedTuple):
     """A run that is ready to train."""
@@ -59,13 +61,14 @@ def prepare(
 ) -> Callable[..., Prepared]:
     """A function (stage, **flat settings) -> Prepared: four steps of eight rows, if not said otherwise.
 
-    Stage verifiable starts from a model with a value head.
+    Stage verifiable starts from a model with a value head, and weighs by TD errors where no scheme is named.
     """
     from weighted_mtp.training.config import RunConfig
     from weighted_mtp.training.loading import load_inputs
     from weighted_mtp.training.run import make_trainer
 
     def make(stage: str = "baseline", *, callbacks: list[Any] | None = None, **settings: Any) -> Prepared:
+        settings = td_unless_named(stage, settings)
         own_head = stage == "verifiable" and settings.get("critic") is None
         flat = {
             "stage": stage,

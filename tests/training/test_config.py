@@ -24,38 +24,26 @@ def test_a_configuration_survives_its_file(make_config):
 
 
 @pytest.mark.parametrize(
-    ("stage", "scheme"), [("baseline", "uniform"), ("critic", "uniform"), ("verifiable", "td"), ("rho1", "rho1")]
+    ("stage", "scheme"), [("baseline", "uniform"), ("critic", "uniform"), ("verifiable", "gated"), ("rho1", "rho1")]
 )
 def test_a_stage_has_its_own_scheme(make_config, stage, scheme):
-    assert make_config(stage, reference="dir").scheme == scheme
-
-
-@pytest.mark.parametrize(
-    ("stage", "settings", "options"),
-    [
-        ("verifiable", {}, {"beta": 0.3}),
-        ("verifiable", {"scheme": "td"}, {}),
-        ("verifiable", {"scheme": "log_odds"}, {}),
-        ("verifiable", {"scheme_options": {"whitening": "ema"}}, {"whitening": "ema"}),
-        ("baseline", {}, {}),
-        ("critic", {}, {}),
-    ],
-)
-def test_only_stage_verifiable_with_nothing_said_takes_beta_03(make_config, stage, settings, options):
-    config = make_config(stage, **settings)
-    assert config.to_flat()["scheme_options"] == config.scheme_options == options
-    config.save()
-    assert RunConfig.load(config.train.output_dir).scheme_options == options
+    assert make_config(stage, reference="dir", scheme="").scheme == scheme
 
 
 @pytest.mark.parametrize(
     ("stage", "settings", "said"),
     [
-        ("verifiable", {}, "td with beta 0.3 gives 0.1 to 5; the clip [0.1, 5] can bind"),
+        ("verifiable", {"scheme": ""}, "gated with its defaults gives 0 to 1."),
+        ("verifiable", {"scheme": "", "scheme_options": {"skill": 0.5}}, "gated with skill 0.5 gives 0.05 to 3."),
+        ("verifiable", {"scheme": "td", "scheme_options": {"beta": 0.3}}, "td with beta 0.3 gives 0.1 to 5; the clip"),
         ("verifiable", {"scheme": "td"}, "td with its defaults gives 0.329 to 3.04; the clip [0.1, 5] never binds"),
         ("verifiable", {"scheme": "td", "value_link": "identity"}, "gives 0.1 to 5; the clip [0.1, 5] can bind"),
-        ("verifiable", {"scheme_options": {"whitening": "ema"}}, "whitening ema gives 0.1 to 5; the clip"),
-        ("verifiable", {"scheme_options": {"unit_mean": True}}, "has no bound of its own"),
+        (
+            "verifiable",
+            {"scheme": "td", "scheme_options": {"whitening": "ema"}},
+            "whitening ema gives 0.1 to 5; the clip",
+        ),
+        ("verifiable", {"scheme": "td", "scheme_options": {"unit_mean": True}}, "has no bound of its own"),
         ("baseline", {}, "uniform with its defaults gives 1."),
     ],
 )
@@ -158,7 +146,7 @@ def test_a_scheme_that_cannot_be_had_is_refused(make_config, scheme):
     "options", [{"beta": 0}, {"min_weight": 6}, {"whitening": "emaa"}, {"entropy_floor": 1.0}, {"beta": "a"}]
 )
 def test_a_scheme_option_out_of_range_is_refused(make_config, options):
-    config = make_config("verifiable", scheme_options=options)
+    config = make_config("verifiable", scheme="td", scheme_options=options)
     with pytest.raises(ConfigError, match=f"^scheme td: .*{next(iter(options))}"):
         make_trainer(config, load_inputs(config), quiet=True)
 

@@ -14,6 +14,7 @@ from weighted_mtp.data import load_rows, prompt_id
 from weighted_mtp.evaluation.cross_fit import skill_of_rows, skill_of_scores
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.run import train as train_run
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
 from weighted_mtp.training.skill import SKILL, read_skill, with_skill
@@ -127,6 +128,24 @@ def test_the_gate_is_the_skill_measured_for_the_critic(config, measured, prepare
     assert with_skill(found) is found
     inner = RunConfig.from_flat(found.to_flat() | {"scheme": "shuffled", "scheme_options": {"inner": "gated"}})
     assert with_skill(inner).scheme_options["inner_options"] == {"skill": 0.375}
+
+
+def test_the_default_without_skill_leaves_wrong_rows_out_where_no_value_head_learns_from_them(make_config, critic_dir):
+    separate = with_skill(make_config("verifiable", scheme="", critic=str(critic_dir)))
+    assert (separate.scheme, separate.scheme_options, separate.data.keep) == ("gated", {"skill": 0.0}, "right")
+    own_head = with_skill(make_config("verifiable", scheme="", model_name_or_path=str(critic_dir)))
+    assert (own_head.scheme_options, own_head.data.keep) == ({"skill": 0.0}, "all")
+    assert with_skill(make_config("verifiable", critic=str(critic_dir), scheme="td")).scheme == "td"
+
+
+def test_a_run_by_default_is_right_only_to_the_last_bit(make_config, critic_dir, rows, tmp_path):
+    same = {"train_file": str(rows["train"]), "max_steps": 3, "per_device_train_batch_size": 8, "save_steps": 0}
+    gated = train_run(
+        make_config("verifiable", scheme="", critic=str(critic_dir), output_dir=str(tmp_path / "a"), **same)
+    )
+    plain = train_run(make_config("baseline", keep="right", output_dir=str(tmp_path / "b"), **same))
+    assert (gated / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
+    assert RunConfig.load(gated).scheme_options == {"skill": 0.0}
 
 
 def test_a_gate_without_a_measured_skill_is_shut_and_says_so(prepare, critic_dir, caplog):

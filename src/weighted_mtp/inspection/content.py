@@ -42,6 +42,8 @@ class ValueQuality:
     outcome_auc: float | None  # AUC of the outcome by the value
     error_auc: float | None
     """AUC of the first wrong token by the credit; None where the rows do not say which are wrong."""
+    verdict: str | None = None
+    """What the critic knows on prompts that it was not trained on, in words; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

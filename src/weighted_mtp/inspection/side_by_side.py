@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from weighted_mtp.inspection.tokens import Advance, view_tokens
 from weighted_mtp.inspection.values import judge_values
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.skill import read_skill
 
 _TITLE = 80  # characters
 _SHOWN_APART = (
@@ -101,12 +102,12 @@ def _look_at(
         steps=_steps(record, run.config),
         settings={key: value for key, value in flat.items() if key not in _SHOWN_APART},
         record=record,
-        quality=_judge(run, name, judged_rows, progress),
+        quality=_judge(run, run_dir, name, judged_rows, progress),
     )
     return seen, views
 
 
-def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQuality | None:
+def _judge(run: FinishedRun, run_dir: Path, name: str, most: int, progress: Progress) -> ValueQuality | None:
     """How good the run's values are on its evaluation rows, else on those that it trained on."""
     dataset, kind, path = run.inputs.eval_dataset, "evaluation", run.config.data.eval_file or run.config.data.train_file
     if dataset is None:
@@ -114,7 +115,11 @@ def _judge(run: FinishedRun, name: str, most: int, progress: Progress) -> ValueQ
     rows = dataset.select(range(0, len(dataset), -(-len(dataset) // most)))
     source = f"{kind} rows of {Path(str(path)).name}"
     with _bar(progress, f"{name}: values", rows) as advance:
-        return judge_values(run.trainer, rows, source, run.config.weighting.gamma, advance)
+        fresh = kind == "evaluation"
+        quality = judge_values(run.trainer, rows, source, run.config.weighting.gamma, advance, fresh=fresh)
+    critics = [run_dir, *filter(None, [run.config.separate_critic])]
+    measured = next(filter(None, map(read_skill, critics)), None)
+    return replace(quality, verdict=measured["verdict"]) if quality and measured else quality
 
 
 @contextmanager

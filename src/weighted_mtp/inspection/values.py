@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from weighted_mtp.evaluation.calibration import expected_calibration_error, reliability
 from weighted_mtp.evaluation.critic_checks import discounted_outcomes, paid_by, quality_of
+from weighted_mtp.evaluation.critic_skill import critic_skill, log_odds_of_row
 from weighted_mtp.inspection.content import Reliability, ValueQuality
 from weighted_mtp.inspection.tokens import Advance, forwarded
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -17,12 +18,14 @@ _THIRDS = ("first third", "middle third", "last third")
 
 @torch.no_grad()
 def judge_values(
-    trainer: WeightedMTPTrainer, rows: Dataset, source: str, gamma: float, advance: Advance
+    trainer: WeightedMTPTrainer, rows: Dataset, source: str, gamma: float, advance: Advance, *, fresh: bool = False
 ) -> ValueQuality | None:
     """What the run's values of completions are worth, that before EOS left out; None where its stage has no values.
 
-    The numbers of all prefixes are those of `critic_quality`, which `wmtp score` prints too.
+    The numbers of all prefixes are those of `critic_quality`, which `wmtp score` prints too. Of rows that are `fresh`,
+    since the run was not trained on them, it says what the critic knows.
     """
+    log_odds: list[float] = []
     values: list[list[float]] = []
     credit: list[list[float]] = []
     for _, batch, _, signals in forwarded(trainer, rows, advance):
@@ -32,6 +35,8 @@ def judge_values(
         for b, picked in enumerate(batch.mask):
             values.append(signals.values[b][picked].tolist())
             credit.append(given[b][picked].tolist())
+            own = [] if signals.credit is None else credit[-1]
+            log_odds.append(log_odds_of_row({"values": values[-1], "credit": own, "p_success": values[-1][-1]}))
     errors: Any = rows["token_error"][:] if "token_error" in rows.column_names else [None]
     known = all(row is not None for row in errors)
     if not known:
@@ -53,6 +58,9 @@ def judge_values(
         explained_variance=quality.explained_variance,
         outcome_auc=quality.outcome_auc,
         error_auc=quality.localisation.auc if known else None,
+        verdict=critic_skill(log_odds, rows["reward"], rows["prompt_id"], list(map(len, values))).verdict
+        if fresh
+        else None,
     )
 
 

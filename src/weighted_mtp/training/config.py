@@ -114,10 +114,8 @@ class RunConfig:
 
     @property
     def scheme_options(self) -> dict[str, Any]:
-        """The scheme's options, the stage's own where neither they nor a scheme are given."""
-        given = self.weighting
-        own = not given.scheme and not given.scheme_options
-        return dict(stage_row(self.stage).scheme_options) if own else given.scheme_options
+        """The scheme's options."""
+        return self.weighting.scheme_options
 
     @property
     def separate_critic(self) -> str | None:

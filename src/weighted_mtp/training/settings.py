@@ -97,7 +97,10 @@ class DataConfig:
         settle(self, "train_file", "eval_file")
         require(self.max_length >= 2, f"max_length is {self.max_length}: give at least 2 tokens")
         require(0 <= self.eval_share < 1, f"eval_share is {self.eval_share}: give a share in [0, 1)")
-        require(not (self.eval_share and self.eval_file), "eval_file and eval_share are both set: give one of them")
+        require(
+            not (self.eval_share and self.eval_file),
+            "eval_file and eval_share are both set: give one of them (--eval_share 0)",
+        )
 
     @property
     def evaluates(self) -> bool:
@@ -110,7 +113,7 @@ class WeightingConfig:
     """How signals become token weights."""
 
     scheme: str = ""
-    """A scheme's name, or package.module:Class; empty takes the stage's own (uniform, td or rho1)."""
+    """A scheme's name, or package.module:Class; empty takes the stage's own (uniform, gated or rho1)."""
     scheme_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the scheme: beta, min_weight, max_weight, whitening, ..."""
     gamma: float = 1.0

@@ -4,7 +4,7 @@
 |--------------|---------------------------------------|-----------------------------|----------------|
 | 0 baseline   | columns of the data                   | none                        | uniform        |
 | 1 critic     | values                                | value_coef * its objective  | uniform        |
-| 2 verifiable | values (own head, detached, or critic)| value_coef * its objective  | td             |
+| 2 verifiable | values (own head, detached, or critic)| value_coef * its objective  | gated          |
 | 3 rho1       | nll of the model and of a reference   | none                        | rho1           |
 """
 

@@ -1,7 +1,7 @@
 """The stages of training by name: one row holds all that differs. Importing this file imports nothing heavy."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from weighted_mtp.training.critics.table import CRITICS, VALUE_HEAD, Reads, Run, When, critic_kind, reads
@@ -28,8 +28,6 @@ class StageRow(NamedTuple):
     """Settings that it reads of those that not every stage reads; one that trains a critic, also those of the kind."""
     check: Callable[[Run], None] = _all_fits
     """Raises ConfigError where settings of the run do not fit."""
-    scheme_options: Mapping[str, Any] = {}
-    """Options of its own scheme, where the configuration says nothing of either."""
     trains_critic: bool = False
     """Whether what it trains is a critic, of the kind that `critic` names, rather than a policy."""
     reads_critic: bool = False
@@ -84,13 +82,11 @@ STAGE_TABLE: dict[str, StageRow] = {
         trains_critic=True,
     ),
     "verifiable": StageRow(
-        "stage 2: critic-weighted fine-tuning, weights from the critic's TD errors",
-        "td",
+        "stage 2: critic-weighted fine-tuning, weights from right rows and, as far as it has skill, a critic's credit",
+        "gated",
         "weighted_mtp.training.stages:load_verifiable",
         reads=reads("critic") | reads(*VALUE_HEAD, when=OWN_HEAD),
         check=_check_verifiable,
-        # With values in [0, 1] the scheme's own .9 keeps weights in [.33, 3.04]: the clip never binds.
-        scheme_options={"beta": 0.3},
         reads_critic=True,
     ),
     "rho1": StageRow(
