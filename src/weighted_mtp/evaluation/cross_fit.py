@@ -13,6 +13,7 @@ from typing import Any
 from weighted_mtp.data import DataError, Row, is_right, load_rows, prompt_id
 from weighted_mtp.data.exact_parquet import unfinished_shards
 from weighted_mtp.data.folds import split_tasks
+from weighted_mtp.engine.settings import OF_ENGINES
 from weighted_mtp.evaluation.critic_skill import CriticSkill, critic_skill, log_odds_of_row
 from weighted_mtp.files import write_text
 from weighted_mtp.models.sources import digest_of_model
@@ -27,6 +28,7 @@ from weighted_mtp.training.stage_table import stage_row
 FOLDS = "cross_fit"
 """Folder of the folds in that of the scores: i-of-K/critic and i-of-K/scores."""
 MOST_ROWS = 20_000
+_SAME = ("reference", "gamma", "max_length", "turns", "batch_size", "bf16", *OF_ENGINES)
 
 
 def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = False) -> CriticSkill | None:
@@ -120,6 +122,6 @@ def _fold(config: ScoreConfig, rows: Sequence[Row], number: int, quiet: bool) ->
     )
     critic = train(run, "auto", quiet=True)
     plain = ScoreConfig(critic=str(critic), data=str(files["held_out"]), out=str(scores))
-    same = {name: getattr(config, name) for name in ("reference", "gamma", "max_length", "turns", "batch_size", "bf16")}
+    same = {name: getattr(config, name) for name in _SAME}
     score(replace(plain, **same), quiet=True)
     return scores
