@@ -109,7 +109,7 @@ def test_the_terminal_shows_a_row_an_arm(finished):
 
 def test_a_second_call_trains_the_lost_cell_alone(again):
     after = written(again.out)
-    assert len(again.before) == 8
+    assert len(again.before) == 9
     assert {arm for arm, time in after.items() if time != again.before[arm]} == {LOST}
     assert after.keys() == again.before.keys()
 
@@ -138,7 +138,7 @@ def test_the_full_preset_has_the_arms_of_the_issue():
     main_setting, *others = FULL
     names = {arm.name for arm in with_needs(main_setting.arms)}
     at_every_share = {
-        "uniform", "right_only", "return_weighted", "td_beta0.3", "td_whitened", "log_odds", "implicit",
+        "uniform", "right_only", "return_weighted", "td_beta0.3", "td_whitened", "log_odds", "gated", "implicit",
         "label_conditioned", "rho1", "oracle", "shuffled_across",
     }  # fmt: skip
     assert names >= at_every_share | {"td_beta0.9", "gae_whitened", "lognormal", "shuffled", "mtp_log_odds_position"}
