@@ -74,7 +74,7 @@ def launched(chain_base, rows, tmp_path):
         settings = {
             "model_name_or_path": str(chain_base / "critic"), "train_file": str(rows["train"]), "tracking_uri": "none",
             "output_dir": str(tmp_path / "run"), "max_steps": 2, "per_device_train_batch_size": 2, "n_future": 2,
-            "optim": "sgd", "learning_rate": 0.2,
+            "optim": "sgd", "learning_rate": 0.2, "scheme": "td", "scheme_options": '{"beta": 0.3}',
         }  # fmt: skip
         given = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / f"{name}.yaml")]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import needs
+from tests.conftest import needs, td_unless_named
 from tests.training.ranks import start_ranks
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train as run
@@ -107,7 +107,7 @@ def settings_of(files, chain_base, critic_dir, store):
             "learning_rate": 0.2,
             "logging_steps": 1,
             "save_steps": 0,
-        } | own
+        } | td_unless_named(stage, own)
 
     return settings
 

@@ -36,8 +36,9 @@ _PARTS = 64  # batches whose moments wait to be merged
 class MetricWindow:
     """Sums since the last log entry, on the device in float64, or float32 where it has no other (mps)."""
 
-    def __init__(self, n_future: int, device: torch.device) -> None:
-        self.n_future, self.device = n_future, device
+    def __init__(self, n_future: int, device: torch.device, keeps_outcomes: bool = False) -> None:
+        self.n_future, self.device, self.keeps_outcomes = n_future, device, keeps_outcomes
+        self._auc: dict[str, float] = {}
         self.dtype = torch.float32 if device.type == "mps" else torch.float64
         self.reset()
 
@@ -73,6 +74,8 @@ class MetricWindow:
         if bounds is not None:
             self._add("clipped", clip_fraction(weights, valid, *bounds) * valid.sum())
             self._add("clippable", valid.sum())
+        if self.keeps_outcomes and signals.values is not None:
+            self._add_outcomes(batch, signals.values, signals.credit)
         if signals.values is not None and signals.rewards is not None:
             self._merge("td", moments(signals.td_errors, batch.mask))
             self._merge("reward", moments(signals.returns, batch.mask))
@@ -83,20 +86,18 @@ class MetricWindow:
         self._add("value", value_loss.detach() * normalizer)
         self._add("value_count", count)
 
-    def add_outcomes(self, batch: TokenBatch, signals: Signals) -> None:
-        """Adds what the last value, or the first and all credit, says of each row, and its outcome; at evaluation."""
-        if signals.values is None:
-            return
+    def _add_outcomes(self, batch: TokenBatch, values: Tensor, credit: Tensor | None) -> None:
+        """Adds what the last value, or the first and all credit, says of each row, and its outcome."""
         at = batch.mask.long() * torch.arange(batch.mask.shape[1], device=self.device)
-        if signals.credit is None:
-            said = signals.values.gather(1, at.argmax(1, keepdim=True))[:, 0]
+        if credit is None:
+            said = values.gather(1, at.argmax(1, keepdim=True))[:, 0]
         else:
-            first = signals.values.gather(1, batch.mask.long().argmax(1, keepdim=True))[:, 0]
-            said = torch.where(batch.mask, signals.credit, 0.0).sum(1) + first.logit(1e-6)
+            first = values.gather(1, batch.mask.long().argmax(1, keepdim=True))[:, 0]
+            said = torch.where(batch.mask, credit, 0.0).sum(1) + first.logit(1e-6)
         counted = batch.mask.any(1) & (batch.row_ids != NO_ROW)
         self._outcomes.append(torch.stack([said, is_right(batch.rewards), counted]).to(self.dtype))
 
-    def outcome_auc(self) -> dict[str, float]:
+    def _outcome_auc(self) -> dict[str, float]:
         """AUC of the outcome by what was added, of all processes; nothing where all rows came to the same."""
         if not self._outcomes:
             return {}
@@ -111,7 +112,8 @@ class MetricWindow:
         return {"outcome_auc": float(roc_auc_score(right, said))}
 
     def state(self) -> Float[Tensor, "processes numbers"]:
-        """All sums and moments of every process, on the device: one fused reduction."""
+        """All sums and moments of every process, on the device: one fused reduction. Outcomes are ranked here."""
+        self._auc = self._outcome_auc()
         return _gather(
             torch.cat(
                 [s.reshape(-1) for s in self._sums.values()]
@@ -123,8 +125,8 @@ class MetricWindow:
         """Floats under the names of the mission, from a `state` that was copied to the host.
 
         Returns:
-            weighted_ce, ce_head_k, value_loss, value_explained_variance, td_*, weight_* as far as they exist, and
-            `objective`, language-model loss (its coefficient is in the head weights) + value_coef * value loss;
+            weighted_ce, ce_head_k, value_loss, value_explained_variance, td_*, weight_*, outcome_auc as far as there,
+            and `objective`, language-model loss (its coefficient is in the head weights) + value_coef * value loss;
             nothing for an empty window.
         """
         sizes = [s.numel() for s in self._sums.values()] + [len(Moments._fields)] * len(self._moments)
@@ -134,7 +136,7 @@ class MetricWindow:
             name: merge_moments(*(Moments(*rank.unbind()) for rank in part))
             for name, part in zip(self._moments, parts[len(sums) :], strict=True)
         }
-        return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, value_coef)
+        return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, value_coef) | self._auc
 
     def _add(self, name: str, value: Tensor) -> None:
         self._sums[name] = self._sums[name] + value.detach().to(self.dtype)

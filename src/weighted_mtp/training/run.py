@@ -239,8 +239,7 @@ def make_trainer(
         processing_class=inputs.tokenizer,
         callbacks=[MLflowLogger(config, tags), InterruptCallback(), *(callbacks or ())],
     )
-    dtype = config.train.save_dtype
-    trainer.save_dtype = None if dtype == "auto" else getattr(torch, dtype)
+    trainer.save_dtype = None if (dtype := config.train.save_dtype) == "auto" else getattr(torch, dtype)
     if config.train.early_stopping_patience:
         trainer.add_callback(EarlyStopping(config.train.early_stopping_patience))
     trainer.remove_callback(ProgressCallback)

@@ -94,7 +94,7 @@ class WeightedMTPTrainer(SavingTrainer):
             frozen.to(device).eval().requires_grad_(False)
         rows = max(self.args.train_batch_size, self.args.eval_batch_size)
         self.nonfinite = NonFiniteRecord(rows, device)
-        self.windows = {mode: MetricWindow(self.model.n_future, device) for mode in ("train", "eval")}
+        self.windows = {mode: MetricWindow(self.model.n_future, device, mode == "eval") for mode in ("train", "eval")}
         self._generator = torch.Generator(device=device)
         self._micro_batch = 0
         self._window_start = time.perf_counter()
@@ -175,8 +175,6 @@ class WeightedMTPTrainer(SavingTrainer):
     ) -> None:  # fmt: skip
         window = self.windows["train" if self.model.training else "eval"]
         window.add(batch, signals, weights, lm, counts, self.scheme, self._head_weights())
-        if not self.model.training:
-            window.add_outcomes(batch, signals)
         if value_loss is not None:
             local = BatchCounts.of(batch)
             window.add_value_loss(value_loss, self.stage.value_normalizer(counts), self.stage.value_normalizer(local))
@@ -223,9 +221,8 @@ class WeightedMTPTrainer(SavingTrainer):
         on_host = torch.cat([state.flatten(), record.to(state.dtype)]).cpu()
         numbers, verdict = on_host.split([state.numel(), record.numel()])
         self.nonfinite.raise_if_broken(verdict.long().tolist())
-        named = window.named(numbers.view(state.shape), self.stage.value_coef) | window.outcome_auc()
         window.reset()
-        return named
+        return window.named(numbers.view(state.shape), self.stage.value_coef)
 
     # Evaluation, sampling.
 
