@@ -130,7 +130,7 @@ def test_the_gate_is_the_skill_measured_for_the_critic(config, measured, prepare
     assert with_skill(inner).scheme_options["inner_options"] == {"skill": 0.375}
 
 
-def test_the_default_without_skill_leaves_wrong_rows_out_where_no_value_head_learns_from_them(make_config, critic_dir):
+def test_without_skill_wrong_rows_are_left_out_where_no_value_head_learns_from_them(make_config, critic_dir):
     separate = with_skill(make_config("verifiable", scheme="", critic=str(critic_dir)))
     assert (separate.scheme, separate.scheme_options, separate.data.keep) == ("gated", {"skill": 0.0}, "right")
     own_head = with_skill(make_config("verifiable", scheme="", model_name_or_path=str(critic_dir)))
@@ -151,6 +151,6 @@ def test_a_run_by_default_is_right_only_to_the_last_bit(make_config, critic_dir,
 def test_a_gate_without_a_measured_skill_is_shut_and_says_so(prepare, critic_dir, caplog):
     found = with_skill(run_of(prepare, critic_dir))
     assert found.scheme_options == {"skill": 0.0}
-    assert found.data.keep == "all"
+    assert (found.data.keep, found.data.keep_above) == ("right", 0.0)
     [line] = [record.message for record in caplog.records if "right-only" in record.message]
     assert "run wmtp score --cross_fit 3" in line

@@ -30,8 +30,8 @@ def read_skill(folder: str | Path) -> Mapping[str, Any] | None:
 def with_skill(config: RunConfig) -> RunConfig:
     """The run with the `skill` of scheme `gated` filled in, so that run.yaml says it and a resumed run keeps it.
 
-    That of the scored rows, or of the critic; 0 where none was measured. Where `gated` came by default and the gate is
-    0, wrong rows are left out, unless the model's own value head learns from them.
+    That of the scored rows, or of the critic; 0 where none was measured. Rows of weight 0 are left out then, so that
+    batches are those of right-only, unless the model's own value head learns from them.
     """
     name, options = config.scheme, config.scheme_options
     inner = options.get("inner") == "gated"
@@ -56,6 +56,7 @@ def with_skill(config: RunConfig) -> RunConfig:
         )
     elif not skill:
         logger.warning("%s: right-only", found["verdict"])
-    if not skill and not config.weighting.scheme and not (row.reads_critic and config.separate_critic is None):
-        data = replace(data, keep="right")
+    own_head = row.reads_critic and config.separate_critic is None
+    if not (skill or inner or own_head) and data.keep == "all":
+        data = replace(data, keep="right", keep_above=0.0)
     return replace(config, weighting=weighting, data=data)
