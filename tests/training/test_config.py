@@ -126,7 +126,7 @@ def test_right_rows_that_do_not_exist_are_refused(make_config, tmp_path):
 WRONG_SCHEMES = {
     "td": ("scheme td needs values, but stage baseline supplies only", {}),
     "column": ("scheme column needs weights", {}),
-    "rho1": ("scheme rho1 needs reference_nll, .* a --reference for reference_nll", {}),
+    "rho1": ("scheme rho1 needs reference_nll, .* a --reference or rows with .logprobs. .* for reference_nll", {}),
     "shuffled": ("scheme shuffled needs values", {}),
     "unifrom": ("unknown weighting scheme 'unifrom'; nearest is 'uniform'", {}),
     "no.such.module:Scheme": ("^weighting scheme .* cannot be imported", {}),
