@@ -96,6 +96,11 @@ def test_a_module_imports_only_from_lower_floors_or_its_own_folder(path: Path):
     assert imported_folders(path) <= allowed
 
 
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_is_seen_at_once(path: Path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
 def test_no_modules_import_each_other_in_a_circle():
     """Functions' own imports count, those for a type checker alone do not."""
     names = {".".join(["weighted_mtp", *path.relative_to(ROOT).with_suffix("").parts]): path for path in modules()}

@@ -10,7 +10,8 @@ from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.run import fit, load_scheme, make_trainer
+from weighted_mtp.training.loading import load_scheme
+from weighted_mtp.training.run import fit, make_trainer
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
 from weighted_mtp.value_weighting import WeightingScheme

@@ -15,8 +15,7 @@ from weighted_mtp.sampling.settings import SampleConfig
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.run import load_scheme
+from weighted_mtp.training.loading import load_inputs, load_scheme
 
 
 @pytest.fixture(scope="module")

@@ -241,6 +241,32 @@ def scheme_of(config: RunConfig | ScoreConfig, loaded: WeightingScheme | None = 
         raise ConfigError(said if named else f"scheme {config.scheme}: {said}") from None
 
 
+def load_scheme(
+    config: RunConfig, stage: Stage, rows: Dataset, loaded: WeightingScheme | None = None
+) -> WeightingScheme:
+    """The weighting scheme, checked against what the stage and the rows can supply."""
+    scheme = scheme_of(config, loaded)
+    of_rows = ("weights", "values", "credit", "steps", "pass_rate")
+    supplied = {*stage.all_supplies, *(name for name in of_rows if name in rows.column_names)}
+    supplied |= {"reference_nll"} if "logprobs" in rows.column_names else set()
+    missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
+    if missing:
+        raise ConfigError(
+            f"scheme {config.scheme} needs {', '.join(missing)}, but stage {config.stage} supplies only "
+            f"{', '.join(sorted(supplied))}: use stage verifiable for values, with a generative or implicit critic for "
+            "credit, a --reference or rows with `logprobs` (wmtp sample --logprobs true) for reference_nll, or rows "
+            "with weights or steps for the schemes column and steps"
+        )
+    for name in ("weights", "steps"):  # that are weights as they are, unless the scheme bounds what it makes of them
+        taken_as_is = name in scheme.requires and scheme.floor is None and scheme.weight_range(False) is None
+        if taken_as_is and any(x < 0 for row in rows[name] for x in row):
+            raise ConfigError(
+                f"{name} holds a negative number, so that the loss can go to minus infinity: give the probability "
+                "below which a token is pushed down no further, --scheme_options '{\"floor\": 0.01}'"
+            )
+    return scheme
+
+
 def _requires(config: RunConfig, loaded: WeightingScheme | None) -> tuple[str, ...] | None:
     """What the scheme reads; None: its name or options are mistaken, which is told where it is made for training."""
     try:
