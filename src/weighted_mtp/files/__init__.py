@@ -2,7 +2,7 @@
 
 from .locks import Occupied, own_file, own_folder
 from .staged import finish_interrupted, staged_save
-from .whole import digest_of, digest_of_files, number_of, replacing, write_text
+from .whole import digest_of, digest_of_files, number_of, replacing, sync, write_text
 
 __all__ = [
     "Occupied",
@@ -14,5 +14,6 @@ __all__ = [
     "own_folder",
     "replacing",
     "staged_save",
+    "sync",
     "write_text",
 ]

@@ -32,7 +32,7 @@ from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
 from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.loading import NOTHING, InMemory, Inputs, load_inputs, load_scheme
 from weighted_mtp.training.nonfinite import NonFiniteError
-from weighted_mtp.training.resume import MadeWith, agreed, require_possible, settle_resume
+from weighted_mtp.training.resume import MadeWith, Resumption, agreed, require_possible, settle_resume
 from weighted_mtp.training.skill import with_skill
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -72,22 +72,21 @@ def train(
 
 
 def _train(
-    config: RunConfig,
-    resume: str | None,
-    with_changes: bool,
-    quiet: bool,
-    memory: InMemory,
+    config: RunConfig, resume: str | None, with_changes: bool, quiet: bool, memory: InMemory,
     callbacks: Sequence[TrainerCallback],
-) -> Path:
-    checkpoint, passed_over = resolve_resume(resume, config.train.output_dir)
-    for sentence in passed_over:
-        logger.warning(sentence)
+) -> Path:  # fmt: skip
     inputs = load_inputs(config := with_skill(config), memory=memory)
     made_with = MadeWith.of(config, inputs)
-    trainer = make_trainer(config, inputs, quiet=quiet, callbacks=callbacks)
+    trainer, output_dir = make_trainer(config, inputs, quiet=quiet, callbacks=callbacks), config.train.output_dir
+
+    def decide() -> Resumption:
+        checkpoint, trainer.passed_over = resolve_resume(resume, output_dir)
+        for damaged, reason in trainer.passed_over.items():
+            logger.warning("%s is passed over: %s", damaged, reason)
+        return settle_resume(made_with, checkpoint, output_dir, resume is not None, with_changes)
+
     try:
-        output_dir, resumes = config.train.output_dir, resume is not None
-        decided = agreed(lambda: settle_resume(made_with, checkpoint, output_dir, resumes, with_changes))
+        decided = agreed(decide)
         if decided.finished:
             logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
             return Path(output_dir)
@@ -107,7 +106,7 @@ def _train(
             del trainer, inputs
             gc.collect()
             torch.distributed.destroy_process_group()
-    return Path(config.train.output_dir)
+    return Path(output_dir)
 
 
 def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
