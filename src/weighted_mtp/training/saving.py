@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from transformers import Trainer, set_seed
 
 from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
-from weighted_mtp.files import staged_save
+from weighted_mtp.files import staged_save, told_when_full
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.checkpoints import CheckpointError, mark_complete, rotate, why_incomplete
 from weighted_mtp.training.nonfinite import NonFiniteRecord
@@ -62,7 +62,7 @@ class SavingTrainer(Trainer):
         if self._is_checkpoint:  # its marker makes it whole
             self._write_model(Path(folder), state_dict, None)
             return
-        with staged_save(folder) as staged:
+        with staged_save(folder) as staged, told_when_full(staged):
             self._write_model(staged, state_dict, self.save_dtype)
 
     def _write_model(self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None) -> None:
@@ -86,7 +86,8 @@ class SavingTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         self._is_checkpoint, self.args.save_total_limit = True, None
         try:
-            super()._save_checkpoint(model, trial)
+            with told_when_full(folder):
+                super()._save_checkpoint(model, trial)
         finally:
             self._is_checkpoint, self.args.save_total_limit = False, limit
         self.accelerator.wait_for_everyone()
