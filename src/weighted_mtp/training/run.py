@@ -163,8 +163,7 @@ def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:
     models = [trainer.model, *trainer.stage.frozen_models()]
     links = [model.value_head.link for model in models if model.value_head is not None]
     rows: Any = trainer.train_dataset
-    bounded = "identity" not in links and "values" not in rows.column_names
-    span = trainer.scheme.weight_range(bounded)
+    span = trainer.scheme.weight_range("identity" not in links and "values" not in rows.column_names)
     options = ", ".join(f"{name} {value}" for name, value in config.scheme_options.items()) or "its defaults"
     line = f"weights: scheme {config.scheme} with {options}"
     if span is None:
@@ -232,10 +231,9 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
     tracker = next(c for c in callbacks if isinstance(c, MLflowLogger))
     interrupt = next(c for c in callbacks if isinstance(c, InterruptCallback))
     stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
-    status = "FAILED"
-    if checkpoint is not None:
-        # The uninterrupted run has no evaluation here, and early stopping would count it.
-        trainer.args.eval_on_start = False
+    status, tracker.anew = "FAILED", trainer.resumes_with_changes
+    # The uninterrupted run has no evaluation where it is taken up, and early stopping would count it.
+    trainer.args.eval_on_start &= checkpoint is None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -251,7 +249,6 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
                 ) from None
         ended = trainer.state.global_step >= trainer.state.max_steps or (stopping and stopping.exhausted)
         if interrupt.interrupted and not ended:
-            status = "KILLED"
             command = f"wmtp train {config.stage} --config {config.train.output_dir}/run.yaml --resume auto"
             again = 'the same call and resume="auto"' if any(map(in_memory, config.to_flat().values())) else command
             raise Interrupted(
@@ -264,6 +261,9 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
             trainer.evaluate()
         trainer.save_model(config.train.output_dir)
         status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
         interrupt.restore()
         tracker.close(status)
