@@ -224,6 +224,15 @@ def test_a_run_resumed_with_changes_is_another_of_which_the_whole_course_is_logg
     assert [p.step for p in client.get_metric_history(second, "train/loss")] == [1, 2, 3, 4, 5]
 
 
+def test_a_run_that_was_killed_behind_its_model_is_finished_when_it_is_resumed(make_config, store, tmp_path):
+    config = make_config(output_dir=str(tmp_path))
+    MLflowLogger(config).on_train_begin(None, TrainerState(), TrainerControl())
+    run_id, client = (tmp_path / "mlflow_run_id.txt").read_text(), MlflowClient(tracking_uri=store)
+    assert client.get_run(run_id).info.status == "RUNNING"
+    MLflowLogger(config).end_killed()
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
 def open_and_die(config: dict[str, Any], kill_at: int) -> None:
     """Opens the MLflow run and logs a value; dies at that SQL statement, where it comes to one."""
     done = 0

@@ -89,6 +89,8 @@ def _train(
         decided = agreed(decide)
         if decided.finished:
             logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
+            if trainer.is_world_process_zero():
+                MLflowLogger(config).end_killed()
             return Path(output_dir)
         require_possible(trainer, decided)
         require_informed(trainer, config)

@@ -89,6 +89,18 @@ class MLflowLogger(TrainerCallback):
         if self._waiting:
             logger.warning("MLflow at %s never got %d values of metrics", self.uri, len(self._waiting))
 
+    def end_killed(self) -> None:
+        """Has a run be FINISHED that was killed between the save of its model and its end."""
+        from mlflow import MlflowClient
+
+        file = store_file(self.uri)
+        if self.uri is None or not self._run_file().is_file() or (file is not None and not file.is_file()):
+            return
+        with suppress(Exception):  # whatever the store does, the model is there
+            client, run_id = MlflowClient(tracking_uri=self.uri), self._run_file().read_text().strip()
+            if client.get_run(run_id).info.status == "RUNNING":
+                client.set_terminated(run_id, "FINISHED")
+
     def _add(self, logs: Mapping[str, Any], step: int) -> None:
         """Has metrics wait, with a time that makes sending them twice do no harm."""
         from mlflow.entities import Metric
