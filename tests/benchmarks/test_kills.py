@@ -14,6 +14,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arm", "world", "kills"), [("verifiable", 1, 4), ("packed", 2, 2)])
 def test_a_killed_run_ends_as_the_one_that_nobody_killed(inputs, tmp_path, arm, world, kills):
     of = measure(arm, world, kills, inputs, tmp_path)
