@@ -24,37 +24,49 @@ class Ended(NamedTuple):
 
 
 def launch(
-    config: RunConfig, *, resume: str | None = None, kill_at: int = 0, interrupt_at: int = 0, kill_in_save_at: int = 0
+    config: RunConfig,
+    *,
+    resume: str | None = None,
+    kill_at: int = 0,
+    interrupt_at: int = 0,
+    signals: tuple[signal.Signals, ...] = (signal.SIGINT,),
+    kill_in_save_at: int = 0,
 ) -> Ended:
     """Trains in a process of its own until the end or the accident."""
     said = Path(f"{config.train.output_dir}.stderr")
-    accidents = {"kill_at": kill_at, "interrupt_at": interrupt_at, "kill_in_save_at": kill_in_save_at}
+    accidents = {
+        "kill_at": kill_at,
+        "interrupt_at": interrupt_at,
+        "signals": signals,
+        "kill_in_save_at": kill_in_save_at,
+    }
     process = start(_launched, config.to_flat(), resume, accidents, said=said)
     process.join(timeout=280)
     return Ended(process.exitcode, said.read_text())
 
 
 class Accident(TrainerCallback):
-    def __init__(self, step: int, number: int) -> None:
-        self.step, self.number = step, number
+    def __init__(self, step: int, *numbers: int) -> None:
+        self.step, self.numbers = step, numbers
 
     def on_optimizer_step(self, args, state, control, **kwargs) -> None:
         if state.global_step + 1 == self.step:
-            os.kill(os.getpid(), self.number)
+            for number in self.numbers:
+                os.kill(os.getpid(), number)
 
 
-def _launched(flat: dict[str, Any], resume: str | None, at: dict[str, int]) -> None:
+def _launched(flat: dict[str, Any], resume: str | None, at: dict[str, Any]) -> None:
     sys.exit(_train(RunConfig.from_flat(flat), resume, at))
 
 
-def _train(config: RunConfig, resume: str | None, at: dict[str, int]) -> int:
+def _train(config: RunConfig, resume: str | None, at: dict[str, Any]) -> int:
     torch.set_num_threads(1)
     quiet_libraries()
     accidents: list[TrainerCallback] = []
     if at["kill_at"]:
         accidents.append(Accident(at["kill_at"], signal.SIGKILL))
     if at["interrupt_at"]:
-        accidents.append(Accident(at["interrupt_at"], signal.SIGINT))
+        accidents.append(Accident(at["interrupt_at"], *at["signals"]))
     if at["kill_in_save_at"]:
         save = WeightedMTPTrainer._save_optimizer_and_scheduler
 

@@ -190,6 +190,19 @@ def test_a_run_whose_directory_was_moved_still_ends_with_its_best_model(ruined):
     assert differing(before, final_weights(resumed)) == []
 
 
+def test_a_damaged_best_model_is_told_and_the_last_one_kept(ruined, caplog):
+    run = ruined()
+    state, run_dir = run.fit().state, Path(run.config.train.output_dir)
+    best, last = run_dir / f"checkpoint-{state.best_global_step}", run_dir / f"checkpoint-{state.global_step}"
+    content = bytearray((best / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (best / "model.safetensors").write_bytes(content)
+    resumed = ruined(output_dir=str(run_dir))
+    resumed.fit(last)
+    assert f"{best}, the best, is not loaded: model.safetensors has other content than was written" in caplog.text
+    assert differing(final_weights(resumed), load_file(last / "model.safetensors")) == []
+
+
 def test_a_resumed_run_compares_by_the_same_metric(ruined):
     run = ruined(max_steps=2)
     run.fit()

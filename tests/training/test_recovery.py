@@ -1,12 +1,16 @@
 """An interrupted run equals an uninterrupted one: real processes, really killed."""
 
+import signal
 from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerControl, TrainerState
 
 from tests.training.launch import launch
+from weighted_mtp.training.callbacks import InterruptCallback
 from weighted_mtp.training.checkpoints import find_resumable, why_incomplete
 
 
@@ -61,9 +65,22 @@ def test_a_kill_during_a_save_costs_that_checkpoint_only(run_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_go_on(run_config, tmp_path):
-    stopped = launch(run_config("stopped"), interrupt_at=3)
+@pytest.mark.parametrize("signals", [(SIGINT,), (SIGTERM, SIGTERM), (SIGHUP, SIGHUP, SIGTERM)], ids=str)
+def test_a_signal_saves_and_says_how_to_go_on(run_config, tmp_path, signals):
+    stopped = launch(run_config("stopped"), interrupt_at=3, signals=signals)
     assert stopped.returncode == 130
     assert "interrupted at optimizer step 3 of 7" in stopped.stderr
     assert "--resume auto" in stopped.stderr
     assert find_resumable(tmp_path / "stopped")[0] == tmp_path / "stopped" / "checkpoint-3"
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    previous = signal.signal(SIGHUP, signal.SIG_IGN)
+    interrupt = InterruptCallback()
+    try:
+        interrupt.on_train_begin(None, TrainerState(), TrainerControl())
+        assert signal.getsignal(SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(SIGTERM) == interrupt._request
+    finally:
+        interrupt.restore()
+        signal.signal(SIGHUP, previous)

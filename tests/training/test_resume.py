@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from weighted_mtp.cli.main import main
 from weighted_mtp.cli.train import parse_config, train_parser
-from weighted_mtp.training.checkpoints import MADE_WITH_FILE, mark_complete, why_incomplete, why_not_resumable
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, MARKER, mark_complete, why_incomplete, why_not_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
 from weighted_mtp.training.resume import MadeWith, fingerprint_rows, settle_resume
@@ -209,6 +210,59 @@ def test_a_checkpoint_of_the_model_alone_is_whole_and_not_resumed_from(tmp_path)
     mark_complete(tmp_path)
     assert why_incomplete(tmp_path) is None
     assert "save_only_model" in str(why_not_resumable(tmp_path))
+
+
+def damage_each(checkpoint: Path) -> Iterator[tuple[str, str]]:
+    """Has every file of a checkpoint missing, cut, zeroed and with one bit flipped, one after another."""
+    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MARKER):
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for content in (None, whole[:-1], bytes(len(whole)), bytes(flipped)):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_bytes(content)
+            yield path.name, str(why_incomplete(checkpoint))
+        path.write_bytes(whole)
+
+
+def test_damage_to_any_file_of_a_checkpoint_is_named(finished, tmp_path):
+    checkpoint = Path(shutil.copytree(finished / "checkpoint-4", tmp_path / "checkpoint-4"))
+    damages = list(damage_each(checkpoint))
+    assert {name for name, _ in damages} >= {
+        "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "weighting.pt",
+    }  # fmt: skip
+    assert [(name, said) for name, said in damages if not said.startswith(name)] == []
+    assert why_incomplete(checkpoint) is None
+
+
+def test_a_resume_passes_over_an_edited_step_and_goes_on_from_the_older_one(stopped, finished, caplog):
+    damaged = Path(shutil.copytree(finished / "checkpoint-4", stopped / "checkpoint-4"))
+    state = damaged / "trainer_state.json"
+    state.write_text(state.read_text().replace('"global_step": 4', '"global_step": 3'))
+    assert resume(stopped) == 0
+    said = [line for line in caplog.messages if "passed over" in line]
+    assert said == [f"{damaged} is passed over: trainer_state.json has other content than was written"]
+    a, b = (load_file(folder / "model.safetensors") for folder in (stopped, finished))
+    assert all(torch.equal(a[name], b[name]) for name in b)
+    assert why_incomplete(damaged) is None  # saved anew
+
+
+def test_where_every_checkpoint_is_damaged_that_is_the_one_error_and_nothing_is_written(stopped, capsys):
+    (stopped / "checkpoint-2" / "optimizer.pt").unlink()
+    before = contents(stopped)
+    assert resume(stopped) == 2
+    [error] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert f"{stopped} holds no checkpoint that can be resumed from" in error
+    assert contents(stopped) == before
+
+
+def test_a_whole_checkpoint_that_cannot_be_loaded_is_told_and_no_older_one_is_taken(stopped, finished, capsys):
+    newer = Path(shutil.copytree(finished / "checkpoint-4", stopped / "checkpoint-4"))
+    (newer / "optimizer.pt").write_bytes(b"no pickle")
+    mark_complete(newer)
+    assert resume(stopped) == 2
+    assert f"{newer} is whole, but this run cannot load it" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -1,20 +1,28 @@
 """MLflow: one run on a real sqlite store, the mission's names, and a server that may be down."""
 
 import logging
+import os
+import signal
 import socket
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from mlflow import MlflowClient
+from sqlalchemy.engine import Engine
+from sqlalchemy.event import listens_for
+from transformers import TrainerControl, TrainerState
 
+from tests.forked import start
 from weighted_mtp.training.checkpoints import find_resumable
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import check_run
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.tracking import metric_name, tracking_uri
+from weighted_mtp.training.tracking import MLflowLogger, metric_name, tracking_uri
 
 NAMES = [
     "loss",
@@ -128,39 +136,152 @@ def closed_port() -> int:
         return server.getsockname()[1]
 
 
-def test_a_dead_server_costs_one_warning_and_seconds(prepare, monkeypatch, caplog, closed_port):
+def test_a_dead_server_costs_two_warnings_and_seconds(prepare, monkeypatch, caplog, closed_port):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port}")
     run = prepare(tracking_uri=None, logging_steps=1)
     started = time.monotonic()
     with caplog.at_level(logging.WARNING, "weighted_mtp"):
         run.fit()
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("weighted_mtp")]
-    assert len(warnings) == 1
-    assert f"MLflow at http://127.0.0.1:{closed_port} does not answer, training goes on without it" in warnings[0]
+    assert len(warnings) == 2
+    assert f"MLflow at http://127.0.0.1:{closed_port} does not answer, metrics wait for it" in warnings[0]
+    assert f"MLflow at http://127.0.0.1:{closed_port} never got " in warnings[1]
     assert time.monotonic() - started < 30
     assert (Path(run.config.train.output_dir) / "model.safetensors").exists()
 
 
-def test_a_store_that_fails_in_the_middle_costs_one_warning(prepare, caplog, tmp_path):
-    run = prepare(tracking_uri=None, logging_steps=1)
-    run.trainer.add_callback(_break_store_after(2, Path(run.config.train.output_dir) / "mlflow.db"))
+def test_what_a_store_did_not_take_waits_for_it(prepare, caplog):
+    run = prepare(tracking_uri=None, logging_steps=1, max_steps=5)
+    store = Path(run.config.train.output_dir) / "mlflow.db"
+    run.trainer.add_callback(_rename_table_after(2, store, "metrics", "gone"))
+    run.trainer.add_callback(_rename_table_after(4, store, "gone", "metrics"))
     with caplog.at_level(logging.WARNING, "weighted_mtp"):
         run.fit()
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("weighted_mtp")]
     assert len(warnings) == 1
-    assert run.trainer.state.global_step == 4
+    client = MlflowClient(tracking_uri=f"sqlite:///{store}")
+    found = only_run(client)
+    assert found.info.status == "FINISHED"
+    assert [p.step for p in client.get_metric_history(found.info.run_id, "train/loss")] == [1, 2, 3, 4, 5]
 
 
-def _break_store_after(step: int, path: Path):
+def _rename_table_after(step: int, path: Path, old: str, new: str):
     from transformers import TrainerCallback
 
-    class Break(TrainerCallback):
+    class Rename(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs) -> None:
             if state.global_step == step:
                 with closing(sqlite3.connect(path)) as store:
-                    store.execute("ALTER TABLE metrics RENAME TO gone")
+                    store.execute(f"ALTER TABLE {old} RENAME TO {new}")
 
-    return Break()
+    return Rename()
+
+
+def steps_logged(run_dir: Path) -> dict[str, list[int]]:
+    """Of the one run that is in mlflow.db: metric to the steps that it was logged at."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{run_dir}/mlflow.db")
+    found = only_run(client)
+    assert found.info.status == "FINISHED"
+    return {key: [p.step for p in client.get_metric_history(found.info.run_id, key)] for key in found.data.metrics}
+
+
+@pytest.fixture
+def logged_each_step(prepare, tmp_path):
+    """A function that prepares a run of 4 steps, saved at step 2 and logged at each."""
+
+    def make(**settings):
+        return prepare(output_dir=str(tmp_path), tracking_uri=None, save_steps=2, logging_steps=1, **settings)
+
+    return make
+
+
+def test_a_resumed_run_has_every_metric_once_per_step(logged_each_step, tmp_path):
+    logged_each_step().fit()
+    logged_each_step().fit(tmp_path / "checkpoint-2")
+    steps = steps_logged(tmp_path)
+    assert steps["train/loss"] == [1, 2, 3, 4]
+    assert {key for key, at in steps.items() if len(at) != len(set(at))} == set()
+
+
+def test_a_resumed_run_logs_what_the_store_never_got(logged_each_step, tmp_path):
+    logged_each_step().fit()
+    for lost in ("mlflow.db", "mlflow_run_id.txt"):
+        (tmp_path / lost).unlink()
+    MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")._tracking_client.store.engine.dispose()
+    logged_each_step().fit(tmp_path / "checkpoint-2")
+    assert steps_logged(tmp_path)["train/loss"] == [1, 2, 3, 4]
+
+
+def test_a_run_resumed_with_changes_is_another_of_which_the_whole_course_is_logged(logged_each_step, tmp_path):
+    logged_each_step().fit()
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    first = only_run(client).info.run_id
+    changed = logged_each_step(max_steps=5)
+    changed.trainer.resumes_with_changes = True
+    changed.fit(tmp_path / "checkpoint-2")
+    second = (tmp_path / "mlflow_run_id.txt").read_text()
+    assert [client.get_run(run).info.status for run in (first, second)] == ["KILLED", "FINISHED"]
+    assert [p.step for p in client.get_metric_history(second, "train/loss")] == [1, 2, 3, 4, 5]
+
+
+def test_a_run_that_was_killed_behind_its_model_is_finished_when_it_is_resumed(make_config, store, tmp_path):
+    config = make_config(output_dir=str(tmp_path))
+    MLflowLogger(config).on_train_begin(None, TrainerState(), TrainerControl())
+    run_id, client = (tmp_path / "mlflow_run_id.txt").read_text(), MlflowClient(tracking_uri=store)
+    assert client.get_run(run_id).info.status == "RUNNING"
+    MLflowLogger(config).end_killed()
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+def open_and_die(config: dict[str, Any], kill_at: int) -> None:
+    """Opens the MLflow run and logs a value; dies at that SQL statement, where it comes to one."""
+    done = 0
+
+    @listens_for(Engine, "before_cursor_execute")
+    def count(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    tracker = MLflowLogger(RunConfig.from_flat(config))
+    state = TrainerState(is_world_process_zero=True)
+    tracker.on_train_begin(None, state, TrainerControl())
+    tracker.on_log(None, state, None, {"loss": 1.0})
+    tracker.close("FINISHED")
+
+
+def test_after_a_kill_while_the_store_is_made_everything_is_logged(make_config, tmp_path):
+    for statement in (60, 800, 1500):
+        folder = tmp_path / str(statement)
+        folder.mkdir()
+        config = make_config(output_dir=str(folder), tracking_uri=None).to_flat()
+        for kill_at, code in ((statement, -signal.SIGKILL), (0, 0)):
+            process = start(open_and_die, config, kill_at, said=tmp_path / "said")
+            process.join(timeout=60)
+            assert process.exitcode == code, (tmp_path / "said").read_text()
+        assert "does not answer" not in (tmp_path / "said").read_text()
+        client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+        run_id = (folder / "mlflow_run_id.txt").read_text()
+        assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0]
+
+
+def test_two_runs_that_make_one_store_both_have_their_record(make_config, tmp_path):
+    store = f"sqlite:///{tmp_path}/shared.db"
+    folders = [tmp_path / name for name in "ab"]
+    processes = []
+    for folder in folders:
+        folder.mkdir()
+        config = make_config(output_dir=str(folder), tracking_uri=store).to_flat()
+        processes.append(start(open_and_die, config, 0, said=folder / "said"))
+    for process in processes:
+        process.join(timeout=60)
+    client = MlflowClient(tracking_uri=store)
+    for folder in folders:
+        assert "does not answer" not in (folder / "said").read_text()
+        run_id = (folder / "mlflow_run_id.txt").read_text()
+        assert client.get_run(run_id).info.status == "FINISHED"
+        assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0]
 
 
 def test_the_setting_goes_before_the_environment_and_that_before_the_embedded_file(make_config, monkeypatch):
@@ -172,7 +293,7 @@ def test_the_setting_goes_before_the_environment_and_that_before_the_embedded_fi
     assert tracking_uri(make_config(tracking_uri="sqlite:///other.db")) == "sqlite:///other.db"
 
 
-@pytest.mark.parametrize("name", ["a?b", "3%41"])
+@pytest.mark.parametrize("name", ["a?b", "3%41", "a#b"])
 def test_a_folder_that_no_address_can_name_is_refused(make_config, monkeypatch, tmp_path, name):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     config = make_config(tracking_uri=None, output_dir=str(tmp_path / name))

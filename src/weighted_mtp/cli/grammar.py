@@ -1,6 +1,5 @@
 """The command line's grammar: flags and files into settings, and one line for a mistake."""
 
-import errno
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from weighted_mtp.choices import unknown
 from weighted_mtp.cli.settings_files import read_flags_alike, read_settings
+from weighted_mtp.files import FULL_DISK
 from weighted_mtp.training.errors import expand_path
 
 PROGRAM = "wmtp"
@@ -41,9 +41,10 @@ def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program
     except (ValueError, OSError) as error:
         if os.environ.get("WMTP_DEBUG"):
             raise
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
             full = f"no space left on device, where {error.filename or 'its files'} was to be written"
-            return fail(f"{full}: what is there is whole; make room, and the same command goes on", 1, program)
+            then = getattr(error, "__notes__", ["what is there is whole; make room, and the same command goes on"])
+            return fail(f"{full}: {then[0]}", 1, program)
         return fail(shorten(str(error)), program=program)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail, parse_over_file
 from weighted_mtp.cli.quiet import quiet_libraries
-from weighted_mtp.training.checkpoints import MADE_WITH_FILE, list_checkpoints
+from weighted_mtp.files import FULL_DISK
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, find_resumable, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.critics.table import CRITICS
 from weighted_mtp.training.early_checks import check_run
@@ -39,6 +40,12 @@ def train(stage: str, words: list[str]) -> int:
         output_dir = train_run(config, resume=resume, with_changes=with_changes)
     except NonFiniteError as error:
         return fail(str(error), status=1)
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            whole, _ = find_resumable(config.train.output_dir)
+            there = f"{whole} is intact" if whole else "no checkpoint is complete"
+            error.add_note(f"{there}; make room, and the same command with --resume auto goes on")
+        raise
     if os.environ.get("RANK", "0") == "0":
         print(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
     return 0

@@ -2,9 +2,10 @@
 
 from .locks import Occupied, own_file, own_folder
 from .staged import finish_interrupted, staged_save
-from .whole import digest_of, digest_of_files, number_of, replacing, write_text
+from .whole import FULL_DISK, digest_of, digest_of_files, number_of, replacing, sync, told_when_full, write_text
 
 __all__ = [
+    "FULL_DISK",
     "Occupied",
     "digest_of",
     "digest_of_files",
@@ -14,5 +15,7 @@ __all__ = [
     "own_folder",
     "replacing",
     "staged_save",
+    "sync",
+    "told_when_full",
     "write_text",
 ]

@@ -1,11 +1,44 @@
 """A file that is whole or not there, and what tells files and texts apart by their content."""
 
+import errno
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Of an OSError: no space left, or none of the user's share."""
+
+
+@contextmanager
+def told_when_full(folder: str | Path) -> Iterator[None]:
+    """Has a full disk be an OSError that says where, whoever writes: safetensors and torch raise errors of their own.
+
+    That of torch (`unexpected pos`) does not say why it could not write, so that a file of 1 MiB is tried.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
+    except Exception as error:
+        if "No space left" not in str(error) and not (isinstance(error, RuntimeError) and _is_full(folder)):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
+def _is_full(folder: str | Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in FULL_DISK
+    return False
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def _series(history: Iterable[Any]) -> Series:
 
 
 def _from_checkpoint(run_dir: Path) -> Record:
-    whole = [checkpoint for checkpoint in list_checkpoints(run_dir) if why_incomplete(checkpoint) is None]
+    whole = [folder for folder in list_checkpoints(run_dir) if why_incomplete(folder, by_content=False) is None]
     if not whole:
         return {}
     log = json.loads((whole[0] / "trainer_state.json").read_text())["log_history"]

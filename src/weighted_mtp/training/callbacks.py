@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import signal
 import threading
 from itertools import islice
@@ -122,9 +123,10 @@ def _signals_of_first_steps(trainer: Any) -> tuple[int, list[list[Signals]]]:
 
 
 class InterruptCallback(TrainerCallback):
-    """Turns Ctrl-C and SIGTERM into a checkpoint and a clean stop after the current optimizer step.
+    """Turns Ctrl-C, SIGTERM and SIGHUP (a terminal that closed) into a checkpoint and a stop after the optimizer step.
 
-    With several processes the wish is shared at logging steps, where all of them meet. A second Ctrl-C stops at once.
+    With several processes the wish is shared at logging steps, where all of them meet. A second Ctrl-C stops at once;
+    the other two come twice from shells and launchers. A signal that is ignored, by nohup say, stays so.
     """
 
     def __init__(self) -> None:
@@ -135,8 +137,9 @@ class InterruptCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Installs the handlers (main thread only, as signals require)."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._request)
 
     def restore(self) -> None:
         """Puts the previous signal handlers back."""
@@ -157,9 +160,20 @@ class InterruptCallback(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+        if number == signal.SIGHUP:
+            _leave_closed_terminal()
+
+
+def _leave_closed_terminal() -> None:
+    """Has nowhere take what a terminal that is gone would refuse: the first line would end the run, unsaved."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 class EarlyStopping(EarlyStoppingCallback):

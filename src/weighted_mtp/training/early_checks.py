@@ -41,7 +41,7 @@ def check_run(config: RunConfig, resume: str | None, held: Collection[str] = ())
     require_folder("output_dir", config.train.output_dir)
     if not (config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
         mlflow_store(config.train.output_dir)
-    resolve_resume(resume, config.train.output_dir)
+    resolve_resume(resume, config.train.output_dir, by_content=False)
     check_inputs(config, trains=True, held=held)
 
 

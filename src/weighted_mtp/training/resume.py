@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,12 +21,14 @@ from datasets import Dataset
 
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.arguments import sharded_by
-from weighted_mtp.training.checkpoints import MADE_WITH_FILE, CheckpointError
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, MARKER, CheckpointError, list_checkpoints
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs
 from weighted_mtp.training.stage_table import stage_row
 
 logger = logging.getLogger(__name__)
+
+Decided = TypeVar("Decided")
 
 COMPARED_BY_CONTENT = (
     "model_name_or_path",
@@ -182,6 +184,11 @@ def settle_resume(
                 f"{output_dir} holds a finished run, made with other settings, rows or models "
                 f"({_shown(end.differences(now))}), and no checkpoint: give another --output_dir"
             )
+        if resumes and any((folder / MARKER).exists() for folder in list_checkpoints(output_dir)):
+            raise CheckpointError(
+                f"{output_dir} holds no checkpoint that can be resumed from, as is said of each above: bring the files "
+                "back, or give another --output_dir"
+            )
         if resumes and (Path(output_dir) / "config.json").exists():
             raise CheckpointError(
                 f"{output_dir} holds a model and no checkpoint to resume from: give another --output_dir"
@@ -243,19 +250,19 @@ def _shown(different: dict[str, list[Any]]) -> str:
     return ", ".join(f"{name}: {old} -> {new}" for name, (old, new) in different.items())
 
 
-def agreed(decide: Callable[[], Resumption]) -> Resumption:
+def agreed(decide: Callable[[], Decided]) -> Decided:
     """What the first process decides, or its refusal, in every process."""
     if not torch.distributed.is_initialized():
         return decide()
-    box: list[Any] = [None]
+    box: list[Any] = [None, None]
     if torch.distributed.get_rank() == 0:
         try:
-            box = [decide()]
+            box = [decide(), None]
         except ValueError as error:
-            box = [str(error)]
+            box = [None, str(error)]
     torch.distributed.broadcast_object_list(box, src=0)
-    if isinstance(box[0], str):
-        raise CheckpointError(box[0])
+    if box[1] is not None:
+        raise CheckpointError(box[1])
     return box[0]
 
 

@@ -32,7 +32,7 @@ from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
 from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.loading import NOTHING, InMemory, Inputs, load_inputs, load_scheme
 from weighted_mtp.training.nonfinite import NonFiniteError
-from weighted_mtp.training.resume import MadeWith, agreed, require_possible, settle_resume
+from weighted_mtp.training.resume import MadeWith, Resumption, agreed, require_possible, settle_resume
 from weighted_mtp.training.skill import with_skill
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -72,24 +72,25 @@ def train(
 
 
 def _train(
-    config: RunConfig,
-    resume: str | None,
-    with_changes: bool,
-    quiet: bool,
-    memory: InMemory,
+    config: RunConfig, resume: str | None, with_changes: bool, quiet: bool, memory: InMemory,
     callbacks: Sequence[TrainerCallback],
-) -> Path:
-    checkpoint, passed_over = resolve_resume(resume, config.train.output_dir)
-    for sentence in passed_over:
-        logger.warning(sentence)
+) -> Path:  # fmt: skip
     inputs = load_inputs(config := with_skill(config), memory=memory)
     made_with = MadeWith.of(config, inputs)
-    trainer = make_trainer(config, inputs, quiet=quiet, callbacks=callbacks)
+    trainer, output_dir = make_trainer(config, inputs, quiet=quiet, callbacks=callbacks), config.train.output_dir
+
+    def decide() -> Resumption:
+        checkpoint, trainer.passed_over = resolve_resume(resume, output_dir)
+        for damaged, reason in trainer.passed_over.items():
+            logger.warning("%s is passed over: %s", damaged, reason)
+        return settle_resume(made_with, checkpoint, output_dir, resume is not None, with_changes)
+
     try:
-        output_dir, resumes = config.train.output_dir, resume is not None
-        decided = agreed(lambda: settle_resume(made_with, checkpoint, output_dir, resumes, with_changes))
+        decided = agreed(decide)
         if decided.finished:
             logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
+            if trainer.is_world_process_zero():
+                MLflowLogger(config).end_killed()
             return Path(output_dir)
         require_possible(trainer, decided)
         require_informed(trainer, config)
@@ -107,7 +108,7 @@ def _train(
             del trainer, inputs
             gc.collect()
             torch.distributed.destroy_process_group()
-    return Path(config.train.output_dir)
+    return Path(output_dir)
 
 
 def require_informed(trainer: WeightedMTPTrainer, config: RunConfig) -> None:
@@ -164,8 +165,7 @@ def weights_line(trainer: WeightedMTPTrainer, config: RunConfig) -> str:
     models = [trainer.model, *trainer.stage.frozen_models()]
     links = [model.value_head.link for model in models if model.value_head is not None]
     rows: Any = trainer.train_dataset
-    bounded = "identity" not in links and "values" not in rows.column_names
-    span = trainer.scheme.weight_range(bounded)
+    span = trainer.scheme.weight_range("identity" not in links and "values" not in rows.column_names)
     options = ", ".join(f"{name} {value}" for name, value in config.scheme_options.items()) or "its defaults"
     line = f"weights: scheme {config.scheme} with {options}"
     if span is None:
@@ -233,10 +233,9 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
     tracker = next(c for c in callbacks if isinstance(c, MLflowLogger))
     interrupt = next(c for c in callbacks if isinstance(c, InterruptCallback))
     stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
-    status = "FAILED"
-    if checkpoint is not None:
-        # The uninterrupted run has no evaluation here, and early stopping would count it.
-        trainer.args.eval_on_start = False
+    status, tracker.anew = "FAILED", trainer.resumes_with_changes
+    # The uninterrupted run has no evaluation where it is taken up, and early stopping would count it.
+    trainer.args.eval_on_start &= checkpoint is None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -252,7 +251,6 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
                 ) from None
         ended = trainer.state.global_step >= trainer.state.max_steps or (stopping and stopping.exhausted)
         if interrupt.interrupted and not ended:
-            status = "KILLED"
             command = f"wmtp train {config.stage} --config {config.train.output_dir}/run.yaml --resume auto"
             again = 'the same call and resume="auto"' if any(map(in_memory, config.to_flat().values())) else command
             raise Interrupted(
@@ -265,6 +263,9 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
             trainer.evaluate()
         trainer.save_model(config.train.output_dir)
         status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
         interrupt.restore()
         tracker.close(status)

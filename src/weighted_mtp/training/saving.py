@@ -1,5 +1,9 @@
 """What a run writes and takes up again: model, weighting and checkpoints, whole or not at all, and learning rates."""
 
+import logging
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,14 @@ from torch.optim import Optimizer
 from transformers import Trainer, set_seed
 
 from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
-from weighted_mtp.files import staged_save
+from weighted_mtp.files import staged_save, told_when_full
 from weighted_mtp.models import MTPModel
-from weighted_mtp.training.checkpoints import mark_complete
+from weighted_mtp.training.checkpoints import CheckpointError, mark_complete, rotate, why_incomplete
 from weighted_mtp.training.nonfinite import NonFiniteRecord
-from weighted_mtp.training.resume import MadeWith
+from weighted_mtp.training.resume import MadeWith, agreed
 from weighted_mtp.value_weighting import WeightingScheme
+
+logger = logging.getLogger(__name__)
 
 WEIGHTING_FILE = "weighting.pt"
 
@@ -33,6 +39,8 @@ class SavingTrainer(Trainer):
     made_with: MadeWith | None = None
     """What is written beside the weights, for a later resume to be checked against."""
     resumes_with_changes = False
+    passed_over: Collection[Path] = ()
+    """Checkpoints that are damaged, though they have a marker."""
     _is_checkpoint = False
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -54,7 +62,7 @@ class SavingTrainer(Trainer):
         if self._is_checkpoint:  # its marker makes it whole
             self._write_model(Path(folder), state_dict, None)
             return
-        with staged_save(folder) as staged:
+        with staged_save(folder) as staged, told_when_full(staged):
             self._write_model(staged, state_dict, self.save_dtype)
 
     def _write_model(self, folder: Path, state_dict: dict[str, Tensor] | None, dtype: torch.dtype | None) -> None:
@@ -69,22 +77,34 @@ class SavingTrainer(Trainer):
             self.made_with.write(folder, finished=not self._is_checkpoint)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Saves only what is finite, and writes the completion marker when every process has written its part."""
+        """Saves only what is finite; then the completion marker, when every process has written its part; then the
+        older ones go, which the Trainer would remove before the new one is whole."""
         self.nonfinite.raise_if_any()
-        self._is_checkpoint = True
-        super()._save_checkpoint(model, trial)
-        self._is_checkpoint = False
+        folder, limit = Path(f"{self.args.output_dir}/checkpoint-{self.state.global_step}"), self.args.save_total_limit
+        if self.args.should_save and folder.is_dir():  # damaged or interrupted; of parts of two saves nothing is whole
+            shutil.rmtree(folder)
+        self.accelerator.wait_for_everyone()
+        self._is_checkpoint, self.args.save_total_limit = True, None
+        try:
+            with told_when_full(folder):
+                super()._save_checkpoint(model, trial)
+        finally:
+            self._is_checkpoint, self.args.save_total_limit = False, limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_complete(f"{self.args.output_dir}/checkpoint-{self.state.global_step}")
+            mark_complete(folder)
+            self.passed_over = {*self.passed_over} - {folder}
+            if limit:
+                rotate(folder, max(2, limit), self.state.best_model_checkpoint, self.passed_over)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        if self._saves_shards():
-            plugin = self.accelerator.state.fsdp_plugin
-            load_fsdp_model(plugin, self.accelerator, self.model, resume_from_checkpoint)
-        else:
-            self.model.load_weights(resume_from_checkpoint)
-        self.load_weighting(resume_from_checkpoint)
+        with _readable(resume_from_checkpoint):
+            if self._saves_shards():
+                plugin = self.accelerator.state.fsdp_plugin
+                load_fsdp_model(plugin, self.accelerator, self.model, resume_from_checkpoint)
+            else:
+                self.model.load_weights(resume_from_checkpoint)
+            self.load_weighting(resume_from_checkpoint)
 
     def load_weighting(self, folder: str | Path) -> None:
         """Takes over the scheme's statistics that a run saved beside its model."""
@@ -95,7 +115,11 @@ class SavingTrainer(Trainer):
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
         assert best is not None
-        if self.is_deepspeed_enabled:
+        [reason] = agreed(lambda: [why_incomplete(best)])
+        if reason is not None:
+            logger.warning("%s, the best, is not loaded: %s", best, reason)
+            self.state.best_model_checkpoint = None
+        elif self.is_deepspeed_enabled:
             super()._load_best_model()
             self.load_weighting(best)
         else:  # the Trainer would look for our tensors under other names, find none, and keep the last model
@@ -104,7 +128,8 @@ class SavingTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """The state of a checkpoint; with changed settings, at the rates of now."""
         fresh = _rates(self.optimizer) if checkpoint is not None and self.resumes_with_changes else None
-        super()._load_optimizer_and_scheduler(checkpoint)
+        with _readable(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and self.is_deepspeed_enabled:  # whose engine loads the model
             self.load_weighting(checkpoint)
         if fresh is not None:
@@ -114,7 +139,8 @@ class SavingTrainer(Trainer):
         """The random states of as many processes; on another number new ones, since none is of that many."""
         world = self.args.world_size
         if checkpoint is None or len([*Path(checkpoint).glob("rng_state*.pth")]) == world:
-            super()._load_rng_state(checkpoint)
+            with _readable(checkpoint):
+                super()._load_rng_state(checkpoint)
         else:
             set_seed(self.args.seed + self.state.global_step * world + self.args.process_index)
 
@@ -122,7 +148,8 @@ class SavingTrainer(Trainer):
         """Raises where a checkpoint does not fit; what it loads is loaded again when training starts."""
         self._load_from_checkpoint(str(checkpoint))
         if (checkpoint / "optimizer.pt").is_file():
-            _check_state(self.create_optimizer(), checkpoint / "optimizer.pt")
+            with _readable(str(checkpoint)):
+                _check_state(self.create_optimizer(), checkpoint / "optimizer.pt")
             self.optimizer = None
 
     def create_optimizer(self, model: Any = None) -> Optimizer:
@@ -140,6 +167,21 @@ class SavingTrainer(Trainer):
         """
         if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
             super()._run_epoch(**kwargs)
+
+
+@contextmanager
+def _readable(checkpoint: str | None) -> Iterator[None]:
+    """Says of files that are whole and cannot be loaded that they are not damaged: an older one would not help."""
+    try:
+        yield
+    except Exception as error:
+        if checkpoint is None:
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(
+            f"{checkpoint} is whole, but this run cannot load it: {reason}. Resume with the model, settings and "
+            "versions of torch and transformers that it was saved with, or give another checkpoint by --resume PATH"
+        ) from error
 
 
 def _name_ends(hf_model: Any, tokenizer: Any) -> None:

@@ -1,24 +1,34 @@
 """MLflow: one run per training run, on an embedded sqlite file unless a server is named.
 
-Only the main process logs. A server that is down costs one warning, never the training.
+Only the main process logs, every metric once per step, resumed or not. What a server that is down did not get waits for
+it; training never does.
 """
 
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from weighted_mtp.files import write_text
+from weighted_mtp.files import sync, write_text
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.errors import mlflow_store
 
 logger = logging.getLogger(__name__)
 
 _MAX_PARAM_LENGTH = 500
+_BATCH = 1000
+"""Metrics of one call, as many as MLflow takes."""
+MOST_WAITING = 100_000
+"""Metrics kept for a server that is down; then the oldest are dropped."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds to the next try; doubled after each."""
 
 
 def tracking_uri(config: RunConfig) -> str | None:
@@ -33,9 +43,18 @@ def metric_name(key: str) -> str:
     return f"eval/{key.removeprefix('eval_')}" if key.startswith("eval_") else f"train/{key}"
 
 
+def store_file(uri: str | None) -> Path | None:
+    """The file of an sqlite address; None where the address is of something else."""
+    path = (uri or "").removeprefix("sqlite:///")
+    return None if path == uri or not path or path == ":memory:" or "?" in path else Path(path)
+
+
 class MLflowLogger(TrainerCallback):
     """Logs the resolved configuration as parameters and artifact, and every log entry as metrics; `tags` are further
     tags of the run, the draw of a study say."""
+
+    anew = False
+    """Whether a resume begins another run, since it goes on with other settings."""
 
     def __init__(self, config: RunConfig, tags: dict[str, str] | None = None) -> None:
         self.config = config
@@ -43,80 +62,151 @@ class MLflowLogger(TrainerCallback):
         self.uri = tracking_uri(config)
         self._client: Any = None
         self._run_id: str | None = None
-        self._failed = False
+        self._waiting: list[Any] | None = None
+        self._there: Counter[tuple[str, int]] | None = None
+        self._pause, self._next_try = 0.0, 0.0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Opens the run (again, when training was resumed)."""
+        """Opens the run, again where training was resumed, and sends what the checkpoint has and the store lacks."""
         if state.is_world_process_zero and self.uri is not None:
-            self._attempt(self._open)
+            self._waiting = []
+            for entry in state.log_history:
+                self._add(entry, int(entry["step"]))
+            self._deliver()
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Sends one log entry."""
-        if state.is_world_process_zero and self._run_id is not None and logs:
-            metrics = {metric_name(k): float(v) for k, v in logs.items() if isinstance(v, int | float)}
-            self._attempt(self._send, metrics, state.global_step)
+        if self._waiting is not None and logs:
+            self._add(logs, state.global_step)
+            if time.monotonic() >= self._next_try:
+                self._deliver()
 
     def close(self, status: str) -> None:
         """Ends the run: FINISHED, KILLED (interrupted) or FAILED."""
-        if self._run_id is not None:
-            self._attempt(self._client.set_terminated, self._run_id, status)
-
-    def _attempt(self, action: Callable[..., Any], *arguments: Any) -> None:
-        if self._failed:
+        if self._waiting is None:
             return
-        try:
-            action(*arguments)
-        except Exception as error:  # whatever the network or the server does, training goes on
-            self._failed = True
-            reason = str(error).splitlines()[0]
-            logger.warning("MLflow at %s does not answer, training goes on without it: %s", self.uri, reason)
+        self._deliver(status)
+        if self._waiting:
+            logger.warning("MLflow at %s never got %d values of metrics", self.uri, len(self._waiting))
 
-    def _open(self) -> None:
+    def end_killed(self) -> None:
+        """Has a run be FINISHED that was killed between the save of its model and its end."""
+        from mlflow import MlflowClient
+
+        file = store_file(self.uri)
+        if self.uri is None or not self._run_file().is_file() or (file is not None and not file.is_file()):
+            return
+        with suppress(Exception):  # whatever the store does, the model is there
+            client, run_id = MlflowClient(tracking_uri=self.uri), self._run_file().read_text().strip()
+            if client.get_run(run_id).info.status == "RUNNING":
+                client.set_terminated(run_id, "FINISHED")
+
+    def _add(self, logs: Mapping[str, Any], step: int) -> None:
+        """Has metrics wait, with a time that makes sending them twice do no harm."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        numbers = {key: float(x) for key, x in logs.items() if isinstance(x, int | float) and key != "step"}
+        if "loss" not in numbers:  # of a step's entries one says the epoch
+            numbers.pop("epoch", None)
+        new = [Metric(metric_name(key), x, now, step) for key, x in numbers.items()]
+        assert self._waiting is not None, "nothing waits before training"
+        self._waiting = [*self._waiting, *filter(self._is_new, new)][-MOST_WAITING:]
+
+    def _is_new(self, metric: Any) -> bool:
+        """Whether the store has it not, from before a resume; all are where that is not known yet."""
+        if self._there is None:
+            return True
+        self._there[metric.key, metric.step] -= 1
+        return self._there[metric.key, metric.step] < 0
+
+    def _deliver(self, status: str | None = None) -> None:
+        """Sends what waits, and at the end how the run ended."""
+        try:
+            if self._there is None:
+                self._there = self._open()
+                self._waiting = [*filter(self._is_new, self._waiting or ())]
+            while self._waiting:
+                self._client.log_batch(self._run_id, metrics=self._waiting[:_BATCH])
+                del self._waiting[:_BATCH]
+            if status is not None:
+                self._client.set_terminated(self._run_id, status)
+            self._pause = 0.0
+        except Exception as error:  # whatever the network or the server does, training goes on
+            if not self._pause:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                logger.warning("MLflow at %s does not answer, metrics wait for it: %s", self.uri, reason)
+            self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
+            self._next_try = time.monotonic() + self._pause
+
+    def _open(self) -> Counter[tuple[str, int]]:
+        """Begins or continues the run; how often its record has which metric of which step."""
         # A dead server should cost seconds, not the client's default of minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
+        file = store_file(self.uri)
+        if file is not None and not file.exists():
+            _make_store(file)
         self._client = MlflowClient(tracking_uri=self.uri)
-        folder = Path(self.config.train.output_dir)
-        run_file, run_yaml = folder / "mlflow_run_id.txt", folder / RUN_FILE
-        if run_file.is_file() and self._reopen(run_file.read_text().strip()):
-            return
-        run = self._client.create_run(self._experiment_id(), run_name=self.config.run_name, tags=self.tags)
-        self._run_id = run.info.run_id
-        flat = self.config.to_flat()
-        params = [Param(key, str(value)[:_MAX_PARAM_LENGTH]) for key, value in flat.items()]
+        run_yaml = Path(self.config.train.output_dir) / RUN_FILE
+        self._run_id = self._run_id or self._reopened() or self._created()
+        known = self._client.get_run(self._run_id).data
+        missing = [(key, value) for key, value in self.config.to_flat().items() if key not in known.params]
+        params = [Param(key, str(value)[:_MAX_PARAM_LENGTH]) for key, value in missing]
         self._client.log_batch(self._run_id, params=params)
         if run_yaml.is_file():
             self._client.log_artifact(self._run_id, str(run_yaml))
-        write_text(run_file, run.info.run_id)
+        history = (self._client.get_metric_history(self._run_id, key) for key in known.metrics)
+        return Counter((metric.key, metric.step) for metrics in history for metric in metrics)
 
-    def _reopen(self, run_id: str) -> bool:
-        """Continues the run of an interrupted training; False where this store does not know it."""
+    def _run_file(self) -> Path:
+        return Path(self.config.train.output_dir) / "mlflow_run_id.txt"
+
+    def _created(self) -> str:
+        run = self._client.create_run(self._experiment_id(), run_name=self.config.run_name, tags=self.tags)
+        write_text(self._run_file(), run.info.run_id)
+        return run.info.run_id
+
+    def _reopened(self) -> str | None:
+        """The run of an interrupted training; None where this store does not know it, or another is to begin."""
         from mlflow.exceptions import MlflowException
 
+        if not self._run_file().is_file():
+            return None
+        run_id = self._run_file().read_text().strip()
         try:
-            self._client.update_run(run_id, status="RUNNING")
+            self._client.update_run(run_id, status="KILLED" if self.anew else "RUNNING")
         except MlflowException:
-            return False
-        self._run_id = run_id
-        return True
+            return None
+        return None if self.anew else run_id
 
     def _experiment_id(self) -> str:
-        name = self.config.tracking.experiment_name
+        from mlflow.exceptions import MlflowException
+
+        name, file = self.config.tracking.experiment_name, store_file(self.uri)
         known = self._client.get_experiment_by_name(name)
-        if known is not None:
-            return known.experiment_id
-        location = None
-        assert self.uri is not None, "nothing is opened without a store"
-        if self.uri.startswith("sqlite:///"):
+        if known is None:
             # Beside the database; the default would be a folder in whatever directory the user stands in.
-            location = (Path(self.uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
-        return self._client.create_experiment(name, artifact_location=location)
+            location = None if file is None else (file.resolve().parent / "mlartifacts").as_uri()
+            try:
+                return self._client.create_experiment(name, artifact_location=location)
+            except MlflowException:  # another run was faster
+                known = self._client.get_experiment_by_name(name)
+                if known is None:
+                    raise
+        return known.experiment_id
 
-    def _send(self, metrics: dict[str, float], step: int) -> None:
-        from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        self._client.log_batch(self._run_id, metrics=[Metric(key, x, now, step) for key, x in metrics.items()])
+def _make_store(file: Path) -> None:
+    """Makes an sqlite store aside and links it into place: a kill leaves none half made, of two runs one makes it."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
+        made = Path(folder) / file.name
+        SqlAlchemyStore(f"sqlite:///{made}", str(file.resolve().parent / "mlartifacts")).engine.dispose()
+        sync(made)
+        with suppress(OSError):  # it is there; or this file system has no links, and MLflow makes it in place
+            os.link(made, file)
