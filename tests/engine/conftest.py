@@ -11,9 +11,14 @@ from tests.training.conftest import critic_dir, prepare, rows, train  # noqa: F4
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
-    """The address of a real cluster of two cores."""
+def ray_installed() -> None:
+    """Skips, or fails where it must not, without Ray."""
     needs("ray", "REQUIRE_RAY", "Ray is not installed: pip install 'weighted-mtp[ray]'")
+
+
+@pytest.fixture(scope="session")
+def cluster(ray_installed: None) -> Iterator[str]:
+    """The address of a real cluster of two cores."""
     import ray
 
     context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)

@@ -222,3 +222,44 @@ def test_more_gpus_than_a_cluster_of_its_own_has_are_refused(numbers, tmp_path, 
 def test_a_verifier_that_workers_cannot_make_anew_says_why(numbers, tmp_path):
     with pytest.raises(VerifierError, match="Forgetful takes `words` and has no attribute of that name: keep it under"):
         label_file(numbers, tmp_path / "o.jsonl", Forgetful(["a"]), QUIET, EngineSettings(**HERE))
+
+
+def test_another_engine_ends_what_one_began_and_leaves_nothing_lying(numbers, tmp_path):
+    out, verifier = tmp_path / "o.jsonl", make_verifier("numeric")
+    label_file(numbers, out, verifier, QUIET)
+    whole = out.read_bytes()
+    out.write_bytes(b"".join(whole.splitlines(keepends=True)[:100]))
+    (tmp_path / "o.jsonl.parts").mkdir()
+    (tmp_path / "o.jsonl.parts" / "000000512-of-another-engine").write_text("{}")
+    label_file(numbers, out, verifier, QUIET)
+    assert out.read_bytes() == whole
+    assert not (tmp_path / "o.jsonl.parts").exists()
+
+
+def test_no_cluster_at_an_address_is_told_at_once(ray_installed, numbers, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "weighted_mtp.cli",
+        "data",
+        "verify",
+        "--input",
+        str(numbers),
+        "--verifier",
+        "numeric",
+    ]
+    command += ["--output", str(tmp_path / "o.jsonl"), "--engine", "ray"]
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        environment = os.environ | {"RAY_ADDRESS": address}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert f"wmtp: error: no Ray cluster at RAY_ADDRESS {address}: [Errno 111] Connection refused" in done.stderr
+
+
+def test_workers_end_without_a_word_of_their_own(written, tmp_path):
+    words = [str(written / "model"), "--problems", str(written / "problems.jsonl"), "--n", "2", "--max_new_tokens", "4"]
+    command = [sys.executable, "-m", "weighted_mtp.cli", "sample", *words, "--out", str(tmp_path / "rows.jsonl")]
+    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "leaked" not in done.stderr
+    assert "Loading weights" not in done.stderr

@@ -123,7 +123,10 @@ def test_problems_that_the_verifier_cannot_check_stop_it_before_anything_is_writ
         ({"concurrency": 4}, "concurrency is of a server, and .* is none: leave it out"),
         ({"timeout": 3.0}, "timeout is 3.0, and no verifier is named"),
         ({"allow": "numpy"}, "allow is numpy, and no verifier is named"),
-        ({"max_new_tokens": 99}, "the longest prompt has . tokens and the model 64 positions, so give at most .."),
+        (
+            {"max_new_tokens": 99},
+            "the longest prompt, of problem 2, has . tokens and the model 64 positions, so give at most ..",
+        ),
         ({"n": 0}, "n is 0: give at least 1"),
     ],
 )
@@ -174,3 +177,27 @@ def test_a_file_goes_on_with_the_same_samples_and_judge_alone(draw, settings, sa
     with pytest.raises(DataError, match=said):
         draw(**{"verifier": "numeric", "limit": 2, **settings})
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_counts_are_of_the_whole_file_after_a_kill(draw, dropped):
+    settings = {"temperature": 0.3, "drop_duplicates": dropped, "n": 6}
+    whole, out = draw(**settings)
+    lines = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join(lines[: len(lines) // 2]))
+    again, _ = draw(**settings)
+    counts = [found.duplicates + found.empty + found.left_out for found in (whole, again)]
+    assert counts[0] == counts[1] > 0
+    assert dropped or (whole.duplicates, whole.empty) == (again.duplicates, again.empty)
+
+
+def test_no_empty_file_is_left_by_what_failed_before_the_first_row(draw, tmp_path):
+    with pytest.raises(ConfigError):
+        draw(max_new_tokens=99)
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_a_device_is_no_output(written, capsys):
+    words = [str(written / "model"), "--problems", str(written / "problems.jsonl"), "--out", "/dev/full"]
+    assert main(["sample", *words]) == 2
+    assert "--out is /dev/full, which is no file that can be gone on with" in capsys.readouterr().err

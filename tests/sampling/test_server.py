@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,12 +20,15 @@ from weighted_mtp.sampling.sample import sample
 from weighted_mtp.sampling.server import ServerError
 from weighted_mtp.sampling.settings import SampleConfig
 
+DRIP = object()
+"""An answer that comes byte by byte and never ends."""
+
 
 class Answers(ThreadingHTTPServer):
     """Gives each request the next of some answers, (status, headers, body), and the last one ever after."""
 
     def __init__(self, *answers):
-        self.answers, self.seen, self.lock = list(answers), [], threading.Lock()
+        self.answers, self.seen, self.lock, self.pause = list(answers), [], threading.Lock(), threading.Event()
         super().__init__(("127.0.0.1", 0), _Handler)
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         self.thread.start()
@@ -46,7 +50,11 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content if isinstance(content, bytes) else json.dumps(content).encode())
+        with suppress(OSError):
+            while content is DRIP:  # until nobody listens
+                self.wfile.write(b" ")
+                self.server.pause.wait(0.05)
+            self.wfile.write(content if isinstance(content, bytes) else json.dumps(content).encode())
 
     def do_GET(self):
         self.send_response(200)
@@ -122,8 +130,10 @@ def test_thoughts_of_a_chat_are_kept_beside_what_is_said(ask, serving):
     [
         (500, {}, b"oh"), (429, {"Retry-After": "0"}, {"error": {"message": "slow down"}}), (200, {}, b"<html>"),
         (200, {}, {"choices": []}), (200, {}, {"choices": [{"text": None}]}), (200, {}, [1]), (503, {}, b""),
+        (200, {}, {"choices": [{"text": "0", "finish_reason": "stop"}], "usage": "many"}), (200, {}, b"[" * 200_000),
+        (200, {}, b'{"choices": [{"message": [1]}]}'),
     ],
-    ids=["500", "429", "html", "no choice", "no text", "a list", "503"],
+    ids=["500", "429", "html", "no choice", "no text", "a list", "503", "usage", "nested", "no message"],
 )  # fmt: skip
 def test_what_can_pass_is_asked_again(ask, serving, trouble):
     server = serving(trouble, GOOD)
@@ -138,6 +148,24 @@ def test_what_cannot_pass_ends_in_what_the_server_said_and_keeps_what_is_written
     with pytest.raises(ServerError, match="problem 2: status 400: maximum context length is 64"):
         ask(server.url, n=1, concurrency=1)
     assert len(read_json_lines(tmp_path / "rows.jsonl")) == 2
+
+
+@pytest.mark.parametrize("logprobs", [[1], {"token_logprobs": ["a"]}, {"token_logprobs": [3.0]}, {"content": [None]}])
+def test_log_probabilities_that_are_none_are_no_answer(ask, serving, logprobs):
+    odd = (200, {}, {"choices": [{"text": "0", "finish_reason": "stop", "logprobs": logprobs}]})
+    with pytest.raises(ServerError, match=r"no answer in 1 s; last: "):
+        ask(serving(odd).url, limit=1, n=1, patience=1.0, served_model="m", logprobs=True)
+
+
+def test_a_completion_that_ended_by_a_filter_is_cut_off(ask, serving, tmp_path):
+    filtered = (200, {}, {"choices": [{"text": "0", "finish_reason": "content_filter"}]})
+    ask(serving(filtered).url, limit=1, n=1, served_model="m")
+    assert read_json_lines(tmp_path / "rows.jsonl")[0]["truncated"] is True
+
+
+def test_an_answer_that_drips_is_bounded_in_all(ask, serving):
+    with pytest.raises(ServerError, match=r"the answer was not whole after 0.5 s"):
+        ask(serving((200, {}, DRIP)).url, limit=1, n=1, patience=1.0, request_timeout=0.5, served_model="m")
 
 
 def test_patience_ends_with_the_last_trouble(ask, serving):

@@ -10,7 +10,7 @@ import pytest
 
 from weighted_mtp.cli.main import main
 from weighted_mtp.verifiers.answers import ExactMatch, NumericMatch
-from weighted_mtp.verifiers.base import Verifier, VerifierError
+from weighted_mtp.verifiers.base import Judgement, Verifier, VerifierError
 from weighted_mtp.verifiers.table import VERIFIERS, make_verifier, verifier_class
 
 
@@ -81,6 +81,43 @@ def test_a_check_that_raises_is_an_error_of_its_row():
 
     found = Careless().judge({"completion": "a"})
     assert (found.verdict, found.reason) == ("error", "its columns cannot be read (KeyError)")
+
+
+class Odd(Verifier):
+    """Returns, or raises, what it is told to."""
+
+    def __init__(self, found="pass"):
+        self.found = found
+
+    def check(self, row):
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+
+@pytest.mark.parametrize("found", ["maybe", None, True, Judgement("pass", float("nan")), Judgement("pass", 2.0)])
+def test_what_is_no_verdict_stops_it(found):
+    with pytest.raises(
+        VerifierError, match=r"verifier Odd returned .*: needed is one of pass, fail, timeout, error, or"
+    ):
+        Odd(found).judge({"completion": "a"})
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(7), AssertionError("boom")])
+def test_a_check_that_breaks_is_named(error):
+    with pytest.raises(VerifierError, match=r"verifier Odd raised .*; what was judged before is kept"):
+        Odd(error).judge({"completion": "a"})
+
+
+def test_a_verifier_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / "needy.py").write_text(
+        "from weighted_mtp.verifiers.base import Verifier\n\n\nclass Needy(Verifier):\n"
+        "    def __init__(self, words):\n        self.words = words\n\n"
+        "    def check(self, row):\n        return 'pass'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(VerifierError, match=r"verifier needy:Needy cannot be made: TypeError: .*'words'"):
+        make_verifier("needy:Needy")
 
 
 def test_an_answer_is_checked_without_importing_what_runs_programs():

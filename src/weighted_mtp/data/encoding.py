@@ -250,7 +250,7 @@ class RowEncoder:
             if (written_as := len(columns["logprobs"])) != n_learned:
                 raise DataError(
                     f"`logprobs` are of {written_as} tokens and the completion has {n_learned} here: it was written by "
-                    "another tokenizer, or reads back as other tokens"
+                    "another tokenizer, or reads back as other tokens (on_bad_row skip leaves such rows out, counted)"
                 )
         for name in self.columns:
             if name not in row:

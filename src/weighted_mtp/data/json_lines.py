@@ -96,6 +96,8 @@ class JsonLinesWriter:
     def __exit__(self, kind: object, *error: object) -> None:
         with suppress(*[OSError] * (kind is not None)):  # what a full disk does not take, it does not take again
             self._file.close()
+        if kind is not None and self.path.stat().st_size == 0:
+            self.path.unlink()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Adds one row."""

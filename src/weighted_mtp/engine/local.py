@@ -4,6 +4,7 @@ import ctypes
 import functools
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Iterable
@@ -24,6 +25,11 @@ def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
         for part in parts:
             yield part, make(part.given)
         return
+    try:
+        pickle.dumps(work)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise EngineError(f"workers are sent what can be pickled, and {error}: leave workers out") from None
+    os.environ.setdefault("TQDM_DISABLE", "1")  # workers' own bars, of loading a model
     count = settings.workers
     context = multiprocessing.get_context("spawn")
     numbers = context.SimpleQueue()
@@ -36,14 +42,16 @@ def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
         for future in there:
             future.set_result(None)
         yield from as_made(lambda number, part: pool.submit(_make, part.given), there, parts)
-    except BrokenProcessPool:
+    except BrokenProcessPool:  # the pool has ended the others
         raise EngineError(
             "a worker was killed, by a lack of memory perhaps: what is made is kept, and the same command goes on"
         ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    except BaseException:
         for child in multiprocessing.active_children():
             child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def threads() -> int | None:
@@ -79,6 +87,7 @@ def _opened() -> Make:
 def _begin(work: Work, cores: int, count: int | None, numbers: Any) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what they hold is cleared away
     set_threads(count)
     if (torch := sys.modules.get("torch")) and torch.accelerator.is_available():
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())

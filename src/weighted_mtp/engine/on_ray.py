@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -58,8 +60,10 @@ def _cluster() -> Iterator[Any]:
         return
     address = os.environ.get("RAY_ADDRESS")
     try:
+        if found := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or ""):  # Ray would try for minutes
+            socket.create_connection((found[1], int(found[2])), timeout=10).close()
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         at = f"at RAY_ADDRESS {address}" if address else "on this machine"
         raise EngineError(f"no Ray cluster {at}: {str(error).splitlines()[0]}") from None
     try:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
@@ -79,11 +80,12 @@ def rows_in_order(settings: EngineSettings, work: Work, parts: Sequence[Part], o
     A part that is made before its turn waits, whole, in the folder `OUT.parts`, where a call after a kill finds it: it
     goes when the reader asks for what comes behind its rows.
     """
+    folder = out.with_name(f"{out.name}.parts")
     if settings.alone:
         for _, rows in run(settings, work, parts):
             yield from rows
+        shutil.rmtree(folder, ignore_errors=True)  # parts that another engine left
         return
-    folder = out.with_name(f"{out.name}.parts")
     made = run(settings, work, [part for part in parts if not (folder / part.name).exists()])
     try:
         for part in parts:
@@ -94,6 +96,7 @@ def rows_in_order(settings: EngineSettings, work: Work, parts: Sequence[Part], o
                     temporary.write_bytes(b"".join(map(json_line, rows)))
             yield from read_json_lines(path)
             path.unlink()
+        shutil.rmtree(folder, ignore_errors=True)  # no other part is of use
     finally:
         with suppress(OSError):  # parts wait in it, or none was made
             folder.rmdir()

@@ -49,18 +49,18 @@ def load_asked(
     model = name if memory.model is None else memory.model
     if not isinstance(model, MTPModel):
         model = MTPModel.from_pretrained(model)
-    longest = 0
+    longest, of = 0, 0
     for i, problem in problems.items():
         try:
             tokens = prompt_tokens(tokenizer, [prompt_of(problem, config.chat)], [problem.get("tools")])[0]
         except DataError as error:
             raise DataError(f"{config.problems}: problem {i}: {error}") from None
-        longest = max(longest, len(tokens))
+        longest, of = max((longest, of), (len(tokens), i), key=lambda found: found[0])
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and longest + config.max_new_tokens > positions:
         raise ConfigError(
-            f"max_new_tokens is {config.max_new_tokens}: the longest prompt has {longest} tokens and the model "
-            f"{positions} positions, so give at most {max(0, positions - longest)}"
+            f"max_new_tokens is {config.max_new_tokens}: the longest prompt, of problem {of}, has {longest} tokens and "
+            f"the model {positions} positions, so give at most {max(0, positions - longest)}"
         )
     model.to(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
     return model, tokenizer

@@ -35,6 +35,8 @@ class Sampled:
     duplicates: int = 0
     empty: int = 0
     """Left out, since nothing of them can be learned."""
+    left_out: int = 0
+    """Duplicates and empty ones of earlier calls."""
     cut: int = 0
     """At `max_new_tokens`."""
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -44,6 +46,13 @@ class Sampled:
         self.rows += 1
         self.cut += "truncated" in row
         self.verdicts.update([row["verdict"]] if "verdict" in row else [])
+
+    def count_earlier(self, rows: int, different: int, known: int, dropped: bool) -> None:
+        """Adds what earlier calls counted: so many rows of `known` completions, so many of them different."""
+        if dropped:  # which were empty, nobody knows
+            self.left_out = known - rows
+        else:
+            self.duplicates, self.empty = rows - different, known - rows
 
     def summary(self, config: SampleConfig) -> str:
         """What came of it, in a few lines."""
@@ -55,6 +64,7 @@ class Sampled:
             left_out = "left out" if config.drop_duplicates else "kept (--drop_duplicates true leaves them out)"
             said.append(f"{self.duplicates} that their prompt had already, {left_out}")
         said += [f"{self.empty} with nothing written, left out"] * bool(self.empty)
+        said += [f"{self.left_out} of these kinds left out before"] * bool(self.left_out)
         return "; ".join(said)
 
 
@@ -90,18 +100,20 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
     work = _Sampling(model, common, None if verifier is None else Judging(verifier), judged_by)
     with writer, progress_bar(console) as progress:
         task = progress.add_task("sampling", total=len(wanted), completed=known)
-        texts = {(row["problem"], json.dumps(row["completion"])) for row in writer.done}
+        texts = Counter((row["problem"], json.dumps(row["completion"])) for row in writer.done)
+        found.count_earlier(len(writer.done), len(texts), known, config.drop_duplicates)
         begin = progress.get_time()
         for made in islice(rows_in_order(config, work, parts, config.path), done, None):
             row: dict[str, Any] = made["row"]
             key = (row["problem"], json.dumps(row["completion"]))
             found.tokens += made["tokens"]
-            found.duplicates += key in texts
-            found.empty += row["completion"] == ""
-            if row["completion"] != "" and not (config.drop_duplicates and key in texts):
+            empty = row["completion"] == ""
+            found.duplicates += key in texts and not empty
+            found.empty += empty
+            if not empty and not (config.drop_duplicates and key in texts):
                 writer.write(row)
                 found.count(row)
-            texts.add(key)
+            texts[key] += 1
             progress.update(task, advance=1, description=_state(found, progress.get_time() - begin))
     return found
 

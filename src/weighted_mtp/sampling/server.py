@@ -1,12 +1,13 @@
 """Models behind a server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, transformers serve and others."""
 
+import math
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -19,6 +20,9 @@ from weighted_mtp.verifiers.base import in_order
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds until a request is made again; doubled each time
 _LISTING = 10.0  # seconds for the list of models
+_ENDS = ("stop", "eos", "eos_token", "tool_calls", "function_call")
+"""`finish_reason` of a completion that is whole."""
+_Read = TypeVar("_Read")
 _SHOWN = 300  # characters of what a server says
 
 
@@ -89,10 +93,8 @@ class Server:
             body |= {"logprobs": True} if config.logprobs else {}
         else:
             body |= {"prompt": prompt} | ({"logprobs": 1} if config.logprobs else {})
-        reply = self._request(
-            "chat/completions" if chat else "completions", body, f"problem {asked.problem}", config.patience
-        )
-        return self._read(reply)
+        place = "chat/completions" if chat else "completions"
+        return self._request(place, body, f"problem {asked.problem}", config.patience, self._read)
 
     def _read(self, reply: dict[str, Any]) -> Written:
         choice = reply["choices"][0]
@@ -103,39 +105,47 @@ class Server:
             said = {"role": "assistant", "content": message.get("content")}
             said |= {"reasoning_content": thoughts} if thoughts else {}
             completion = [said | ({"tool_calls": message["tool_calls"]} if message.get("tool_calls") else {})]
-        values = logprobs.get("token_logprobs")
-        if values is None and logprobs.get("content"):
-            values = [entry["logprob"] for entry in logprobs["content"]]
-        if self._config.logprobs and not values:
-            raise ServerError(f"{self._config.model} gives no log-probabilities: leave out --logprobs")
+        values = None
+        if self._config.logprobs:
+            values = logprobs.get("token_logprobs") or [entry["logprob"] for entry in logprobs.get("content") or ()]
+            if not values:
+                raise ServerError(f"{self._config.model} gives no log-probabilities: leave out --logprobs")
+            if not all(isinstance(x, float | int) and -math.inf < x < 1e-3 for x in values):
+                raise ValueError("its log-probabilities are none")
         used = (reply.get("usage") or {}).get("completion_tokens")
-        ended = "length" if choice.get("finish_reason") == "length" else "stop" if self._config.stop else "eos"
-        return Written(completion, ended, used or len(values or []), values)
+        # Whatever else a server ends a completion by, a filter say, its end is none to be learned.
+        whole = choice.get("finish_reason") in _ENDS
+        ended = "length" if not whole else "stop" if self._config.stop else "eos"
+        return Written(completion, ended, used if isinstance(used, int) else len(values or []), values)
 
-    def _request(self, path: str, body: dict[str, Any] | None, what: str, patience: float) -> dict[str, Any]:
-        """The answer to a request, a JSON object that holds completions, or models where there is no body."""
+    def _request(
+        self, path: str, body: dict[str, Any] | None, what: str, patience: float, read: Callable[[Any], _Read]
+    ) -> _Read:
+        """What is read in the answer to a request: of completions, or of models where there is no body."""
         begin, wait, trouble = time.monotonic(), _FIRST_WAIT, ""
         while True:
             asked_to_wait = None
             self._take_turn()
             try:
                 method, address = "GET" if body is None else "POST", f"{self._config.model.rstrip('/')}/{path}"
-                answer = self._session.request(method, address, json=body, timeout=self._config.request_timeout)
+                answer = self._answer(method, address, body)
                 if answer.status_code == 200:
-                    found = answer.json()
-                    if _holds_an_answer(found, "data" if body is None else "choices"):
-                        return found
                     trouble = (
                         f"an answer without {'models' if body is None else 'a completion'}: {answer.text[:_SHOWN]}"
                     )
+                    found = answer.json()
+                    if _holds_an_answer(found, "data" if body is None else "choices"):
+                        return read(found)
                 elif answer.status_code in (408, 409, 425, 429) or answer.status_code >= 500:
                     trouble = f"status {answer.status_code}: {_said(answer)}"
                     asked_to_wait = answer.headers.get("Retry-After")
                 else:
                     raise ServerError(f"{self._config.model}: {what}: status {answer.status_code}: {_said(answer)}")
+            except ServerError:
+                raise
+            except (AttributeError, TypeError, LookupError, RecursionError):
+                pass  # an answer of other types
             except (requests.RequestException, ValueError) as error:
-                if isinstance(error, ServerError):
-                    raise
                 trouble = f"{type(error).__name__}: {error}"[:_SHOWN]
             pause = wait * random.uniform(0.8, 1.2)
             if asked_to_wait is not None and asked_to_wait.isdigit():
@@ -145,6 +155,21 @@ class Server:
             if self._stopping.wait(pause):
                 raise ServerError(f"{self._config.model}: stopped")
             wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _answer(self, method: str, address: str, body: dict[str, Any] | None) -> requests.Response:
+        """A whole answer within `request_timeout`, however slowly it comes."""
+        seconds = self._config.request_timeout
+        end = time.monotonic() + seconds
+        with self._session.request(
+            method, address, json=body, timeout=seconds, stream=True, allow_redirects=False
+        ) as answer:
+            content = bytearray()
+            while part := answer.raw.read1(1 << 20, decode_content=True):
+                content += part
+                if time.monotonic() > end:
+                    raise requests.Timeout(f"the answer was not whole after {seconds:g} s")
+            answer._content = bytes(content)
+        return answer
 
     def _take_turn(self) -> None:
         """Waits until one more request is within `requests_per_minute`."""
@@ -158,7 +183,8 @@ class Server:
 
     def _only_model(self) -> str:
         try:
-            listed = self._request("models", None, "its models", min(_LISTING, self._config.patience))["data"]
+            patience = min(_LISTING, self._config.patience)
+            listed = self._request("models", None, "its models", patience, lambda found: found["data"])
         except ServerError as error:
             raise ServerError(
                 f"{error}; where a server is there and lists none, name its model, --served_model"

@@ -125,6 +125,7 @@ def require_file(name: str, path: str | Path) -> None:
     if place.is_dir():
         raise ConfigError(f"{name} is {path}, which is a folder: give a file")
     if place.exists():
+        require(place.is_file(), f"{name} is {path}, which is no file that can be gone on with: give one")
         _require_permission(name, path, place, os.W_OK)
     else:
         require_folder(name, place.parent)

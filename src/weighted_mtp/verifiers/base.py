@@ -53,15 +53,24 @@ class Verifier(ABC):
         """The verdict on one row, whose `completion` is text; bad rows are an `error`, never an exception."""
 
     def judge(self, row: Mapping[str, Any]) -> Judgement:
-        """What is found on a row as it came: text or messages, thinking included."""
-        given = self.answered(row)
+        """What is found on a row as it came: text or messages, thinking included. VerifierError: `check` breaks."""
+        given, name = self.answered(row), type(self).__name__
         try:
             found = given if isinstance(given, Judgement) else self.check(given)
         except VerifierError:
             raise
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             return Judgement("error", reason=f"its columns cannot be read ({type(error).__name__})")
-        return found if isinstance(found, Judgement) else Judgement(found)
+        except (Exception, SystemExit) as error:
+            told = f"{type(error).__name__}: {error}"
+            raise VerifierError(f"verifier {name} raised {told}; what was judged before is kept") from error
+        judged = found if isinstance(found, Judgement) else Judgement(found)
+        if judged.verdict not in VERDICTS or not (judged.reward is None or 0 <= judged.reward <= 1):
+            raise VerifierError(
+                f"verifier {name} returned {found!r}: needed is one of {', '.join(VERDICTS)}, or a Judgement of one "
+                "with a reward in [0, 1]"
+            )
+        return judged
 
     def answered(self, row: Mapping[str, Any]) -> dict[str, Any] | Judgement:
         """The row with what counts of its completion as text, or the judgement on one where nothing does."""

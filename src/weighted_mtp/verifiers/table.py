@@ -30,7 +30,12 @@ def make_verifier(name: str, **options: Any) -> Verifier:
         VerifierError: as `verifier_class`; what the verifier needs is not installed.
     """
     verifier: Any = verifier_class(name, **options)
-    return verifier(**{option: value for option, value in options.items() if value is not None})
+    try:
+        return verifier(**{option: value for option, value in options.items() if value is not None})
+    except VerifierError:
+        raise
+    except Exception as error:
+        raise VerifierError(f"verifier {name} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def verifier_class(name: str, **options: Any) -> type[Verifier]:
