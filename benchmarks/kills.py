@@ -3,7 +3,8 @@
 python -m benchmarks.kills [--kills 20] [--worlds 1,2] [--arms baseline,critic,verifiable,rho1,packed]
 
 Real processes on a tiny model. Every second moment is spread over the time of the run, the others over the file
-operations of its saves. A run is killed up to four times before it ends. Takes about ten minutes on one core of 2025.
+operations of its saves. A run is killed up to four times before it ends. Takes a quarter of an hour on two busy
+cores of 2025.
 """
 
 import argparse

@@ -253,7 +253,7 @@ def open_and_die(config: dict[str, Any], kill_at: int) -> None:
 
 def test_after_a_kill_while_the_store_is_made_everything_is_logged(make_config, tmp_path):
     for statement in (60, 800, 1500):
-        folder = tmp_path / str(statement)
+        folder = tmp_path / f"killed at #{statement}"  # a # is a character as others are
         folder.mkdir()
         config = make_config(output_dir=str(folder), tracking_uri=None).to_flat()
         for kill_at, code in ((statement, -signal.SIGKILL), (0, 0)):
@@ -293,7 +293,7 @@ def test_the_setting_goes_before_the_environment_and_that_before_the_embedded_fi
     assert tracking_uri(make_config(tracking_uri="sqlite:///other.db")) == "sqlite:///other.db"
 
 
-@pytest.mark.parametrize("name", ["a?b", "3%41", "a#b"])
+@pytest.mark.parametrize("name", ["a?b", "3%41"])
 def test_a_folder_that_no_address_can_name_is_refused(make_config, monkeypatch, tmp_path, name):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     config = make_config(tracking_uri=None, output_dir=str(tmp_path / name))

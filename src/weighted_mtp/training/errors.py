@@ -93,10 +93,10 @@ def expand_path(name: str, path: str) -> str:
 def mlflow_store(folder: str | Path) -> str:
     """The address of the MLflow database in a folder."""
     path = str(Path(folder).resolve() / "mlflow.db")
-    if set(path) & set("%?#"):
+    if set(path) & set("%?"):
         raise ConfigError(
-            f"{folder} has a %, ? or # in its path, which the address of MLflow's database cannot: name it otherwise, "
-            "or give --tracking_uri"
+            f"{folder} has a % or ? in its path, which the address of MLflow's database cannot: name it otherwise, or "
+            "give --tracking_uri"
         )
     return _STORE + path
 
