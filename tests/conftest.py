@@ -37,6 +37,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"left out: {count} test{'s' * (count > 1)}: {reason}", yellow=True)
 
 
+def weights_in(folder: str | Path) -> dict[str, torch.Tensor]:
+    """All tensors of a saved model in one file: the plain model's and those beside it."""
+    from safetensors.torch import load_file
+
+    files = [Path(folder) / name for name in ("model.safetensors", "weighted_mtp.safetensors")]
+    return {name: tensor for file in files if file.is_file() for name, tensor in load_file(file).items()}
+
+
 @pytest.fixture(scope="session")
 def chain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with `base` (a tiny Llama and its tokenizer), `critic` (the same with a value head), train.jsonl (96

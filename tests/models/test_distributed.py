@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
+from tests.conftest import weights_in
 from tests.forked import start
 from tests.models.train_on_ranks import train, train_all
 from weighted_mtp.models import MTPModel
@@ -51,5 +51,5 @@ def test_two_processes_train_the_same_weights_as_one(runs, kind):
 
 @pytest.mark.slow
 def test_tied_weights_that_were_gathered_from_shards_are_written_once(runs):
-    one, two = (load_file(runs / kind / "model.safetensors") for kind in ("one/alone_tied", "two/fsdp_tied"))
+    one, two = (weights_in(runs / kind) for kind in ("one/alone_tied", "two/fsdp_tied"))
     assert two.keys() == one.keys()

@@ -119,7 +119,7 @@ def test_a_head_that_was_trained_for_another_kind_of_critic_starts_anew(make_lm,
 
 def test_a_model_without_critic_says_nothing_of_one(make_lm, tmp_path):
     MTPModel(make_lm("llama")).save_pretrained(tmp_path)
-    assert "critic" not in json.loads((tmp_path / "config.json").read_text())["weighted_mtp"]
+    assert "critic" not in json.loads((tmp_path / "weighted_mtp.json").read_text())
 
 
 def test_a_plain_model_takes_no_condition(make_lm, batch):

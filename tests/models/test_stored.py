@@ -1,13 +1,14 @@
 import json
 import logging
-import shutil
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
 from weighted_mtp.models import CriticSpec, MTPModel
+from weighted_mtp.models.sources import digest_of_model
 
 
 def same_weights(left: MTPModel, right: MTPModel) -> bool:
@@ -16,8 +17,12 @@ def same_weights(left: MTPModel, right: MTPModel) -> bool:
 
 
 def keys_in(file) -> set[str]:
+    return set(shapes_in(file))
+
+
+def shapes_in(file) -> dict[str, list[int]]:
     with safe_open(file, framework="pt") as tensors:
-        return set(tensors.keys())
+        return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
 
 
 @pytest.fixture
@@ -40,32 +45,163 @@ def test_a_saved_directory_loads_as_a_plain_model_with_the_same_logits(any_lm, b
     assert torch.equal(plain(**batch, use_cache=False).logits, any_lm(**batch, use_cache=False).logits)
 
 
-def test_weights_lie_under_extra_heads_and_value_head_beside_the_plain_keys(saved):
+def test_the_plain_files_hold_what_the_plain_model_saves_and_nothing_else(any_lm, tmp_path, trained):
+    any_lm.save_pretrained(tmp_path / "plain")
+    trained(MTPModel(any_lm, n_future=3, value_head=True)).save_pretrained(tmp_path / "ours")
+    assert shapes_in(tmp_path / "ours" / "model.safetensors") == shapes_in(tmp_path / "plain" / "model.safetensors")
+    for name in ("config.json", "generation_config.json"):
+        ours, plain = (json.loads((tmp_path / kind / name).read_text()) for kind in ("ours", "plain"))
+        assert ours == plain
+
+
+def test_the_plain_files_have_keys_and_shapes_of_the_state_dict(any_lm, tmp_path):
+    """Tied embeddings once; files of two families have their releases' names, which transformers renames on load."""
+    MTPModel(any_lm, n_future=3, value_head=True).save_pretrained(tmp_path)
+    wanted = {name: [*tensor.shape] for name, tensor in any_lm.state_dict().items()}
+    for name in any_lm.all_tied_weights_keys:
+        del wanted[name]
+    renamed = any_lm.config.model_type in ("gpt_neox", "qwen3_moe")
+    assert (shapes_in(tmp_path / "model.safetensors") != wanted) == renamed
+
+
+def test_transformers_reports_nothing_missing_and_nothing_unexpected(any_lm, tmp_path, trained):
+    trained(MTPModel(any_lm, n_future=3, value_head=True)).save_pretrained(tmp_path)
+    _, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values()), report
+
+
+def test_the_index_leaves_out_our_file_since_servers_read_every_other_one(saved):
+    """As vLLM and SGLang choose files: every *.safetensors, but for those that an index does not name."""
     _, directory = saved
-    keys = keys_in(directory / "model.safetensors")
-    assert {"lm_head.weight", "model.embed_tokens.weight", "value_head.weight", "value_head.bias"} <= keys
+    named = json.loads((directory / "model.safetensors.index.json").read_text())["weight_map"]
+    assert {*named.values()} == {"model.safetensors"}
+    assert named.keys() == keys_in(directory / "model.safetensors")
+
+
+def test_extra_heads_and_value_head_lie_in_a_file_beside_the_plain_model(saved):
+    _, directory = saved
+    keys = keys_in(directory / "weighted_mtp.safetensors")
+    assert {key for key in keys if not key.startswith("extra_heads.")} == {"value_head.weight", "value_head.bias"}
     assert {k.split(".")[1] for k in keys if k.startswith("extra_heads.")} == {"0", "1", "2"}
 
 
-def test_the_configuration_records_the_heads_under_one_name(saved):
-    _, directory = saved
-    config = json.loads((directory / "config.json").read_text())
-    assert config["weighted_mtp"] == {"n_future": 4, "value_head": True, "value_link": "sigmoid"}
-    assert config["model_type"] == "llama"
+def test_a_file_beside_the_plain_model_records_the_heads(saved):
+    settings = {"heads": "parallel", "n_future": 4, "value_head": True, "value_link": "sigmoid"}
+    assert json.loads((saved[1] / "weighted_mtp.json").read_text()) == settings
+
+
+def test_a_model_without_heads_has_no_file_of_tensors(make_lm, tmp_path):
+    MTPModel(make_lm("llama")).save_pretrained(tmp_path)
+    written = {"config.json", "generation_config.json", "model.safetensors", "weighted_mtp.json"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+
+
+def edit(file, **changes) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n_future", "2"), ("n_future", 0), ("n_future", True), ("value_head", "yes")]
+    ("name", "value"),
+    [("n_future", "2"), ("n_future", 0), ("n_future", True), ("value_head", "yes"), ("heads", "serial")],
 )
-def test_an_entry_of_another_kind_is_one_error_that_names_it(saved, tmp_path, name, value):
-    _, directory = saved
-    shutil.copytree(directory, tmp_path / "changed")
-    file = tmp_path / "changed" / "config.json"
-    config = json.loads(file.read_text())
-    config["weighted_mtp"][name] = value
-    file.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=f"an entry 'weighted_mtp' that this version cannot read: {name} is {value!r}"):
-        MTPModel.from_pretrained(tmp_path / "changed")
+def test_a_setting_of_another_kind_is_one_error_that_names_it(saved, name, value):
+    edit(saved[1] / "weighted_mtp.json", **{name: value})
+    with pytest.raises(ValueError, match=f"this version cannot read weighted_mtp.json: {name} is {value!r}"):
+        MTPModel.from_pretrained(saved[1])
+
+
+def truncate(file) -> None:
+    file.write_bytes(file.read_bytes()[:500])
+
+
+def of_another_size(file) -> None:
+    save_file({name: x[..., :3].contiguous() for name, x in load_file(file).items()}, file)
+
+
+def of_another_model(file) -> None:
+    save_file(load_file(file) | {"lm_head.weight": torch.zeros(2)}, file)
+
+
+def unlink(file) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "said"),
+    [
+        ("weighted_mtp.safetensors", truncate, "weighted_mtp.safetensors cannot be read: SafetensorError"),
+        ("weighted_mtp.safetensors", of_another_size, "weight' is 32 x 3, and config.json makes it 32 x 32"),
+        ("weighted_mtp.safetensors", of_another_model, "of another model: 'lm_head.weight' is not among"),
+        ("weighted_mtp.safetensors", unlink, "incomplete: it lacks 29 weights, 'extra_heads.0"),
+        ("weighted_mtp.json", unlink, "holds weighted_mtp.safetensors without weighted_mtp.json: copy both"),
+        ("weighted_mtp.json", lambda file: file.write_text('{"n_fu'), "cannot read weighted_mtp.json: Unterminated"),
+        ("weighted_mtp.json", lambda file: file.write_text("[4]"), "cannot read weighted_mtp.json: .* must be a map"),
+        ("weighted_mtp.json", lambda file: edit(file, n_future=5), "it lacks 9 weights, 'extra_heads.3"),
+        ("weighted_mtp.json", lambda file: edit(file, n_future=3), "of another model: 'extra_heads.2.*' is not among"),
+    ],
+)
+def test_files_of_ours_that_do_not_fit_are_one_error(saved, name, fault, said):
+    fault(saved[1] / name)
+    with pytest.raises(ValueError, match=said) as raised:
+        MTPModel.from_pretrained(saved[1])
+    assert "\n" not in str(raised.value)
+
+
+def as_before(directory) -> None:
+    """Lays a directory out as version 0.1.0 did, heads inside the plain model's own files."""
+    own = load_file(directory / "weighted_mtp.safetensors")
+    settings = json.loads((directory / "weighted_mtp.json").read_text())
+    del settings["heads"]
+    edit(directory / "config.json", weighted_mtp=settings)
+    for name in ("weighted_mtp.safetensors", "weighted_mtp.json"):
+        (directory / name).unlink()
+    index = directory / "model.safetensors.index.json"
+    if (directory / "model.safetensors").is_file():
+        index.unlink()
+        save_file(load_file(directory / "model.safetensors") | own, directory / "model.safetensors", {"format": "pt"})
+        return
+    save_file(own, directory / "model-weighted-mtp.safetensors", {"format": "pt"})
+    content = json.loads(index.read_text())
+    content["weight_map"] |= dict.fromkeys(own, "model-weighted-mtp.safetensors")
+    index.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("size", [None, "20KB"])
+def test_a_directory_of_the_former_layout_is_read_with_a_line_that_says_how_to_convert_it(
+    saved, tmp_path, size, caplog
+):
+    model, _ = saved
+    model.save_pretrained(tmp_path / "old", max_shard_size=size)
+    as_before(tmp_path / "old")
+    before = digest_of_model(tmp_path / "old")
+    assert same_weights(MTPModel.from_pretrained(tmp_path / "old"), model)
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"wmtp convert export {tmp_path / 'old'} --out NEW")
+    edit(tmp_path / "old" / "config.json", weighted_mtp={"n_future": 4})
+    assert digest_of_model(tmp_path / "old") != before
+
+
+def test_a_directory_of_the_former_layout_is_saved_in_the_new_one(saved, tmp_path):
+    model, directory = saved
+    as_before(directory)
+    MTPModel.from_pretrained(directory).save_pretrained(directory)
+    assert "weighted_mtp" not in json.loads((directory / "config.json").read_text())
+    assert not any(key.startswith(("extra", "value")) for key in keys_in(directory / "model.safetensors"))
+    assert same_weights(MTPModel.from_pretrained(directory), model)
+
+
+def test_a_heads_entry_that_lacks_weights_in_the_former_layout_is_an_error(saved):
+    as_before(saved[1])
+    edit(saved[1] / "config.json", weighted_mtp={"n_future": 5, "value_head": True, "value_link": "sigmoid"})
+    with pytest.raises(ValueError, match=r"incomplete: it lacks 9 weights, 'extra_heads.3"):
+        MTPModel.from_pretrained(saved[1])
+
+
+@pytest.mark.parametrize("name", ["weighted_mtp.json", "weighted_mtp.safetensors"])
+def test_the_digest_of_a_model_covers_our_files(saved, name):
+    before = digest_of_model(saved[1])
+    (saved[1] / name).write_bytes((saved[1] / name).read_bytes() + b" ")
+    assert digest_of_model(saved[1]) != before
 
 
 @pytest.mark.parametrize("link", ["sigmoid", "identity"])
@@ -96,9 +232,9 @@ def test_a_hidden_layer_of_the_value_head_comes_back_bitwise(saved_with_hidden_l
     assert torch.equal(loaded(**batch)["values"], model(**batch)["values"])
 
 
-def test_the_configuration_records_a_hidden_layer(saved_with_hidden_layer):
-    entry = json.loads((saved_with_hidden_layer[1] / "config.json").read_text())["weighted_mtp"]
-    assert entry == {"n_future": 1, "value_head": True, "value_link": "sigmoid", "value_hidden": 8}
+def test_a_hidden_layer_is_recorded(saved_with_hidden_layer):
+    settings = json.loads((saved_with_hidden_layer[1] / "weighted_mtp.json").read_text())
+    assert settings["value_hidden"] == 8
 
 
 def test_a_plain_model_loads_beside_a_hidden_layer(saved_with_hidden_layer, batch):
@@ -119,7 +255,7 @@ def test_a_hidden_layer_is_not_put_before_a_saved_linear_head(saved):
 
 
 def test_a_linear_head_keeps_its_two_weights(saved):
-    keys = keys_in(saved[1] / "model.safetensors")
+    keys = keys_in(saved[1] / "weighted_mtp.safetensors")
     assert {key for key in keys if key.startswith("value_head.")} == {"value_head.weight", "value_head.bias"}
 
 
@@ -210,7 +346,7 @@ def test_a_given_state_dict_is_what_is_saved(make_lm, tmp_path, trained):
 def test_saving_over_an_older_directory_leaves_nothing_of_it(saved, make_lm):
     _, directory = saved
     MTPModel(make_lm("llama")).save_pretrained(directory)
-    assert not any(k.startswith(("extra_heads", "value_head")) for k in keys_in(directory / "model.safetensors"))
+    assert not (directory / "weighted_mtp.safetensors").exists()
     assert MTPModel.from_pretrained(directory).n_future == 1
 
 
@@ -220,15 +356,14 @@ def test_a_loaded_directory_can_be_saved_and_loaded_again(saved, tmp_path):
     assert same_weights(MTPModel.from_pretrained(tmp_path / "again"), model)
 
 
-def test_a_model_in_several_files_keeps_our_weights_in_one_more(saved, batch, tmp_path):
+def test_a_model_in_several_files_keeps_ours_in_one_more_that_its_index_leaves_out(saved, batch, tmp_path):
     model, _ = saved
-    save = model.hf_model.save_pretrained
-    model.hf_model.save_pretrained = lambda *a, **k: save(*a, **k, max_shard_size="20KB")
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
-    assert index["weight_map"]["value_head.weight"] == "model-weighted-mtp.safetensors"
+    assert {*index["weight_map"].values()} == {path.name for path in tmp_path.glob("model-*.safetensors")}
     assert same_weights(MTPModel.from_pretrained(tmp_path), model)
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    plain, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values())
     assert torch.equal(plain(**batch).logits, model.hf_model(**batch).logits)
 
 
@@ -243,11 +378,6 @@ def test_load_weights_restores_a_model_in_place(saved):
     assert same_weights(model, MTPModel.from_pretrained(directory))
 
 
-def edit_config(directory, **changes) -> None:
-    file = directory / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-
 def test_a_truncated_file_is_one_clear_error(saved):
     file = saved[1] / "model.safetensors"
     file.write_bytes(file.read_bytes()[:5000])
@@ -257,25 +387,19 @@ def test_a_truncated_file_is_one_clear_error(saved):
 
 def test_a_directory_without_weights_is_one_clear_error(saved):
     (saved[1] / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"cannot read the model at .*no file named model.safetensors"):
+    with pytest.raises(ValueError, match=r"cannot read the model at .*No such file.*model.safetensors"):
         MTPModel.from_pretrained(saved[1])
 
 
 def test_missing_layers_are_an_error_and_not_made_up(saved):
-    edit_config(saved[1], num_hidden_layers=4)
+    edit(saved[1] / "config.json", num_hidden_layers=4)
     with pytest.raises(ValueError, match=r"incomplete: it lacks 9 weights, 'model.layers.3"):
         MTPModel.from_pretrained(saved[1])
 
 
 def test_weights_of_another_shape_are_an_error(saved):
-    edit_config(saved[1], intermediate_size=48)
+    edit(saved[1] / "config.json", intermediate_size=48)
     with pytest.raises(ValueError, match=r"'model.layers.0.mlp.down_proj.weight' has not the shape"):
-        MTPModel.from_pretrained(saved[1])
-
-
-def test_missing_heads_are_an_error_and_not_made_up(saved):
-    edit_config(saved[1], weighted_mtp={"n_future": 5, "value_head": True, "value_link": "sigmoid"})
-    with pytest.raises(ValueError, match=r"incomplete: it lacks 9 weights, 'extra_heads.3"):
         MTPModel.from_pretrained(saved[1])
 
 
@@ -324,10 +448,7 @@ def test_what_a_save_writes_is_all_that_is_read(make_lm, trained, batch, tmp_pat
     earlier(MTPModel(make_lm("llama", hidden_size=24, head_dim=8)), tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     model = trained(MTPModel(make_lm("llama"), n_future=2))
-    if sharded:
-        save = model.hf_model.save_pretrained
-        model.hf_model.save_pretrained = lambda *a, **k: save(*a, **k, max_shard_size="20KB")
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, max_shard_size="20KB" if sharded else None)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert torch.equal(plain(**batch).logits, model.hf_model(**batch).logits)
     assert same_weights(MTPModel.from_pretrained(tmp_path), model)

@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 import weighted_mtp as wm
+from tests.conftest import weights_in
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError, chain_tokenizer
 from weighted_mtp.training.checkpoints import CheckpointError
@@ -22,12 +22,8 @@ from weighted_mtp.value_weighting import SCHEMES, Signals, WeightingScheme, make
 from weighted_mtp.value_weighting.schemes.td import TD
 
 
-def weights(folder: Any) -> dict[str, torch.Tensor]:
-    return load_file(Path(folder) / "model.safetensors")
-
-
 def same(a: Any, b: Any) -> bool:
-    first, second = weights(a), weights(b)
+    first, second = weights_in(a), weights_in(b)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -76,7 +72,7 @@ def test_our_own_model_keeps_its_heads(train, chain_base, rows, by_command):
     model = wm.MTPModel.from_pretrained(chain_base / "critic")
     run = train(model, rows, "verifiable")
     assert same(run, by_command("verifiable"))
-    assert "value_head.weight" in weights(run)
+    assert "value_head.weight" in weights_in(run)
 
 
 def test_a_half_precision_model_in_memory_trains_in_float32(train, load, rows, chain_base, tmp_path):
@@ -84,7 +80,7 @@ def test_a_half_precision_model_in_memory_trains_in_float32(train, load, rows, c
     half.save_pretrained(tmp_path / "half")
     chain_tokenizer().save_pretrained(tmp_path / "half")
     assert same(train(half, rows), train(tmp_path / "half", rows, output_dir=tmp_path / "other"))
-    assert weights(tmp_path / "out")["lm_head.weight"].dtype == torch.float32
+    assert weights_in(tmp_path / "out")["lm_head.weight"].dtype == torch.float32
 
 
 @pytest.mark.parametrize("settings", [{"n_future": 2}, {"n_future": 2, "lora_rank": 4}])

@@ -332,10 +332,10 @@ def test_log_odds_of_a_value_head_is_refused(prepare, critic_dir):
 
 def test_a_reference_that_moved_is_asked_for(critic_dirs, chain_base, tmp_path):
     model = MTPModel.from_pretrained(critic_dirs["implicit"])
-    settings = json.loads((critic_dirs["implicit"] / "config.json").read_text())
-    settings["weighted_mtp"]["critic"]["reference"] = str(tmp_path / "gone")
+    settings = json.loads((critic_dirs["implicit"] / "weighted_mtp.json").read_text())
+    settings["critic"]["reference"] = str(tmp_path / "gone")
     model.save_pretrained(tmp_path / "copy")
-    (tmp_path / "copy" / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "copy" / "weighted_mtp.json").write_text(json.dumps(settings))
     with pytest.raises(ConfigError, match="give its directory as `reference`"):
         load_critic(str(tmp_path / "copy"))
     assert load_critic(str(tmp_path / "copy"), reference=str(chain_base / "base"))

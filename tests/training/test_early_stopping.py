@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from tests.conftest import weights_in
 from tests.training.launch import Ended, launch
 from weighted_mtp.evaluation.ranking import auc
 from weighted_mtp.models.lora import ADAPTER, DECODERS
@@ -51,8 +52,8 @@ def evaluations(trainer) -> list[dict[str, float]]:
     return [entry for entry in trainer.state.log_history if "eval_loss" in entry]
 
 
-def final_weights(run, file: str = "model.safetensors") -> dict[str, torch.Tensor]:
-    return load_file(Path(run.config.train.output_dir) / file)
+def final_weights(run) -> dict[str, torch.Tensor]:
+    return weights_in(run.config.train.output_dir)
 
 
 def differing(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> list[str]:
@@ -96,7 +97,7 @@ def test_the_trainer_stops_by_the_logged_metric_and_leaves_the_best_model(ruined
     assert trainer.state.best_metric == curve[best][f"eval_{metric}"]
     checkpoint = Path(run.config.train.output_dir) / f"checkpoint-{curve[best]['step']}"
     assert (checkpoint / MARKER).is_file()
-    assert differing(final_weights(run), load_file(checkpoint / "model.safetensors")) == []
+    assert differing(final_weights(run), weights_in(checkpoint)) == []
     assert evaluations(trainer)[-1][f"eval_{metric}"] == pytest.approx(trainer.state.best_metric, rel=1e-5)
 
 

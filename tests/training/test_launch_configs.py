@@ -10,9 +10,8 @@ import torch
 import yaml
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
-from safetensors.torch import load_file
 
-from tests.conftest import needs
+from tests.conftest import needs, weights_in
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "src/weighted_mtp/configs/launch"
@@ -94,7 +93,7 @@ def test_two_launched_processes_train_as_one(name, launched, prepare, tmp_path):
     assert ended.returncode == 0, ended.stderr[-3000:]
     settings = {"max_steps": 2, "per_device_train_batch_size": 4, "n_future": 2, "optim": "sgd", "learning_rate": 0.2}
     prepare("verifiable", output_dir=str(tmp_path / "one"), **settings).fit()
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "run"))
+    one, two = (weights_in(tmp_path / name) for name in ("one", "run"))
     for key, tensor in one.items():
         torch.testing.assert_close(two[key], tensor, rtol=1e-5, atol=1e-6)
 

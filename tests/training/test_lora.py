@@ -52,7 +52,7 @@ def test_a_killed_and_resumed_run_is_bitwise_the_uninterrupted_one(make_config, 
     assert status("whole") == 0
     assert status("killed", kill_at=5) == -9
     assert status("killed", resume="auto") == 0
-    for file in ("model.safetensors", f"{ADAPTER}/{DECODERS}", f"{ADAPTER}/{HEADS}"):
+    for file in ("model.safetensors", "weighted_mtp.safetensors", f"{ADAPTER}/{DECODERS}", f"{ADAPTER}/{HEADS}"):
         whole, killed = (load_file(tmp_path / name / file) for name in ("whole", "killed"))
         assert whole.keys() == killed.keys()
         assert [name for name in whole if not torch.equal(whole[name], killed[name])] == []

@@ -150,7 +150,7 @@ def test_the_final_model_has_the_precision_that_save_dtype_names_and_checkpoints
     plain = AutoModelForCausalLM.from_pretrained(folder)
     assert {p.dtype for p in plain.parameters()} == {wanted}
     assert json.loads((folder / "config.json").read_text())["dtype"] == str(wanted).removeprefix("torch.")
-    own = load_file(folder / "model.safetensors")
+    own = load_file(folder / "weighted_mtp.safetensors")
     assert own["value_head.weight"].dtype == own["label_condition.weight"].dtype == torch.float32
     assert MTPModel.from_pretrained(folder / "checkpoint-2").dtype == torch.float32
     for name, p in run.inputs.model.hf_model.state_dict().items():

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from tests.conftest import needs, td_unless_named
+from tests.conftest import needs, td_unless_named, weights_in
 from tests.training.ranks import start_ranks
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train as run
@@ -161,7 +160,7 @@ def test_two_ranks_equal_one_process(two_ranks, settings_of, prepare, tmp_path, 
 
 @pytest.mark.slow
 def test_two_ranks_resumed_within_their_second_epoch_are_bitwise_the_uninterrupted_ones(two_ranks):
-    whole, resumed = (load_file(two_ranks / name / "model.safetensors") for name in ("whole", "resumed"))
+    whole, resumed = (weights_in(two_ranks / name) for name in ("whole", "resumed"))
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
 
@@ -207,7 +206,7 @@ def test_shards_that_compute_in_bfloat16_begin_with_the_loss_of_float32(two_shar
 @pytest.mark.slow
 def test_shards_resume_bitwise_from_checkpoints_in_shards_and_whole_ones(two_shards):
     for folder in (two_shards, *two_shards.glob("whole_checkpoints")):
-        whole, resumed = (load_file(folder / name / "model.safetensors") for name in ("whole", "resumed"))
+        whole, resumed = (weights_in(folder / name) for name in ("whole", "resumed"))
         assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
 
@@ -241,11 +240,11 @@ def test_an_update_that_breaks_the_parameters_ends_both_ranks_and_completes_no_c
     assert all("not finite at optimizer step 2" in reason for reason in reasons)  # each names its own rows
     whole = [marker.parent for marker in (two_ranks / "broken").rglob("complete.json")]
     assert [folder.name for folder in whole] == ["checkpoint-1"]
-    assert all(x.isfinite().all() for x in load_file(whole[0] / "model.safetensors").values())
+    assert all(x.isfinite().all() for x in weights_in(whole[0]).values())
 
 
 def assert_close(one: Path, other: Path) -> None:
-    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    first, second = (weights_in(folder) for folder in (one, other))
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")

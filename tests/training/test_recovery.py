@@ -6,16 +6,16 @@ from signal import SIGHUP, SIGINT, SIGTERM
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState
 
+from tests.conftest import weights_in
 from tests.training.launch import launch
 from weighted_mtp.training.callbacks import InterruptCallback
 from weighted_mtp.training.checkpoints import find_resumable, why_incomplete
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    return load_file(run_dir / "model.safetensors")
+    return weights_in(run_dir)
 
 
 def assert_bitwise_equal(first: Path, second: Path) -> None:

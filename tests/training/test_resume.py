@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from tests.conftest import weights_in
 from weighted_mtp.cli.main import main
 from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, MARKER, mark_complete, why_incomplete, why_not_resumable
@@ -125,7 +126,7 @@ def test_moved_files_and_free_settings_resume_to_the_same_weights(stopped, finis
     words += ["--eval_steps", 2, "--run_name", "again", "--per_device_eval_batch_size", 3]
     words += ["--trainer_args", '{"dataloader_pin_memory": false}']
     assert resume(stopped, *words) == 0
-    a, b = (load_file(folder / "model.safetensors") for folder in (stopped, finished))
+    a, b = (weights_in(folder) for folder in (stopped, finished))
     assert all(torch.equal(a[name], b[name]) for name in b)
     assert (stopped / "checkpoint-4").is_dir()  # not in the directory that run.yaml names
 
@@ -281,7 +282,7 @@ def test_a_finished_run_that_lost_its_model_is_ended_again(ended, finished):
     (ended / "model.safetensors").unlink()
     shutil.rmtree(ended / "checkpoint-4")
     assert resume(ended) == 0
-    again, before = (load_file(folder / "model.safetensors") for folder in (ended, finished))
+    again, before = (weights_in(folder) for folder in (ended, finished))
     assert all(torch.equal(again[name], before[name]) for name in before)
 
 

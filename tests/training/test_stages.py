@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from tests.conftest import weights_in
 from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
 from weighted_mtp.models import CriticSpec, MTPModel
@@ -131,7 +131,7 @@ def hidden_critic_dir(train) -> str:
 
 
 def test_stage_2_goes_on_with_a_hidden_layer_without_being_asked(prepare, hidden_critic_dir):
-    saved = load_file(Path(hidden_critic_dir) / "model.safetensors")
+    saved = weights_in(hidden_critic_dir)
     run = prepare("verifiable", model_name_or_path=hidden_critic_dir)
     before = run.parameters()
     assert torch.equal(before["value_head.hidden.weight"], saved["value_head.hidden.weight"])
@@ -146,7 +146,7 @@ def test_another_width_than_the_critics_is_refused(prepare, hidden_critic_dir):
 
 def test_stage_2_starts_from_the_directory_of_stage_1(prepare, critic_dir):
     run = prepare("verifiable", model_name_or_path=str(critic_dir))
-    saved = load_file(critic_dir / "model.safetensors")
+    saved = weights_in(critic_dir)
     assert float(saved["value_head.weight"].abs().max()) > 0
     assert torch.equal(run.inputs.model.value_head.weight, saved["value_head.weight"])
 

@@ -88,11 +88,10 @@ def test_a_directory_of_an_unknown_critic_is_read_as_no_other(chain_base, tmp_pa
     MTPModel.from_pretrained(chain_base / "base", critic=CriticSpec("generative"), value_head=True).save_pretrained(
         tmp_path
     )
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["weighted_mtp"]["critic"] = entry
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    settings = json.loads((tmp_path / "weighted_mtp.json").read_text())
+    (tmp_path / "weighted_mtp.json").write_text(json.dumps(settings | {"critic": entry}))
     for read in (load_critic, MTPModel.from_pretrained):
-        with pytest.raises(ValueError, match=r"config.json of .* cannot read"):
+        with pytest.raises(ValueError, match=r"cannot read weighted_mtp\.json"):
             read(str(tmp_path))
 
 

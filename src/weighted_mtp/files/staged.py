@@ -20,7 +20,7 @@ SIGN = "config.json"
 UNFINISHED, COMMITTED = ".saving", ".saved"
 _NAMES = ".names.json"
 """In a committed save, the names of all its files: some are moved already when it is gone on with after a kill."""
-_WEIGHTS = re.compile(r"(model|pytorch_model)[-.](.*\.)?(safetensors|bin|index\.json)|adapter")
+_WEIGHTS = re.compile(r"(model|pytorch_model)[-.](.*\.)?(safetensors|bin|index\.json)|weighted_mtp\..*|adapter")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What kind of critic a model is, beyond a value head: kept in its config.json, so that a directory explains itself."""
+"""What kind of critic a model is, beyond a value head: kept beside its weights, so that a directory explains itself."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass

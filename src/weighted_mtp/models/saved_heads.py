@@ -1,27 +1,47 @@
-"""The entry `weighted_mtp` of a config.json: which heads, and which critic, lie beside the plain model."""
+"""What lies beside a plain model: weighted_mtp.json says which heads and critic, weighted_mtp.safetensors holds them.
+
+Version 0.1.0 kept both in the plain model's own files, config.json and model.safetensors. That is still read.
+"""
 
 import json
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers.utils.hub import cached_file
 
+from weighted_mtp.models.architecture import incomplete
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.parts import HeadedModel
-from weighted_mtp.models.sources import Source
+from weighted_mtp.models.sources import Source, first_line
 from weighted_mtp.models.value_head import ValueLink
 
-CONFIG_ENTRY = "weighted_mtp"
+logger = logging.getLogger(__name__)
+
+SETTINGS, TENSORS = "weighted_mtp.json", "weighted_mtp.safetensors"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""Of the plain model, as transformers calls them."""
+OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
+OLD_ENTRY = "weighted_mtp"
+"""In config.json, of version 0.1.0."""
+HEADS = ("parallel",)
 
 
 class SavedHeads(NamedTuple):
-    """The entry `weighted_mtp` of a config.json: what lies beside a plain model. Nothing, by default."""
+    """The content of weighted_mtp.json. Nothing lies beside a plain model, by default."""
 
     n_future: int = 1
     value_head: bool = False
     value_link: ValueLink | None = None
     critic: dict[str, Any] | None = None
     value_hidden: int = 0
+    heads: str = "parallel"
+    """How extra heads follow one another: all on the trunk's output (see `MTPModel`)."""
 
     @classmethod
     def of(cls, model: HeadedModel) -> Self:
@@ -39,6 +59,8 @@ class SavedHeads(NamedTuple):
                 raise ValueError(f"{name} is {value!r}, not a whole number from {least} on")
         if type(self.value_head) is not bool:
             raise ValueError(f"value_head is {self.value_head!r}, not true or false")
+        if self.heads not in HEADS:
+            raise ValueError(f"heads is {self.heads!r}, not {' or '.join(HEADS)}")
 
     def is_of(self, critic: CriticSpec | None) -> bool:
         """Whether what is saved is of this kind of critic.
@@ -47,26 +69,113 @@ class SavedHeads(NamedTuple):
         """
         return (None if critic is None else critic.kind) == (self.critic["kind"] if self.critic else None)
 
+    def names(self, tensor: str) -> bool:
+        """Whether a tensor of this name belongs to it."""
+        if tensor.startswith("extra_heads."):
+            return tensor.split(".")[1] in map(str, range(self.n_future - 1))
+        return tensor.startswith(("value_head.",) * self.value_head + ("label_condition.",) * bool(self.critic))
 
-def own_entry(config: Any, source: Source) -> tuple[SavedHeads, CriticSpec | None]:
-    """What a config.json says of us, and the critic that it names; a name from elsewhere is no default."""
-    try:
-        saved = SavedHeads(**getattr(config, CONFIG_ENTRY, {}))
-        saved.require_kinds()
-        return saved, CriticSpec(**saved.critic) if saved.critic else None
-    except (TypeError, ValueError) as error:
+    def write(self, directory: Path) -> None:
+        """Puts it into weighted_mtp.json."""
+        optional = ("critic", "value_hidden")
+        content = {name: value for name, value in self._asdict().items() if name not in optional or value}
+        (directory / SETTINGS).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def read_settings(source: Source, config: Any) -> tuple[SavedHeads, CriticSpec | None]:
+    """What lies beside a plain model, and the critic that it names; a name from elsewhere is no default."""
+    file = _beside(source, SETTINGS)
+    if file is None and _beside(source, TENSORS) is not None:
         raise ValueError(
-            f"config.json of {source} has an entry {CONFIG_ENTRY!r} that this version cannot read: {error}"
-        ) from None
+            f"{source} holds {TENSORS} without {SETTINGS}: copy both, or remove it to take the plain model"
+        )
+    try:
+        entry = getattr(config, OLD_ENTRY, {}) if file is None else json.loads(file.read_text(encoding="utf-8"))
+        saved = SavedHeads(**entry)
+        saved.require_kinds()
+        critic = CriticSpec(**saved.critic) if saved.critic else None
+    except (TypeError, ValueError) as error:
+        where = "the entry 'weighted_mtp' of config.json" if file is None else SETTINGS
+        raise ValueError(f"{source}: this version cannot read {where}: {error}") from None
+    if file is None and entry:
+        logger.warning(
+            "%s is laid out as by version 0.1.0, heads inside the model's own files, which other tools refuse: "
+            "wmtp convert export %s --out NEW",
+            *(source, source),
+        )
+    return saved, critic
 
 
-def write_entry(model: HeadedModel, directory: Path, dtype: torch.dtype | None) -> None:
-    """Writes down what lies beside the plain model, and the precision of what was saved where it is another."""
+def read_tensors(source: Source) -> dict[str, Tensor]:
+    """The tensors beside a plain model."""
+    if _beside(source, SETTINGS) is None:
+        return dict(_among_its_own(Path(source.location)))
+    file = _beside(source, TENSORS)
+    try:
+        return {} if file is None else load_file(file)
+    except Exception as error:  # OSError or SafetensorError
+        raise ValueError(f"{file} cannot be read: {first_line(error)}") from None
+
+
+def restore_heads(model: HeadedModel, source: object, stored: Mapping[str, Tensor], saved: SavedHeads) -> None:
+    """Takes over, in place, what was saved of the parts that the model has.
+
+    Raises:
+        ValueError: tensors are missing, too many or of another shape.
+    """
+    same_kind = saved.is_of(model.critic)
+    own = {name: tensor for name, tensor in model.state_dict().items() if saved.names(name)}
+    wanted = {name: tensor for name, tensor in own.items() if same_kind or name.startswith("extra_heads.")}
+    if missing := sorted(wanted.keys() - stored.keys()):
+        raise incomplete(source, missing)
+    if foreign := sorted(name for name in stored if not saved.names(name)):
+        raise ValueError(f"{source}: {TENSORS} is of another model: {foreign[0]!r} is not among what {SETTINGS} names")
+    for name, tensor in wanted.items():
+        if stored[name].shape != tensor.shape:
+            shapes = " x ".join(map(str, stored[name].shape)), " x ".join(map(str, tensor.shape))
+            raise ValueError(f"{source}: {name!r} is {shapes[0]}, and config.json makes it {shapes[1]}")
+        tensor.copy_(stored[name])
+
+
+def write_heads(model: HeadedModel, directory: Path, own: dict[str, Tensor], dtype: torch.dtype | None) -> None:
+    """Writes what lies beside the plain model there, and into config.json the precision where it is another."""
     file = directory / "config.json"
-    saved = SavedHeads.of(model)
-    optional = ("critic", "value_hidden")
-    entry = {name: value for name, value in saved._asdict().items() if name not in optional or value}
-    content = json.loads(file.read_text()) | {CONFIG_ENTRY: entry}
+    config = json.loads(file.read_text())
+    config.pop(OLD_ENTRY, None)
     if dtype is not None:  # transformers writes down that of the model in memory
-        content["dtype"] = str(dtype).removeprefix("torch.")
-    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        config["dtype"] = str(dtype).removeprefix("torch.")
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    SavedHeads.of(model).write(directory)
+    if own:
+        save_file(own, directory / TENSORS, metadata={"format": "pt"})
+        _write_index(directory)
+
+
+def _write_index(directory: Path) -> None:
+    """Names the plain model's one file: without an index vLLM and SGLang read every safetensors file of a folder."""
+    if (directory / INDEX).is_file():
+        return
+    with safe_open(directory / WEIGHTS, framework="pt") as tensors:
+        sizes = {name: tensors.get_tensor(name).nbytes for name in tensors.keys()}  # noqa: SIM118 - it is no dict
+    content = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict.fromkeys(sizes, WEIGHTS)}
+    (directory / INDEX).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _beside(source: Source, name: str) -> Path | None:
+    if source.gguf_file is not None:
+        return None
+    found = cached_file(source.location, name, **source.keywords(), _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
+
+
+def _among_its_own(directory: Path) -> Iterator[tuple[str, Tensor]]:
+    """Our tensors in the plain model's files, where version 0.1.0 put them."""
+    index = directory / INDEX
+    files = {WEIGHTS}  # where both are there, transformers reads the single file
+    if index.is_file() and not (directory / WEIGHTS).is_file():
+        files = set(json.loads(index.read_text())["weight_map"].values())
+    for file in sorted(files):
+        with safe_open(directory / file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is no dict
+                if name.startswith(OWN_PREFIXES):
+                    yield name, tensors.get_tensor(name)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from weighted_mtp.files import digest_of_files
 
-_DIGESTED = ("*.safetensors", "*.bin", "config.json", "tokenizer*.json", "chat_template.jinja")
+_DIGESTED = ("*.safetensors", "*.bin", "config.json", "weighted_mtp.json", "tokenizer*.json", "chat_template.jinja")
 SECONDS = 5.0
 """How long the hub's answer is waited for, since its library goes on trying for a minute; HF_HUB_ETAG_TIMEOUT sets
 another time."""

@@ -1,10 +1,9 @@
-"""An MTPModel as one Hugging Face directory: the plain model's files with our tensors beside its own."""
+"""An MTPModel as one Hugging Face directory: the plain model's files, and ours beside them."""
 
-import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -12,26 +11,28 @@ from typing import Any, Literal, Self
 
 import torch
 import torch.nn as nn
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from weighted_mtp.files import replacing, staged_save
-from weighted_mtp.models.architecture import incomplete, read_causal_lm, settle_4_bits
+from weighted_mtp.files import staged_save
+from weighted_mtp.models.architecture import read_causal_lm, settle_4_bits
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import MARK, has_adapters, load_adapters, merged, save_adapters
 from weighted_mtp.models.parts import HeadedModel, laid_as
-from weighted_mtp.models.saved_heads import SavedHeads, own_entry, write_entry
-from weighted_mtp.models.sources import resolve
+from weighted_mtp.models.saved_heads import (
+    OWN_PREFIXES,
+    SavedHeads,
+    read_settings,
+    read_tensors,
+    restore_heads,
+    write_heads,
+)
+from weighted_mtp.models.sources import Source, resolve
 from weighted_mtp.models.value_head import ValueLink
 
 logger = logging.getLogger(__name__)
 
-OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
 FLOAT32_ALWAYS = OWN_PREFIXES[1:]
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-OWN_SHARD = "model-weighted-mtp.safetensors"
 
 
 class StoredModel(HeadedModel):
@@ -81,8 +82,8 @@ class StoredModel(HeadedModel):
         else:
             source = resolve(path)
             hf_model = read_causal_lm(source, dtype, attn_implementation, load_in_4bit)
-            saved, saved_critic = own_entry(hf_model.config, source)
-            stored = partial(_own_tensors_in, Path(source.location))
+            saved, saved_critic = read_settings(source, hf_model.config)
+            stored = partial(read_tensors, source)
         if saved.value_link is not None and value_link not in (None, saved.value_link):
             raise ValueError(
                 f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}: "
@@ -109,7 +110,7 @@ class StoredModel(HeadedModel):
         if saved.critic and model.critic is None:
             warnings.warn(f"{source} holds a {saved.critic['kind']} critic, taken as a plain model", stacklevel=2)
         if saved.n_future > 1 or saved.value_head or saved.critic:
-            _restore_own_tensors(model, source, dict(stored()), saved)
+            restore_heads(model, source, stored(), saved)
         return model
 
     def save_pretrained(
@@ -117,16 +118,18 @@ class StoredModel(HeadedModel):
         path: str | PathLike[str],
         state_dict: Mapping[str, Tensor] | None = None,
         dtype: torch.dtype | None = None,
+        max_shard_size: str | None = None,
     ) -> None:
         """Write one Hugging Face directory that plain `AutoModelForCausalLM` loads too.
 
-        Beside the plain model's keys the weights hold `extra_heads.*` and `value_head.*`; `config.json` holds
-        {"weighted_mtp": {"n_future", "value_head", "value_link", ...}}. Call it on one process.
+        What is not of the plain model lies beside it: weighted_mtp.safetensors holds `extra_heads.*`, `value_head.*`
+        and `label_condition.*`, weighted_mtp.json says which (see `SavedHeads`). Call it on one process.
 
         Args:
             path: directory, made if missing.
             state_dict: this model's whole state dict where the model itself holds only shards of it (FSDP).
             dtype: precision of what is written, but for value head and label embedding; None: as it is.
+            max_shard_size: of a file of the plain model, such as "5GB"; None: transformers' own.
         """
         directory = Path(os.fspath(path))
         state = self.state_dict() if state_dict is None else state_dict
@@ -148,11 +151,10 @@ class StoredModel(HeadedModel):
         own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(OWN_PREFIXES)}
         # Staged, so that weights of an earlier model go: an old index beside a new file, or old shards, would be read.
         with staged_save(directory) as staged:
-            self.hf_model.save_pretrained(staged, state_dict=plain)
+            size: Any = {} if max_shard_size is None else {"max_shard_size": max_shard_size}
+            self.hf_model.save_pretrained(staged, state_dict=plain, **size)
             save_adapters(self, state, staged)
-            # Afterwards, since transformers renames and splits what it writes (experts) and would do so to copies.
-            _add_tensors(staged, own)
-            write_entry(self, staged, dtype)
+            write_heads(self, staged, own, dtype)
 
     def load_weights(self, path: str | PathLike[str]) -> None:
         """Take over, in place, the weights that `save_pretrained` wrote for a model of this shape and precision.
@@ -177,7 +179,7 @@ class StoredModel(HeadedModel):
     @torch.no_grad()
     def _restore_new_parts(self, directory: Path) -> None:
         state = self.state_dict()
-        for name, tensor in _own_tensors_in(directory):
+        for name, tensor in read_tensors(Source(str(directory))).items():
             if not name.startswith("extra_heads."):
                 state[name].copy_(laid_as(state[name], tensor))
 
@@ -188,52 +190,10 @@ def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | Non
     if any(MARK in parameter for parameter, _ in model.named_parameters()):
         raise ValueError(f"{name} holds adapters: give the directory that their training left, or load the base again")
     if isinstance(model, HeadedModel):
-        return name, model.hf_model, SavedHeads.of(model), model.critic, model.state_dict
+        own = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(OWN_PREFIXES)}
+        return name, model.hf_model, SavedHeads.of(model), model.critic, lambda: own
     settle_4_bits(model)
     return name, model, SavedHeads(), None, dict
-
-
-def _restore_own_tensors(model: HeadedModel, source: object, stored: Mapping[str, Tensor], saved: SavedHeads) -> None:
-    def was_saved(name: str) -> bool:
-        if name.startswith("extra_heads."):
-            return int(name.split(".")[1]) < saved.n_future - 1
-        if name.startswith("label_condition."):
-            return saved.is_of(model.critic)
-        return name.startswith("value_head.") and saved.value_head and saved.is_of(model.critic)
-
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if was_saved(name)}
-    if missing := sorted(wanted.keys() - stored.keys()):
-        raise incomplete(source, missing)
-    for name, tensor in wanted.items():
-        tensor.copy_(stored[name])
-
-
-def _own_tensors_in(directory: Path) -> Iterator[tuple[str, Tensor]]:
-    index = directory / INDEX
-    files = {WEIGHTS}  # where both are there, transformers reads the single file
-    if index.is_file() and not (directory / WEIGHTS).is_file():
-        files = set(json.loads(index.read_text())["weight_map"].values())
-    for file in sorted(files):
-        with safe_open(directory / file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is no dict
-                if name.startswith(OWN_PREFIXES):
-                    yield name, tensors.get_tensor(name)
-
-
-def _add_tensors(directory: Path, own: dict[str, Tensor]) -> None:
-    if not own:
-        return
-    index = directory / INDEX
-    if index.is_file():
-        content = json.loads(index.read_text())
-        save_file(own, directory / OWN_SHARD, metadata={"format": "pt"})
-        content["weight_map"].update(dict.fromkeys(own, OWN_SHARD))
-        index.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        return
-    with safe_open(directory / WEIGHTS, framework="pt") as tensors:
-        together = {name: tensors.get_tensor(name) for name in tensors.keys()} | own  # noqa: SIM118
-    with replacing(directory / WEIGHTS) as partial:
-        save_file(together, partial, metadata={"format": "pt"})
 
 
 def _fits(dtype: torch.dtype, state: Mapping[str, Tensor]) -> bool:

@@ -18,8 +18,7 @@ from weighted_mtp.models.meta.layout import Entry, Params, config_of, params_jso
 from weighted_mtp.models.meta.read import MetaFiles, PlainFiles
 from weighted_mtp.models.meta.tokenizer import NAME, find_tokenizer, hugging_face
 from weighted_mtp.models.meta.write import DTYPES, Slot, write_safetensors, write_torch
-from weighted_mtp.models.saved_heads import CONFIG_ENTRY
-from weighted_mtp.models.stored import INDEX, OWN_PREFIXES
+from weighted_mtp.models.saved_heads import INDEX, OWN_PREFIXES, TENSORS, SavedHeads
 
 SHARD = 1 << 30
 """Bytes of a file at most, unless one tensor is larger."""
@@ -110,30 +109,32 @@ def _slots(
 
 
 def _write_shards(folder: Path, slots: list[Slot]) -> None:
-    """The decoder's tensors and, in files of their own, those of the extra heads; and the index of all."""
+    """The decoder's tensors and their index, and the extra heads in a file of their own."""
+    shards: list[list[Slot]] = [[]]
+    own = [slot for slot in slots if slot.name.startswith(OWN_PREFIXES)]
+    plain = [slot for slot in slots if slot not in own]
+    for slot in plain:
+        if shards[-1] and sum(one.nbytes for one in shards[-1]) + slot.nbytes > SHARD:
+            shards.append([])
+        shards[-1].append(slot)
     placed: dict[str, str] = {}
-    for stem, own in (("model", False), ("model-weighted-mtp", True)):
-        shards: list[list[Slot]] = []
-        for slot in slots:
-            if slot.name.startswith(OWN_PREFIXES) == own:
-                if not shards or sum(one.nbytes for one in shards[-1]) + slot.nbytes > SHARD:
-                    shards.append([])
-                shards[-1].append(slot)
-        for i, shard in enumerate(shards, 1):
-            file = f"{stem}-{i:05}-of-{len(shards):05}.safetensors"
-            write_safetensors(folder / file, shard)
-            placed |= dict.fromkeys((slot.name for slot in shard), file)
-    index = {"metadata": {"total_size": sum(slot.nbytes for slot in slots)}, "weight_map": placed}
+    for i, shard in enumerate(shards, 1):
+        file = f"model-{i:05}-of-{len(shards):05}.safetensors"
+        write_safetensors(folder / file, shard)
+        placed |= dict.fromkeys((slot.name for slot in shard), file)
+    if own:
+        write_safetensors(folder / TENSORS, own)
+    index = {"metadata": {"total_size": sum(slot.nbytes for slot in plain)}, "weight_map": placed}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
 def _write_config(folder: Path, params: Params, slots: list[Slot], special: dict[str, Any]) -> None:
     from transformers import LlamaConfig
 
-    heads = {"n_future": params.n_future_tokens, "value_head": False, "value_link": None}
     dtype = reduce(torch.promote_types, (slot.dtype for slot in slots))
-    settings: dict[str, Any] = {**config_of(params), **special, CONFIG_ENTRY: heads, "dtype": dtype}
+    settings: dict[str, Any] = {**config_of(params), **special, "dtype": dtype}
     LlamaConfig(architectures=["LlamaForCausalLM"], **settings).save_pretrained(folder)
+    SavedHeads(params.n_future_tokens).write(folder)
 
 
 def _write_tokenizer(directory: Path, folder: Path, params: Params) -> tuple[dict[str, Any], list[str]]:

@@ -18,9 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from weighted_mtp.models.meta.layout import Entry, Params, entries, params_of, read_params
-from weighted_mtp.models.saved_heads import CONFIG_ENTRY, SavedHeads
+from weighted_mtp.models.saved_heads import INDEX, TENSORS, WEIGHTS, read_settings
 from weighted_mtp.models.sources import first_line, resolve
-from weighted_mtp.models.stored import INDEX, WEIGHTS
 
 _FILE = re.compile(r"consolidated(\.\d+)?\.pth")
 _OWN_OR_TABLE = re.compile(r"value_head\.|label_condition\.|.*rotary_emb\.inv_freq$")
@@ -192,8 +191,7 @@ class PlainFiles:
         self.directory = Path(source.location)
         try:
             config = AutoConfig.from_pretrained(source.location, local_files_only=True)
-            saved = SavedHeads(**getattr(config, CONFIG_ENTRY, {}))
-            saved.require_kinds()
+            saved, _ = read_settings(source, config)
             self.params = params_of(config, saved.n_future)
         except Exception as error:  # transformers has many kinds for what a config.json may hold
             raise ValueError(f"{self.directory}/config.json: {' '.join(str(error).split())}") from None
@@ -217,6 +215,13 @@ class PlainFiles:
         self.dtypes = {entry.meta: self._checked(entry) for entry in self.entries}
 
     def _where(self) -> dict[str, Path]:
+        own = self.directory / TENSORS
+        if not own.is_file():
+            return self._plain()
+        with _opened(own) as tensors:
+            return self._plain() | dict.fromkeys(tensors.keys(), own)
+
+    def _plain(self) -> dict[str, Path]:
         index, single = self.directory / INDEX, self.directory / WEIGHTS
         if single.is_file() or not index.is_file():
             with _opened(single) as tensors:

@@ -115,7 +115,7 @@ def stage(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Stage:
 
 def read(model: MTPModel, path: str, dtype: str, reference: str | None) -> Critic:
     """The critic that its training left, with the reference that it names."""
-    assert model.critic is not None, "its config.json says that it is an implicit critic"
+    assert model.critic is not None, "its directory says that it is an implicit critic"
     where = reference or model.critic.reference
     if where is None:
         raise ConfigError(f"critic {path} names no reference: give its directory as `reference`")

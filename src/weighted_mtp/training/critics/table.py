@@ -73,7 +73,7 @@ class CriticKind(NamedTuple):
     """Whether it is read beside a frozen reference."""
 
     def spec(self, config: Run, tokenizer: Any = None) -> Any:
-        """What config.json says of the model beyond a value head: a `CriticSpec`, None for nothing."""
+        """What weighted_mtp.json says of the model beyond a value head: a `CriticSpec`, None for nothing."""
         return self._function("spec")(config, tokenizer)
 
     def stage(self, config: Run, tokenizer: Any) -> Any:
@@ -120,7 +120,7 @@ def critic_kind(name: str) -> CriticKind:
 def load_critic(
     path: str | PathLike[str], dtype: str = "auto", reference: str | None = None, attn_implementation: str | None = None
 ) -> Any:
-    """The `Critic` that a `wmtp train critic` run left, of whichever kind its config.json names.
+    """The `Critic` that a `wmtp train critic` run left, of whichever kind its weighted_mtp.json names.
 
     `reference` is that of an implicit critic, where it lies elsewhere than the critic says.
     """
