@@ -7,6 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, T5Config, T5ForConditionalGeneration
 
+from tests.models.former_layout import as_before
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.models.sources import digest_of_model
 
@@ -145,25 +146,6 @@ def test_files_of_ours_that_do_not_fit_are_one_error(saved, name, fault, said):
     with pytest.raises(ValueError, match=said) as raised:
         MTPModel.from_pretrained(saved[1])
     assert "\n" not in str(raised.value)
-
-
-def as_before(directory) -> None:
-    """Lays a directory out as version 0.1.0 did, heads inside the plain model's own files."""
-    own = load_file(directory / "weighted_mtp.safetensors")
-    settings = json.loads((directory / "weighted_mtp.json").read_text())
-    del settings["heads"]
-    edit(directory / "config.json", weighted_mtp=settings)
-    for name in ("weighted_mtp.safetensors", "weighted_mtp.json"):
-        (directory / name).unlink()
-    index = directory / "model.safetensors.index.json"
-    if (directory / "model.safetensors").is_file():
-        index.unlink()
-        save_file(load_file(directory / "model.safetensors") | own, directory / "model.safetensors", {"format": "pt"})
-        return
-    save_file(own, directory / "model-weighted-mtp.safetensors", {"format": "pt"})
-    content = json.loads(index.read_text())
-    content["weight_map"] |= dict.fromkeys(own, "model-weighted-mtp.safetensors")
-    index.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize("size", [None, "20KB"])

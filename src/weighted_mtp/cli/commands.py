@@ -7,12 +7,13 @@ is there.
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weighted_mtp.cli import rows
+from weighted_mtp.cli import convert, rows
 from weighted_mtp.cli.grammar import PROGRAM, Parser, fail, parse_over_file
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.rows import console
@@ -45,8 +46,9 @@ class Command(NamedTuple):
         module, _, class_name = self.settings.partition(":")
         settings = getattr(import_module(f"weighted_mtp.{module}"), class_name)
         parser = Parser(prog=f"{PROGRAM} {name}", description=self.help)
+        kinds = {field.name: field.type for field in fields(settings)}
         for word, line in self.words.items():
-            many = {list[str]: "+", str | None: "?"}.get(settings.__annotations__[word])
+            many = {list[str]: "+", str | None: "?"}.get(kinds[word])
             parser.add_argument(word, type=str, nargs=many, help=line)
         if self.file:
             parser.add_argument("--config", action="config", help=self.file)
@@ -182,23 +184,8 @@ def _generate(settings: Any) -> None:
     print(generate_text(settings.model, prompt, *limits, tools, lambda line: print(line, file=sys.stderr)))
 
 
-def _convert(name: str, settings: Any) -> None:
-    require_folder("--out", settings.out)
-    quiet_libraries()
-    from rich.progress import Progress
-
-    from weighted_mtp.models.meta import convert
-
-    shown = console(stderr=True)
-    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task("tensors")
-        told = getattr(convert, name)(
-            settings.directory, settings.out, settings.dtype, lambda i, n: bar.update(task, completed=i, total=n)
-        )
-    print(*told, sep="\n")
-
-
 _MODEL = {"model": "A directory saved by wmtp train, or any model path."}
+_DIRECTORY = {"directory": "As MODEL of generate."}
 _MISSING = "with the rows that are missing"
 COMMANDS = {
     "demo": Command(
@@ -265,13 +252,31 @@ COMMANDS = {
     "convert meta": Command(
         "a checkpoint of Meta's multi-token models into a directory that every command reads",
         "cli.settings:ConvertSettings",
-        partial(_convert, "from_meta"),
+        partial(convert.meta, "from_meta"),
         {"directory": "With params.json, consolidated.pth or consolidated.00.pth, ..., and tokenizer.model."},
     ),
     "convert to-meta": Command(
         "the way back: a trained Llama as params.json and consolidated.00.pth",
         "cli.settings:ConvertSettings",
-        partial(_convert, "to_meta"),
+        partial(convert.meta, "to_meta"),
         {"directory": "A directory saved by wmtp train or wmtp convert meta, or a plain Llama."},
+    ),
+    "convert export": Command(
+        "a model anew, with a model card: the layout of now, another precision, files of another size",
+        "cli.settings:ExportSettings",
+        partial(convert.export, "export"),
+        _DIRECTORY,
+    ),
+    "convert add-heads": Command(
+        "a model with fresh heads for further tokens, or for values",
+        "cli.settings:AddHeadsSettings",
+        partial(convert.export, "add_heads"),
+        _DIRECTORY,
+    ),
+    "convert drop-heads": Command(
+        "the decoder alone, without what lies beside it",
+        "cli.settings:DropHeadsSettings",
+        partial(convert.export, "drop_heads"),
+        _DIRECTORY,
     ),
 }

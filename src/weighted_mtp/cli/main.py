@@ -13,7 +13,7 @@ GROUPS = {
     "": "Token-level credit from verified completions.",
     "train": "One stage of training. Flags override the file.",
     "data": "Rows whose labels a program has verified: they are test-verified, no more.",
-    "convert": "Models between Meta's format and the one that everything here reads.",
+    "convert": "Models anew: from and to Meta's format, in another precision, with more heads or none.",
 }
 """Commands that stand under a word of their own, and what is said above them."""
 MOVED = {
@@ -64,7 +64,7 @@ def _commands(group: str) -> Mapping[str, str]:
     groups = {
         "train": f"one stage: {', '.join(STAGE_TABLE)}",
         "data": "rows whose labels a program has verified, problems with tests, and splits by task",
-        "convert": "a checkpoint of Meta's multi-token models into a directory, and back",
+        "convert": "models anew: another layout or precision, heads added or dropped, Meta's format",
     }
     return groups | {name: row.help for name, row in COMMANDS.items() if " " not in name}
 

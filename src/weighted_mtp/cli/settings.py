@@ -1,6 +1,7 @@
 """What commands are told that have no settings of their own elsewhere; defaults live here and nowhere else."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -65,6 +66,43 @@ class ConvertSettings:
 
     def __post_init__(self) -> None:
         settle(self, "directory", "out")
+
+
+@dataclass(frozen=True)
+class ExportSettings(ConvertSettings):
+    """What becomes what, in files of which size."""
+
+    max_shard_size: str | None = None
+    """Of a file of the decoder at most, such as 5GB; none: as transformers does."""
+
+    def __post_init__(self) -> None:
+        settle(self, "directory", "out")
+        size = self.max_shard_size
+        fits = size is None or bool(re.fullmatch(r"[1-9]\d*([KMG]i?)?B", size))
+        require(fits, f"--max_shard_size is {size}: give a number and a unit, such as 5GB or 500MB")
+
+
+@dataclass(frozen=True)
+class DropHeadsSettings:
+    """What becomes what."""
+
+    directory: str
+    """Where the model is."""
+    out: str
+    """A new folder; nothing is there before all of it is."""
+
+    def __post_init__(self) -> None:
+        settle(self, "directory", "out")
+
+
+@dataclass(frozen=True)
+class AddHeadsSettings(DropHeadsSettings):
+    """Which heads come in."""
+
+    n_future: int | None = None
+    """Prediction heads in all; new ones are copies of the last layer."""
+    value_head: bool = False
+    """Also a value head, which is zero."""
 
 
 @dataclass(frozen=True)

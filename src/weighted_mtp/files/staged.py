@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .locks import own_file
 from .whole import sync
 
 SIGN = "config.json"
@@ -75,3 +76,30 @@ def _move_in(committed: Path, folder: Path) -> None:
     sync(folder)
     os.replace(committed / SIGN, folder / SIGN)
     sync(folder)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Gives a folder beside `out` to write into, which becomes `out` at the end; what a killed call left is removed.
+
+    Raises:
+        ValueError: something is at `out`, or it cannot be replaced.
+    """
+    given, out = out, out.resolve()  # a link to an empty folder is that folder
+    unfinished = out.parent / f".{out.name}.unfinished"
+    with own_file(out):
+        if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+            raise ValueError(f"{given} is there and not empty: give a new folder")
+        if out == Path.cwd() or out.is_mount():
+            raise ValueError(f"{given} is the current folder or where a disk is mounted: give a new folder inside it")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            for path in unfinished.iterdir():
+                sync(path)
+            sync(unfinished)
+            os.rename(unfinished, out)
+            sync(out.parent)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)

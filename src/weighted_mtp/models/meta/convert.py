@@ -1,10 +1,8 @@
 """A checkpoint of Meta's into a directory that everything here reads, and back, tensor by tensor."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weighted_mtp.files import own_file
-from weighted_mtp.files.whole import sync
+from weighted_mtp.files import new_folder
 from weighted_mtp.models.meta.layout import Entry, Params, config_of, params_json, rotary_rows
 from weighted_mtp.models.meta.read import MetaFiles, PlainFiles
 from weighted_mtp.models.meta.tokenizer import NAME, find_tokenizer, hugging_face
@@ -64,33 +61,6 @@ def to_meta(directory: str | Path, out: str | Path, dtype: str = "auto", tell: T
         else:
             told.append(f"{directory} has no {NAME}: Meta's code needs the one of the model that this came from")
     return [*source.notes, *told, f"{out}: {_summary(slots)}; n_future_tokens {source.params.n_future_tokens}"]
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Gives a folder beside `out` to write into, which becomes `out` at the end; what a killed call left is removed.
-
-    Raises:
-        ValueError: something is at `out`, or it cannot be replaced.
-    """
-    given, out = out, out.resolve()  # a link to an empty folder is that folder
-    unfinished = out.parent / f".{out.name}.unfinished"
-    with own_file(out):
-        if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-            raise ValueError(f"{given} is there and not empty: give a new folder")
-        if out == Path.cwd() or out.is_mount():
-            raise ValueError(f"{given} is the current folder or where a disk is mounted: give a new folder inside it")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        try:
-            yield unfinished
-            for path in unfinished.iterdir():
-                sync(path)
-            sync(unfinished)
-            os.rename(unfinished, out)
-            sync(out.parent)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _slots(
