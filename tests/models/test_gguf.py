@@ -4,6 +4,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from weighted_mtp.models import MTPModel, load_tokenizer
@@ -81,3 +82,29 @@ def test_a_gguf_file_has_a_digest_of_its_content(gguf_file):
     assert digest_of_model(gguf_file) == before
     gguf_file.write_bytes(gguf_file.read_bytes() + b"x")
     assert digest_of_model(gguf_file) != before
+
+
+ARCHITECTURES = {
+    "llama": "LLAMA",
+    "mistral": "LLAMA",
+    "qwen2": "QWEN2",
+    "qwen3": "QWEN3",
+    "gemma2": "GEMMA2",
+    "gemma3_text": "GEMMA3",
+    "phi3": "PHI3",
+    "olmo2": "OLMO2",
+    "smollm3": "SMOLLM3",
+    "granite": "GRANITE",
+    "cohere": "COMMAND_R",
+    "gpt_neox": "GPTNEOX",
+}
+"""Families whose tensors llama.cpp names one by one: it puts the experts of mixtures together, and knows no opt."""
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_llama_cpp_knows_every_tensor_of_a_saved_model(make_lm, tmp_path, family):
+    MTPModel(make_lm(family), n_future=3, value_head=True).save_pretrained(tmp_path)
+    architecture = getattr(gguf.MODEL_ARCH, ARCHITECTURES[family])
+    names = gguf.get_tensor_name_map(architecture, 3)
+    keys = [key for file in tmp_path.glob("model*.safetensors") for key in load_file(file)]  # as it reads a folder
+    assert [key for key in keys if names.get_name(key, try_suffixes=(".weight", ".bias")) is None] == []

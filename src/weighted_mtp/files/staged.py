@@ -96,7 +96,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         unfinished.mkdir()
         try:
             yield unfinished
-            for path in unfinished.iterdir():
+            for path in unfinished.rglob("*"):
                 sync(path)
             sync(unfinished)
             os.rename(unfinished, out)
