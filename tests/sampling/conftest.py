@@ -24,7 +24,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = tiny_llama(tokenizer)
     model.generation_config.do_sample = True
-    MTPModel(model).save_pretrained(root / "model")
+    MTPModel(model, n_future=2, value_head=True).save_pretrained(root / "model")  # which no server sees
     tokenizer.save_pretrained(root / "model")
     rows = [{"prompt": f"{q} :", "answer": "0", "task_id": f"t/{i}", "extra": [i]} for i, q in enumerate(QUESTIONS)]
     (root / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+from base64 import b64decode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -136,3 +139,60 @@ def test_a_size_without_a_unit_is_refused(critic, tmp_path, capsys):
     words = ["convert", "export", str(critic), "--out", str(tmp_path / "new"), "--max_shard_size", "5"]
     assert main(words) == 2
     assert "give a number and a unit, such as 5GB" in capsys.readouterr().err
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of a hub as an upload asks: where files are to go, and the commit."""
+
+    took: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        answer: dict[str, Any] = {"errors": [], "warnings": []}  # of the card's header
+        if self.path == "/api/repos/create":
+            self.asked.append(json.loads(body))
+            answer = {"url": "https://huggingface.co/me/critic", "name": "me/critic"}
+        elif self.path.endswith("/preupload/main"):
+            paths = [file["path"] for file in json.loads(body)["files"]]
+            answer = {"files": [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]}
+        elif self.path.endswith("/commit/main"):
+            parts = [json.loads(line) for line in body.splitlines()]
+            files = [part["value"] for part in parts if part["key"] == "file"]
+            self.took.update({file["path"]: b64decode(file["content"]) for file in files})
+            answer = {"commitUrl": "https://huggingface.co/me/critic/commit/1", "commitOid": "1", "success": True}
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+def test_a_pushed_model_is_the_folder_in_a_private_repository(critic, tmp_path, monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        told = export(str(critic), str(tmp_path / "new"), push="hub:me/critic")
+        server.shutdown()
+    assert told.endswith("pushed: https://huggingface.co/me/critic/commit/1")
+    assert [(one["name"], one["organization"], one["visibility"]) for one in Hub.asked] == [("critic", "me", "private")]
+    assert Hub.took == {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
+
+
+def test_a_hub_that_does_not_answer_leaves_the_folder_and_says_how_to_go_on(critic, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    out = tmp_path / "new"
+    assert main(["convert", "export", str(critic), "--out", str(out), "--push", "hub:me/critic"]) == 2
+    said = capsys.readouterr().err
+    assert f"{out} is written, but hub:me/critic did not take it: " in said
+    assert said.endswith(f"hf upload me/critic {out}\n")
+    assert same(out, critic)
+
+
+def test_a_name_that_no_repository_has_is_refused(critic, tmp_path, capsys):
+    assert main(["convert", "export", str(critic), "--out", str(tmp_path / "new"), "--push", "me/critic"]) == 2
+    assert "--push is me/critic: give hub:OWNER/NAME" in capsys.readouterr().err

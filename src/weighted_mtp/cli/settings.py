@@ -74,12 +74,16 @@ class ExportSettings(ConvertSettings):
 
     max_shard_size: str | None = None
     """Of a file of the decoder at most, such as 5GB; none: as transformers does."""
+    push: str | None = None
+    """Then upload it there, hub:OWNER/NAME: with the token of `hf auth login`; a new repository is private."""
 
     def __post_init__(self) -> None:
         settle(self, "directory", "out")
         size = self.max_shard_size
         fits = size is None or bool(re.fullmatch(r"[1-9]\d*([KMG]i?)?B", size))
         require(fits, f"--max_shard_size is {size}: give a number and a unit, such as 5GB or 500MB")
+        named = self.push is None or bool(re.fullmatch(r"hub:[\w.-]+/[\w.-]+", self.push))
+        require(named, f"--push is {self.push}: give hub:OWNER/NAME")
 
 
 @dataclass(frozen=True)

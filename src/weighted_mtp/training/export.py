@@ -12,7 +12,7 @@ from weighted_mtp.files import new_folder
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.lora import ADAPTER
 from weighted_mtp.models.meta.write import DTYPES
-from weighted_mtp.models.sources import digest_of_model, resolve
+from weighted_mtp.models.sources import digest_of_model, first_line, resolve
 from weighted_mtp.training.checkpoints import list_checkpoints
 from weighted_mtp.training.config import RUN_FILE
 from weighted_mtp.training.saving import WEIGHTING_FILE
@@ -24,7 +24,9 @@ _BESIDE = (RUN_FILE, WEIGHTING_FILE, "tokenizer.model", ADAPTER)
 _SPEED = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
 
 
-def export(directory: str, out: str, dtype: str = "auto", max_shard_size: str | None = None) -> str:
+def export(
+    directory: str, out: str, dtype: str = "auto", max_shard_size: str | None = None, push: str | None = None
+) -> str:
     """Writes a model, its tokenizer and a model card into a new folder; returns a line that says what is there.
 
     Args:
@@ -32,11 +34,14 @@ def export(directory: str, out: str, dtype: str = "auto", max_shard_size: str | 
         out: a new or empty folder.
         dtype: "auto" (as stored) or a name of `DTYPES`; value head and label embedding stay float32.
         max_shard_size: of a file of the plain model, such as "5GB"; None: transformers' own.
+        push: `hub:OWNER/NAME`, where the folder is uploaded to; a repository that is not there is made, a private one.
 
     Raises:
         ValueError: no such model, values that the precision cannot hold, or something is at `out`; nothing is left.
+            Or the hub does not take it; the folder stays.
     """
-    return _write(directory, MTPModel.from_pretrained(directory), out, dtype, max_shard_size)
+    told = _write(directory, MTPModel.from_pretrained(directory), out, dtype, max_shard_size)
+    return told if push is None else f"{told}\n{_upload(out, push.removeprefix('hub:'))}"
 
 
 def add_heads(directory: str, out: str, n_future: int | None = None, value_head: bool = False) -> str:
@@ -80,6 +85,19 @@ def _write(directory: str, model: MTPModel, out: str, dtype: str = "auto", max_s
         told = f"{count:,} parameters ({saved}); {_heads(model)}"
         (folder / CARD).write_text(_card(given, Path(out).name, told, skill), encoding="utf-8")
     return f"{out}: {told}"
+
+
+def _upload(folder: str, name: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().create_repo(name, private=True, exist_ok=True)
+        return f"pushed: {HfApi().upload_folder(repo_id=name, folder_path=folder).commit_url}"
+    except Exception as error:  # of the library's client, or what the hub answers
+        raise ValueError(
+            f"{folder} is written, but hub:{name} did not take it: {first_line(error)}. Once that is mended: "
+            f"hf upload {name} {folder}"
+        ) from None
 
 
 def _heads(model: MTPModel) -> str:
