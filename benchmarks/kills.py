@@ -195,7 +195,8 @@ def _is_half_written(run: Path, since: float) -> bool:
 
 
 def _weights(run: Path) -> dict[str, bytes]:
-    tensors = load_file(run / "model.safetensors")
+    files = ("model.safetensors", "weighted_mtp.safetensors")
+    tensors = {name: x for file in files if (run / file).is_file() for name, x in load_file(run / file).items()}
     return {name: tensor.view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()}
 
 

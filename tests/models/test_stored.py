@@ -1,8 +1,10 @@
 import json
 import logging
+import shutil
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, T5Config, T5ForConditionalGeneration
@@ -177,6 +179,22 @@ def test_a_heads_entry_that_lacks_weights_in_the_former_layout_is_an_error(saved
     edit(saved[1] / "config.json", weighted_mtp={"n_future": 5, "value_head": True, "value_link": "sigmoid"})
     with pytest.raises(ValueError, match=r"incomplete: it lacks 9 weights, 'extra_heads.3"):
         MTPModel.from_pretrained(saved[1])
+
+
+@pytest.mark.parametrize("with_heads", [True, False])
+def test_heads_of_a_model_in_the_cache_of_downloads_are_read(saved, tmp_path, monkeypatch, with_heads):
+    model, directory = saved
+    commit = "0" * 40
+    shutil.copytree(directory, tmp_path / "models--me--m" / "snapshots" / commit)
+    (tmp_path / "models--me--m" / "refs").mkdir()
+    (tmp_path / "models--me--m" / "refs" / "main").write_text(commit)
+    if not with_heads:
+        for file in (tmp_path / "models--me--m" / "snapshots" / commit).glob("weighted_mtp.*"):
+            file.unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    loaded = MTPModel.from_pretrained("hub:me/m")
+    assert same_weights(loaded, model if with_heads else MTPModel(model.hf_model))
 
 
 @pytest.mark.parametrize("name", ["weighted_mtp.json", "weighted_mtp.safetensors"])
