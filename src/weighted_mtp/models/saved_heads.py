@@ -155,9 +155,13 @@ def _write_index(directory: Path) -> None:
     """Names the plain model's one file: without an index vLLM and SGLang read every safetensors file of a folder."""
     if (directory / INDEX).is_file():
         return
-    with safe_open(directory / WEIGHTS, framework="pt") as tensors:
-        sizes = {name: tensors.get_tensor(name).nbytes for name in tensors.keys()}  # noqa: SIM118 - it is no dict
-    content = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict.fromkeys(sizes, WEIGHTS)}
+    with (directory / WEIGHTS).open("rb") as file:
+        header = json.loads(
+            file.read(int.from_bytes(file.read(8), "little"))
+        )  # names, and where their bytes begin, end
+    header.pop("__metadata__", None)
+    size = max(entry["data_offsets"][1] for entry in header.values())
+    content = {"metadata": {"total_size": size}, "weight_map": dict.fromkeys(sorted(header), WEIGHTS)}
     (directory / INDEX).write_text(json.dumps(content, indent=2) + "\n")
 
 
