@@ -76,7 +76,7 @@ def check_head(config: RunConfig) -> None:
     objective = config.critic.value_loss
     require(objective in ("mse", "bce"), f"value_loss is {objective!r}: a head on cached states takes mse or bce")
     require(
-        config.train.early_stopping_patience > 0,
+        (config.train.early_stopping_patience or 0) > 0,
         "early_stopping_patience is 0: a head on cached states needs 1 or more, since it keeps the best",
     )
     for setting in fields(TrainConfig):
