@@ -17,6 +17,8 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.loading import load_inputs, load_scheme
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*(holds . heads|holds a value head)")  # which are not trained here
+
 
 @pytest.fixture(scope="module")
 def sampled(written, tmp_path_factory):  # noqa: F811

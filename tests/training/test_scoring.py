@@ -317,7 +317,7 @@ def test_a_reference_for_a_critic_without_one_is_refused(config, chain_base):
 def test_a_folder_is_not_gone_on_with_by_a_critic_that_reckons_otherwise(implicit):
     config, _, _ = implicit
     score(config)
-    path = Path(config.critic, "config.json")
+    path = Path(config.critic, "weighted_mtp.json")
     text = path.read_text()
     assert '"reward_beta": 0.05' in text
     path.write_text(text.replace('"reward_beta": 0.05', '"reward_beta": 0.5'))
