@@ -22,7 +22,7 @@ from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.table import load_critic
-from weighted_mtp.training.loading import Inputs, load_dataset, load_model, load_stage
+from weighted_mtp.training.loading import Inputs, hold_out, load_dataset, load_model, load_stage
 from weighted_mtp.training.run import fit, make_trainer
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.skill import with_skill
@@ -30,6 +30,8 @@ from weighted_mtp.training.skill import with_skill
 RESULT_FILE = "result.json"
 FOLDS = 3
 """Of the training rows, by which a critic's skill is measured."""
+HELD_OUT = 0.1
+"""Share of the training prompts that a critic is not trained on: by their outcomes it stops early."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Draw:
         critic = str(self.root / arm.critic) if arm.stage == "verifiable" else arm.critic
         start = {"model_name_or_path": str(self.root / (arm.start or "base")), "n_future": arm.n_future}
         rows = {"train_file": str(self.root / f"{arm.rows}.jsonl"), "keep": arm.keep, "max_length": 64}
+        if arm.stage == "critic":
+            rows["eval_share"] = HELD_OUT
         sizes = {"per_device_train_batch_size": b.batch_size, "per_device_eval_batch_size": 256}
         rate = {"learning_rate": b.learning_rate, "warmup_steps": 30, "lr_scheduler_type": "cosine_with_min_lr"}
         tracking = {"tracking_uri": self.tracking_uri, "experiment_name": self.setting}
@@ -162,7 +166,7 @@ class Draw:
             "arm": arm.name,
             "seed": self.seed,
             "accuracy": self.accuracy(inputs.model, under) if arm.is_policy else None,
-            "steps": config.train.max_steps,
+            "steps": trainer.state.global_step,
             "train_rows": len(inputs.train_dataset),
             "curve": {"steps": curve.steps, "accuracy": curve.values},
             "log": {k: [e[k] for e in history if k in e] for k in ("step", "ce_head_0")},
@@ -202,8 +206,11 @@ class Draw:
         torch.manual_seed(config.train.seed)
         stage = load_stage(config, self.tokenizer)
         model = load_model(config, stage)
-        stage.prepare(model, self._datasets[key])
-        return Inputs(model, self.tokenizer, self._datasets[key], None, stage)
+        rows, held_out = self._datasets[key], None
+        if config.data.eval_share:
+            rows, held_out = hold_out(rows, config.data.eval_share)
+        stage.prepare(model, rows)
+        return Inputs(model, self.tokenizer, rows, held_out, stage)
 
 
 class AccuracyCurve(TrainerCallback):
