@@ -18,6 +18,7 @@ from weighted_mtp.training.run import train as train_run
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
 from weighted_mtp.training.skill import SKILL, read_skill, with_skill
+from weighted_mtp.training.tracking import MLflowLogger
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,12 @@ def test_the_gate_is_the_skill_measured_for_the_critic(config, measured, prepare
     assert with_skill(found) is found
     inner = RunConfig.from_flat(found.to_flat() | {"scheme": "shuffled", "scheme_options": {"inner": "gated"}})
     assert with_skill(inner).scheme_options["inner_options"] == {"skill": 0.375}
+
+
+def test_what_the_critic_knows_is_a_tag_of_every_run_that_reads_it(config, measured, make_config):
+    tags = MLflowLogger(make_config("verifiable", critic=str(config.critic), scheme="td")).tags
+    assert tags["critic_skill"] == (read_skill(config.critic) or {})["verdict"]
+    assert "critic_skill" not in MLflowLogger(make_config("baseline")).tags
 
 
 def test_without_skill_wrong_rows_are_left_out_where_no_value_head_learns_from_them(make_config, critic_dir):

@@ -27,6 +27,13 @@ def read_skill(folder: str | Path) -> Mapping[str, Any] | None:
     return None if beside_critic and found["critic"] != digest_of_model(folder) else found
 
 
+def measured_skill(config: RunConfig) -> Mapping[str, Any] | None:
+    """That of the rows that a run reads, else of the critic that it reads; None where nothing was measured."""
+    critic = config.critic.critic or config.model.model_name_or_path
+    places = [config.data.train_file, *([critic] if stage_row(config.stage).reads_critic else [])]
+    return next(filter(None, map(read_skill, places)), None)
+
+
 def with_skill(config: RunConfig) -> RunConfig:
     """The run with the `skill` of scheme `gated` filled in, so that run.yaml says it and a resumed run keeps it.
 
@@ -38,10 +45,7 @@ def with_skill(config: RunConfig) -> RunConfig:
     own = options.get("inner_options", {}) if inner else options
     if (name != "gated" and not inner) or own.get("skill") is not None:
         return config
-    row = stage_row(config.stage)
-    critic = config.critic.critic or config.model.model_name_or_path
-    places = [config.data.train_file, *([critic] if row.reads_critic else [])]
-    found = next(filter(None, map(read_skill, places)), None)
+    found = measured_skill(config)
     skill = found["gate"] if found else 0.0
     own = {**own, "skill": skill}
     weighting = replace(
@@ -52,11 +56,11 @@ def with_skill(config: RunConfig) -> RunConfig:
         logger.warning(
             "no skill of critic %s was measured out of fold: right-only; run wmtp score --cross_fit 3 --critic DIR "
             "--data FILE --out FOLDER, or give scheme gated a skill",
-            critic,
+            config.critic.critic or config.model.model_name_or_path,
         )
     elif not skill:
         logger.warning("%s: right-only", found["verdict"])
-    own_head = row.reads_critic and config.separate_critic is None
+    own_head = stage_row(config.stage).reads_critic and config.separate_critic is None
     if not (skill or inner or own_head) and data.keep == "all":
         data = replace(data, keep="right", keep_above=0.0)
     return replace(config, weighting=weighting, data=data)

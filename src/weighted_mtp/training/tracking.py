@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from weighted_mtp.files import sync, write_text
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.errors import mlflow_store
+from weighted_mtp.training.skill import measured_skill
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class MLflowLogger(TrainerCallback):
     def __init__(self, config: RunConfig, tags: dict[str, str] | None = None) -> None:
         self.config = config
         self.tags = {"stage": config.stage, "scheme": config.scheme} | (tags or {})
+        if skill := measured_skill(config):
+            self.tags["critic_skill"] = skill["verdict"]
         self.uri = tracking_uri(config)
         self._client: Any = None
         self._run_id: str | None = None
