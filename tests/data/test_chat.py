@@ -3,7 +3,7 @@ import copy
 import pytest
 
 from tests.data import chat_templates as templates
-from weighted_mtp.data import DataError, parse_row, tokenize_rows
+from weighted_mtp.data import DataError, bounded, parse_row, tokenize_rows
 from weighted_mtp.data.chat import opened_chat, turn_end
 from weighted_mtp.data.encoding import RowEncoder
 
@@ -290,3 +290,23 @@ def test_a_prompt_is_asked_as_the_template_opens_it(chats):
     (ids,) = encoder.prompts([[USER]], [[ADD]])
     assert tokenizer.decode(ids) == opened_chat(tokenizer, [USER], [ADD])
     assert tokenizer.decode(ids).endswith("<think>\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+            "takes more than .* s of proc",
+        ),
+        ("{{ 'a' * 100000000000 }}", "MemoryError"),
+        ("{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}", "MemoryError"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+        ("{{ messages.__class__.__mro__ }}", "unsafe"),
+    ],
+)
+def test_a_strangers_template_is_bounded_and_reaches_nothing(chats, monkeypatch, template, reason):
+    monkeypatch.setattr(bounded, "SECONDS", 0.2)
+    monkeypatch.setattr(bounded, "MORE_MEMORY", 2**28)
+    with pytest.raises(DataError, match=reason):
+        tokenize_rows([row([USER, ANSWER])], chats(template))

@@ -28,6 +28,26 @@ def test_json_lines_a_json_array_and_parquet_give_the_same_rows(tmp_path):
         assert load_rows(tmp_path / name)[0] == ROWS
 
 
+@pytest.mark.parametrize(("ending", "kind"), [(".gz", "gzip"), (".zst", "zstd"), (".GZ", "gzip")])
+def test_packed_files_are_read_as_what_they_hold(tmp_path, ending, kind):
+    lines(tmp_path / "a.jsonl", *ROWS)
+    (tmp_path / "a.json").write_text(json.dumps(ROWS))
+    for name in ("a.jsonl", "a.json"):
+        with pa.output_stream(str(tmp_path / (name + ending)), compression=kind) as file:
+            file.write((tmp_path / name).read_bytes())
+        assert load_rows(tmp_path / (name + ending))[0] == ROWS
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.json.gz"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"no " + data])
+def test_a_damaged_packed_file_is_named(tmp_path, name, damage):
+    with pa.output_stream(str(tmp_path / name), compression="zstd" if name.endswith("zst") else "gzip") as file:
+        file.write(b"".join(json.dumps(row).encode() + b"\n" for row in ROWS * 500))
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    with pytest.raises(DataError, match=f"{name}: cannot be read"):
+        load_rows(tmp_path / name)
+
+
 def test_rows_themselves_can_be_given():
     rows, report = load_rows(ROWS)
     assert rows == ROWS

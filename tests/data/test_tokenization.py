@@ -1,6 +1,8 @@
 import pytest
 
 from weighted_mtp.data import DataError, chain_tokenizer, parse_row, prompt_id, tokenize_rows
+from weighted_mtp.data.chat import Written
+from weighted_mtp.data.far_text import FarText
 
 ROW = {"prompt": "7 +3 *7 :", "completion": "0 3", "label": True}
 WRONG = {"prompt": "def f():", "completion": "return False", "label": False}
@@ -165,6 +167,36 @@ def test_a_long_row_loses_the_end_of_its_completion_and_is_counted():
     assert data[0]["reward"] == 1.0
     assert (report.truncated, report.dropped) == (1, 0)
     assert "1 completions cut at 6 tokens" in report.summary()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "def f():", "completion": "return True\n" * 20_000, "label": True},
+        {"prompt": [{"role": "user", "content": "a"}], "completion": "return False\n" * 20_000, "label": False},
+    ],
+    ids=["text", "chat"],
+)
+def test_text_far_beyond_the_limit_is_not_tokenized_and_changes_nothing(tokenizer, row):
+    limit = 30
+    data, report = tokenize_rows([row], tokenizer, max_length=limit)
+    whole = one(row, tokenizer)
+    assert report.truncated == 1
+    assert [data[0][name] for name in ("input_ids", "labels")] == [whole[n][:limit] for n in ("input_ids", "labels")]
+    cut = FarText(tokenizer, limit).cut(row, Written(("prompt", row["completion"]), "prompt"))
+    assert len(cut.texts[1]) < 8_000
+
+
+def test_a_long_row_whose_lists_belong_to_its_tokens_is_tokenized_whole(tokenizer):
+    row = {"prompt": "def f():", "completion": "return True\n" * 1_000, "label": True}
+    weights = [1.0] * sum(label != -100 for label in one(row, tokenizer)["labels"])
+    item = one(row | {"weights": weights}, tokenizer, max_length=30)
+    assert len(item["weights"]) == sum(label != -100 for label in item["labels"])
+
+
+def test_a_prompt_far_beyond_the_limit_drops_its_row(tokenizer):
+    long = {"prompt": "return " * 20_000, "completion": "True", "label": True}
+    assert tokenize_rows([WRONG, long], tokenizer, max_length=30)[1].dropped == 1
 
 
 def test_a_prompt_that_leaves_no_room_drops_its_row():

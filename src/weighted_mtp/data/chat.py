@@ -5,6 +5,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
+from .bounded import bounded
 from .chat_marks import MARK, OWN_CONTENT, Message, check_roles_shown, left_out
 from .fields import WEIGHTS, DataError, factor_of, plain_content, text_of, with_arguments_parsed
 from .forms import TURNS
@@ -185,9 +186,10 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
             "tokenizer.chat_template, or write the rows as prompt and completion"
         )
     try:
-        text = tokenizer.apply_chat_template(
-            list(messages), tools=tools or None, tokenize=False, add_generation_prompt=opened, **options
-        )
+        with bounded("the chat template"):
+            text = tokenizer.apply_chat_template(
+                list(messages), tools=tools or None, tokenize=False, add_generation_prompt=opened, **options
+            )
         return text_of({"the chat template's text": text}, "the chat template's text")
     except DataError:
         raise

@@ -14,7 +14,8 @@ from weighted_mtp.files import number_of
 
 from .borders import Border, Continuation
 from .chat import Written, end_tokens, not_shown, opened_chat, turn_end, without_end, written_chat
-from .fields import DataError, numbers_of
+from .far_text import FarText
+from .fields import DataError, numbers_of, without_ids
 from .last_turn import LastTurn
 from .schema import Row
 
@@ -68,6 +69,7 @@ class RowEncoder:
     """Whether rows have `steps`: then `rewards` says what each learned token is paid."""
     policy: bool = False
     """Whether `logprobs` of the model that wrote the completions are read."""
+    far: FarText | None = None
 
     @cached_property
     def border(self) -> Border:
@@ -78,10 +80,13 @@ class RowEncoder:
         """For each row its columns, `n_prompt` and `notes`, or the reason why it cannot be used."""
         results: list[Any] = [_or_reason(self._written, row) for row in rows]
         usable = [i for i, text in enumerate(results) if isinstance(text, Written)]
+        if (far := self.far) is not None:
+            for i in usable:
+                results[i] = far.cut(rows[i], results[i])
         whole = self._tokens_or_reasons([results[i] for i in usable])
         for i, tokens in zip(usable, whole, strict=True):
-            refused = isinstance(tokens, DataError)
-            results[i] = tokens if refused else _or_reason(self._columns, rows[i], results[i], *tokens)
+            bad = isinstance(tokens, DataError)
+            results[i] = tokens if bad else _or_reason(self._columns, rows[i], results[i], *tokens)
         return results
 
     def prompts(
@@ -285,14 +290,7 @@ def prompt_id(prompt: str | list[dict[str, Any]], tools: Any = None) -> int:
         >>> prompt_id("7 +3 :") == prompt_id("7 +3 :"), prompt_id("7 +3 :") == prompt_id("7 +7 :")
         (True, False)
     """
-    text = prompt if isinstance(prompt, str) else json.dumps([_without_ids(m) for m in prompt], sort_keys=True)
+    text = prompt if isinstance(prompt, str) else json.dumps([without_ids(m) for m in prompt], sort_keys=True)
     if tools:
         text += json.dumps(tools, sort_keys=True)
     return number_of(text, 8)
-
-
-def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in message.items() if name not in ("id", "tool_call_id")}
-    if kept.get("tool_calls"):
-        kept["tool_calls"] = [{k: v for k, v in call.items() if k != "id"} for call in kept["tool_calls"]]
-    return kept

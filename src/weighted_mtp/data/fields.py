@@ -227,3 +227,11 @@ def plain_content(message: Mapping[str, Any]) -> str:
     """
     content = message.get("content")
     return "".join(part["text"] for part in content) if isinstance(content, list) else content or ""
+
+
+def without_ids(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without its id and those of its calls of tools."""
+    kept = {name: value for name, value in message.items() if name not in ("id", "tool_call_id")}
+    if kept.get("tool_calls"):
+        kept["tool_calls"] = [{k: v for k, v in call.items() if k != "id"} for call in kept["tool_calls"]]
+    return kept

@@ -4,10 +4,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from .fields import DataError
+
+COMPRESSED = (".gz", ".zst")
+"""Endings behind that of a file's kind."""
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
@@ -38,12 +42,26 @@ def parse_json(data: bytes) -> Any:
         raise DataError(f"is not JSON that can be read: {error}") from None
 
 
+def opened(path: Path) -> BinaryIO:
+    """A file to read from, unpacked where its name ends in .gz or .zst."""
+    if path.suffix.lower() not in COMPRESSED:
+        return path.open("rb")
+    import pyarrow
+
+    kind = "gzip" if path.suffix.lower() == ".gz" else "zstd"
+    return cast(BinaryIO, BufferedReader(pyarrow.input_stream(str(path), compression=kind)))  # pyright: ignore
+
+
 def filled_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines of a file that are not blank, and the place of each, `file:line`."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"{path}:{number}", line
+    """The lines of a file that are not blank, and the place of each, `file:line`; DataError where it is damaged."""
+    number = 0
+    with opened(path) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", line
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read behind line {number} ({error})") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .fields import DataError, messages_of, short
 from .forms import TURNS
-from .json_lines import filled_lines, parse_json
+from .json_lines import COMPRESSED, filled_lines, opened, parse_json
 from .schema import BadRows, OnBadRow, Row, has_outcome, is_unjudged, parse_row, sets_aside
 
 UNJUDGED = "their checks could not be made (verdict error, or label null), so they are neither right nor wrong"
@@ -65,7 +65,8 @@ def load_rows(
 
     Args:
         source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of
-            objects) or .parquet; a folder that `wmtp score` wrote; `hub:OWNER/NAME`, with `:SPLIT` if it is not
+            objects), either with .gz or .zst behind it, or .parquet; a folder that `wmtp score` wrote;
+            `hub:OWNER/NAME`, with `:SPLIT` if it is not
             `split`; or the rows themselves, a list of dicts or a `datasets.Dataset`.
         on_bad_row: "error" stops at the first malformed row; "skip" leaves them out and reports them.
         shown: how many skipped rows the report lists with their reason.
@@ -121,7 +122,7 @@ def first_row(path: str | Path, on_bad_row: OnBadRow = "error", labelled: bool |
     if str(path).startswith(HUB):
         return None
     path = Path(path)
-    if path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
+    if ".json" in path.suffixes[-2:] and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
         return None
     for where, raw in _open(path):
         try:
@@ -203,6 +204,7 @@ def _filled(value: Any) -> Any:
 def _open(path: Path) -> Iterator[tuple[str, Any]]:
     """Places and rows of a file; a row still to be decoded comes as a function that may raise DataError."""
     readers = {".jsonl": _json_lines, ".json": _json_array, ".parquet": _parquet}
+    kind = (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
     if path.is_dir():
         from .exact_parquet import scored_parts
 
@@ -210,11 +212,11 @@ def _open(path: Path) -> Iterator[tuple[str, Any]]:
         return _numbered(str(path), (raw for part in parts for _, raw in _parquet(part)))
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; a file of rows is needed, {_WANTED}")
-    if path.suffix.lower() not in readers:
+    if kind not in readers or (kind == ".parquet" and kind != path.suffix.lower()):
         raise DataError(f"{path}: a file ending in {', '.join(readers)} is needed")
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; {_WANTED}")
-    return readers[path.suffix.lower()](path)
+    return readers[kind](path)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
@@ -223,7 +225,10 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _json_array(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        rows = parse_json(path.read_bytes())
+        with opened(path) as file:
+            rows = parse_json(file.read())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
     except DataError as error:
         raise DataError(f"{path}: {error} (one object a line belongs in a .jsonl file)") from None
     if not isinstance(rows, list):

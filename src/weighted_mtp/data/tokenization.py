@@ -10,6 +10,7 @@ from rich.progress import track
 from weighted_mtp import IGNORED
 
 from .encoding import RowEncoder, Turn
+from .far_text import FarText
 from .fields import factor_of, plain_content
 from .forms import TURNS
 from .schema import MADE_COLUMNS, TOKEN_COLUMNS, BadRows, DataError, OnBadRow, Row, is_right
@@ -165,7 +166,8 @@ def tokenize_rows(
     made = ["rewards", "steps"] * steps + ["loss_weights"] * factors + ["logprobs"] * policy
     made += ["token_error"] * known_errors
     features = _features((*columns, *made))
-    encoder = RowEncoder(tokenizer, append_eos, columns, spans and is_fast, turns, steps, policy)
+    far = FarText(tokenizer, max_length) if max_length else None
+    encoder = RowEncoder(tokenizer, append_eos, columns, spans and is_fast, turns, steps, policy, far)
     report = TokenizeReport(len(rows), BadRows(on_bad_row), max_length)
     parts: list[Dataset] = []
     kept_rows: list[tuple[int, float, float | None]] = []

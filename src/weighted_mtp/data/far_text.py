@@ -1,0 +1,37 @@
+"""Text far beyond the tokens that are used, which takes minutes to tokenize: a line of 100 MB is read in seconds."""
+
+from functools import cached_property
+from typing import Any
+
+from .chat import Written
+from .schema import MADE_COLUMNS, TOKEN_COLUMNS, Row
+
+_LONG = 200  # characters a token, more than texts have; and left over at a cut, which changes the tokens next to it
+_PLACED = (*MADE_COLUMNS, *TOKEN_COLUMNS, "token_error", "span")
+
+
+class FarText:
+    """Leaves out text that `max_length` tokens of this tokenizer cannot reach, whatever they are.
+
+    A row that is cut so is still too long by its tokens, and is counted as any other.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        self.tokenizer, self.max_length = tokenizer, max_length
+
+    def cut(self, row: Row, written: Written) -> Written:
+        """The row's text, as it is where it is not very long, or has lists that belong to all of its tokens."""
+        if sum(map(len, written.texts)) <= _LONG * self.max_length or any(name in row for name in _PLACED):
+            return written
+        room, texts = self._reach, list[str]()
+        for text in written.texts:
+            texts.append(text[: max(room, _LONG)])
+            room -= len(text)
+            if room < 0 and len(texts) > 1:
+                break
+        return written._replace(texts=tuple(texts), factors=written.factors[: len(texts) // 2])
+
+    @cached_property
+    def _reach(self) -> int:
+        longest = max(map(len, self.tokenizer.get_vocab()), default=1)
+        return self.max_length * max(longest, _LONG) + _LONG
