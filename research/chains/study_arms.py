@@ -2,21 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from weighted_mtp.demo.arms import (
     CRITIC,
     GATED,
     GENERATIVE,
     LOG_ODDS,
+    ORACLE,
     RHO1,
     RIGHT_ONLY,
+    SHUFFLED_ACROSS,
     TD_BETA_03,
     TD_BETA_09,
     TD_WHITENED,
     UNIFORM,
     WHITENED,
     Arm,
+    control,
+    four_heads,
 )
 from weighted_mtp.demo.draw import Budget
 
@@ -27,21 +30,6 @@ IMPLICIT_CRITIC = Arm("implicit_critic", "critic", critic="implicit", reference=
 
 RETURN_WEIGHTED = Arm("return_weighted", "baseline", "return_weighted", WHITENED)
 IMPLICIT = Arm("implicit", "verifiable", "log_odds", WHITENED, critic="implicit_critic")
-ORACLE = Arm("oracle", "baseline", "column", rows="oracle")
-
-_OF_LOG_ODDS = {"inner": "log_odds", "inner_options": WHITENED}
-
-
-def _control(scheme: str, inner: dict[str, Any] = _OF_LOG_ODDS) -> Arm:
-    return Arm(scheme, "verifiable", scheme, inner, critic="label_conditioned")
-
-
-SHUFFLED_ACROSS = _control("shuffled_across")
-
-
-def _four_heads(arm: Arm) -> Arm:
-    return replace(arm, name=f"mtp_{arm.name}", n_future=4)
-
 
 AT_EVERY_SHARE = (
     UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, IMPLICIT, GENERATIVE, RHO1, ORACLE,
@@ -51,10 +39,10 @@ AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, GATED, ORACLE)
 AT_LOW_SUCCESS = (
     TD_BETA_09,
     Arm("gae_whitened", "verifiable", "td", {**WHITENED, "credit": "gae"}, critic="critic"),
-    _control("lognormal"),
-    _control("shuffled"),
-    *map(_four_heads, (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS)),
-    _four_heads(replace(_control("position_aligned"), name="log_odds_position")),
+    control("lognormal"),
+    control("shuffled"),
+    *map(four_heads, (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS)),
+    four_heads(replace(control("position_aligned"), name="log_odds_position")),
 )
 """The controls carry the weights of log_odds without their information."""
 

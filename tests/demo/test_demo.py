@@ -20,7 +20,7 @@ SHORT = Budget(steps=4, critic_steps=4, batch_size=16, test_prompts=32)
 @contextlib.contextmanager
 def few_rows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "EASY", replace(demo.EASY, n_traces=1_000))
+        patch.setattr(demo, "LOW_SUCCESS", replace(demo.LOW_SUCCESS, n_traces=1_000))
         yield
 
 
@@ -42,7 +42,7 @@ def results(finished):
 def test_results_hold_every_arm_with_setting_seed_and_accuracy(results):
     expected = {arm.name for arm in (*NEXT_TOKEN, *FOUR_HEADS)}
     assert {entry["arm"] for entry in results["arms"]} == expected
-    assert {(entry["setting"], entry["seed"]) for entry in results["arms"]} == {("easy", 0)}
+    assert {(entry["setting"], entry["seed"]) for entry in results["arms"]} == {("low_success", 0)}
     assert all(0 <= entry["accuracy"] <= 1 for entry in results["arms"])
 
 
@@ -52,7 +52,7 @@ def test_results_say_how_long_the_reference_was_trained(results):
 
 def test_every_arm_has_an_mlflow_run_with_its_name_and_draw(finished):
     client = MlflowClient(tracking_uri=f"sqlite:///{finished[0] / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("easy")
+    experiment = client.get_experiment_by_name("low_success")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     assert {run.data.tags["arm"] for run in runs} == {a.name for a in (CRITIC, *NEXT_TOKEN, *FOUR_HEADS)}
@@ -104,7 +104,7 @@ def test_arms_of_a_draw_start_from_the_same_model(finished):
 
 def test_rows_of_another_budget_do_not_stay(tmp_path):
     def test_prompts(budget: Budget) -> set[str]:
-        draw = demo.easy_draw(0, tmp_path, "sqlite://", budget)
+        draw = demo.demo_draw(0, tmp_path, "sqlite://", budget)
         draw.prepare()
         return {row["prompt"] for row in draw.chains.test}
 

@@ -1,6 +1,6 @@
 """The arms of a comparison on the made task: which stage, which weights, which controls."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -53,22 +53,26 @@ LOG_ODDS = Arm("log_odds", "verifiable", "log_odds", WHITENED, critic="label_con
 GATED = Arm("gated", "verifiable", "gated", critic="label_conditioned")
 """Mixed with right_only by the critic's skill, which is measured out of fold."""
 
-NEXT_TOKEN = (
-    UNIFORM,
-    RIGHT_ONLY,
-    TD_BETA_09,
-    TD_BETA_03,
-    TD_WHITENED,
-    GENERATIVE,
-    LOG_ODDS,
-    RHO1,
-    Arm("shuffled_across", "verifiable", "shuffled_across", {"inner": "td", "inner_options": TD_03}, critic="critic"),
-    Arm("lognormal", "verifiable", "lognormal", {"inner": "td", "inner_options": TD_03}, critic="critic"),
-)  # fmt: skip
-"""The demo's ten arms; the controls carry the weights of td_beta0.3 without their information."""
+ORACLE = Arm("oracle", "baseline", "column", rows="oracle")
+"""Drops the tokens that are truly wrong: the most that credit can win."""
 
-FOUR_HEADS = (
-    Arm("mtp_uniform", n_future=4),
-    Arm("mtp_td_beta0.3", "verifiable", "td", TD_03, n_future=4, critic="critic"),
-)
-"""The same with four prediction heads."""
+
+def control(scheme: str) -> Arm:
+    """The weights of log_odds without their information."""
+    options = {"inner": "log_odds", "inner_options": WHITENED}
+    return Arm(scheme, "verifiable", scheme, options, critic="label_conditioned")
+
+
+SHUFFLED_ACROSS = control("shuffled_across")
+
+
+def four_heads(arm: Arm) -> Arm:
+    """The arm with four prediction heads."""
+    return replace(arm, name=f"mtp_{arm.name}", n_future=4)
+
+
+NEXT_TOKEN = (
+    UNIFORM, RIGHT_ONLY, TD_BETA_03, TD_WHITENED, GENERATIVE, LOG_ODDS, GATED, RHO1, SHUFFLED_ACROSS, ORACLE
+)  # fmt: skip
+"""The demo's ten arms, one of them a control and one the ceiling."""
+FOUR_HEADS = tuple(map(four_heads, (UNIFORM, GATED)))

@@ -28,8 +28,6 @@ from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.skill import with_skill
 
 RESULT_FILE = "result.json"
-FOLDS = 3
-"""Of the training rows, by which a critic's skill is measured."""
 HELD_OUT = 0.1
 """Share of the training prompts that a critic is not trained on: by their outcomes it stops early."""
 
@@ -44,6 +42,7 @@ class Budget:
     learning_rate: float = 4e-3  # peak learning rate: 30 steps of warm-up, then cosine down to 5 %
     test_prompts: int = 500  # prompts that training never shows
     curve_points: int = 6  # how often accuracy is measured, the end included
+    folds: int = 3  # of the training rows, by which a critic's skill is measured
 
 
 def write_chains(folder: Path, chains: Chains) -> None:
@@ -177,7 +176,9 @@ class Draw:
     def _measure_skill(self, critic: str) -> None:
         """Of a critic on folds of the training rows, which it then has beside it."""
         rows, out = str(self.root / "train.jsonl"), str(self.root / f"{critic}-folds")
-        config = ScoreConfig(str(self.root / critic), rows, out, cross_fit=FOLDS, max_length=64, batch_size=256)
+        config = ScoreConfig(
+            str(self.root / critic), rows, out, cross_fit=self.budget.folds, max_length=64, batch_size=256
+        )
         skill_of_scores(config, quiet=True)
 
     def _critic_quality(self, config: RunConfig) -> dict[str, Any]:

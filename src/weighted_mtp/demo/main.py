@@ -1,4 +1,4 @@
-"""`wmtp demo`: the main job in miniature. Critics, twelve arms on the made task, two of them controls, and a page.
+"""`wmtp demo`: the main job in miniature. Critics, twelve arms on the made task, a control and a ceiling, and a page.
 
 Everything runs through the project's own stages, Trainer and loss. A finished arm is kept in the output directory and
 not run again, so an interrupted demo goes on where it stopped.
@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import TrainerCallback
 
-from weighted_mtp.data import EASY, make_chains, share_right
-from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN, TD_03, Arm
+from weighted_mtp.data import LOW_SUCCESS, make_chains, share_right
+from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, GATED, NEXT_TOKEN, UNIFORM, Arm
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.demo.page.accuracy import print_summary
 from weighted_mtp.demo.page.page import PageContent, write_page
@@ -23,8 +23,10 @@ from weighted_mtp.evaluation.intervals import summarise
 from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.files import write_text
 from weighted_mtp.training.errors import mlflow_store
+from weighted_mtp.training.skill import read_skill
 
-SHOWN_ARM = "td_beta0.3"
+BUDGET = Budget(steps=150, critic_steps=200, folds=2)
+UNWEIGHTED = {arm.name for arm in (*NEXT_TOKEN, *FOUR_HEADS) if arm.stage != "verifiable" and arm.scheme != "rho1"}
 
 
 class _Steps(TrainerCallback):
@@ -42,10 +44,10 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
 
     Intervals need at least two `seeds`, draws of task, initialisation and batch order; every arm has the same budget.
     """
-    console, budget = console or Console(), budget or Budget()
+    console, budget = console or Console(), budget or BUDGET
     out.mkdir(parents=True, exist_ok=True)
     uri = mlflow_store(out)
-    draws = [easy_draw(seed, out, uri, budget) for seed in range(seeds)]
+    draws = [demo_draw(seed, out, uri, budget) for seed in range(seeds)]
     plan = [(draw, arm) for draw in draws for arm in (CRITIC, *NEXT_TOKEN)]
     plan += [(draws[0], arm) for arm in FOUR_HEADS]
     console.print(
@@ -61,7 +63,7 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     finally:
         torch.set_num_threads(threads)
     arms = [result for result in results if result["arm"] != CRITIC.name]
-    baselines = {a.name: "mtp_uniform" if a.n_future > 1 else "uniform" for a in (*NEXT_TOKEN, *FOUR_HEADS)}
+    baselines = {a.name: FOUR_HEADS[0].name if a.n_future > 1 else UNIFORM.name for a in (*NEXT_TOKEN, *FOUR_HEADS)}
     summary = summarise(arms, baselines)
     minutes = sum(result["seconds"] for result in results) / 60  # of finished arms too
     _write_results(out / "results.json", arms, summary, draws, budget, minutes)
@@ -73,10 +75,10 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     return page
 
 
-def easy_draw(seed: int, out: Path, tracking_uri: str, budget: Budget) -> Draw:
-    """One draw of the easy setting, in a folder of its own."""
-    chains = make_chains(EASY, seed, n_test_prompts=budget.test_prompts)
-    return Draw(EASY.name, chains, seed, out / f"draw{seed}", tracking_uri, budget)
+def demo_draw(seed: int, out: Path, tracking_uri: str, budget: Budget) -> Draw:
+    """One draw of the setting in which few completions are right, in a folder of its own."""
+    chains = make_chains(LOW_SUCCESS, seed, n_test_prompts=budget.test_prompts)
+    return Draw(LOW_SUCCESS.name, chains, seed, out / f"draw{seed}", tracking_uri, budget)
 
 
 def _run_all(plan: list[tuple[Draw, Arm]], console: Console) -> list[dict[str, Any]]:
@@ -108,7 +110,8 @@ def _write_results(
             "share_right": {draw.seed: share_right(draw.chains.train) for draw in draws},
             "budget": vars(budget),
             "rho1_reference": f"the right_only arm of the same draw, {budget.steps} steps",
-            "controls": f"shuffled_across and lognormal carry the weights of td with {TD_03}",
+            "controls": "shuffled_across carries the weights of log_odds without their information",
+            "skill": {draw.seed: read_skill(draw.root / GATED.critic) for draw in draws},
             "minutes": round(minutes, 2),
             **dict(provenance()),
         },
@@ -122,7 +125,6 @@ def _page(
     right = np.mean([share_right(draw.chains.train) for draw in draws])
     first = draws[0]
     rows = _rows_worth_seeing(first)
-    shown = next(arm for arm in NEXT_TOKEN if arm.name == SHOWN_ARM)
     curves = [
         {"arm": r["arm"], "seed": r["seed"], "metric": metric, "steps": steps, "values": values}
         for r in arms
@@ -134,7 +136,7 @@ def _page(
     return PageContent(
         title="Which tokens should teach?",
         lead=(
-            f"A tiny language model learns digit chains from {EASY.n_traces:,} completions of a teacher with "
+            f"A tiny language model learns digit chains from {LOW_SUCCESS.n_traces:,} completions of a teacher with "
             f"systematic errors. A program checked only the last digit: {right:.0%} are right. A critic turns that "
             "one bit per completion into a weight per token. Every arm has the same start, the same steps and the "
             f"same unseen test prompts; {len(draws)} draw{'s' if len(draws) > 1 else ''}."
@@ -142,17 +144,16 @@ def _page(
         summary=summary,  # pyright: ignore[reportArgumentType]
         accuracies=[{k: r[k] for k in ("arm", "seed", "accuracy")} for r in arms],  # pyright: ignore
         curves=curves,  # pyright: ignore[reportArgumentType]
-        histograms=[
-            _histogram(r) for r in arms if r["seed"] == 0 and "uniform" not in r["arm"] and r["arm"] != "right_only"
-        ],
-        examples=first.views(shown, rows),  # pyright: ignore[reportArgumentType]
+        histograms=[_histogram(r) for r in arms if r["seed"] == 0 and r["arm"] not in UNWEIGHTED],
+        examples=first.views(GATED, rows),  # pyright: ignore[reportArgumentType]
         facts=[*provenance(), ("training time", f"{minutes:.1f} minutes")],
         notes=[
             f"Rho-1's reference is the right_only model of the same draw ({budget.steps} steps on right completions).",
-            "The controls carry the weights of td_beta0.3 without their information: shuffled_across permutes them "
-            "over the batch, lognormal draws new ones with the same mean and spread.",
             f"label_conditioned is the generative critic itself, decoded under the label right ({budget.critic_steps} "
-            "steps); log_odds weighs tokens by its credit.",
+            "steps at most: it stops early); log_odds weighs tokens by its credit; gated, the default, by right-only "
+            "and credit mixed by its skill on prompts that it was not trained on.",
+            "The control shuffled_across carries the weights of log_odds, dealt out at random over the batch.",
+            "oracle drops the tokens that are truly wrong, which only a made task knows: the most that credit can win.",
             "right_only trains on fewer rows, so its batches are drawn from those; steps and batch size are equal.",
             "The arms with four heads ran for one draw: a single number, no interval.",
             "This is a made task whose teacher errs systematically; it shows that the method runs and can work, not "
