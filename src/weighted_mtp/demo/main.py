@@ -15,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback
 
 from weighted_mtp.data import LOW_SUCCESS, make_chains, share_right
-from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, GATED, NEXT_TOKEN, UNIFORM, Arm
+from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, GATED, LOG_ODDS, NEXT_TOKEN, ORACLE, RIGHT_ONLY, UNIFORM, Arm
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.demo.page.accuracy import print_summary
 from weighted_mtp.demo.page.page import PageContent, write_page
 from weighted_mtp.evaluation.intervals import summarise
 from weighted_mtp.evaluation.results import provenance
 from weighted_mtp.files import write_text
+from weighted_mtp.reports.numbers import interval, points
 from weighted_mtp.training.errors import mlflow_store
 from weighted_mtp.training.skill import read_skill
 
@@ -69,6 +70,7 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     _write_results(out / "results.json", arms, summary, draws, budget, minutes)
     page = write_page(out / "report.html", _page(arms, summary, draws, budget, minutes))
     print_summary(console, summary)  # pyright: ignore[reportArgumentType]
+    console.print(_to_right_only(arms))
     console.print(
         f"{minutes:.1f} minutes of training. Look at [bold]{page}[/], or: mlflow ui --backend-store-uri {uri}"
     )
@@ -148,6 +150,7 @@ def _page(
         examples=first.views(GATED, rows),  # pyright: ignore[reportArgumentType]
         facts=[*provenance(), ("training time", f"{minutes:.1f} minutes")],
         notes=[
+            _to_right_only(arms),
             f"Rho-1's reference is the right_only model of the same draw ({budget.steps} steps on right completions).",
             f"label_conditioned is the generative critic itself, decoded under the label right ({budget.critic_steps} "
             "steps at most: it stops early); log_odds weighs tokens by its credit; gated, the default, by right-only "
@@ -159,6 +162,20 @@ def _page(
             "This is a made task whose teacher errs systematically; it shows that the method runs and can work, not "
             "that it wins on your data.",
         ],
+    )
+
+
+def _to_right_only(arms: list[dict[str, Any]]) -> str:
+    """What credit wins over right completions alone, and the most that it could win."""
+    shown = (LOG_ODDS.name, GATED.name, ORACLE.name)
+    rows = summarise(arms, dict.fromkeys([arm["arm"] for arm in arms], RIGHT_ONLY.name))
+    said = [
+        f"{row['arm']} {points(row['diff'])}" + f" ({interval(row['low'], row['high'])})" * (row["low"] is not None)
+        for row in rows
+        if row["arm"] in shown
+    ]
+    return (
+        f"Against {RIGHT_ONLY.name}, in points: {', '.join(said)}; {ORACLE.name} is the most that any credit can win."
     )
 
 
