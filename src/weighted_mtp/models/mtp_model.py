@@ -217,7 +217,7 @@ class MTPModel(StoredModel):
         self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, packing: Packing | None
     ) -> Tensor:
         layout, apart = _layout(packing, attention_mask), {}
-        if packing is not None and layout is not None:
+        if packing is not None and attention_mask is not None and layout is not None:
             if input_ids.device.type == "cpu" and self.config._attn_implementation == ROWS:
                 apart["row_spans"] = packing.spans(attention_mask)
             input_ids, position_ids = layout.pack(input_ids), layout.positions

@@ -59,7 +59,8 @@ class _ByRow(torch.autograd.Function):
             q, k, v, d = (x[i, :, a:b].reshape(groups, -1, x.shape[-1]) for x in (query, key, value, d_out))
             hidden = torch.zeros(b - a, b - a, dtype=q.dtype).masked_fill_(~mask[i, 0, a:b, a:b], -torch.inf)
             p = torch.baddbmm(hidden.repeat(shared, 1), q, k.transpose(1, 2), alpha=ctx.scale).softmax(-1)
-            d_scores = torch._softmax_backward_data(d @ v.transpose(1, 2), p, -1, p.dtype) * ctx.scale
+            d_p = d @ v.transpose(1, 2)
+            d_scores = torch.ops.aten._softmax_backward_data(d_p, p, -1, p.dtype) * ctx.scale
             d_query[i, :, a:b] = (d_scores @ k).view(-1, b - a, q.shape[-1])
             d_key[i, :, a:b] = d_scores.transpose(1, 2) @ q
             d_value[i, :, a:b] = p.transpose(1, 2) @ d

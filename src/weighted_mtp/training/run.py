@@ -195,7 +195,8 @@ def make_trainer(
     batch_rows = 2 if config.data.packing else config.train.per_device_train_batch_size
     make_sampler(config.data.sampler, inputs.train_dataset, batch_rows)
     if config.data.packing:
-        attend_by_row(inputs.model.hf_model)
+        for model in (inputs.model, *inputs.stage.frozen_models()):  # alike, so that equal models stay equal
+            attend_by_row(model.hf_model)
         require_packable(inputs.model)
     trainer = WeightedMTPTrainer(
         model=inputs.model,
