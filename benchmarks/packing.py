@@ -102,8 +102,12 @@ def measure(arms: list[str], shape: Shape, dtype: str, folder: Path, turns: int,
     packs = max(1, round(shape.batch * sum(lengths) / len(lengths) / shape.seq))
     trainers = {arm: make(arm, rows, shape, dtype, folder, turns + 3, packs) for arm in arms}
     read = {name: counted(trainer) for name, trainer in trainers.items()}
-    seconds = seconds_per_step(trainers, turns)
-    costs = {name: [s / n for s, n in zip(times, read[name][1:], strict=False)] for name, times in seconds.items()}
+    walls: dict[str, list[float]] = {}
+    seconds = seconds_per_step(trainers, turns, walls)
+    costs, wall_costs = (
+        {name: [s / n for s, (n, _) in zip(times, read[name][1:], strict=False)] for name, times in clock.items()}
+        for clock in (seconds, walls)
+    )
     return {
         "rows": {
             "file": Path(file).name if file else None,
@@ -112,10 +116,20 @@ def measure(arms: list[str], shape: Shape, dtype: str, folder: Path, turns: int,
             "longest": max(lengths),
         },
         "shape": {"rows": shape.batch, "packs": packs, "pack_length": shape.seq, "checkpointed": checkpointed(shape)},
-        "tokens": {name: summary(numbers[1 : turns + 1]) for name, numbers in read.items()},
+        "tokens": {name: summary([n for n, _ in numbers[1 : turns + 1]]) for name, numbers in read.items()},
+        "positions_per_token": {
+            name: sum(p for _, p in numbers[1 : turns + 1]) / sum(n for n, _ in numbers[1 : turns + 1])
+            for name, numbers in read.items()
+        },
         "tokens_per_second": {name: summary([1 / cost for cost in values]) for name, values in costs.items()},
         "gain": [
-            {"arm": packed, "over": name, "bound": BOUNDS[name.removesuffix(FLASH)], "ratio": ratio(costs[name], spent)}
+            {
+                "arm": packed,
+                "over": name,
+                "bound": BOUNDS[name.removesuffix(FLASH)],
+                "ratio": ratio(costs[name], spent),
+                "wall_ratio": ratio(wall_costs[name], wall_costs[packed]),
+            }
             for packed, spent in costs.items()
             if packed.removesuffix(FLASH) == PACKED
             for name in costs
@@ -139,27 +153,33 @@ def make(arm: str, rows: Dataset, shape: Shape, dtype: str, folder: Path, steps:
     return trainer_on(rows, settings, packed, dtype, folder / arm, steps)
 
 
-def counted(trainer: Any) -> list[int]:
-    """A list that grows by the tokens of the rows of every step that the trainer takes."""
-    tokens: list[int] = []
+def counted(trainer: Any) -> list[tuple[int, int]]:
+    """A list that grows by the tokens of every step that the trainer takes, and the positions that they lie in."""
+    read: list[tuple[int, int]] = []
     step = trainer.training_step
 
     def counting(model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        mask = inputs.get("attention_mask")
-        tokens.append(inputs["input_ids"].numel() if mask is None else int(mask.sum()))
+        mask, positions = inputs.get("attention_mask"), inputs["input_ids"].numel()
+        tokens = positions if mask is None else int(mask.sum())
+        if "packs" in inputs:
+            positions = len(inputs["packs"]) * inputs["pack_length"]
+        read.append((tokens, positions))
         return step(model, inputs, *arguments, **keywords)
 
     trainer.training_step = counting
-    return tokens
+    return read
 
 
 def show(results: dict[str, Any]) -> None:
     print(results["rows"], results["shape"])
     for arm, rate in results["tokens_per_second"].items():
-        print(f"  {arm:24} {rate['median']:7.1f} tokens/s, {results['tokens'][arm]['median']:.0f} a step")
+        positions = f"{results['positions_per_token'][arm]:.2f} positions each"
+        print(f"  {arm:24} {rate['median']:7.1f} tokens/s, {results['tokens'][arm]['median']:.0f} a step, {positions}")
     for entry in results["gain"]:
         low, high = entry["ratio"]["quartiles"]
-        said = f"{entry['ratio']['median']:.2f} ({low:.2f} to {high:.2f})"
+        said = (
+            f"{entry['ratio']['median']:.2f} ({low:.2f} to {high:.2f}; by the wall {entry['wall_ratio']['median']:.2f})"
+        )
         print(
             f"  {entry['arm']} over {entry['over']}: {said} times the tokens a second, at least {entry['bound']} wanted"
         )

@@ -86,8 +86,13 @@ def share_freed_memory() -> None:
         ctypes.CDLL("libc.so.6").mallopt(m_arena_max, 1)
 
 
-def seconds_per_step(trainers: dict[str, Any], turns: int) -> dict[str, list[float]]:
-    """Seconds (`now`) of `turns` steps of each trainer, taken in turns; a first step of each does not count."""
+def seconds_per_step(
+    trainers: dict[str, Any], turns: int, walls: dict[str, list[float]] | None = None
+) -> dict[str, list[float]]:
+    """Seconds (`now`) of `turns` steps of each trainer, taken in turns; a first step of each does not count.
+
+    `walls` is filled with those of the wall clock.
+    """
     share_freed_memory()
     turnstiles = {name: Turnstile() for name in trainers}
     for name, trainer in trainers.items():
@@ -96,9 +101,12 @@ def seconds_per_step(trainers: dict[str, Any], turns: int) -> dict[str, list[flo
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
     for turn in tqdm(range(turns + 1), desc="turns"):
         for name, turnstile in turnstiles.items():
+            begin = time.perf_counter()
             spent = turnstile.step()
             if turn:
                 seconds[name].append(spent)
+                if walls is not None:
+                    walls.setdefault(name, []).append(time.perf_counter() - begin)
     for turnstile in turnstiles.values():
         turnstile.stop()
     return seconds

@@ -7,6 +7,7 @@ from tests.models.conftest import FAMILIES, make
 from weighted_mtp.models import MTPModel
 from weighted_mtp.models.architecture import require_packable
 from weighted_mtp.models.packing import Packing
+from weighted_mtp.models.row_attention import ROWS
 
 LENGTHS = torch.tensor([13, 4, 7, 1, 9])
 MASK = (torch.arange(13) < LENGTHS[:, None]).long()
@@ -33,7 +34,7 @@ def states_and_values(family, options, attention):
     return padded, packed | {"hidden_states": PACKING.layout(MASK).rows(packed["hidden_states"])}
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", ROWS])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_rows_have_the_states_and_values_of_padded_rows(family, attention):
     padded, packed = states_and_values(family, {}, attention)
@@ -41,9 +42,10 @@ def test_packed_rows_have_the_states_and_values_of_padded_rows(family, attention
         torch.testing.assert_close(packed[name][MASK.bool()], padded[name][MASK.bool()], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", ROWS])
 @pytest.mark.parametrize("family", WINDOWS)
-def test_a_sliding_window_ends_where_its_row_begins(family):
-    padded, packed = states_and_values(family, WINDOWS[family], "sdpa")
+def test_a_sliding_window_ends_where_its_row_begins(family, attention):
+    padded, packed = states_and_values(family, WINDOWS[family], attention)
     torch.testing.assert_close(
         packed["hidden_states"][MASK.bool()], padded["hidden_states"][MASK.bool()], rtol=1e-4, atol=1e-5
     )

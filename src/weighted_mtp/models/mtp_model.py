@@ -14,6 +14,7 @@ from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
 from weighted_mtp.models.lora import add_adapters
 from weighted_mtp.models.packing import Layout, Packing
 from weighted_mtp.models.parts import check_heads
+from weighted_mtp.models.row_attention import ROWS
 from weighted_mtp.models.stored import StoredModel
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
@@ -215,12 +216,14 @@ class MTPModel(StoredModel):
     def _decode(
         self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, packing: Packing | None
     ) -> Tensor:
-        layout = _layout(packing, attention_mask)
-        if layout is not None:
+        layout, apart = _layout(packing, attention_mask), {}
+        if packing is not None and attention_mask is not None and layout is not None:
+            if input_ids.device.type == "cpu" and self.config._attn_implementation == ROWS:
+                apart["row_spans"] = packing.spans(attention_mask)
             input_ids, position_ids = layout.pack(input_ids), layout.positions
             attention_mask = packed_attention_mask(self.hf_model, position_ids)
         return self.hf_model.get_decoder()(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False, **apart
         ).last_hidden_state
 
     def _value_outputs(self, hidden: Tensor, layout: Layout | None) -> dict[str, Tensor]:

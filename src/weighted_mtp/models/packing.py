@@ -5,6 +5,7 @@ outputs (signals, weights, value losses) need not know; the language-model loss 
 """
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -75,6 +76,14 @@ class Packing:
         source = source[:-1].view(packs, self.length)
         positions = torch.where(source < 0, rest, within.flatten()[source.clamp(min=0)])
         return Layout(place, source, positions)
+
+    def spans(self, mask: Shaped[Tensor, "rows seq"]) -> list[tuple[int, int, int]]:
+        """(sequence, begin, end) of every row that has tokens, read on the host."""
+        found, lengths = list[tuple[int, int, int]](), [*mask.sum(1).tolist(), 0]
+        for pack, rows in enumerate(self.packs.tolist()):
+            ends = [0, *accumulate(lengths[row] for row in rows)]
+            found += [(pack, begin, end) for begin, end in pairwise(ends) if begin < end]
+        return found
 
     def repeated(self, times: int, rows: int) -> "Packing":
         """Of a batch that holds each of `rows` rows so many times, one copy of all behind the other."""

@@ -109,17 +109,20 @@ class NonFiniteRecord:
 def not_finite(tensors: Mapping[str, Tensor]) -> tuple[list[str], Bool[Tensor, " tensors"]]:
     """Names of the floating-point tensors, and which of them hold NaN or infinity; no synchronisation.
 
-    The largest magnitude tells it: it is NaN where there is one, and, unlike a sum, never infinite otherwise.
+    Its ends (on a CPU) or its largest magnitude tell it: NaN where there is one, and, unlike a sum, never infinite
+    otherwise.
     """
     local = {name: t.to_local() if isinstance(t, DTensor) else t for name, t in tensors.items()}
     floats = {name: t.detach() for name, t in local.items() if t.is_floating_point() and t.numel()}
     if not floats:
         return [], torch.zeros(0, dtype=torch.bool)
-    largest = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
-        list(floats.values()), float("inf")
-    )
-    device = largest[0].device
-    return list(floats), ~torch.isfinite(torch.stack([x.to(device) for x in largest]))
+    given = list(floats.values())
+    if given[0].device.type == "cpu":  # whose kernel of the norm takes six times as long
+        ends = [torch.stack(t.aminmax()) for t in given]
+    else:
+        ends = torch._foreach_norm(given, float("inf"))  # pyright: ignore[reportPrivateImportUsage]
+    finite = torch.isfinite(torch.stack([x.to(ends[0].device) for x in ends]))
+    return list(floats), ~finite.view(len(given), -1).all(1)
 
 
 def rows_are_finite(

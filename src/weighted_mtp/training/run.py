@@ -23,6 +23,7 @@ from weighted_mtp.data import CompletionCollator, make_sampler
 from weighted_mtp.files import finish_interrupted, own_folder
 from weighted_mtp.losses.liger import require_liger
 from weighted_mtp.models.architecture import require_packable
+from weighted_mtp.models.row_attention import attend_by_row
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
@@ -194,6 +195,8 @@ def make_trainer(
     batch_rows = 2 if config.data.packing else config.train.per_device_train_batch_size
     make_sampler(config.data.sampler, inputs.train_dataset, batch_rows)
     if config.data.packing:
+        for model in (inputs.model, *inputs.stage.frozen_models()):  # alike, so that equal models stay equal
+            attend_by_row(model.hf_model)
         require_packable(inputs.model)
     trainer = WeightedMTPTrainer(
         model=inputs.model,
