@@ -109,8 +109,10 @@ def complete(
     require_readable(model, tokenizer, read, lambda i: f"prompt {i}", further=max_new_tokens)
     ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
     detokenizer = Detokenizer(tokenizer)
-    seeds = None if seeds is None else [*seeds] * (2 if guidance else 1)
-    draws = seeds and SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p)
+    draws = None
+    if seeds is not None:
+        both = [*seeds] * (2 if guidance else 1)
+        draws = SeededDraws(both, max_new_tokens, temperature=temperature, top_p=top_p)
     was_training = model.training
     model.eval()
     try:
@@ -173,7 +175,8 @@ def generate_text(
 ) -> str:
     """One completion by head 0.
 
-    Text is read as it is; `label` is what a generative critic is told, `guidance` how far from the other label, and `tell` takes a line for whoever asked.
+    Text is read as it is; `label` is what a generative critic is told, `guidance` how far it is led from the other
+    label, and `tell` takes a line for whoever asked.
 
     Raises:
         ConfigError: a label or a chat that the model does not take.
