@@ -79,3 +79,8 @@ def test_guidance_without_a_label_is_refused():
 def test_guidance_is_a_number_from_0_on(guidance):
     with pytest.raises(ConfigError, match="give 0"):
         GenerateSettings("model", "text", label="right", guidance=guidance)
+
+
+def test_guidance_of_nothing_is_refused(critic):
+    with pytest.raises(ValueError, match="condition is None"):
+        write_tokens(critic, PROMPTS, max_new_tokens=2, pad=0, ends=[], guidance=1.0)

@@ -47,6 +47,10 @@ def write_tokens(
     """
     asked, told = len(prompts), None
     if guidance:
+        if condition not in ("right", "wrong"):
+            raise ValueError(
+                f"guidance leads away from a label, but condition is {condition!r}: give 'right' or 'wrong'"
+            )
         labels = (RIGHT, WRONG) if condition == "right" else (WRONG, RIGHT)
         prompts, told = [*prompts, *prompts], torch.tensor(labels, device=model.device).repeat_interleave(asked)
     width = max(map(len, prompts))
