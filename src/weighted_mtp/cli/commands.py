@@ -180,7 +180,7 @@ def _generate(settings: Any) -> None:
     quiet_libraries()
     from weighted_mtp.evaluation.decoding import generate_text
 
-    limits = settings.max_new_tokens, settings.temperature, settings.label
+    limits = settings.max_new_tokens, settings.temperature, settings.label, settings.guidance
     print(generate_text(settings.model, prompt, *limits, tools, lambda line: print(line, file=sys.stderr)))
 
 

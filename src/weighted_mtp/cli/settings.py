@@ -41,6 +41,8 @@ class GenerateSettings:
     """0 is greedy; above it samples."""
     label: Literal["right", "wrong"] | None = None
     """What a generative critic is told."""
+    guidance: float = 0.0
+    """With --label: how far from what the critic would write under the other label; 1 adds the difference once."""
 
     def __post_init__(self) -> None:
         settle(self, "model", "messages")
@@ -51,6 +53,11 @@ class GenerateSettings:
         require(self.max_new_tokens >= 1, f"--max_new_tokens is {self.max_new_tokens}: give at least 1")
         fits = 0 <= self.temperature < math.inf
         require(fits, f"--temperature is {self.temperature}: give 0 (greedy) or a number above it")
+        require(0 <= self.guidance < math.inf, f"--guidance is {self.guidance}: give 0 (none) or a number above it")
+        require(
+            not self.guidance or self.label is not None,
+            "--guidance leads away from a generative critic's other label: give --label right",
+        )
 
 
 @dataclass(frozen=True)

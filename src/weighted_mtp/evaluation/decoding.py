@@ -43,6 +43,7 @@ def decode(
     batch_size: int = 256,
     temperature: float = 0.0,
     condition: str | None = None,
+    guidance: float = 0.0,
     tools: Sequence[Any] | None = None,
 ) -> list[str]:
     """Texts of `complete` for prompts of many batches; temperature 0 is greedy, above it torch seeds the samples."""
@@ -58,6 +59,7 @@ def decode(
             seeds=seeds and seeds[chosen],
             temperature=temperature,
             condition=condition,
+            guidance=guidance,
             tools=tools and tools[chosen],
         )
         texts += [completion.text for completion in found]
@@ -76,6 +78,7 @@ def complete(
     top_p: float = 1.0,
     stop: Sequence[str] = (),
     condition: str | None = None,
+    guidance: float = 0.0,
     tools: Sequence[Any] | None = None,
 ) -> list[Completion]:
     """One completion for each prompt of one batch, by head 0.
@@ -95,6 +98,7 @@ def complete(
         top_p: of the sampling, in (0, 1].
         stop: strings; a completion ends before the first of them.
         condition: "right" or "wrong": the label that a generative critic decodes under.
+        guidance: with a condition, how far from what it would write under the other label (`Guidance`).
         tools: of each prompt that is messages, for the chat template; None: none.
 
     Raises:
@@ -105,8 +109,10 @@ def complete(
     require_readable(model, tokenizer, read, lambda i: f"prompt {i}", further=max_new_tokens)
     ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
     detokenizer = Detokenizer(tokenizer)
-    sampled = seeds is not None
-    draws = SeededDraws(seeds, max_new_tokens, temperature=temperature, top_p=top_p) if sampled else None
+    draws = None
+    if seeds is not None:
+        both = [*seeds] * (2 if guidance else 1)
+        draws = SeededDraws(both, max_new_tokens, temperature=temperature, top_p=top_p)
     was_training = model.training
     model.eval()
     try:
@@ -119,6 +125,7 @@ def complete(
             draws=draws,
             stop=StopStrings(detokenizer, stop) if stop else None,
             condition=condition,
+            guidance=guidance,
         )
     finally:
         model.train(was_training)
@@ -162,12 +169,14 @@ def generate_text(
     max_new_tokens: int,
     temperature: float,
     label: str | None = None,
+    guidance: float = 0.0,
     tools: Any = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> str:
     """One completion by head 0.
 
-    Text is read as it is; `label` is what a generative critic is told, and `tell` takes a line for whoever asked.
+    Text is read as it is; `label` is what a generative critic is told, `guidance` how far it is led from the other
+    label, and `tell` takes a line for whoever asked.
 
     Raises:
         ConfigError: a label or a chat that the model does not take.
@@ -186,4 +195,4 @@ def generate_text(
     if label is not None and model.label_condition is None:
         raise ConfigError(f"--label {label}: {model_dir} is no generative critic, so it takes no label")
     limits = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    return decode(model, tokenizer, [prompt], condition=label, tools=[tools], **limits)[0]
+    return decode(model, tokenizer, [prompt], condition=label, guidance=guidance, tools=[tools], **limits)[0]

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings
+from weighted_mtp.evaluation.sampling import Guidance, SeededDraws, StopStrings
 from weighted_mtp.models import MTPModel
+from weighted_mtp.models.label_condition import RIGHT, WRONG
 
 PLAIN = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
 """What a model's generation_config.json must not change; `SeededDraws` does the sampling."""
@@ -26,6 +27,7 @@ def write_tokens(
     draws: SeededDraws | None = None,
     stop: StopStrings | None = None,
     condition: str | None = None,
+    guidance: float = 0.0,
 ) -> list[list[int]]:
     """What the decoder's own `generate` writes behind each prompt, up to and with an end token, in order.
 
@@ -38,23 +40,32 @@ def write_tokens(
         max_new_tokens: tokens at most, the end included.
         pad: token that fills shorter prompts on the left.
         ends: tokens that end a row.
-        draws: draws the tokens, a row of random numbers for each prompt; None: greedy.
+        draws: draws the tokens, a row of random numbers for each prompt, with guidance twice; None: greedy.
         stop: ends rows by their text.
         condition: what a generative critic is told.
+        guidance: how far from what it would write under the other label (`Guidance`); 0: no such thing.
     """
+    asked, told = len(prompts), None
+    if guidance:
+        if condition not in ("right", "wrong"):
+            raise ValueError(
+                f"guidance leads away from a label, but condition is {condition!r}: give 'right' or 'wrong'"
+            )
+        labels = (RIGHT, WRONG) if condition == "right" else (WRONG, RIGHT)
+        prompts, told = [*prompts, *prompts], torch.tensor(labels, device=model.device).repeat_interleave(asked)
     width = max(map(len, prompts))
     ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     settings: dict[str, Any] = {
         "pad_token_id": pad,
         "eos_token_id": list(ends) or None,
-        "condition": condition,
+        "condition": condition if told is None else told,
         "return_dict_in_generate": True,
-        "logits_processor": [draws] if draws else None,
+        "logits_processor": [Guidance(guidance)] * (told is not None) + [draws] * (draws is not None) or None,
         "stopping_criteria": [stop] if stop else None,
         **PLAIN,
     }
-    cache = _read_once(model, prompts, ids, mask, settings)
+    cache = _read_once(model, prompts, ids, mask, settings) if told is None else None
     alive, written = list(range(len(prompts))), [list[int]() for _ in prompts]
     while alive:
         left = max_new_tokens - (ids.shape[1] - width)
@@ -74,11 +85,13 @@ def write_tokens(
         if over and keep:
             chosen = torch.tensor(keep, device=ids.device)
             ids, mask = ids[chosen], mask[chosen]
+            if told is not None:
+                settings["condition"] = settings["condition"][chosen]
             cache.reorder_cache(chosen)
             if draws:
                 draws.keep(keep)
         alive = [alive[place] for place in keep]
-    return written
+    return written[:asked]
 
 
 def _read_once(

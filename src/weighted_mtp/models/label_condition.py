@@ -56,9 +56,9 @@ class LabelEmbedding(nn.Module):
         with self._attached_to(embeddings, told):
             return decode(*rows, packing)
 
-    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Any:
-        """The decoder's own `generate` under one label."""
-        with self._attached_to(hf_model.get_input_embeddings(), torch.tensor([[condition]])):
+    def generate(self, hf_model: Any, condition: Shaped[Tensor, " batch"], input_ids: Tensor, **kwargs: Any) -> Any:
+        """The decoder's own `generate` under the labels."""
+        with self._attached_to(hf_model.get_input_embeddings(), condition[:, None]):
             return hf_model.generate(input_ids=input_ids, **kwargs)
 
     @contextmanager
@@ -151,10 +151,9 @@ class LabelTags(nn.Module):
         attended = longer.scatter(1, place, mask).scatter(1, tag_place, (tag >= 0).to(longer.dtype))
         return ids, attended, place
 
-    def generate(self, hf_model: Any, condition: int, input_ids: Tensor, **kwargs: Any) -> Any:
-        """The decoder's own `generate` under one label; the tag is not in what comes back."""
-        repeated = torch.full((len(input_ids),), condition, device=input_ids.device)
-        ids, mask, _ = self.insert(input_ids, kwargs.pop("attention_mask", None), repeated)
+    def generate(self, hf_model: Any, condition: Shaped[Tensor, " batch"], input_ids: Tensor, **kwargs: Any) -> Any:
+        """The decoder's own `generate` under the labels; the tag is not in what comes back."""
+        ids, mask, _ = self.insert(input_ids, kwargs.pop("attention_mask", None), condition.expand(len(input_ids)))
         output = hf_model.generate(input_ids=ids, attention_mask=mask, **kwargs)
         sequences = output if isinstance(output, Tensor) else output.sequences
         new = sequences[:, ids.shape[1] :]

@@ -162,11 +162,12 @@ class MTPModel(StoredModel):
         bias = getattr(head, "bias", None)
         return {"lm_head_weight": head.weight, "bias": bias, "logit_scale": scale, "softcap": softcap}
 
-    def generate(self, *args: Any, condition: str | None = None, **kwargs: Any) -> Any:
+    def generate(self, *args: Any, condition: str | Tensor | None = None, **kwargs: Any) -> Any:
         """The decoder's own `generate`, by head 0.
 
         Args:
-            condition: "right" or "wrong": what a generative critic is told; `input_ids` is then a keyword.
+            condition: "right" or "wrong": what a generative critic is told, or [batch] of `RIGHT` and `WRONG`;
+                `input_ids` is then a keyword.
             args: of the decoder.
             kwargs: of the decoder.
 
@@ -175,10 +176,11 @@ class MTPModel(StoredModel):
         """
         if condition is None:
             return self.hf_model.generate(*args, **kwargs)
-        if condition not in ("right", "wrong"):
-            raise ValueError(f"condition is {condition!r}: give 'right' or 'wrong'")
-        label = RIGHT if condition == "right" else WRONG
-        return self._conditioned().generate(self.hf_model, label, **kwargs)
+        if isinstance(condition, str):
+            if condition not in ("right", "wrong"):
+                raise ValueError(f"condition is {condition!r}: give 'right' or 'wrong'")
+            condition = torch.tensor([RIGHT if condition == "right" else WRONG])
+        return self._conditioned().generate(self.hf_model, condition, **kwargs)
 
     def freeze_trunk(self) -> None:
         """Let only the value head train.

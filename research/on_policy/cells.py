@@ -1,0 +1,280 @@
+"""The trainings: each arm of each round of each draw is a cell, cached as a JSON file of its own."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback
+
+from research.on_policy.arms import (
+    ARMS,
+    AWAY,
+    CANDIDATES,
+    EQUAL_COMPUTE,
+    FEW,
+    GUIDED,
+    MORE_SAMPLES,
+    SKILL,
+    START,
+    needs,
+)
+from research.on_policy.place import Place, Row
+from weighted_mtp.data import load_rows
+from weighted_mtp.demo.arms import GENERATIVE, Arm
+from weighted_mtp.evaluation.critic_checks import quality_of_scores
+from weighted_mtp.evaluation.cross_fit import skill_of_rows, skill_of_scores
+from weighted_mtp.files import write_text
+from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.run import train
+from weighted_mtp.training.score_settings import ScoreConfig
+from weighted_mtp.training.scoring import score
+
+EVALUATED = 2
+"""Samples of each test problem."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm, critic or start of one round; all that a worker needs to know."""
+
+    place: Place
+    name: str
+
+    @property
+    def file(self) -> Path:
+        """Where its result is."""
+        return self.place.out / "cells" / self.place.name / f"{self.name}.json"
+
+    def needs(self, other: "Cell") -> bool:
+        """Whether the other cell must be there first."""
+        mine, theirs = self.place, other.place
+        if mine.name == theirs.name:
+            return other.name in needs(self.name)
+        before = mine.before
+        return before is not None and before.name == theirs.name and other.name == mine.lineage[-1]
+
+    def finished(self) -> dict[str, Any] | None:
+        """Its result, where it was made as it is asked for now."""
+        if not self.file.exists():
+            return None
+        found = json.loads(self.file.read_text())
+        return found if found["asked"] == self._asked() else None
+
+    def _asked(self) -> dict[str, Any]:
+        arm = ARMS.get(self.name)
+        definition = None if arm is None else {**vars(arm), "options": dict(arm.options)}
+        return json.loads(json.dumps(self.place.as_dict() | {"name": self.name, "definition": definition}))
+
+
+def run_cell(cell: Cell) -> dict[str, Any]:
+    """Makes one cell, or reads it where it is there."""
+    if (finished := cell.finished()) is not None:
+        return finished
+    started = time.process_time()
+    work: Callable[[Place], dict[str, Any]]
+    if cell.name == START:
+        work = _start
+    elif cell.name == SKILL:
+        work = _skill
+    elif cell.name == GUIDED.name:
+        work = _guided
+    else:
+        work = _Trained(ARMS[cell.name])
+    found = work(cell.place)
+    result = {"asked": cell._asked(), "cpu_seconds": round(time.process_time() - started, 2), **found}
+    write_text(cell.file, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _start(place: Place) -> dict[str, Any]:
+    """The start of the draw's first round is trained; that of a later one is there. Its samples are the rows."""
+    began, b, told = time.process_time(), place.budget, dict[str, Any]()
+    if not place.lineage:
+        place.write_first()
+        settings = {"stage": "baseline", "learning_rate": b.start_learning_rate, "seed": place.seed}
+        first = settings | {"max_steps": b.start_steps, "lr_scheduler_type": "constant_with_warmup"}
+        until = _UntilShare(place)
+        before = _train(place, "begun", place.folder / "untrained", "demonstrations", first, [until])
+        last = settings | {"max_steps": b.last_steps, "warmup_steps": 0, "seed": place.seed + 1}
+        _train(place, "start", before, "demonstrations", last)
+        told = {"start_steps": until.steps + b.last_steps}
+    trained = time.process_time()
+    prompts = [p for p in place.problems[f"round{len(place.lineage)}"] for _ in range(b.samples)]
+    rows = place.judged(prompts, place.decode(place.start, prompts, sampled="train"))
+    sampled = time.process_time()
+    place.write("train", rows)
+    for name, weigh in (("oracle", 0.0), ("signed_oracle", AWAY)):
+        place.write(name, ({**row, "weights": _of_truth(row, weigh)} for row in rows))
+    weights = _of_surprisal([row["logprobs"] for row in rows])
+    place.write("surprisal", ({**row, "weights": some} for row, some in zip(rows, weights, strict=True)))
+    fresh = [p for p in place.problems["test"] for _ in range(b.fresh_samples)]
+    place.write("fresh", judged := place.judged(fresh, place.decode(place.start, fresh, sampled="fresh")))
+    greedy = place.judged(place.problems["test"], place.decode(place.start, place.problems["test"]))
+    wrong = sum(sum(_errors(row)) for row in rows)
+    return {
+        "greedy": _share(greedy, b.test_prompts),
+        "sampled": _share(judged, len(fresh)),
+        "rows": len(rows),
+        "share_right": _share(rows, len(rows)),
+        "right_with_error": sum(row["label"] and any(row["token_error"]) for row in rows) / len(rows),
+        "wrong_tokens_a_row": wrong / len(rows),
+        **told,
+        "train_cpu_seconds": round(trained - began, 2),
+        "sampling_cpu_seconds": round(sampled - trained, 2),
+    }
+
+
+def _share(rows: list[Row], of: int) -> float:
+    """Right ones; completions without a token are no rows, and wrong."""
+    return sum(row["label"] for row in rows) / of
+
+
+def _of_truth(row: Row, wrong: float) -> list[float]:
+    """A weight for each token, the end included where one was written."""
+    return [wrong if error else 1.0 for error in _errors(row)]
+
+
+def _errors(row: Row) -> list[bool]:
+    return [*row["token_error"], *([row["wrong_end"]] if "wrong_end" in row else [])]
+
+
+def _of_surprisal(logprobs: list[list[float]]) -> list[list[float]]:
+    """clip(exp(z), .1, 5), z the whitened log-probability of the token under the model that wrote it."""
+    every = np.concatenate([np.asarray(row) for row in logprobs])
+    mean, std = every.mean(), every.std()
+    return [np.exp((np.asarray(row) - mean) / std).clip(0.1, 5.0).tolist() for row in logprobs]
+
+
+class _UntilShare(TrainerCallback):
+    """Ends the start's training at a constant rate once enough samples of the validation problems are right.
+
+    A fixed number of steps would leave from 6 to 60 % right: what is learned comes late and at once.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.steps = place, 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Looks every 10 steps; the random state is left as it was."""
+        self.steps = state.global_step
+        if self.steps % 10 == 0:
+            prompts = self.place.problems["validation"]
+            right = self.place.judged(prompts, self.place.decode(model, prompts, sampled=f"validation {self.steps}"))
+            control.should_training_stop |= _share(right, len(prompts)) >= self.place.budget.start_share
+
+
+def _train(
+    place: Place, name: str, start: Path, rows: str, settings: dict[str, Any], watched: Sequence[TrainerCallback] = ()
+) -> Path:
+    b, folder = place.budget, place.folder / name
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted cell left
+    common = {
+        "model_name_or_path": str(start), "train_file": str(place.folder / f"{rows}.jsonl"), "output_dir": str(folder),
+        "max_length": place.most_tokens, "per_device_train_batch_size": b.batch_size, "seed": place.seed,
+        "per_device_eval_batch_size": 256, "weight_decay": 0.01, "warmup_steps": 10, "lr_scheduler_type": "cosine",
+        "trainer_args": {"adam_beta2": 0.98}, "save_steps": 0, "logging_steps": 50, "tracking_uri": "none",
+    }  # fmt: skip
+    train(RunConfig.from_flat(common | settings), quiet=True, callbacks=watched)
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    return folder
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """An arm or a critic."""
+
+    arm: Arm
+
+    def __call__(self, place: Place) -> dict[str, Any]:
+        arm, b, told = self.arm, place.budget, dict[str, Any]()
+        rows, began = arm.rows, time.process_time()
+        steps, rate = CANDIDATES.get(arm.name, (b.steps, b.learning_rate))
+        if arm in EQUAL_COMPUTE:
+            steps, told = self._more(place)
+        settings = {
+            "stage": arm.stage, "scheme": arm.scheme, "scheme_options": arm.options, "keep": arm.keep,
+            "max_steps": steps, "learning_rate": rate,
+        }  # fmt: skip
+        if arm.stage == "critic":
+            coefficient = 0.5 if arm.critic == "generative" else 4.0
+            kind = None if arm.critic == "value_head" else arm.critic or None
+            settings |= {"critic": kind, "value_coef": coefficient, "max_steps": b.critic_steps}
+            settings |= {"eval_share": 0.1, "eval_steps": b.critic_steps // 8}
+        elif arm.stage == "verifiable":
+            settings |= {"critic": str(place.folder / arm.critic)}
+        folder = _train(place, arm.name, place.start, rows, settings)
+        told["train_cpu_seconds"] = round(time.process_time() - began, 2)
+        if arm.is_policy:
+            told |= _solved(place, folder, condition=arm.decode_under or None)
+        if arm.stage == "critic":
+            told |= _quality(place, folder)
+        elif arm not in FEW:
+            shutil.rmtree(folder)
+        return told
+
+    def _more(self, place: Place) -> tuple[int, dict[str, Any]]:
+        """The compute of the generative critic and its folds, as samples or as steps; no more samples than the steps
+        read once."""
+        b = place.budget
+        start, critic, skill = (json.loads(Cell(place, n).file.read_text()) for n in (START, GENERATIVE.name, SKILL))
+        seconds = critic["train_cpu_seconds"] + skill["cpu_seconds"]
+        told = {"critics_cpu_seconds": seconds}
+        if self.arm != MORE_SAMPLES:
+            plain = json.loads(Cell(place, "right_only").file.read_text())["train_cpu_seconds"]
+            steps = round(b.steps * (1 + seconds / plain))
+            return steps, told | {"steps": steps}
+        affordable = seconds / start["sampling_cpu_seconds"]
+        readable = b.steps * b.batch_size / max(1, start["share_right"] * start["rows"]) - 1
+        again = min(affordable, max(0.0, readable))
+        every = place.problems[f"round{len(place.lineage)}"]
+        prompts = [every[i % len(every)] for i in range(round(again * start["rows"]))]
+        more = place.judged(prompts, place.decode(place.start, prompts, sampled="more"))
+        place.write("more", [*place.read("train"), *more])
+        return b.steps, told | {"more_rows": len(prompts), "affordable_rows": round(affordable * start["rows"])}
+
+
+def _solved(place: Place, model: Path, **how: Any) -> dict[str, Any]:
+    """Share of the test problems that greedy decoding solves, and of samples at temperature 1."""
+    problems = place.problems["test"]
+    several = [p for p in problems for _ in range(EVALUATED)]
+    greedy = place.judged(problems, place.decode(model, problems, **how))
+    sampled = place.judged(several, place.decode(model, several, sampled="test", **how))
+    return {"greedy": _share(greedy, len(problems)), "sampled": _share(sampled, len(several))}
+
+
+def _guided(place: Place) -> dict[str, Any]:
+    return _solved(place, place.folder / GENERATIVE.name, condition="right", guidance=1.0)
+
+
+def _scoring(place: Place, critic: Path, data: str, out: str, **more: Any) -> ScoreConfig:
+    rows = str(place.folder / f"{data}.jsonl")
+    return ScoreConfig(str(critic), rows, str(place.folder / out), max_length=place.most_tokens, batch_size=256, **more)
+
+
+def _quality(place: Place, critic: Path) -> dict[str, Any]:
+    """What a critic knows of the start's samples of the test problems, which it was not trained on."""
+    config = _scoring(place, critic, "fresh", f"{critic.name}-fresh")
+    shutil.rmtree(config.out, ignore_errors=True)
+    score(config, quiet=True)
+    skill = skill_of_rows(load_rows(config.out)[0]).as_dict()
+    quality = quality_of_scores(config.out, str(critic))[0]
+    shutil.rmtree(config.out)
+    located = quality.localisation
+    told = {name: getattr(located, name) for name in ("auc", "auc_within_wrong", "top1")}
+    return {"fresh_skill": skill, "localisation": told}
+
+
+def _skill(place: Place) -> dict[str, Any]:
+    """By folds of the training rows: what `wmtp score --cross_fit` measures, and scheme gated reads."""
+    critic = place.folder / GENERATIVE.name
+    config = _scoring(place, critic, "train", "folds", cross_fit=place.budget.folds)
+    skill = skill_of_scores(config, quiet=True)
+    shutil.rmtree(config.out)
+    assert skill is not None, "folds were asked for"
+    return {"skill": skill.as_dict()}

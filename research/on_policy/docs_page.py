@@ -1,0 +1,27 @@
+"""Write the experiment's page from its results: no number there is typed by hand.
+
+usage: python -m research.on_policy.docs_page OUT    (or research/docs/results/on-policy.json)
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from research.on_policy.report import page
+from research.on_policy.results import read_results
+
+DOCS = Path(__file__).parents[1] / "docs"
+KEPT = DOCS / "results" / "on-policy.json"
+
+
+def main() -> None:
+    """Keeps the results of an output directory, a cell a line, and writes the page."""
+    given = Path(sys.argv[1])
+    results = json.loads(given.read_text()) if given.is_file() else read_results(given)
+    cells = ",\n".join(json.dumps(cell) for cell in results["cells"])
+    KEPT.write_text(f'{{"cells": [\n{cells}\n],\n"meta": {json.dumps(results["meta"])}}}\n')
+    (DOCS / "on-policy.md").write_text(page(results))
+
+
+if __name__ == "__main__":
+    main()

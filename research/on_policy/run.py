@@ -1,0 +1,78 @@
+"""The parts of the experiment, what was chosen on a draw outside, and how the cells are run."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from research.jobs import job_progress, run_jobs
+from research.on_policy.arms import CANDIDATES, FEW, MAIN, START, with_needs
+from research.on_policy.cells import Cell, run_cell
+from research.on_policy.place import Budget, Place
+from weighted_mtp.demo.arms import Arm
+
+OUTSIDE = 1_000
+"""The draw on which steps and rates were chosen, for the start and for right_only."""
+START_SHARE = {
+    "arithmetic": {10: 0.04, 25: 0.10, 50: 0.25},
+    "strings": {10: 0.12, 25: 0.25, 50: 0.50},
+    "states": {10: 0.08, 25: 0.20, 50: 0.45},
+}
+"""Percent of right samples -> share of the validation problems at which a start's rate goes down. From .10 they
+went to .25, .08 and .12 on that draw."""
+
+
+class Part(NamedTuple):
+    """Which arms run where."""
+
+    arms: tuple[Arm, ...]
+    shares: tuple[int, ...] = (25,)
+    draws: int = 5
+    rounds: int = 1
+
+
+PARTS = {"main": Part(MAIN), "shares": Part(FEW, shares=(10, 50), draws=3), "rounds": Part(FEW, draws=3, rounds=3)}
+
+
+def choice_cells(tasks: Sequence[str], out: Path) -> list[Cell]:
+    """Right-only on the draw outside, with every candidate's steps and rate."""
+    first = next(iter(CANDIDATES.values()))
+    places = [Place(task, 25, OUTSIDE, out, Budget(START_SHARE[task][25], *first)) for task in tasks]
+    return [Cell(place, name) for place in places for name in (START, *CANDIDATES)]
+
+
+def chosen(task: str, out: Path) -> tuple[int, float]:
+    """Steps and rate with which right-only solves most problems of the draw outside by greedy decoding."""
+    solved = {c.name: (c.finished() or {}).get("greedy", -1.0) for c in choice_cells([task], out) if c.name != START}
+    return CANDIDATES[max(solved, key=solved.__getitem__)]
+
+
+def cells_of(part: str, tasks: Sequence[str], draws: int | None, out: Path) -> list[Cell]:
+    """All cells of a part, draw by draw; those that a cell needs stand before it. Those of the choice are finished."""
+    return list(_cells(PARTS[part], {task: chosen(task, out) for task in tasks}, draws, out))
+
+
+def _cells(part: Part, tasks: Mapping[str, tuple[int, float]], draws: int | None, out: Path) -> Iterator[Cell]:
+    for seed, share in itertools.product(range(part.draws if draws is None else draws), part.shares):
+        for task, steps_and_rate in tasks.items():
+            place = Place(task, share, seed, out, Budget(START_SHARE[task][share], *steps_and_rate))
+            yield from (Cell(place, name) for name in with_needs(part.arms))
+            for arm, later in itertools.product(part.arms, range(1, part.rounds)):
+                then = replace(place, lineage=(arm.name,) * later)
+                yield from (Cell(then, name) for name in with_needs((arm,)))
+
+
+def run(cells: Sequence[Cell], jobs: int) -> None:
+    """Makes the cells that are not there, some at a time, each on one thread."""
+    console = Console()
+    missing = [cell for cell in cells if cell.finished() is None]
+    with job_progress(console) as progress:
+        task = progress.add_task("", total=len(cells), completed=len(cells) - len(missing))
+        for cell, result in run_jobs(missing, jobs, run_cell):
+            done = f"{cell.place.name}: {cell.name}"
+            solved = f", {result['greedy']:.1%} solved" if "greedy" in result else ""
+            progress.update(task, advance=1, description=done)
+            console.print(f"{done}{solved}, {result['cpu_seconds']:.0f} CPU s")

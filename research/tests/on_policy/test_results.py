@@ -1,0 +1,76 @@
+"""What the page may say follows from paired differences and their correction."""
+
+import pytest
+
+from research.on_policy.report import page
+from research.on_policy.results import differences, holm
+
+NOISE = (0.0, 0.01, -0.01, 0.02, -0.02)
+ARMS = {"right_only": 0.5, "uniform": 0.3, "oracle": 0.7, "gated": 0.5, "log_odds": 0.5}
+
+
+def cell(task: str, arm: str, seed: int, solved: float) -> dict:
+    return {
+        "task": task, "share": 25, "seed": seed, "name": arm, "round": 1, "greedy": solved, "sampled": solved,
+        "cpu_seconds": 1.0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def results() -> dict:
+    """Two tasks, five draws: the oracle leads by 20 points, gated by what is noise, log_odds by nothing at all."""
+    cells = []
+    for task in ("strings", "states"):
+        for seed, noise in enumerate(NOISE):
+            shifts = {"oracle": NOISE[seed - 1], "uniform": NOISE[seed - 2], "gated": 5 * NOISE[seed - 3] + 0.01}
+            cells += [cell(task, arm, seed, mean + noise + shifts.get(arm, 0)) for arm, mean in ARMS.items()]
+        cells.append(cell(task, "oracle", 1_000, 0.0))
+    return {"cells": cells, "meta": {"date": "today"}}
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, None, 0.03]) == pytest.approx([0.03, 0.06, None, 0.06], abs=1e-12)
+
+
+def test_a_correction_of_one_test_changes_nothing_and_none_exceeds_one():
+    assert holm([0.2]) == [0.2]
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_differences_are_paired_by_draw_and_leave_out_the_draw_outside(results):
+    found = {(d.arm, d.task): d for d in differences(results, "greedy", ["oracle"], ["strings", "states"])}
+    assert set(found) == {("oracle", "strings"), ("oracle", "states"), ("oracle", "all")}
+    assert found["oracle", "strings"].draws == 5
+    assert found["oracle", "strings"].interval.mean == pytest.approx(0.2)
+
+
+def test_only_what_the_corrected_test_decides_is_called_better_or_worse(results):
+    found = differences(results, "greedy", ["oracle", "uniform", "gated", "log_odds"], ["strings", "states"])
+    verdicts = {(d.arm, d.task): d.verdict for d in found}
+    assert verdicts["oracle", "strings"] == "better"
+    assert verdicts["uniform", "all"] == "worse"
+    assert verdicts["gated", "strings"] == "undecided"
+    assert verdicts["log_odds", "all"] == "undecided"
+
+
+def test_a_single_draw_decides_nothing(results):
+    one = {"cells": [c for c in results["cells"] if c["seed"] == 0], "meta": {}}
+    assert {d.verdict for d in differences(one, "greedy", ["oracle"], ["strings"])} == {"undecided"}
+
+
+def test_draws_that_lack_an_arm_are_left_out_of_its_difference(results):
+    cells = [c for c in results["cells"] if (c["name"], c["seed"], c["task"]) != ("oracle", 3, "states")]
+    found = {d.task: d.draws for d in differences({"cells": cells}, "greedy", ["oracle"], ["strings", "states"])}
+    assert found == {"strings": 5, "states": 4, "all": 4}
+
+
+def test_the_page_shows_the_oracles_lead_by_task_and_names_what_is_decided(results):
+    text = page(results)
+    assert "| `oracle`, strings, greedy | +20.0 (" in text
+    assert "`oracle` on strings" in text.split("Decidedly better")[1].split(".")[0]
+    assert "`gated` on" not in text
+
+
+def test_without_a_draw_nothing_is_said_of_arms(results):
+    outside = {"cells": [c for c in results["cells"] if c["seed"] >= 1_000], "meta": {}}
+    assert "No draw has been made yet" in page(outside)
