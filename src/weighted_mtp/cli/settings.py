@@ -41,6 +41,8 @@ class GenerateSettings:
     """0 is greedy; above it samples."""
     label: Literal["right", "wrong"] | None = None
     """What a generative critic is told."""
+    drafts: bool = False
+    """The extra heads guess ahead and head 0 checks: the same text in fewer forwards."""
 
     def __post_init__(self) -> None:
         settle(self, "model", "messages")

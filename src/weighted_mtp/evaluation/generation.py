@@ -9,6 +9,7 @@ from torch import Tensor
 
 from weighted_mtp.evaluation.sampling import SeededDraws, StopStrings
 from weighted_mtp.models import MTPModel
+from weighted_mtp.models.draft_counts import DraftCounts
 
 PLAIN = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
 """What a model's generation_config.json must not change; `SeededDraws` does the sampling."""
@@ -26,6 +27,7 @@ def write_tokens(
     draws: SeededDraws | None = None,
     stop: StopStrings | None = None,
     condition: str | None = None,
+    drafts: list[DraftCounts] | None = None,
 ) -> list[list[int]]:
     """What the decoder's own `generate` writes behind each prompt, up to and with an end token, in order.
 
@@ -41,6 +43,7 @@ def write_tokens(
         draws: draws the tokens, a row of random numbers for each prompt; None: greedy.
         stop: ends rows by their text.
         condition: what a generative critic is told.
+        drafts: the extra heads guess ahead, and what came of it for each prompt is put in here.
     """
     width = max(map(len, prompts))
     ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], device=model.device)
@@ -54,6 +57,11 @@ def write_tokens(
         "stopping_criteria": [stop] if stop else None,
         **PLAIN,
     }
+    if drafts is not None:
+        settings |= {"max_new_tokens": max_new_tokens, "drafts": True}
+        output = model.generate(input_ids=ids, attention_mask=mask, **settings)
+        drafts += output.drafts
+        return [_until(ends, row) for row in output.sequences[:, width:].tolist()]
     cache = _read_once(model, prompts, ids, mask, settings)
     alive, written = list(range(len(prompts))), [list[int]() for _ in prompts]
     while alive:
@@ -64,8 +72,7 @@ def write_tokens(
         ids, cache = output.sequences, output.past_key_values
         mask = torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - mask.shape[1])], dim=1)
         for row, tokens in zip(alive, ids[:, width:].tolist(), strict=True):
-            end = next((i for i, token in enumerate(tokens, start=1) if token in ends), None)
-            written[row] = tokens[:end]
+            written[row] = _until(ends, tokens)
         if left <= _STRETCH:
             break
         stopped = stop.hold([prompts[row] for row in alive], [written[row] for row in alive]) if stop else []
@@ -79,6 +86,10 @@ def write_tokens(
                 draws.keep(keep)
         alive = [alive[place] for place in keep]
     return written
+
+
+def _until(ends: Sequence[int], tokens: list[int]) -> list[int]:
+    return tokens[: next((i for i, token in enumerate(tokens, start=1) if token in ends), None)]
 
 
 def _read_once(
