@@ -61,7 +61,8 @@ def write_tokens(
         settings |= {"max_new_tokens": max_new_tokens, "drafts": True}
         output = model.generate(input_ids=ids, attention_mask=mask, **settings)
         drafts += output.drafts
-        return [_until(ends, row) for row in output.sequences[:, width:].tolist()]
+        rows = output.sequences[:, width:].tolist()
+        return [_until(ends, row[: count.tokens]) for row, count in zip(rows, drafts, strict=True)]
     cache = _read_once(model, prompts, ids, mask, settings)
     alive, written = list(range(len(prompts))), [list[int]() for _ in prompts]
     while alive:

@@ -111,7 +111,7 @@ def _decode(
 ) -> Tensor | DraftedOutput:
     """What `generate` calls instead of its loop."""
     mask = others.pop("attention_mask", None)
-    known = {"position_ids", "past_key_values", "use_cache", "logits_to_keep", "synced_gpus"}
+    known = {"position_ids", "past_key_values", "use_cache", "logits_to_keep"}
     rope = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
     _require_plain(generation_config, {name for name, x in others.items() if x is not None} - known, rope)
     ids = input_ids.to(model.device)
