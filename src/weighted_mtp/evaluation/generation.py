@@ -62,7 +62,7 @@ def write_tokens(
         output = model.generate(input_ids=ids, attention_mask=mask, **settings)
         drafts += output.drafts
         rows = output.sequences[:, width:].tolist()
-        return [_until(ends, row[: count.tokens]) for row, count in zip(rows, drafts, strict=True)]
+        return [_until(ends, row[: count.tokens]) for row, count in zip(rows, output.drafts, strict=True)]
     cache = _read_once(model, prompts, ids, mask, settings)
     alive, written = list(range(len(prompts))), [list[int]() for _ in prompts]
     while alive:
