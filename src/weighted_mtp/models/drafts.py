@@ -55,7 +55,10 @@ def generate_with_drafts(model: HeadedModel, *args: Any, **kwargs: Any) -> Any:
     """
     _require_draftable(model, kwargs)
     tokenizer, strings = kwargs.pop("tokenizer", None), kwargs.pop("stop_strings", None)
-    if strings is not None:  # generate does not pass the tokenizer on to a loop that is not its own
+    # generate does not pass the tokenizer on to a loop that is not its own
+    if getattr(kwargs.get("generation_config") or model.hf_model.generation_config, "stop_strings", None):
+        raise ValueError("stop_strings of a generation_config do not go with drafts=True: give them to generate itself")
+    if strings is not None:
         if tokenizer is None:
             raise ValueError("stop_strings are found in text: give the tokenizer too, tokenizer=...")
         criteria = [*(kwargs.get("stopping_criteria") or ()), StopStringCriteria(tokenizer, strings)]
