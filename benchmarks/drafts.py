@@ -2,8 +2,8 @@
 
     python -m benchmarks.drafts [--model DIR --rows gsm8k-test.jsonl] [--turns N] [--quick]
 
-CPU time on one thread, float32, greedy, turns in one process, rows alone and in batches of 8, each until its end or 80
-tokens. Two models: one of 12 blocks that learns here, in four minutes, to work chains of digit operations out, whose
+CPU time on one thread, float32, greedy, turns in one process, 3 rows alone and a batch of 8, each until its end or
+--tokens. Two models: one of 12 blocks that learns here, in four minutes, to work chains of digit operations out, whose
 text is easy to foresee; and the one in --model, trained on its own task with four heads (`n_future: 4`), asked with
 the questions in --rows (JSON lines with `question`, GSM8K's form). --quick takes a made-up model, of which nothing is
 to be learned.
@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from weighted_mtp.evaluation.generation import PLAIN
 from weighted_mtp.models import DraftCounts, MTPModel, load_tokenizer
 
 WANTED = {"tokens_per_forward": 2.2, "gain": 1.5}
-BATCHES = (1, 8)
-ROWS, MOST = 8, 80
-STEPS = 250
+ROWS = {1: 3, 8: 8}
+"""Prompts by batch."""
+PROMPTS, STEPS = 8, 250
 
 
 def main() -> None:
@@ -39,21 +40,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two steps, two turns: does the script run?")
     parser.add_argument("--model", help="directory of a trained model with extra heads")
     parser.add_argument("--rows", help="JSON lines with a `question` each, for --model")
+    parser.add_argument("--tokens", type=int, default=80, help="of a row at most (default: 80)")
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     silence()
-    turns, results = 2 if options.quick else options.turns, dict[str, Any]()
+    most, turns = (8, 2) if options.quick else (options.tokens, options.turns)
+    results: dict[str, Any] = {"wanted": WANTED, "rows": ROWS, "max_new_tokens": most}
     with tempfile.TemporaryDirectory() as folder:
         made = worked_chains(Path(folder), 2 if options.quick else STEPS)
-        results["made"] = show("worked chains", [measure(*made, batch, turns) for batch in BATCHES])
+        results["made"] = show("worked chains", [measure(*made, batch, most, turns) for batch in ROWS])
     if options.model:
-        lines = Path(options.rows).read_text().splitlines()[:ROWS]
+        lines = Path(options.rows).read_text().splitlines()[:PROMPTS]
         asked = [json.loads(line)["question"] + "\n" for line in lines]
         model = MTPModel.from_pretrained(options.model), load_tokenizer(options.model), asked
-        results["trained"] = show(options.model, [measure(*model, batch, turns) for batch in BATCHES])
+        results["trained"] = show(options.model, [measure(*model, batch, most, turns) for batch in ROWS])
     if not options.quick:
-        print(write_results("drafts", {"wanted": WANTED, "rows": ROWS, "max_new_tokens": MOST, **results}))
+        print(write_results("drafts", results))
 
 
 def worked_chains(folder: Path, steps: int) -> tuple[MTPModel, Any, list[str]]:
@@ -61,7 +64,7 @@ def worked_chains(folder: Path, steps: int) -> tuple[MTPModel, Any, list[str]]:
 
     `7 +3 *7 :` is gone on with by `7 +3 0 0 *7 0`: of three tokens one must be worked out.
     """
-    tokenizer, rows = chain_tokenizer(), [worked(i) for i in range(max(256, 32 * steps) + ROWS)]
+    tokenizer, rows = chain_tokenizer(), [worked(i) for i in range(max(256, 32 * steps) + PROMPTS)]
     torch.manual_seed(0)
     sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 12, "num_attention_heads": 4}
     ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
@@ -69,9 +72,9 @@ def worked_chains(folder: Path, steps: int) -> tuple[MTPModel, Any, list[str]]:
     tokenizer.save_pretrained(folder / "base")
     settings = {"stage": "baseline", "n_future": 4, "learning_rate": 2e-3, "warmup_steps": 20}
     shape = Shape(str(folder / "base"), batch=32, seq=128)
-    trainer = trainer_on(tokenize_rows(rows[ROWS:], tokenizer)[0], settings, shape, "float32", folder / "run", steps)
+    trainer = trainer_on(tokenize_rows(rows[PROMPTS:], tokenizer)[0], settings, shape, "float32", folder / "run", steps)
     trainer.train()
-    return trainer.model, tokenizer, [row["prompt"] for row in rows[:ROWS]]
+    return trainer.model, tokenizer, [row["prompt"] for row in rows[:PROMPTS]]
 
 
 def worked(seed: int) -> dict[str, Any]:
@@ -85,27 +88,27 @@ def worked(seed: int) -> dict[str, Any]:
     return {"prompt": prompt, "completion": " " + " ".join(text), "label": True}
 
 
-def measure(model: MTPModel, tokenizer: Any, prompts: list[str], batch: int, turns: int) -> dict[str, Any]:
+def measure(model: MTPModel, tokenizer: Any, prompts: list[str], batch: int, most: int, turns: int) -> dict[str, Any]:
     """Tokens a forward and a second, with and without drafts."""
     read, pad = prompt_tokens(tokenizer, prompts), padding_token(tokenizer) or 0
     ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
-    shared = {"max_new_tokens": MOST, "eos_token_id": ends, "pad_token_id": pad, **PLAIN}
+    shared = {"max_new_tokens": most, "eos_token_id": ends, "pad_token_id": pad, **PLAIN}
     model.eval()
 
-    def write(**how: Any) -> list[Any]:
-        found = list[Any]()
-        for rows in (read[start : start + batch] for start in range(0, ROWS, batch)):
+    found = dict[str, list[Any]]()
+
+    def write(name: str, **how: Any) -> None:
+        found[name] = []
+        for rows in (read[start : start + batch] for start in range(0, ROWS[batch], batch)):
             width = max(map(len, rows))
             ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
             mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-            found.append(model.generate(input_ids=ids, attention_mask=mask, **shared, **how))
-        return found
+            found[name].append(model.generate(input_ids=ids, attention_mask=mask, **shared, **how))
 
-    plain, drafted = write(), write(drafts=True, return_dict_in_generate=True)
-    counts = [row for output in drafted for row in output.drafts]
-    same = [torch.equal(a, b.sequences) for a, b in zip(plain, drafted, strict=True)]
-    times = cpu_times({"plain": write, "drafts": lambda: write(drafts=True)}, turns)
-    total = DraftCounts.total(counts)
+    asked: dict[str, dict[str, Any]] = {"plain": {}, "drafts": {"drafts": True, "return_dict_in_generate": True}}
+    times = cpu_times({name: partial(write, name, **how) for name, how in asked.items()}, turns)
+    same = [torch.equal(a, b.sequences) for a, b in zip(found["plain"], found["drafts"], strict=True)]
+    total = DraftCounts.total(row for output in found["drafts"] for row in output.drafts)
     return {
         "batch": batch,
         "same_tensors": [sum(same), len(same)],

@@ -302,7 +302,7 @@ of each head's guesses that were taken.
                 held = ", ".join(f"{100 * share:.0f}" for share in entry["acceptance"])
                 row = [said, str(entry["batch"]), f"{forward:.2f}", at_least(forward, wanted["tokens_per_forward"])]
                 rows.append([*row, f"{held} %", *rates, spread(gain), at_least(gain["median"], wanted["gain"])])
-        text += f"\n{machine(one)} {one['rows']} prompts, at most {one['max_new_tokens']} tokens each.\n\n"
+        text += f"\n{machine(one)} At most {one['max_new_tokens']} tokens a row.\n\n"
         text += table(header, rows)
     return text
 
