@@ -1,6 +1,6 @@
 """What drafts of the extra heads gain: tokens a forward and a second, with and without them, on the same prompts.
 
-    python -m benchmarks.drafts [--model DIR --rows gsm8k-test.jsonl] [--turns N] [--quick]
+    python -m benchmarks.drafts [--model DIR --about TEXT --rows gsm8k-test.jsonl] [--turns N] [--quick]
 
 CPU time on one thread, float32, greedy, turns in one process, 3 rows alone and a batch of 8, each until its end or
 --tokens. Two models: one of 12 blocks that learns here, in four minutes, to work chains of digit operations out, whose
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two steps, two turns: does the script run?")
     parser.add_argument("--model", help="directory of a trained model with extra heads")
+    parser.add_argument("--about", default="a trained model", help="what the page calls --model")
     parser.add_argument("--rows", help="JSON lines with a `question` each, for --model")
     parser.add_argument("--tokens", type=int, default=80, help="of a row at most (default: 80)")
     parser.add_argument("--turns", type=int, default=5)
@@ -46,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     silence()
     most, turns = (8, 2) if options.quick else (options.tokens, options.turns)
-    results: dict[str, Any] = {"wanted": WANTED, "rows": ROWS, "max_new_tokens": most}
+    results: dict[str, Any] = {"wanted": WANTED, "about": options.about}
     with tempfile.TemporaryDirectory() as folder:
         made = worked_chains(Path(folder), 2 if options.quick else STEPS)
         results["made"] = show("worked chains", [measure(*made, batch, most, turns) for batch in ROWS])
@@ -111,6 +112,8 @@ def measure(model: MTPModel, tokenizer: Any, prompts: list[str], batch: int, mos
     total = DraftCounts.total(row for output in found["drafts"] for row in output.drafts)
     return {
         "batch": batch,
+        "rows": ROWS[batch],
+        "max_new_tokens": most,
         "same_tensors": [sum(same), len(same)],
         **total.summary(),
         "tokens_per_second": {name: summary([total.tokens / s for s in spent]) for name, spent in times.items()},

@@ -295,15 +295,15 @@ of each head's guesses that were taken.
     )
     for one in results:
         wanted, rows = one["wanted"], list[list[str]]()
-        for name, said in (("made", "worked chains, 12 blocks"), ("trained", "SmolLM2-135M, GSM8K")):
+        for name, said in (("made", "worked chains, 12 blocks"), ("trained", one["about"])):
             for entry in one.get(name, ()):
                 rates = [f"{entry['tokens_per_second'][arm]['median']:.1f}" for arm in ("drafts", "plain")]
                 gain, forward = entry["gain"], entry["tokens_per_forward"]
                 held = ", ".join(f"{100 * share:.0f}" for share in entry["acceptance"])
-                row = [said, str(entry["batch"]), f"{forward:.2f}", at_least(forward, wanted["tokens_per_forward"])]
+                size = f"{entry['batch']}, at most {entry['max_new_tokens']} tokens"
+                row = [said, size, f"{forward:.2f}", at_least(forward, wanted["tokens_per_forward"])]
                 rows.append([*row, f"{held} %", *rates, spread(gain), at_least(gain["median"], wanted["gain"])])
-        text += f"\n{machine(one)} At most {one['max_new_tokens']} tokens a row.\n\n"
-        text += table(header, rows)
+        text += f"\n{machine(one)}\n\n{table(header, rows)}"
     return text
 
 
