@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 
-BENCHMARKS = ("scan", "loss", "steps", "packing", "decoding", "verify", "convert", "gpu")
+BENCHMARKS = ("scan", "loss", "steps", "packing", "decoding", "drafts", "verify", "convert", "gpu")
 
 
 def main() -> None:

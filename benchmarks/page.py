@@ -274,6 +274,39 @@ and a nucleus is sought among the likeliest tokens.
     return text
 
 
+def drafts_section(results: Results) -> str:
+    text = """\
+## Drafts
+
+Greedy decoding with [drafts of the extra heads](serving.md#drafts-what-extra-heads-are-for-when-training-is-done) (four
+heads in all) and without them, `generate` both, CPU time on one thread, float32, turns in one process. Held: the share
+of each head's guesses that were taken.
+"""
+    header = (
+        "model",
+        "batch",
+        "tokens a forward",
+        "wanted",
+        "held, by head",
+        "tokens a second",
+        "without",
+        "ratio",
+        "wanted",
+    )
+    for one in results:
+        wanted, rows = one["wanted"], list[list[str]]()
+        for name, said in (("made", "worked chains, 12 blocks"), ("trained", one["about"])):
+            for entry in one.get(name, ()):
+                rates = [f"{entry['tokens_per_second'][arm]['median']:.1f}" for arm in ("drafts", "plain")]
+                gain, forward = entry["gain"], entry["tokens_per_forward"]
+                held = ", ".join(f"{100 * share:.0f}" for share in entry["acceptance"])
+                size = f"{entry['batch']}, at most {entry['max_new_tokens']} tokens"
+                row = [said, size, f"{forward:.2f}", at_least(forward, wanted["tokens_per_forward"])]
+                rows.append([*row, f"{held} %", *rates, spread(gain), at_least(gain["median"], wanted["gain"])])
+        text += f"\n{machine(one)}\n\n{table(header, rows)}"
+    return text
+
+
 def verify_section(results: Results) -> str:
     text = """\
 ## Verifying Python
@@ -346,6 +379,7 @@ def page() -> str:
         (scan_section, "scan"),
         (growth_section, "loss"),
         (decoding_section, "decoding"),
+        (drafts_section, "drafts"),
         (verify_section, "verify"),
         (convert_section, "convert"),
         (gpu_section, "gpu"),

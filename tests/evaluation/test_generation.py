@@ -6,7 +6,7 @@ import torch
 from tests.models.conftest import FAMILIES, make
 from weighted_mtp.evaluation.generation import PLAIN, write_tokens
 from weighted_mtp.evaluation.sampling import SeededDraws
-from weighted_mtp.models import MTPModel
+from weighted_mtp.models import DraftCounts, MTPModel
 
 PROMPTS = [[5, 6, 7], [8], [5, 6, 7], [9, 4, 3, 11, 12], [5, 6, 7], [13, 14]]
 SHARED = [[5, 6, 7], [9, 4, 3, 11, 12], [5, 6, 7], [5, 6, 7]]
@@ -50,6 +50,22 @@ def test_samples_are_those_of_their_seeds_however_the_batch_shrinks():
         assert len(lengths) > 1
         for prompt, seed, row in zip(SHARED, seeds, together, strict=True):
             assert row == alone(model, prompt, ends, draws([seed]))
+
+
+def test_samples_and_their_likelihoods_are_those_of_their_seeds_with_drafts_too():
+    model = MTPModel(make("llama"), n_future=3).double().eval()
+    chosen = {"max_new_tokens": MANY, "pad": 0, "ends": [17, 40, 80]}
+    found = []
+    for drafts in (None, list[DraftCounts]()):
+        draws = SeededDraws([[seed] for seed in range(len(PROMPTS))], MANY, temperature=0.4, top_p=0.9)
+        with torch.no_grad():
+            rows = write_tokens(model, PROMPTS, **chosen, draws=draws, drafts=drafts)
+        found.append((rows, [draws.logprobs[i, : len(row)].tolist() for i, row in enumerate(rows)]))
+        assert not drafts or DraftCounts.total(drafts).acceptance[0] > 0
+    (rows, likely), (drafted, drafted_likely) = found
+    assert drafted == rows
+    for one, other in zip(drafted_likely, likely, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
 
 
 def test_nothing_is_computed_for_rows_that_have_ended():

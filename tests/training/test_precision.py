@@ -119,6 +119,18 @@ def test_a_frozen_trunk_stays_half_below_a_float32_value_head(prepare, half_base
     assert run.inputs.model.dtype == torch.bfloat16
 
 
+def test_heads_alone_train_beside_a_trunk_and_a_value_head_that_stay(prepare, half_bases, chain_base):
+    for model in (half_bases["bfloat16"]["base"], str(chain_base / "critic")):
+        run = prepare(freeze="trunk", n_future=3, model_name_or_path=model, max_steps=2)
+        before = run.parameters()
+        run.fit()
+        after = run.parameters()
+        moved = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+        assert moved == {"extra_heads"}
+        assert run.inputs.model.dtype == (torch.bfloat16 if "bfloat16" in model else torch.float32)
+    assert "value_head.weight" in after, "a stage that reads no values keeps it too"
+
+
 @pytest.mark.parametrize("lora_rank", [0, 2])
 def test_a_run_from_a_half_checkpoint_resumes_to_the_bit(prepare, half_bases, lora_rank, tmp_path):
     settings = {

@@ -120,6 +120,7 @@ def _made(config: RunConfig) -> list[object]:
     ("name", "value", "partner"),
     [
         ("head_warmup_steps", 3, {"n_future": 2}),
+        ("freeze", "trunk", {"n_future": 2}),
         ("lora_alpha", 32.0, {"lora_rank": 2}),
         ("lora_dropout", 0.1, {"lora_rank": 2}),
         ("lora_target_modules", ["q_proj"], {"lora_rank": 2}),
@@ -149,8 +150,16 @@ def test_the_message_names_the_run_and_the_readers():
     assert str(refused.value) == (
         "value_coef is 3.0, which nothing reads in stage verifiable with a separate critic: leave it at 0.5; it is "
         "read by stage critic (value_head; generative with prior: head; implicit), stage verifiable with its own "
-        "value head"
+        "value head, without freeze"
     )
+
+
+def test_a_frozen_value_head_learns_nothing(make_config, chain_base):
+    frozen = {"freeze": "trunk", "n_future": 2, "model_name_or_path": str(chain_base / "critic")}
+    with pytest.raises(ConfigError, match=r"^value_coef is .*, without freeze"):
+        require_all_read(config_of("own head", value_coef=3.0, **frozen))
+    config = make_config("verifiable", **frozen)
+    assert load_stage(config, load_tokenizer(str(chain_base / "critic"))).value_coef == 0
 
 
 # A reference is read by some stages, by some critics, and by whichever scheme requires its losses.

@@ -181,7 +181,8 @@ def _generate(settings: Any) -> None:
     from weighted_mtp.evaluation.decoding import generate_text
 
     limits = settings.max_new_tokens, settings.temperature, settings.label, settings.guidance
-    print(generate_text(settings.model, prompt, *limits, tools, lambda line: print(line, file=sys.stderr)))
+    tell = partial(print, file=sys.stderr)
+    print(generate_text(settings.model, prompt, *limits, tools, tell, settings.drafts))
 
 
 _MODEL = {"model": "A directory saved by wmtp train, or any model path."}

@@ -43,6 +43,8 @@ class GenerateSettings:
     """What a generative critic is told."""
     guidance: float = 0.0
     """With --label: how far from what the critic would write under the other label; 1 adds the difference once."""
+    drafts: bool = False
+    """The extra heads guess ahead and head 0 checks: the same text in fewer forwards."""
 
     def __post_init__(self) -> None:
         settle(self, "model", "messages")

@@ -215,8 +215,12 @@ class _Generating:
                 stop=self.stop,
                 condition=config.label,
                 tools=[problem.get("tools") for problem in asked],
+                drafts=config.drafts,
             )
-            return [{"completion": one.text, "ended": one.ended} for one in found]
+            return [
+                {"completion": one.text, "ended": one.ended} | ({"drafts": asdict(one.drafts)} if one.drafts else {})
+                for one in found
+            ]
 
         return make
 

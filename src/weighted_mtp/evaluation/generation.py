@@ -9,6 +9,7 @@ from torch import Tensor
 
 from weighted_mtp.evaluation.sampling import Guidance, SeededDraws, StopStrings
 from weighted_mtp.models import MTPModel
+from weighted_mtp.models.draft_counts import DraftCounts
 from weighted_mtp.models.label_condition import RIGHT, WRONG
 
 PLAIN = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
@@ -28,6 +29,7 @@ def write_tokens(
     stop: StopStrings | None = None,
     condition: str | None = None,
     guidance: float = 0.0,
+    drafts: list[DraftCounts] | None = None,
 ) -> list[list[int]]:
     """What the decoder's own `generate` writes behind each prompt, up to and with an end token, in order.
 
@@ -44,6 +46,7 @@ def write_tokens(
         stop: ends rows by their text.
         condition: what a generative critic is told.
         guidance: how far from what it would write under the other label (`Guidance`); 0: no such thing.
+        drafts: the extra heads guess ahead, and what came of it for each prompt is put in here.
     """
     asked, told = len(prompts), None
     if guidance:
@@ -65,6 +68,12 @@ def write_tokens(
         "stopping_criteria": [stop] if stop else None,
         **PLAIN,
     }
+    if drafts is not None:
+        settings |= {"max_new_tokens": max_new_tokens, "drafts": True}
+        output = model.generate(input_ids=ids, attention_mask=mask, **settings)
+        drafts += output.drafts
+        rows = output.sequences[:, width:].tolist()
+        return [_until(ends, row[: count.tokens]) for row, count in zip(rows, output.drafts, strict=True)]
     cache = _read_once(model, prompts, ids, mask, settings) if told is None else None
     alive, written = list(range(len(prompts))), [list[int]() for _ in prompts]
     while alive:
@@ -75,8 +84,7 @@ def write_tokens(
         ids, cache = output.sequences, output.past_key_values
         mask = torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - mask.shape[1])], dim=1)
         for row, tokens in zip(alive, ids[:, width:].tolist(), strict=True):
-            end = next((i for i, token in enumerate(tokens, start=1) if token in ends), None)
-            written[row] = tokens[:end]
+            written[row] = _until(ends, tokens)
         if left <= _STRETCH:
             break
         stopped = stop.hold([prompts[row] for row in alive], [written[row] for row in alive]) if stop else []
@@ -92,6 +100,10 @@ def write_tokens(
                 draws.keep(keep)
         alive = [alive[place] for place in keep]
     return written[:asked]
+
+
+def _until(ends: Sequence[int], tokens: list[int]) -> list[int]:
+    return tokens[: next((i for i, token in enumerate(tokens, start=1) if token in ends), None)]
 
 
 def _read_once(

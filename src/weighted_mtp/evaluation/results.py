@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weighted_mtp.evaluation.intervals import Interval, bootstrap_interval, wilson_interval
+from weighted_mtp.models.draft_counts import DraftCounts
 from weighted_mtp.reports.numbers import NOTHING, percent
 from weighted_mtp.verifiers.base import VERDICTS
 
@@ -71,13 +72,14 @@ def summarise_samples(
     solved, n = sum(table["greedy"] == "pass" for table in tables.values()), len(tables)
     exact_match = wilson_interval(solved, n) if n > 1 else Interval(float(solved), None, None)
     chances = {k: [pass_at_k(table["n"], table["c"], k) for table in tables.values()] for k in tries}
+    drafts = [DraftCounts(**row["drafts"]) for row in samples if "drafts" in row]
     return {
         "exact_match": asdict(exact_match) if any(row["kind"] == "greedy" for row in samples) else None,
         "pass_at_k": {str(k): asdict(bootstrap_interval(values)) for k, values in chances.items()},
         "verdicts": {kind: _counts(samples, kind, "verdict", VERDICTS) for kind in KINDS},
         "ended": {kind: _counts(samples, kind, "ended", ("eos", "stop", "length")) for kind in KINDS},
         "problems": list(tables.values()),
-    }
+    } | ({"drafts": DraftCounts.total(drafts).summary()} if drafts else {})
 
 
 def _counts(samples: Sequence[dict[str, Any]], kind: str, column: str, names: Sequence[str]) -> dict[str, int]:
@@ -116,6 +118,9 @@ def print_evaluation(console: Console, results: Mapping[str, Any]) -> None:
     for kind, counts in shown.items():
         table.add_row(kind, *map(str, counts.values()))
     console.print(table)
+    if "drafts" in results:
+        found = results["drafts"]
+        console.print(str(DraftCounts(*(found[name] for name in ("tokens", "forwards", "drafted", "accepted")))))
     total = sum(sum(counts.values()) for counts in shown.values())
     errors = sum(counts["error"] for counts in shown.values())
     cut = sum(counts["length"] for counts in results["ended"].values())

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
 from weighted_mtp.data.borders import BROKEN, Detokenizer
+from weighted_mtp.models.draft_rows import RowProcessor
 
 HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 """Where the body of a function ends. Source: Chen et al. 2021, arXiv 2107.03374, section 3.2."""
@@ -18,7 +19,7 @@ _READ = 8
 """Tokens before the last ones that their text is decoded behind."""
 
 
-class SeededDraws(LogitsProcessor):
+class SeededDraws(RowProcessor):
     """Draws a row's next token from its own random numbers, so that a sample depends on no other in its batch.
 
         p = softmax(logits / temperature), renormalised over the fewest tokens that together hold top_p
@@ -40,26 +41,28 @@ class SeededDraws(LogitsProcessor):
     def __init__(self, seeds: Sequence[Sequence[int]], steps: int, *, temperature: float, top_p: float = 1.0) -> None:
         uniform = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
         self.uniform = torch.from_numpy(uniform)  # [rows, steps]
-        self.temperature, self.top_p, self.step = temperature, top_p, 0
-        self.rows, self.logprobs = torch.arange(len(seeds)), torch.zeros(len(seeds), steps)
+        self.temperature, self.top_p = temperature, top_p
+        self.rows, self.steps = torch.arange(len(seeds)), torch.zeros(len(seeds), dtype=torch.long)
+        self.logprobs = torch.zeros(len(seeds), steps)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these of the rows alone."""
-        self.uniform, self.rows = self.uniform[list(rows)], self.rows[list(rows)]
+        self.rows = self.rows[list(rows)]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, vocab] of which all but one a row are -inf."""
         if scores.device.type != "mps":  # which has no float64, that small probabilities need to add up
             scores = scores.double()
         probabilities = torch.softmax(scores / self.temperature, dim=-1)
-        u = self.uniform[:, self.step, None].to(scores)
+        at = self.rows, self.steps[self.rows]
+        u = self.uniform[at][:, None].to(scores)
         if self.top_p == 1.0:
             token, kept = _invert(probabilities, u), torch.ones_like(u)
         else:
             token, kept = _draw_nucleus(probabilities, u, self.top_p, self.likeliest)
         drawn = (probabilities.gather(1, token) / kept).log()[:, 0]
-        self.logprobs[self.rows, self.step] = drawn.to(self.logprobs)
-        self.step += 1
+        self.logprobs[at] = drawn.to(self.logprobs)
+        self.steps[self.rows] += 1
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 

@@ -1,5 +1,6 @@
 from .architecture import UnsupportedModelError
 from .critic_spec import CriticSpec
+from .draft_counts import DraftCounts
 from .extra_heads import head_warmup
 from .label_condition import RIGHT, UNTOLD, WRONG
 from .mtp_model import MTPModel
@@ -12,6 +13,7 @@ __all__ = [
     "UNTOLD",
     "WRONG",
     "CriticSpec",
+    "DraftCounts",
     "MTPModel",
     "UnsupportedModelError",
     "ValueHead",

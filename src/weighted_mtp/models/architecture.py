@@ -92,6 +92,13 @@ def logit_scaling(config: Any) -> tuple[float, float | None]:
     return scale, None if softcap is None else float(softcap)
 
 
+def head_logits(hf_model: Any, hidden: Tensor) -> Tensor:
+    """Logits of any head, from its states behind the final norm, as the decoder's own forward makes them."""
+    scale, softcap = logit_scaling(hf_model.config)
+    logits = hf_model.get_output_embeddings()(hidden) * scale
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+
+
 def read_causal_lm(
     source: Source, dtype: str | torch.dtype, attn_implementation: str | None = None, load_in_4bit: bool = False
 ) -> Any:

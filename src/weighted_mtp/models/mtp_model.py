@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from weighted_mtp.models.architecture import decoder_layers, logit_scaling, packed_attention_mask
+from weighted_mtp.models.architecture import decoder_layers, head_logits, logit_scaling, packed_attention_mask
 from weighted_mtp.models.critic_spec import CriticSpec
+from weighted_mtp.models.drafts import generate_with_drafts
 from weighted_mtp.models.extra_heads import ExtraHeads
 from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
 from weighted_mtp.models.lora import add_adapters
@@ -138,11 +139,7 @@ class MTPModel(StoredModel):
             "logits" [batch, seq, n_future, vocab], those of head 0 the plain model's; the rest as `forward`.
         """
         outputs = self.forward(input_ids, attention_mask, position_ids)
-        scale, softcap = logit_scaling(self.config)
-        logits = self.hf_model.get_output_embeddings()(outputs["hidden_states"]) * scale
-        if softcap is not None:
-            logits = softcap * torch.tanh(logits / softcap)
-        return {"logits": logits, **outputs}
+        return {"logits": head_logits(self.hf_model, outputs["hidden_states"]), **outputs}
 
     def output_head(self) -> dict[str, Any]:
         """The language-model head as keyword arguments of `weighted_mtp_loss` and `mtp_nll`.
@@ -162,18 +159,25 @@ class MTPModel(StoredModel):
         bias = getattr(head, "bias", None)
         return {"lm_head_weight": head.weight, "bias": bias, "logit_scale": scale, "softcap": softcap}
 
-    def generate(self, *args: Any, condition: str | Tensor | None = None, **kwargs: Any) -> Any:
+    def generate(self, *args: Any, condition: str | Tensor | None = None, drafts: bool = False, **kwargs: Any) -> Any:
         """The decoder's own `generate`, by head 0.
 
         Args:
             condition: "right" or "wrong": what a generative critic is told, or [batch] of `RIGHT` and `WRONG`;
                 `input_ids` is then a keyword.
+            drafts: the extra heads guess ahead and head 0 checks: the same tensor in fewer forwards, where it is
+                sampled one of the same distribution; with `return_dict_in_generate` the result has `drafts`, a
+                `DraftCounts` of each row (see `drafts.generate_with_drafts`).
             args: of the decoder.
             kwargs: of the decoder.
 
         Raises:
-            ValueError: a condition for a model that takes none, or an unknown one.
+            ValueError: a condition for a model that takes none, or an unknown one; drafts that cannot be.
         """
+        if drafts:
+            if condition is not None:
+                raise ValueError("drafts=True is of models without a condition: leave one of them out")
+            return generate_with_drafts(self, *args, **kwargs)
         if condition is None:
             return self.hf_model.generate(*args, **kwargs)
         if isinstance(condition, str):
@@ -182,16 +186,20 @@ class MTPModel(StoredModel):
             condition = torch.tensor([RIGHT if condition == "right" else WRONG])
         return self._conditioned().generate(self.hf_model, condition, **kwargs)
 
-    def freeze_trunk(self) -> None:
-        """Let only the value head train.
+    def freeze_trunk(self, extra_heads: bool = False) -> None:
+        """Let only the value head train, or only the extra heads.
 
         Raises:
             ValueError: if there is none.
         """
-        if self.value_head is None:
-            raise ValueError("freeze_trunk trains the value head alone, and there is none: value_head=True")
+        named = ("the extra heads", "n_future=2") if extra_heads else ("the value head", "value_head=True")
+        part = self.extra_heads if extra_heads else self.value_head
+        parameters = [] if part is None else list(part.parameters())
+        if not parameters:
+            raise ValueError(f"freeze_trunk trains {named[0]} alone, and there is none: {named[1]}")
         self.requires_grad_(False)
-        self.value_head.requires_grad_(True)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
     def add_lora(
         self,

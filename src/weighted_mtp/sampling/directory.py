@@ -55,9 +55,10 @@ class Directory:
                     top_p=config.top_p,
                     stop=config.stop or (),
                     tools=[asked[i].row.get("tools") for i in chosen],
+                    drafts=config.drafts,
                 )
                 found |= {
-                    i: Written(c.text, c.ended, c.tokens, c.logprobs if config.logprobs else None)
+                    i: Written(c.text, c.ended, c.tokens, c.logprobs if config.logprobs else None, c.drafts)
                     for i, c in zip(chosen, completions, strict=True)
                 }
             yield from (found[i] for i in range(len(asked)))

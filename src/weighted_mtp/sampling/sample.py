@@ -3,7 +3,7 @@
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,6 +16,7 @@ from weighted_mtp.engine.settings import shard_of
 from weighted_mtp.evaluation.asking import prompt_of, tokenizer_of
 from weighted_mtp.evaluation.problems import Problems, usable
 from weighted_mtp.labelling.verify import TRAIL, columns_of
+from weighted_mtp.models.draft_counts import DraftCounts
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.sampling.settings import SampleConfig, check_sample
 from weighted_mtp.sampling.written import Asked, Written
@@ -40,6 +41,8 @@ class Sampled:
     cut: int = 0
     """At `max_new_tokens`."""
     verdicts: Counter[str] = field(default_factory=Counter)
+    drafts: list[DraftCounts] = field(default_factory=list)
+    """Of completions that this call wrote with them."""
 
     def count(self, row: dict[str, Any]) -> None:
         """Adds a row of the file."""
@@ -65,6 +68,7 @@ class Sampled:
             said.append(f"{self.duplicates} that their prompt had already, {left_out}")
         said += [f"{self.empty} with nothing written, left out"] * bool(self.empty)
         said += [f"{self.left_out} of these kinds left out before"] * bool(self.left_out)
+        said += [str(DraftCounts.total(self.drafts))] if self.drafts else []
         return "; ".join(said)
 
 
@@ -107,6 +111,7 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
             row: dict[str, Any] = made["row"]
             key = (row["problem"], json.dumps(row["completion"]))
             found.tokens += made["tokens"]
+            found.drafts += [DraftCounts(**made["drafts"])] if made["drafts"] else []
             empty = row["completion"] == ""
             found.duplicates += key in texts and not empty
             found.empty += empty
@@ -132,17 +137,18 @@ class _Sampling:
         judge_all = None if self.judging is None else self.judging.judge_all(cores)
 
         def make(asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
-            waiting = deque[tuple[dict[str, Any], int]]()
+            waiting = deque[tuple[dict[str, Any], Written]]()
 
             def written() -> Iterator[dict[str, Any]]:
                 for made, one in zip(asked, write(asked), strict=True):
-                    waiting.append((_row(made, one, self.common), one.tokens))
+                    waiting.append((_row(made, one, self.common), one))
                     yield waiting[-1][0]
 
             judgements = ({} for _ in written()) if judge_all is None else map(columns_of, judge_all(written()))
             for columns in judgements:
-                row, tokens = waiting.popleft()
-                yield {"row": row | columns | self.judged_by, "tokens": tokens}
+                row, one = waiting.popleft()
+                drafts = one.drafts and asdict(one.drafts)
+                yield {"row": row | columns | self.judged_by, "tokens": one.tokens, "drafts": drafts}
 
         return make
 

@@ -12,7 +12,7 @@ from weighted_mtp.training.errors import require, require_positive, settle
 from weighted_mtp.verifiers.table import verifier_class
 
 SERVER = ("http://", "https://")
-OF_DIRECTORIES = ("batch_size", "engine", "workers")
+OF_DIRECTORIES = ("batch_size", "drafts", "engine", "workers")
 OF_SERVERS = ("served_model", "concurrency", "requests_per_minute", "request_timeout", "patience", "api_key_env")
 
 
@@ -58,6 +58,8 @@ class SampleConfig(EngineSettings):
     """Problems that the verifier cannot check: nothing is done, or they are left out."""
     batch_size: int = 64
     """Completions generated together, of a model in a directory."""
+    drafts: bool = False
+    """The extra heads of a model in a directory guess ahead and head 0 checks: the same samples in fewer forwards."""
     shard: str = "1/1"
     """i/n: the i-th of n equal parts of the completions, into a file of its own beside out."""
     served_model: str | None = None

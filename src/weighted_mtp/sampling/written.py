@@ -2,6 +2,8 @@
 
 from typing import Any, Literal, NamedTuple
 
+from weighted_mtp.models.draft_counts import DraftCounts
+
 
 class Written(NamedTuple):
     """One completion."""
@@ -14,6 +16,8 @@ class Written(NamedTuple):
     """How many were written."""
     logprobs: list[float] | None = None
     """Of each token under the policy that drew it."""
+    drafts: DraftCounts | None = None
+    """What came of drafts; None: there were none."""
 
 
 class Asked(NamedTuple):

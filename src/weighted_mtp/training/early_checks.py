@@ -91,6 +91,7 @@ READS_HUB = When(
     lambda config: any(str(file).startswith(HUB) for file in (config.data.train_file, config.data.eval_file)),
 )
 BESIDE = {
+    "freeze": When("n_future is above 1", lambda config: config.model.n_future > 1),
     "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
     "keep_above": When("keep is right", lambda config: config.data.keep == "right"),
     **dict.fromkeys(("split", "stream"), READS_HUB),

@@ -167,12 +167,12 @@ def load_model(
             "attn_implementation is flex_attention, which has no backward pass on a CPU: give sdpa or eager"
         )
     head_alone = trains_critic and config.critic.freeze_trunk
-    frozen = head_alone or settings.lora_rank > 0
+    frozen = head_alone or settings.lora_rank > 0 or settings.freeze is not None
     dtype = _dtype(settings, frozen) if trains else "auto"
     model = MTPModel.from_pretrained(
         settings.model_name_or_path if loaded is None else loaded,
         n_future=settings.n_future,
-        value_head=stage.needs_value_head,
+        value_head=stage.needs_value_head or (None if settings.freeze else False),  # None: as it is there
         value_link=settings.value_link if stage.needs_value_head else None,
         value_hidden=settings.value_hidden or None,
         critic=(critic_kind(config.critic.kind).spec(config, tokenizer) if trains_critic else None) or False,
@@ -201,8 +201,8 @@ def load_model(
             settings.lora_dropout,
             base=settings.model_name_or_path.removeprefix("hub:") if loaded is None else None,
         )
-    if head_alone:
-        model.freeze_trunk()
+    if head_alone or settings.freeze:
+        model.freeze_trunk(settings.freeze is not None)
     return model
 
 

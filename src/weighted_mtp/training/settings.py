@@ -19,14 +19,16 @@ class ModelConfig:
     """Where the tokenizer is, if not beside the model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the parameters. auto: float32 for all that trains, whatever the checkpoint holds; what is frozen
-    (the base under adapters or freeze_trunk, critics, references) stays as stored. bfloat16 lets small updates round
-    away; float16 is refused."""
+    (the base under adapters, freeze or freeze_trunk, critics, references) stays as stored. bfloat16 lets small updates
+    round away; float16 is refused."""
     n_future: int = 1
     """Tokens predicted per position: 1 is plain next-token, 4 trains three extra heads."""
     value_link: Literal["sigmoid", "identity"] = "sigmoid"
     """How the value head's raw output becomes V: a probability, or as it is (the published head)."""
     value_hidden: int = 0
     """Units of the value head's hidden layer; 0: a linear head, or the saved one."""
+    freeze: Literal["trunk"] | None = None
+    """trunk: the extra heads train alone; the decoder with head 0 and a value head stay as they are, to the bit."""
     head_warmup_steps: int = 0
     """Optimizer steps over which the loss weight of the extra heads rises linearly to 1."""
     lora_rank: int = 0
@@ -53,6 +55,8 @@ class ModelConfig:
             "checkpoint too) with bf16: true for speed; save_dtype: float16 saves the end in it",
         )
         require(self.n_future >= 1, f"n_future is {self.n_future}: give 1 (next token) or more")
+        both = self.freeze is not None and self.lora_rank > 0
+        require(not both, "freeze and lora_rank are both set: adapters would train the trunk; give one of them")
         require(self.lora_rank >= 0, f"lora_rank is {self.lora_rank}: give 0 (no adapters) or more")
         require_positive(self, "lora_alpha")
         require(0 <= self.lora_dropout < 1, f"lora_dropout is {self.lora_dropout}: give a share in [0, 1)")

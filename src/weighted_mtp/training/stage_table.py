@@ -8,6 +8,9 @@ from weighted_mtp.training.critics.table import CRITICS, VALUE_HEAD, Reads, Run,
 from weighted_mtp.training.errors import ConfigError, require
 
 OWN_HEAD = When("its own value head", lambda config: config.separate_critic is None)
+TRAINED_HEAD = When(
+    "its own value head, without freeze", lambda config: OWN_HEAD.holds(config) and config.model.freeze is None
+)
 
 
 def _all_fits(config: Run) -> None:
@@ -85,7 +88,7 @@ STAGE_TABLE: dict[str, StageRow] = {
         "stage 2: critic-weighted fine-tuning, weights from right rows and, as far as it has skill, a critic's credit",
         "gated",
         "weighted_mtp.training.stages:load_verifiable",
-        reads=reads("critic") | reads(*VALUE_HEAD, when=OWN_HEAD),
+        reads=reads("critic") | reads(*VALUE_HEAD[:2], when=OWN_HEAD) | reads(*VALUE_HEAD[2:], when=TRAINED_HEAD),
         check=_check_verifiable,
         reads_critic=True,
     ),

@@ -33,7 +33,8 @@ def load_verifiable(config: RunConfig, tokenizer: PreTrainedTokenizerBase, criti
     }
     require_trained_with(settings.critic or config.model.model_name_or_path, config.weighting.gamma)
     if settings.critic is None:
-        return ValueStage(value_coef=settings.value_coef, reads_own_head=True, **value)
+        coef = 0.0 if config.model.freeze else settings.value_coef
+        return ValueStage(value_coef=coef, reads_own_head=True, **value)
     if not in_memory(settings.critic):
         require_same_tokenizer(settings.critic, tokenizer, "critic")
     if critic is None:

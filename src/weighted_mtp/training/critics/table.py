@@ -52,7 +52,7 @@ NEW_PARTS = When(
 )
 
 VALUE_HEAD = ("value_link", "value_hidden", "value_loss", "value_coef", "value_lam", "new_learning_rate")
-"""What a value head that trains reads."""
+"""What a value head that trains reads: what it is, and how it learns."""
 
 
 def reads(*names: str, when: When = ALWAYS) -> dict[str, When]:
