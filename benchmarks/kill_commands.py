@@ -17,9 +17,10 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.moments import At, Moment, below, children, die
+from benchmarks.moments import KILLS_OF_A_RUN, At, Moment, Outcome, below, children, die
 from weighted_mtp.data import EASY, make_chains
 from weighted_mtp.improve.tiny import make_tiny
+from weighted_mtp.training.checkpoints import MARKER
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
 
@@ -85,39 +86,39 @@ def words_of(command: str, processes: int, inputs: Path, out: Path) -> list[str]
     return [*score, "--max_length=64", *(["--cross_fit=2"] if command != "score" else engine)]
 
 
-def kill_command(command: str, processes: int, kills: int, most: int, inputs: Path, folder: Path) -> tuple[int, ...]:
-    """Kills a command so many times, up to `most` times before it ends; says of how many ends the files are the same.
-
-    Returns:
-        Kills, those that left something half made, ends, and ends with the same files.
-    """
+def kill_command(command: str, processes: int, kills: int, inputs: Path, folder: Path) -> Outcome:
+    """Kills a command so many times, and compares its files with those of the uninterrupted one; says which differ."""
     folder.mkdir(parents=True)
     out, chance = folder / "out", random.Random(f"{command} {processes}")
     words, said = words_of(command, processes, inputs, out), folder / "said"
     _launch(words, said, None, "")
     whole, (seconds, operations) = contents(out), json.loads(said.with_suffix(".json").read_text())
-    killed = half = ends = same = 0
-    while killed < kills:
+    outcome = Outcome()
+    while outcome.kills < kills:
         shutil.rmtree(out)
-        for _ in range(min(most, kills - killed)):
-            in_time = killed % 2 == 0
+        for _ in range(min(KILLS_OF_A_RUN, kills - outcome.kills)):
+            in_time = outcome.kills % 2 == 0
             at = chance.uniform(0, seconds) if in_time else chance.randint(1, operations)
             if not _launch(words, said, (in_time, at), chance.choice(VICTIMS)):
                 break
-            killed += 1
-            half += out.exists() and any(hidden(path) for path in out.rglob("*"))
+            outcome.kills += 1
+            outcome.in_saves += any(map(_is_half_written, out.rglob("*")))
         _launch(words, said, None, "")
-        ends, found = ends + 1, contents(out)
-        same += found == whole
-        for name in sorted(whole.keys() | found.keys()):
-            if whole.get(name) != found.get(name):
-                print(f"{command}: {name} is {'another' if name in whole and name in found else 'there or not'}")
-    return killed, half, ends, same
+        found = contents(out)
+        outcome.runs += 1
+        outcome.equal += found == whole
+        different = [name for name in whole.keys() | found.keys() if whole.get(name) != found.get(name)]
+        if different:
+            print(f"{command}, run {outcome.runs}: {', '.join(sorted(different))}", file=sys.stderr)
+    return outcome
 
 
-def hidden(path: Path) -> bool:
-    """Whether it is of a write that was not ended."""
-    return path.name.startswith(".") and not path.name.endswith("lock")
+def _is_half_written(path: Path) -> bool:
+    """Whether it is of a save that was not ended."""
+    if path.suffix == ".jsonl" and path.is_file():
+        return not path.read_bytes().endswith(b"\n")
+    unmarked = path.name.startswith("checkpoint-") and not (path / MARKER).exists()
+    return unmarked or (path.name.startswith(".") and not path.name.endswith("lock"))
 
 
 def _launch(words: list[str], said: Path, at: At | None, victim: str) -> bool:

@@ -6,12 +6,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+KILLS_OF_A_RUN = 4
+"""At most, before it is left to end."""
 FILE_OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 At = tuple[bool, float]
 """Whether it is in seconds, and how many of them, or the number of a file operation."""
+
+
+@dataclass
+class Outcome:
+    """Of one arm on so many processes."""
+
+    kills: int = 0
+    in_saves: int = 0
+    """Kills that left something half written, or half removed."""
+    runs: int = 0
+    equal: int = 0
+    """Runs whose final weights, or files, are bitwise those of the uninterrupted one."""
+    logged_once: int | None = None
+    """Of trainings: those whose store has the metrics of the uninterrupted one, each once per step, in one run, FINISHED."""
 
 
 class Moment:

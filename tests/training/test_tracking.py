@@ -229,7 +229,7 @@ def test_a_run_that_was_killed_behind_its_model_is_finished_when_it_is_resumed(m
     MLflowLogger(config).on_train_begin(None, TrainerState(), TrainerControl())
     run_id, client = (tmp_path / "mlflow_run_id.txt").read_text(), MlflowClient(tracking_uri=store)
     assert client.get_run(run_id).info.status == "RUNNING"
-    MLflowLogger(config).end_killed()
+    MLflowLogger(config).finish()
     assert client.get_run(run_id).info.status == "FINISHED"
 
 

@@ -92,7 +92,7 @@ def _train(
         if decided.finished:
             logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
             if trainer.is_world_process_zero():
-                MLflowLogger(config).end_killed()
+                MLflowLogger(config).finish()
             return Path(output_dir)
         require_possible(trainer, decided)
         require_informed(trainer, config)

@@ -4,6 +4,7 @@ Only the main process logs, every metric once per step, resumed or not. What a s
 it; training never does.
 """
 
+import json
 import logging
 import os
 import tempfile
@@ -28,6 +29,9 @@ _BATCH = 1000
 """Metrics of one call, as many as MLflow takes."""
 MOST_WAITING = 100_000
 """Metrics kept for a server that is down; then the oldest are dropped."""
+UNSENT = "mlflow_unsent.jsonl"
+"""In a run's directory: metrics that its server never got."""
+_KEPT = ("key", "value", "timestamp", "step")
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds to the next try; doubled after each."""
 
@@ -67,7 +71,7 @@ class MLflowLogger(TrainerCallback):
         self._run_id: str | None = None
         self._waiting: list[Any] | None = None
         self._there: Counter[tuple[str, int]] | None = None
-        self._pause, self._next_try = 0.0, 0.0
+        self._pause, self._next_try, self._dropped = 0.0, 0.0, 0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Opens the run, again where training was resumed, and sends what the checkpoint has and the store lacks."""
@@ -89,13 +93,28 @@ class MLflowLogger(TrainerCallback):
         if self._waiting is None:
             return
         self._deliver(status)
-        if self._waiting:
-            logger.warning("MLflow at %s never got %d values of metrics", self.uri, len(self._waiting))
+        if not self._waiting:
+            self._unsent().unlink(missing_ok=True)
+            return
+        write_text(
+            self._unsent(),
+            "".join(json.dumps({name: getattr(metric, name) for name in _KEPT}) + "\n" for metric in self._waiting),
+        )
+        count = f"{len(self._waiting)} values of metrics" + f", and {self._dropped} older ones" * bool(self._dropped)
+        logger.warning(
+            f"MLflow at {self.uri} never got {count}: the last {len(self._waiting)} are in {self._unsent()}, and the "
+            "same command with --resume auto sends them"
+        )
 
-    def end_killed(self) -> None:
-        """Has a run be FINISHED that was killed between the save of its model and its end."""
+    def finish(self) -> None:
+        """Of a finished run: sends what a server that was down never got, and has it be FINISHED where it was killed
+        between the save of its model and its end."""
         from mlflow import MlflowClient
+        from mlflow.entities import Metric
 
+        if self.uri is not None and self._unsent().is_file():
+            self._waiting = [Metric(**json.loads(line)) for line in self._unsent().read_text().splitlines()]
+            return self.close("FINISHED")
         file = store_file(self.uri)
         if self.uri is None or not self._run_file().is_file() or (file is not None and not file.is_file()):
             return
@@ -114,7 +133,9 @@ class MLflowLogger(TrainerCallback):
             numbers.pop("epoch", None)
         new = [Metric(metric_name(key), x, now, step) for key, x in numbers.items()]
         assert self._waiting is not None, "nothing waits before training"
-        self._waiting = [*self._waiting, *filter(self._is_new, new)][-MOST_WAITING:]
+        waiting = [*self._waiting, *filter(self._is_new, new)]
+        self._waiting = waiting[-MOST_WAITING:]
+        self._dropped += len(waiting) - len(self._waiting)
 
     def _is_new(self, metric: Any) -> bool:
         """Whether the store has it not, from before a resume; all are where that is not known yet."""
@@ -167,6 +188,9 @@ class MLflowLogger(TrainerCallback):
 
     def _run_file(self) -> Path:
         return Path(self.config.train.output_dir) / "mlflow_run_id.txt"
+
+    def _unsent(self) -> Path:
+        return Path(self.config.train.output_dir) / UNSENT
 
     def _created(self) -> str:
         run = self._client.create_run(self._experiment_id(), run_name=self.config.run_name, tags=self.tags)
