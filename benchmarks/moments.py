@@ -28,7 +28,7 @@ class Outcome:
     equal: int = 0
     """Runs whose final weights, or files, are bitwise those of the uninterrupted one."""
     logged_once: int | None = None
-    """Of trainings: those whose store has the metrics of the uninterrupted one, each once per step, in one run, FINISHED."""
+    """Of trainings: those whose store has the uninterrupted one's metrics, each once per step, in one run, FINISHED."""
 
 
 class Moment:

@@ -96,10 +96,8 @@ class MLflowLogger(TrainerCallback):
         if not self._waiting:
             self._unsent().unlink(missing_ok=True)
             return
-        write_text(
-            self._unsent(),
-            "".join(json.dumps({name: getattr(metric, name) for name in _KEPT}) + "\n" for metric in self._waiting),
-        )
+        kept = [{name: getattr(metric, name) for name in _KEPT} for metric in self._waiting]
+        write_text(self._unsent(), "".join(json.dumps(one) + "\n" for one in kept))
         count = f"{len(self._waiting)} values of metrics" + f", and {self._dropped} older ones" * bool(self._dropped)
         logger.warning(
             f"MLflow at {self.uri} never got {count}: the last {len(self._waiting)} are in {self._unsent()}, and the "
