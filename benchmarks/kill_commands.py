@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from benchmarks.moments import KILLS_OF_A_RUN, At, Moment, Outcome, below, children, die
 from weighted_mtp.data import EASY, make_chains
@@ -79,7 +78,7 @@ def words_of(command: str, processes: int, inputs: Path, out: Path) -> list[str]
             "critic": TRAINING, "student": TRAINING, "score": {"scheme_options": {"beta": 0.5}},
             "evaluate": ASKING | {"samples": 2},
         }  # fmt: skip
-        (inputs / "improve.yaml").write_text(yaml.safe_dump(settings))
+        (inputs / "improve.yaml").write_text(json.dumps(settings))
         return [command, f"--config={inputs}/improve.yaml"]
     if command == "study":
         return ["--preset=quick", f"--out={out}/study", "--draws=1", f"--jobs={processes}"]

@@ -149,10 +149,8 @@ def test_a_dead_server_costs_two_warnings_and_seconds(prepare, monkeypatch, capl
     unsent = Path(run.config.train.output_dir) / UNSENT
     rows = [json.loads(line) for line in unsent.read_text().splitlines()]
     assert [row["step"] for row in rows if row["key"] == "train/loss"] == [1, 2, 3, 4]
-    assert warnings[1] == (
-        f"MLflow at http://127.0.0.1:{closed_port} never got {len(rows)} values of metrics: the last {len(rows)} are in "
-        f"{unsent}, and the same command with --resume auto sends them"
-    )
+    assert f"MLflow at http://127.0.0.1:{closed_port} never got {len(rows)} values of metrics: " in warnings[1]
+    assert f"are in {unsent}, and the same command with --resume auto sends them" in warnings[1]
     assert time.monotonic() - started < 30
     assert (Path(run.config.train.output_dir) / "model.safetensors").exists()
 

@@ -15,6 +15,7 @@ from typing import Any
 from weighted_mtp.engine.parts import Made, Make, Part, Row, Work, as_made
 from weighted_mtp.engine.settings import EngineError, EngineSettings
 
+WORKER_KILLED = "a worker was killed, by a lack of memory perhaps: what is made is kept, and the same command goes on"
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -43,9 +44,7 @@ def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
             future.set_result(None)
         yield from as_made(lambda number, part: pool.submit(_make, part.given), there, parts)
     except BrokenProcessPool:  # the pool has ended the others
-        raise EngineError(
-            "a worker was killed, by a lack of memory perhaps: what is made is kept, and the same command goes on"
-        ) from None
+        raise EngineError(WORKER_KILLED) from None
     except BaseException:
         for child in multiprocessing.active_children():
             child.terminate()
