@@ -36,8 +36,9 @@ COMMANDS = {
 VICTIMS = ("the command", "one of its processes", "all")
 OF_TIME = {"date", "seconds", "minutes", "cpu_seconds"}
 """Keys of JSON that say when something was made, and how long it took."""
-NOT_COMPARED = ("mlflow.db", "mlflow_run_id.txt", "checkpoint-*", "*.log")
-"""An identity of its own, what is kept of a run on its way, and what was said."""
+NOT_COMPARED = ("mlflow.db", "mlartifacts", "mlflow_run_id.txt", "checkpoint-*", "*.log", "improve.html", "study.md")
+"""MLflow's record, which has ids of its own; what is kept of a run on its way; what was said; and pages of when and how
+long, drawn from files that are compared."""
 
 
 def make_command_inputs(folder: Path) -> None:

@@ -54,7 +54,7 @@ def die(note: Note) -> None:
 
 
 def test_a_killed_worker_is_told_in_one_line(tmp_path):
-    with pytest.raises(EngineError, match="a worker was killed, .*: what is made is kept"):
+    with pytest.raises(EngineError, match=r"a worker was killed, .*: what is made is kept"):
         list(run_jobs([Note("one", tmp_path), Note("two", tmp_path)], 1, die))
 
 

@@ -171,6 +171,16 @@ def test_a_finished_run_that_is_resumed_sends_what_its_server_never_got(
     assert not (tmp_path / UNSENT).exists()
 
 
+def test_what_the_store_has_is_not_kept(make_config, store, tmp_path):
+    tracker, state = MLflowLogger(make_config(output_dir=str(tmp_path))), TrainerState(is_world_process_zero=True)
+    tracker.on_train_begin(None, state, TrainerControl())
+    for state.global_step in range(3):
+        tracker.on_log(None, state, None, {"loss": 1.0})
+    tracker.close("FINISHED")
+    assert not tracker._waiting
+    assert not tracker._there
+
+
 def test_what_a_store_did_not_take_waits_for_it(prepare, caplog):
     run = prepare(tracking_uri=None, logging_steps=1, max_steps=5)
     store = Path(run.config.train.output_dir) / "mlflow.db"

@@ -137,10 +137,11 @@ class MLflowLogger(TrainerCallback):
 
     def _is_new(self, metric: Any) -> bool:
         """Whether the store has it not, from before a resume; all are where that is not known yet."""
-        if self._there is None:
+        point = metric.key, metric.step
+        if self._there is None or not self._there[point]:
             return True
-        self._there[metric.key, metric.step] -= 1
-        return self._there[metric.key, metric.step] < 0
+        self._there[point] -= 1
+        return False
 
     def _deliver(self, status: str | None = None) -> None:
         """Sends what waits, and at the end how the run ended."""
@@ -169,9 +170,7 @@ class MLflowLogger(TrainerCallback):
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        file = store_file(self.uri)
-        if file is not None and not file.exists():
-            _make_store(file)
+        make_store(self.uri)
         self._client = MlflowClient(tracking_uri=self.uri)
         run_yaml = Path(self.config.train.output_dir) / RUN_FILE
         self._run_id = self._run_id or self._reopened() or self._created()
@@ -225,10 +224,13 @@ class MLflowLogger(TrainerCallback):
         return known.experiment_id
 
 
-def _make_store(file: Path) -> None:
-    """Makes an sqlite store aside and links it into place: a kill leaves none half made, of two runs one makes it."""
+def make_store(uri: str | None) -> None:
+    """Makes an sqlite store that is not there aside and links it into place: a kill leaves none half made, and of two
+    runs one makes it."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    if (file := store_file(uri)) is None or file.exists():
+        return
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
         made = Path(folder) / file.name
         SqlAlchemyStore(f"sqlite:///{made}", str(file.resolve().parent / "mlartifacts")).engine.dispose()
