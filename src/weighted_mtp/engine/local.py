@@ -86,11 +86,12 @@ def _opened() -> Make:
 def _begin(work: Work, cores: int, count: int | None, numbers: Any) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what they hold is cleared away
     set_threads(count)
     if (torch := sys.modules.get("torch")) and torch.accelerator.is_available():
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
     _opening.append((work, cores))
+    # What they hold is cleared away. Not before: whoever is ended while it begins would say so in thirty lines.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _make(given: Any) -> list[Row]:
