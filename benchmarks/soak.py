@@ -1,8 +1,8 @@
 """2,000 optimizer steps of a tiny model: memory, open handles, and what MLflow has of it.
 
-python -m benchmarks.soak [--steps 2000] [--server 5]
+python -m benchmarks.soak [--steps 2000] [--logging_steps 10] [--server 5]
 
-Every step is logged, every hundredth evaluated and saved. With `--server K` the metrics go to a real `mlflow server`
+Every tenth step is logged, every hundredth evaluated and saved. With `--server K` the metrics go to a real `mlflow server`
 (sqlite, one worker), which is killed by SIGKILL and begun again K times. Memory and handles are taken every tenth step;
 the first fifth is warm-up. Slopes are of a line by least squares, over all steps after it, and in percent of its start.
 """
@@ -140,7 +140,7 @@ def tracking(folder: Path, steps: int, kills: int) -> Iterator[tuple[str, list[T
         server.kill()
 
 
-def soak(folder: Path, steps: int, kills: int) -> tuple[Health, dict[str, int]]:
+def soak(folder: Path, steps: int, kills: int, logging_steps: int = 1) -> tuple[Health, dict[str, int]]:
     """Trains; gives what was taken, and counts of what MLflow has."""
     make_training_inputs(folder)
     health, out = Health(), folder / "run"
@@ -148,7 +148,7 @@ def soak(folder: Path, steps: int, kills: int) -> tuple[Health, dict[str, int]]:
         settings = {
             "stage": "verifiable", "scheme": "td", "model_name_or_path": str(folder / "critic"),
             "train_file": str(folder / "train.jsonl"), "eval_file": str(folder / "eval.jsonl"), "output_dir": str(out),
-            "max_steps": steps, "eval_steps": 100, "save_steps": 100, "logging_steps": 1, "tracking_uri": uri,
+            "max_steps": steps, "eval_steps": 100, "save_steps": 100, "logging_steps": logging_steps, "tracking_uri": uri,
             "per_device_train_batch_size": 4,
         }  # fmt: skip
         train(RunConfig.from_flat(settings), quiet=True, callbacks=[health, *accidents])
@@ -175,12 +175,13 @@ def of_mlflow(uri: str, out: Path, steps: int) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--logging_steps", type=int, default=10)
     parser.add_argument("--server", type=int, default=0, help="kills of an MLflow server; 0: none, sqlite")
     given = parser.parse_args()
     torch.set_num_threads(1)
     quiet_libraries()
     with tempfile.TemporaryDirectory() as folder:
-        health, counts = soak(Path(folder), given.steps, given.server)
+        health, counts = soak(Path(folder), given.steps, given.server, given.logging_steps)
     print(
         "| what | after warm-up | at the end | from, to | slope per 1,000 steps | in all |\n|---|---|---|---|---|---|"
     )
