@@ -2,9 +2,10 @@
 
 python -m benchmarks.soak [--steps 2000] [--logging_steps 10] [--server 5]
 
-Every tenth step is logged, every hundredth evaluated and saved. With `--server K` the metrics go to a real `mlflow server`
-(sqlite, one worker), which is killed by SIGKILL and begun again K times. Memory and handles are taken every tenth step;
-the first fifth is warm-up. Slopes are of a line by least squares, over all steps after it, and in percent of its start.
+Every tenth step is logged, every hundredth evaluated and saved. With `--server K` the metrics go to a real
+`mlflow server` (sqlite, one worker), which is killed by SIGKILL and begun again K times. Memory and handles are taken
+every tenth step; the first fifth is warm-up. Slopes are of a line by least squares, over all steps after it, and in
+percent of what was there.
 """
 
 import argparse
@@ -148,7 +149,8 @@ def soak(folder: Path, steps: int, kills: int, logging_steps: int = 1) -> tuple[
         settings = {
             "stage": "verifiable", "scheme": "td", "model_name_or_path": str(folder / "critic"),
             "train_file": str(folder / "train.jsonl"), "eval_file": str(folder / "eval.jsonl"), "output_dir": str(out),
-            "max_steps": steps, "eval_steps": 100, "save_steps": 100, "logging_steps": logging_steps, "tracking_uri": uri,
+            "logging_steps": logging_steps,
+            "max_steps": steps, "eval_steps": 100, "save_steps": 100, "tracking_uri": uri,
             "per_device_train_batch_size": 4,
         }  # fmt: skip
         train(RunConfig.from_flat(settings), quiet=True, callbacks=[health, *accidents])
