@@ -6,12 +6,15 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from weighted_mtp.engine.local import WORKER_KILLED
+from weighted_mtp.engine.settings import EngineError
 from weighted_mtp.verifiers.base import available_cores
 
 MOST_WORKERS = 8
@@ -51,6 +54,7 @@ def run_jobs(
 
     Raises:
         Exception: what a job raised; those that others are at work on are finished first.
+        EngineError: a worker was killed.
         KeyboardInterrupt: SIGTERM, which is passed on to the workers; Ctrl-C reaches them by itself.
     """
     waiting, running = list(jobs), dict[Future[R], J]()
@@ -60,14 +64,17 @@ def run_jobs(
         _without_bars(),
         _stopping_workers(),
     ):
-        while waiting or running:
-            for job in _ready(waiting, list(running.values()))[: workers - len(running)]:
-                if prepare is not None:
-                    prepare(job)
-                waiting.remove(job)
-                running[pool.submit(work, job)] = job
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
+        try:
+            while waiting or running:
+                for job in _ready(waiting, list(running.values()))[: workers - len(running)]:
+                    if prepare is not None:
+                        prepare(job)
+                    waiting.remove(job)
+                    running[pool.submit(work, job)] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool:  # the pool has ended the others
+            raise EngineError(WORKER_KILLED) from None
 
 
 def job_progress(console: Console) -> Progress:

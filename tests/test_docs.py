@@ -42,6 +42,7 @@ OTHER_FLAGS |= {"page", "serve", "judged_rows", "rows"}  # of wmtp inspect
 OTHER_FLAGS |= {"guidance"}  # of wmtp generate
 OTHER_FLAGS |= {"logdir"}  # of tensorboard
 OTHER_FLAGS |= {"value_head", "max_shard_size", "push"}  # of wmtp convert
+OTHER_FLAGS |= {"arms", "server"}  # of python -m benchmarks.kills and benchmarks.soak
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

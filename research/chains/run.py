@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from rich.console import Console
 
 from research.chains.cells import Cell, run_cells
@@ -28,6 +27,7 @@ from weighted_mtp.data import LOW_SUCCESS, Chains, make_chains
 from weighted_mtp.demo.draw import Budget, Draw
 from weighted_mtp.files import write_text
 from weighted_mtp.training.errors import mlflow_store
+from weighted_mtp.training.tracking import make_store
 
 BUDGET = Budget(steps=150, critic_steps=300, curve_points=2)
 """Chosen on a draw outside the study, as what suits right_only, the strongest arm without a critic."""
@@ -64,7 +64,7 @@ def run_study(
         f"[bold]weighted-mtp study[/], preset {preset}: {len(cells)} short trainings on made data with known errors, "
         f"{draws or preset_draws} draws, {jobs} at a time; finished ones are kept in {out}"
     )
-    MlflowClient(mlflow_store(out)).search_experiments()  # two workers that make the tables at once fail
+    make_store(mlflow_store(out))
     finished = _run_all(cells, jobs, console)
     results = study_results(preset, settings, finished, budget)
     write_text(out / "results.json", json.dumps(results, indent=1))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from rich.console import Console
 
 from research.drawing.markdown import table_text
@@ -21,6 +20,7 @@ from research.real_code.rows import FOLDS, SUMMARY_FILE, Row, Selection, prepare
 from weighted_mtp.files import write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.errors import ConfigError, require
+from weighted_mtp.training.tracking import make_store
 
 
 def run_real_code(config: RealCodeConfig, workers: int, console: Console) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _run_all(jobs: list[Job], workers: int, console: Console) -> None:
     waiting = [job for job in jobs if job.finished() is None]
     if not waiting:
         return
-    MlflowClient(waiting[0].store).search_experiments()  # two workers that make its tables at once fail
+    make_store(waiting[0].store)
     with job_progress(console) as progress:
         task = progress.add_task("", total=len(jobs), completed=len(jobs) - len(waiting))
         for job, _ in run_jobs(waiting, workers, run_job):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from research.jobs import run_jobs
+from weighted_mtp.engine.settings import EngineError
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ def test_after_a_failure_none_begins(tmp_path):
     with pytest.raises(ValueError, match="two is bad"):
         list(run_jobs(jobs, 1, write))
     assert {path.name for path in tmp_path.iterdir()} == {"one"}
+
+
+def die(note: Note) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_told_in_one_line(tmp_path):
+    with pytest.raises(EngineError, match=r"a worker was killed, .*: what is made is kept"):
+        list(run_jobs([Note("one", tmp_path), Note("two", tmp_path)], 1, die))
 
 
 def test_jobs_are_prepared_here_before_they_are_handed_out(tmp_path):

@@ -1,10 +1,12 @@
 """A file is whole or not there, and an exception leaves the old one."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from tests.forked import start
 from weighted_mtp.files import replacing, write_text
 
 
@@ -32,6 +34,23 @@ def test_two_writers_at_once_do_not_meet(tmp_path: Path):
         second.write_text("second")
     assert path.read_text() == "first"
     assert os.listdir(tmp_path) == ["settings.json"]
+
+
+def begin_and_die(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_writer_left_is_gone_when_the_file_is_written(tmp_path: Path):
+    path = tmp_path / "results.json"
+    process = start(begin_and_die, path, said=tmp_path / "said")
+    process.join(timeout=60)
+    (tmp_path / "said").unlink()
+    assert len(os.listdir(tmp_path)) == 1
+    write_text(path, "whole")
+    assert path.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["results.json"]
 
 
 def test_others_may_read_a_file_as_the_umask_lets_them(tmp_path: Path):

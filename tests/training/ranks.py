@@ -20,7 +20,8 @@ from weighted_mtp.models.architecture import decoder_layers
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.resume import MadeWith, agreed, settle_resume
+from weighted_mtp.training.made_with import MadeWith
+from weighted_mtp.training.resume import agreed, settle_resume
 from weighted_mtp.training.run import NonFiniteError, fit, make_trainer
 
 

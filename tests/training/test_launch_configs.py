@@ -1,8 +1,10 @@
 """The files of `configs/launch` say to `accelerate launch` what they seem to, and launches train or are refused."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import yaml
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
+from benchmarks.moments import children
 from tests.conftest import needs, weights_in
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +99,29 @@ def test_two_launched_processes_train_as_one(name, launched, prepare, tmp_path):
     one, two = (weights_in(tmp_path / name) for name in ("one", "run"))
     for key, tensor in one.items():
         torch.testing.assert_close(two[key], tensor, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_is_named(chain_base, rows, tmp_path):
+    settings = {
+        "model_name_or_path": str(chain_base / "base"), "train_file": str(rows["train"]), "tracking_uri": "none",
+        "output_dir": str(tmp_path / "run"), "max_steps": 100_000, "logging_steps": 1, "save_steps": 0,
+    }  # fmt: skip
+    given = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "weighted_mtp.cli", "train", "baseline", *given]
+    with (tmp_path / "said").open("w") as said:
+        launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
+    assert launcher.stdout is not None
+    assert any("step" in line for line in launcher.stdout), (tmp_path / "said").read_text()[-3000:]
+    died, began = children(launcher.pid)[1], time.monotonic()
+    os.kill(died, signal.SIGKILL)
+    launcher.communicate()
+    assert time.monotonic() - began < 40
+    assert launcher.returncode == 1
+    _, _, cause = (tmp_path / "said").read_text().partition("Root Cause")
+    assert f"exitcode  : -9 (pid: {died})" in cause
+    assert "rank      : " in cause
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from weighted_mtp.cli.train import parse_config, train_parser
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, MARKER, mark_complete, why_incomplete, why_not_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs
-from weighted_mtp.training.resume import MadeWith, fingerprint_rows, settle_resume
+from weighted_mtp.training.made_with import MadeWith, code_of_now, fingerprint_rows
+from weighted_mtp.training.resume import settle_resume
 
 
 @pytest.fixture(scope="module")
@@ -286,9 +288,39 @@ def test_a_finished_run_that_lost_its_model_is_ended_again(ended, finished):
     assert all(torch.equal(again[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("lost", ["model.safetensors", "weighted_mtp.safetensors", "weighting.pt"])
+def test_a_finished_run_that_lost_a_file_is_ended_again(lost, finished, tmp_path):
+    (tmp_path / "checkpoint-4").mkdir()
+    for name in ("model.safetensors", "weighted_mtp.safetensors", "weighting.pt", "config.json"):
+        (tmp_path / name).touch()
+    now = MadeWith({"seed": 0})
+    for folder, ended in ((tmp_path, True), (tmp_path / "checkpoint-4", False)):
+        now.write(folder, finished=ended)
+    decide = partial(settle_resume, now, tmp_path / "checkpoint-4", str(tmp_path), resumes=True, with_changes=False)
+    assert decide().finished
+    (tmp_path / lost).unlink()
+    assert not decide().finished
+
+
+def test_other_code_is_told_and_stands_in_run_yaml(stopped, caplog):
+    record = stopped / "checkpoint-2" / MADE_WITH_FILE
+    said = json.loads(record.read_text())
+    said["code"] |= {"torch": "1.0", "source of weighted-mtp": "0"}
+    record.write_text(json.dumps(said))
+    mark_complete(stopped / "checkpoint-2")
+    assert resume(stopped) == 0
+    [line] = [line for line in caplog.messages if "code" in line]
+    source = code_of_now()["source of weighted-mtp"]
+    changed = f"torch: 1.0 -> {torch.__version__}, source of weighted-mtp: 0 -> {source}"
+    assert line == f"resumed at optimizer step 2 under other code: {changed}"
+    [change] = yaml.safe_load((stopped / "run.yaml").read_text())["resumed_with_changes"]
+    assert (change["step"], change["code"]["torch"]) == (2, ["1.0", torch.__version__])
+    assert MadeWith.read(stopped / "checkpoint-4").code == code_of_now()
+
+
 def test_a_finished_model_without_a_checkpoint_is_not_trained_over(finished, tmp_path, capsys):
-    for name in ("run.yaml", "config.json", "model.safetensors", MADE_WITH_FILE):
-        shutil.copy(finished / name, tmp_path)
+    for path in filter(Path.is_file, finished.iterdir()):
+        shutil.copy(path, tmp_path)
     before = contents(tmp_path)
     assert resume(tmp_path, "--learning_rate", 1e-2) == 2
     assert "learning_rate: 0.001 -> 0.01" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """MLflow: one run on a real sqlite store, the mission's names, and a server that may be down."""
 
+import json
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from weighted_mtp.training.checkpoints import find_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import check_run
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.tracking import MLflowLogger, metric_name, tracking_uri
+from weighted_mtp.training.tracking import UNSENT, MLflowLogger, metric_name, tracking_uri
 
 NAMES = [
     "loss",
@@ -145,9 +146,39 @@ def test_a_dead_server_costs_two_warnings_and_seconds(prepare, monkeypatch, capl
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("weighted_mtp")]
     assert len(warnings) == 2
     assert f"MLflow at http://127.0.0.1:{closed_port} does not answer, metrics wait for it" in warnings[0]
-    assert f"MLflow at http://127.0.0.1:{closed_port} never got " in warnings[1]
+    unsent = Path(run.config.train.output_dir) / UNSENT
+    rows = [json.loads(line) for line in unsent.read_text().splitlines()]
+    assert [row["step"] for row in rows if row["key"] == "train/loss"] == [1, 2, 3, 4]
+    assert f"MLflow at http://127.0.0.1:{closed_port} never got {len(rows)} values of metrics: " in warnings[1]
+    assert f"are in {unsent}, and the same command with --resume auto sends them" in warnings[1]
     assert time.monotonic() - started < 30
     assert (Path(run.config.train.output_dir) / "model.safetensors").exists()
+
+
+def test_a_finished_run_that_is_resumed_sends_what_its_server_never_got(
+    make_config, store, tmp_path, caplog, closed_port
+):
+    away = make_config(output_dir=str(tmp_path), tracking_uri=f"http://127.0.0.1:{closed_port}")
+    tracker, state = MLflowLogger(away), TrainerState(is_world_process_zero=True)
+    tracker.on_train_begin(None, state, TrainerControl())
+    for state.global_step in (1, 2):
+        tracker.on_log(None, state, None, {"loss": 1.0})
+    tracker.close("FINISHED")
+    MLflowLogger(make_config(output_dir=str(tmp_path), tracking_uri=store)).finish()
+    client, run_id = MlflowClient(tracking_uri=store), (tmp_path / "mlflow_run_id.txt").read_text()
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [1, 2]
+    assert not (tmp_path / UNSENT).exists()
+
+
+def test_what_the_store_has_is_not_kept(make_config, store, tmp_path):
+    tracker, state = MLflowLogger(make_config(output_dir=str(tmp_path))), TrainerState(is_world_process_zero=True)
+    tracker.on_train_begin(None, state, TrainerControl())
+    for state.global_step in range(3):
+        tracker.on_log(None, state, None, {"loss": 1.0})
+    tracker.close("FINISHED")
+    assert not tracker._waiting
+    assert not tracker._there
 
 
 def test_what_a_store_did_not_take_waits_for_it(prepare, caplog):
@@ -229,7 +260,7 @@ def test_a_run_that_was_killed_behind_its_model_is_finished_when_it_is_resumed(m
     MLflowLogger(config).on_train_begin(None, TrainerState(), TrainerControl())
     run_id, client = (tmp_path / "mlflow_run_id.txt").read_text(), MlflowClient(tracking_uri=store)
     assert client.get_run(run_id).info.status == "RUNNING"
-    MLflowLogger(config).end_killed()
+    MLflowLogger(config).finish()
     assert client.get_run(run_id).info.status == "FINISHED"
 
 

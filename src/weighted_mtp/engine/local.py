@@ -15,6 +15,7 @@ from typing import Any
 from weighted_mtp.engine.parts import Made, Make, Part, Row, Work, as_made
 from weighted_mtp.engine.settings import EngineError, EngineSettings
 
+WORKER_KILLED = "a worker was killed, by a lack of memory perhaps: what is made is kept, and the same command goes on"
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -43,9 +44,7 @@ def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
             future.set_result(None)
         yield from as_made(lambda number, part: pool.submit(_make, part.given), there, parts)
     except BrokenProcessPool:  # the pool has ended the others
-        raise EngineError(
-            "a worker was killed, by a lack of memory perhaps: what is made is kept, and the same command goes on"
-        ) from None
+        raise EngineError(WORKER_KILLED) from None
     except BaseException:
         for child in multiprocessing.active_children():
             child.terminate()
@@ -87,11 +86,12 @@ def _opened() -> Make:
 def _begin(work: Work, cores: int, count: int | None, numbers: Any) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what they hold is cleared away
     set_threads(count)
     if (torch := sys.modules.get("torch")) and torch.accelerator.is_available():
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
     _opening.append((work, cores))
+    # What they hold is cleared away. Not before: whoever is ended while it begins would say so in thirty lines.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _make(given: Any) -> list[Row]:

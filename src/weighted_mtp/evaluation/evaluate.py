@@ -30,7 +30,7 @@ from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.training.errors import ConfigError, require, require_same_settings
 from weighted_mtp.training.loading import NOTHING, InMemory
-from weighted_mtp.training.resume import fingerprint_model
+from weighted_mtp.training.made_with import fingerprint_model
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.judging import judged_in_parts
 from weighted_mtp.verifiers.table import make_verifier

@@ -1,12 +1,13 @@
 """A file that is whole or not there, and what tells files and texts apart by their content."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -46,20 +47,40 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Gives the name to write under; at the end the file takes the place of `path`, and at no moment is it half there.
 
     Missing folders are made. After an exception the old file stays as it was. Two writers never meet: each has a name
-    of its own, which ends as that of `path` does.
+    of its own, which ends as that of `path` does. What a killed writer left is the next one's.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{secrets.token_hex(4)}.{path.name}"
+    with _own_name(path) as temporary:
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a full disk does not say whose
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _own_name(path: Path) -> Iterator[Path]:
+    """The one name to write a file under, locked until the end; another while another writer has it.
+
+    The kernel gives up the lock of a process that was killed.
+    """
+    name = path.parent / f".new.{path.name}"
+    descriptor, mine = os.open(name, os.O_RDWR | os.O_CREAT, 0o666), True
     try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say whose
-        raise
+        with suppress(OSError):  # this file system has no locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mine = os.path.samestat(os.fstat(descriptor), name.stat())
+            except (BlockingIOError, FileNotFoundError):  # its writer is at work; it has just put it into place
+                mine = False
+        yield name if mine else name.with_name(f".{secrets.token_hex(4)}.{path.name}")
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,155 +1,28 @@
 """Whether a run may go on from what is there: the same settings, rows and models, or changes that were asked for.
 
-What a run is made with, its settings and fingerprints of its rows and models, stands in every checkpoint and beside the
-finished model. Paths are not compared, contents are, so that files may move.
+By what stands in the checkpoint and beside the finished model (`made_with`). Other code than the checkpoint's is told
+and not refused.
 """
 
-import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
-from datasets import Dataset
 
-from weighted_mtp.models import MTPModel
-from weighted_mtp.training.arguments import sharded_by
-from weighted_mtp.training.checkpoints import MADE_WITH_FILE, MARKER, CheckpointError, list_checkpoints
-from weighted_mtp.training.config import RunConfig
-from weighted_mtp.training.loading import Inputs
-from weighted_mtp.training.stage_table import stage_row
+from weighted_mtp.training.checkpoints import MARKER, CheckpointError, list_checkpoints
+from weighted_mtp.training.made_with import MadeWith
 
 logger = logging.getLogger(__name__)
 
 Decided = TypeVar("Decided")
 
-COMPARED_BY_CONTENT = (
-    "model_name_or_path",
-    "tokenizer_name_or_path",
-    "train_file",
-    "eval_file",
-    "split",
-    "stream",
-    "reference",
-)
-FREE = (
-    "output_dir", "logging_steps", "save_steps", "save_total_limit", "tracking_uri", "experiment_name", "run_name",
-    "on_bad_row",  # the rows that came of it are compared
-)  # fmt: skip
 FREE_WHILE_TRAINING = ("save_dtype",)
 """These change what a finished run leaves, and nothing in a checkpoint."""
-FREE_UNLESS_STOPPING_EARLY = ("eval_steps", "per_device_eval_batch_size", "best_metric")
-FREE_TRAINER_ARGS = (
-    "logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_num_workers", "dataloader_pin_memory",
-    "dataloader_persistent_workers", "dataloader_prefetch_factor", "report_to", "run_name", "project", "trackio_",
-    "disable_tqdm", "include_num_input_tokens_seen", "skip_memory_metrics",
-)  # fmt: skip
-"""Beginnings of names."""
-SAMPLES_PER_TENSOR = 4096
-
-
-@dataclass(frozen=True)
-class MadeWith:
-    """What decides the outcome of a run, by name, and what was changed on the way."""
-
-    facts: dict[str, Any]
-    """Settings, and digests of rows and models."""
-    changes: list[dict[str, Any]] = field(default_factory=list)
-    """Of every resume with other facts, the step and {name: [old, new]}."""
-    finished: bool = False
-    """Whether it stands beside the model of a finished run."""
-
-    @classmethod
-    def of(cls, config: RunConfig, inputs: Inputs) -> "MadeWith":
-        """Of a run that has not trained yet, in this group of processes."""
-        facts = compared_settings(config)
-        facts["training rows"] = fingerprint_rows(inputs.train_dataset)
-        facts["evaluation rows"] = None if inputs.eval_dataset is None else fingerprint_rows(inputs.eval_dataset)
-        facts["base model"] = fingerprint_model(inputs.model)
-        frozen = [fingerprint_model(model) for model in inputs.stage.frozen_models()]
-        facts["critic or reference"] = ", ".join(frozen) or None
-        facts["processes"] = int(os.environ.get("WORLD_SIZE", "1"))
-        facts["sharded by"] = sharded_by(*map(config.train.trainer_args.get, ("fsdp", "deepspeed")))
-        return cls(json.loads(json.dumps(facts, default=str)))
-
-    @classmethod
-    def read(cls, folder: str | Path) -> "MadeWith | None":
-        """What stands in a checkpoint or a finished run; None where nothing readable does."""
-        try:
-            return cls(**json.loads((Path(folder) / MADE_WITH_FILE).read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def write(self, folder: str | Path, *, finished: bool) -> None:
-        """Puts it beside the weights."""
-        content = {"facts": self.facts, "changes": self.changes, "finished": finished}
-        (Path(folder) / MADE_WITH_FILE).write_text(json.dumps(content, indent=1))
-
-    def differences(self, now: "MadeWith") -> dict[str, list[Any]]:
-        """Name to [old, new] of every fact that is another now."""
-        names = dict.fromkeys([*self.facts, *now.facts])
-        pairs = {name: [self.facts.get(name), now.facts.get(name)] for name in names}
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def compared_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide the outcome, `trainer_args` one by one."""
-    left_out, free = {*FREE, *COMPARED_BY_CONTENT, "trainer_args"}, FREE_TRAINER_ARGS
-    if not config.train.early_stopping_patience:
-        left_out |= {*FREE_UNLESS_STOPPING_EARLY}
-        free = (*free, "eval_")
-    if config.train.max_steps > 0:
-        left_out.add("num_train_epochs")
-    if not stage_row(config.stage).trains_critic:
-        left_out.add("critic")  # a path
-    given = config.train.trainer_args
-    extra = {f"trainer_args.{name}": value for name, value in given.items() if not name.startswith(free)}
-    return {name: value for name, value in config.to_flat().items() if name not in left_out} | extra
-
-
-def fingerprint_rows(rows: Dataset) -> str:
-    """A digest of the rows as they are encoded, in their order."""
-    digest = hashlib.sha256(repr((rows.column_names, len(rows))).encode())
-    for part in rows.with_format("arrow").iter(batch_size=1000):
-        table: Any = part
-        for name in table.column_names:
-            _feed(digest, table.column(name).combine_chunks())
-    return digest.hexdigest()[:16]
-
-
-def _feed(digest: Any, values: Any) -> None:
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        digest.update(pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False).tobytes())  # pyright: ignore
-        _feed(digest, values.flatten())
-    elif values.null_count == 0 and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        digest.update(values.to_numpy(zero_copy_only=False).tobytes())
-    else:
-        digest.update(repr(values.to_pylist()).encode())
-
-
-def fingerprint_model(model: MTPModel) -> str:
-    """A digest of every parameter's name, shape and type, and of up to 4,096 of its values, spread evenly.
-
-    Another model differs in some whole tensor, so that it shows; all values of a large one would take minutes.
-    """
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        values = parameter.detach().flatten()
-        some = values[:: max(1, values.numel() // SAMPLES_PER_TENSOR)]
-        digest.update(some.contiguous().cpu().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 SAME_OPTIMIZER = ("adamw_torch", "adamw_torch_fused")
 """These keep the same state."""
 DEALT = ("per_device_train_batch_size", "gradient_accumulation_steps", "processes")
@@ -174,8 +47,10 @@ def settle_resume(
     now: MadeWith, checkpoint: Path | None, output_dir: str, resumes: bool, with_changes: bool
 ) -> Resumption:
     """Decides by what stands in the checkpoint and in the run's directory; writes nothing."""
-    ended = resumes and any(Path(output_dir).glob("model*.safetensors"))
-    end = MadeWith.read(output_dir) if ended else None
+    end = MadeWith.read(output_dir) if resumes else None
+    if end is not None and (lost := end.lost(output_dir)):
+        logger.warning("%s is finished, but has lost %s", output_dir, ", ".join(lost))
+        end = None
     if end is not None and not end.differences(now):
         return Resumption(replace(now, changes=end.changes), finished=True)
     if checkpoint is None:
@@ -203,11 +78,15 @@ def settle_resume(
     if old is None:
         changes: list[dict[str, Any]] = [{"step": step_of(checkpoint), "changes": "unknown"}]
         return Resumption(replace(now, changes=changes), checkpoint, changed={})
+    changes = list(old.changes)
+    if code := old.other_code(now):
+        changes.append({"step": step_of(checkpoint), "code": code})
+        logger.warning("resumed at optimizer step %d under other code: %s", step_of(checkpoint), _shown(code))
     different = {name: pair for name, pair in old.differences(now).items() if name not in FREE_WHILE_TRAINING}
     if not different:
-        return Resumption(replace(now, changes=old.changes), checkpoint)
+        return Resumption(replace(now, changes=changes), checkpoint)
     _require_same_layout(different, now, checkpoint)
-    changes = [*old.changes, {"step": step_of(checkpoint), "changes": different}]
+    changes.append({"step": step_of(checkpoint), "changes": different})
     if different.keys() <= {*DEALT} and _rows_of_a_step(old) == _rows_of_a_step(now):
         logger.warning(
             f"resumed at optimizer step {step_of(checkpoint)} with {_shown(different)}: the rows of every step are the "

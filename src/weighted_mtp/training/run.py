@@ -32,8 +32,9 @@ from weighted_mtp.training.critics.base import require_spread
 from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
 from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.loading import NOTHING, InMemory, Inputs, load_inputs, load_scheme
+from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteError
-from weighted_mtp.training.resume import MadeWith, Resumption, agreed, require_possible, settle_resume
+from weighted_mtp.training.resume import Resumption, agreed, require_possible, settle_resume
 from weighted_mtp.training.skill import with_skill
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -91,7 +92,7 @@ def _train(
         if decided.finished:
             logger.warning("%s is finished, with these settings, rows and models: nothing is left to train", output_dir)
             if trainer.is_world_process_zero():
-                MLflowLogger(config).end_killed()
+                MLflowLogger(config).finish()
             return Path(output_dir)
         require_possible(trainer, decided)
         require_informed(trainer, config)

@@ -17,8 +17,9 @@ from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
 from weighted_mtp.files import staged_save, told_when_full
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.checkpoints import CheckpointError, mark_complete, rotate, why_incomplete
+from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteRecord
-from weighted_mtp.training.resume import MadeWith, agreed
+from weighted_mtp.training.resume import agreed
 from weighted_mtp.value_weighting import WeightingScheme
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from weighted_mtp.training.critics.value_head import ValueStage
 from weighted_mtp.training.early_checks import require_discount_fits, require_trained_with
 from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.loading import scheme_of
-from weighted_mtp.training.resume import fingerprint_model
+from weighted_mtp.training.made_with import fingerprint_model
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme
 

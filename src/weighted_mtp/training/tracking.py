@@ -4,6 +4,7 @@ Only the main process logs, every metric once per step, resumed or not. What a s
 it; training never does.
 """
 
+import json
 import logging
 import os
 import tempfile
@@ -28,6 +29,9 @@ _BATCH = 1000
 """Metrics of one call, as many as MLflow takes."""
 MOST_WAITING = 100_000
 """Metrics kept for a server that is down; then the oldest are dropped."""
+UNSENT = "mlflow_unsent.jsonl"
+"""In a run's directory: metrics that its server never got."""
+_KEPT = ("key", "value", "timestamp", "step")
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds to the next try; doubled after each."""
 
@@ -67,7 +71,7 @@ class MLflowLogger(TrainerCallback):
         self._run_id: str | None = None
         self._waiting: list[Any] | None = None
         self._there: Counter[tuple[str, int]] | None = None
-        self._pause, self._next_try = 0.0, 0.0
+        self._pause, self._next_try, self._dropped = 0.0, 0.0, 0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Opens the run, again where training was resumed, and sends what the checkpoint has and the store lacks."""
@@ -89,13 +93,26 @@ class MLflowLogger(TrainerCallback):
         if self._waiting is None:
             return
         self._deliver(status)
-        if self._waiting:
-            logger.warning("MLflow at %s never got %d values of metrics", self.uri, len(self._waiting))
+        if not self._waiting:
+            self._unsent().unlink(missing_ok=True)
+            return
+        kept = [{name: getattr(metric, name) for name in _KEPT} for metric in self._waiting]
+        write_text(self._unsent(), "".join(json.dumps(one) + "\n" for one in kept))
+        count = f"{len(self._waiting)} values of metrics" + f", and {self._dropped} older ones" * bool(self._dropped)
+        logger.warning(
+            f"MLflow at {self.uri} never got {count}: the last {len(self._waiting)} are in {self._unsent()}, and the "
+            "same command with --resume auto sends them"
+        )
 
-    def end_killed(self) -> None:
-        """Has a run be FINISHED that was killed between the save of its model and its end."""
+    def finish(self) -> None:
+        """Of a finished run: sends what a server that was down never got, and has it be FINISHED where it was killed
+        between the save of its model and its end."""
         from mlflow import MlflowClient
+        from mlflow.entities import Metric
 
+        if self.uri is not None and self._unsent().is_file():
+            self._waiting = [Metric(**json.loads(line)) for line in self._unsent().read_text().splitlines()]
+            return self.close("FINISHED")
         file = store_file(self.uri)
         if self.uri is None or not self._run_file().is_file() or (file is not None and not file.is_file()):
             return
@@ -114,14 +131,17 @@ class MLflowLogger(TrainerCallback):
             numbers.pop("epoch", None)
         new = [Metric(metric_name(key), x, now, step) for key, x in numbers.items()]
         assert self._waiting is not None, "nothing waits before training"
-        self._waiting = [*self._waiting, *filter(self._is_new, new)][-MOST_WAITING:]
+        waiting = [*self._waiting, *filter(self._is_new, new)]
+        self._waiting = waiting[-MOST_WAITING:]
+        self._dropped += len(waiting) - len(self._waiting)
 
     def _is_new(self, metric: Any) -> bool:
         """Whether the store has it not, from before a resume; all are where that is not known yet."""
-        if self._there is None:
+        point = metric.key, metric.step
+        if self._there is None or not self._there[point]:
             return True
-        self._there[metric.key, metric.step] -= 1
-        return self._there[metric.key, metric.step] < 0
+        self._there[point] -= 1
+        return False
 
     def _deliver(self, status: str | None = None) -> None:
         """Sends what waits, and at the end how the run ended."""
@@ -150,9 +170,7 @@ class MLflowLogger(TrainerCallback):
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        file = store_file(self.uri)
-        if file is not None and not file.exists():
-            _make_store(file)
+        make_store(self.uri)
         self._client = MlflowClient(tracking_uri=self.uri)
         run_yaml = Path(self.config.train.output_dir) / RUN_FILE
         self._run_id = self._run_id or self._reopened() or self._created()
@@ -167,6 +185,9 @@ class MLflowLogger(TrainerCallback):
 
     def _run_file(self) -> Path:
         return Path(self.config.train.output_dir) / "mlflow_run_id.txt"
+
+    def _unsent(self) -> Path:
+        return Path(self.config.train.output_dir) / UNSENT
 
     def _created(self) -> str:
         run = self._client.create_run(self._experiment_id(), run_name=self.config.run_name, tags=self.tags)
@@ -203,10 +224,13 @@ class MLflowLogger(TrainerCallback):
         return known.experiment_id
 
 
-def _make_store(file: Path) -> None:
-    """Makes an sqlite store aside and links it into place: a kill leaves none half made, of two runs one makes it."""
+def make_store(uri: str | None) -> None:
+    """Makes an sqlite store that is not there aside and links it into place: a kill leaves none half made, and of two
+    runs one makes it."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    if (file := store_file(uri)) is None or file.exists():
+        return
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
         made = Path(folder) / file.name
         SqlAlchemyStore(f"sqlite:///{made}", str(file.resolve().parent / "mlartifacts")).engine.dispose()
