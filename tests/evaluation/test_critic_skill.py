@@ -63,6 +63,20 @@ def test_a_critic_that_is_wrong_about_everything_is_said_to_be(rng):
     assert skill.gate == 0.0
 
 
+def test_the_advice_follows_from_the_skill_and_says_what_it_rests_on(rng):
+    truth = rng.normal(size=N)
+    right = drawn(rng, truth - 1)
+    knows = critic_skill(truth, right, PROMPTS, np.ones(N))
+    guesses = critic_skill(rng.permutation(truth), right, PROMPTS, np.ones(N))
+    learned = f"{right.mean():.0%} of the rows, {4 * right.mean():.1f} of 4.0 a prompt"
+    assert knows.advice.startswith(
+        f"advice: scheme gated trusts this critic by {knows.gate:.2f}; compare with keep: right"
+    )
+    assert guesses.advice.startswith("advice: scheme gated learns from it no more than keep: right")
+    assert learned in knows.advice
+    assert learned in guesses.advice
+
+
 def test_as_many_right_rows_in_every_prompt_hide_no_knowledge(rng):
     right = np.tile([True, False, True, False], N // EACH)
     skill = critic_skill(right + 0.1 * rng.normal(size=N), right, PROMPTS, np.ones(N))

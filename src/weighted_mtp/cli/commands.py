@@ -89,6 +89,8 @@ def _score(settings: Any) -> None:
         skill = skill_of_scores(settings)
         seen = "the critic was, or may have been, trained on these prompts: give --cross_fit 3 to know what it knows"
         console().print(skill.verdict if skill else seen, style="bold", highlight=False, soft_wrap=True)
+        if skill:
+            console().print(f"{skill.advice} (docs/which-scheme.md)", highlight=False, soft_wrap=True)
         quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
         print_critic_quality(console(), quality.as_dict(), errors_known=known)
     if finished and settings.format != "rows":

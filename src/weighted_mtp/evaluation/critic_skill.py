@@ -80,9 +80,17 @@ class CriticSkill:
             return f"{said}; its log-odds are {1 / self.slope.mean:.1f} times too large"
         return f"{said}; its log-odds are {self.slope.mean:.1f} times too small" if low > 1.25 else said
 
+    @property
+    def advice(self) -> str:
+        """What to train with, by the same rule, and the numbers that it rests on."""
+        all_rows = self.rows / max(1, self.prompts)
+        learned = f"{self.share_right:.0%} of the rows, {self.share_right * all_rows:.1f} of {all_rows:.1f} a prompt"
+        known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
+        return f"advice: scheme gated {known} keep: right, which learns {learned}: the most that credit can add lies in the others"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain types that JSON can hold."""
-        return {"verdict": self.verdict, "gate": self.gate, **asdict(self)}
+        return {"verdict": self.verdict, "advice": self.advice, "gate": self.gate, **asdict(self)}
 
 
 def critic_skill(
