@@ -86,7 +86,8 @@ class CriticSkill:
         all_rows = self.rows / max(1, self.prompts)
         learned = f"{self.share_right:.0%} of the rows, {self.share_right * all_rows:.1f} of {all_rows:.1f} a prompt"
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
-        return f"advice: scheme gated {known} keep: right, which learns {learned}: the most that credit can add lies in the others"
+        said = f"advice: scheme gated {known} keep: right, which learns {learned}"
+        return f"{said}: the most that credit can add lies in the others"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types that JSON can hold."""
