@@ -18,6 +18,7 @@ from weighted_mtp.files import staged_save
 from weighted_mtp.models.architecture import read_causal_lm, settle_4_bits
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import MARK, has_adapters, load_adapters, merged, save_adapters
+from weighted_mtp.models.native_layers import carry_over
 from weighted_mtp.models.parts import HeadedModel, laid_as
 from weighted_mtp.models.saved_heads import (
     OWN_PREFIXES,
@@ -153,6 +154,7 @@ class StoredModel(HeadedModel):
         with staged_save(directory) as staged:
             size: Any = {} if max_shard_size is None else {"max_shard_size": max_shard_size}
             self.hf_model.save_pretrained(staged, state_dict=plain, **size)
+            carry_over(self.hf_model, staged)
             save_adapters(self, state, staged)
             write_heads(self, staged, own, dtype)
 
