@@ -18,7 +18,7 @@ _LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_h
 RELEASED: dict[str, dict[str, Any]] = {
     "deepseek_v3": {**_ROUTED, **_LATENT},
     "glm4_moe": {**_ROUTED, "head_dim": 8},
-    "mellum": {**_EXPERTS, "head_dim": 8, "num_experts": 4, "num_mtp_layers": 1},
+    "mellum": {**_EXPERTS, "head_dim": 8, "num_experts": 4, "num_mtp_layers": 1, "mtp_layer_types": ["full_attention"]},
     "qwen3_5_text": {**_LINEAR, "linear_value_head_dim": 8, "head_dim": 8, "layer_types": ["full_attention"] * 3}
     | {"mtp_num_hidden_layers": 1},
 }

@@ -7,13 +7,17 @@ import functools
 import json
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
+from weighted_mtp.models.architecture import decoder_layers
 from weighted_mtp.models.saved_heads import WEIGHTS, header, places, write_index
 from weighted_mtp.models.sources import first_line
 
@@ -34,8 +38,19 @@ _BEYOND = re.compile(r"((?:model\.|language_model\.)*layers\.(\d+)\.)")
 _PLAIN_TYPES = ("F64", "F32", "F16", "BF16")
 
 
-def carry_over(hf_model: Any, folder: Path) -> None:
+def stored_layers(hf_model: Any) -> dict[str, Path]:
+    """The names of their tensors in the checkpoint that a model was read from, and the files.
+
+    Raises:
+        Exception: there is no such checkpoint any more (OSError), or it cannot be read, for whatever reason.
+    """
+    return _left_out(_directory(hf_model.config.name_or_path), len(decoder_layers(hf_model)))
+
+
+def carry_over(hf_model: Any, folder: Path, trained: Mapping[str, Tensor] | None = None) -> None:
     """Completes the folder of a plain model by the multi-token layers of the checkpoint it was read from, bit for bit.
+
+    Those that were `trained` are given, under their names, and written as they are.
 
     Whether the checkpoint holds any decides, not its config, whose default is 1 in some families. Where they cannot be
     carried over, the folder's config.json announces none, and a line says why: there is no such checkpoint any more, or
@@ -44,14 +59,15 @@ def carry_over(hf_model: Any, folder: Path) -> None:
     source = hf_model.config.name_or_path
     left: dict[str, Path] = {}
     try:
-        origin = _directory(source)
-        left = _left_out(origin, places(folder).keys(), hf_model.config.get_text_config().num_hidden_layers)
-        why = _misfit(hf_model.config, origin, left) if left else f"{source} holds none"
-        if why is None:
-            _copy(left, folder)
-            return
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        why = first_line(error)
+        done = {*places(folder), *(trained or ())}
+        left = {name: file for name, file in stored_layers(hf_model).items() if name not in done}
+        why = _misfit(hf_model.config, left) if left else f"{source} holds none"
+        kept = {} if why else _read(left)
+    except Exception as error:  # whatever has become of the source: a run that ends must not lose its model
+        why, kept = first_line(error), {}
+    if kept or trained:
+        _write({**kept, **(trained or {})}, folder)
+        return
     announced = _silence(folder / "config.json")
     if left or announced:
         _tell(f"the saved config.json announces no multi-token layers ({', '.join(announced) or 'as before'}): {why}")
@@ -67,16 +83,16 @@ def _directory(source: str) -> Path:
     return Path(cached).parent
 
 
-def _left_out(origin: Path, saved: Any, depth: int) -> dict[str, Path]:
-    found = {name: file for name, file in places(origin).items() if name not in saved}
+def _left_out(origin: Path, depth: int) -> dict[str, Path]:
+    found = places(origin)
     beyond = {name: match for name in found if (match := _BEYOND.match(name)) and int(match[2]) >= depth}
     native = {match[1] for name, match in beyond.items() if ".eh_proj." in name}
     kept = (name for name in found if _NAMED.match(name) or (name in beyond and beyond[name][1] in native))
     return {name: found[name] for name in kept}
 
 
-def _misfit(config: Any, origin: Path, left: dict[str, Path]) -> str | None:
-    own = config.get_text_config()
+def _misfit(config: Any, left: dict[str, Path]) -> str | None:
+    own, origin = config.get_text_config(), _directory(config.name_or_path)
     stored: dict[str, Any] = json.loads((origin / "config.json").read_text(encoding="utf-8"))
     its = stored.get("text_config", stored)
     for name in ("hidden_size", "num_hidden_layers"):
@@ -92,12 +108,19 @@ def _misfit(config: Any, origin: Path, left: dict[str, Path]) -> str | None:
     return None
 
 
-def _copy(left: dict[str, Path], folder: Path) -> None:
-    tensors = {}
+def _read(left: dict[str, Path]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
     for file in sorted(set(left.values())):
         with safe_open(file, framework="pt") as stored:
             tensors |= {name: stored.get_tensor(name) for name, place in left.items() if place == file}
-    save_file(tensors, folder / FILE, metadata={"format": "pt"})
+    return tensors
+
+
+def _write(tensors: dict[str, Tensor], folder: Path) -> None:
+    whole = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    save_file(whole, folder / FILE, metadata={"format": "pt"})
     if (folder / WEIGHTS).is_file():  # beside a file of that name transformers reads no index
         (folder / WEIGHTS).rename(folder / "model-00001-of-00001.safetensors")
     write_index(folder)

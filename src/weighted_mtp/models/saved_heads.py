@@ -29,7 +29,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
 OLD_ENTRY = "weighted_mtp"
 """In config.json, of version 0.1.0."""
-HEADS = ("parallel",)
+HEADS = ("parallel", "native")
 
 
 class SavedHeads(NamedTuple):
@@ -40,8 +40,8 @@ class SavedHeads(NamedTuple):
     value_link: ValueLink | None = None
     critic: dict[str, Any] | None = None
     value_hidden: int = 0
-    heads: str = "parallel"
-    """How extra heads follow one another: all on the trunk's output (see `MTPModel`)."""
+    heads: Any = "parallel"
+    """parallel: all on the trunk's output (see `MTPModel`); native: those in the plain model's own files."""
 
     @classmethod
     def of(cls, model: HeadedModel) -> Self:
@@ -49,7 +49,7 @@ class SavedHeads(NamedTuple):
         head = model.value_head
         critic = None if model.critic is None else model.critic.as_dict()
         link, width = (None, 0) if head is None else (head.link, head.hidden_units)
-        return cls(model.n_future, head is not None, link, critic, width)
+        return cls(model.n_future, head is not None, link, critic, width, model.extra_heads.kind)
 
     def require_kinds(self) -> None:
         """Raises ValueError for a value that no save writes."""
@@ -72,7 +72,7 @@ class SavedHeads(NamedTuple):
     def names(self, tensor: str) -> bool:
         """Whether a tensor of this name belongs to it."""
         if tensor.startswith("extra_heads."):
-            return tensor.split(".")[1] in map(str, range(self.n_future - 1))
+            return self.heads == "parallel" and tensor.split(".")[1] in map(str, range(self.n_future - 1))
         return tensor.startswith(("value_head.",) * self.value_head + ("label_condition.",) * bool(self.critic))
 
     def write(self, directory: Path) -> None:
