@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.conftest import weights_in
 from tests.models.former_layout import as_before
+from tests.models.released import plain_tensors, release
 from weighted_mtp.cli.main import main
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
@@ -196,3 +197,11 @@ def test_a_hub_that_does_not_answer_leaves_the_folder_and_says_how_to_go_on(crit
 def test_a_name_that_no_repository_has_is_refused(critic, tmp_path, capsys):
     assert main(["convert", "export", str(critic), "--out", str(tmp_path / "new"), "--push", "me/critic"]) == 2
     assert "--push is me/critic: give hub:OWNER/NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [["export", "--dtype", "float32"], ["add-heads", "--n_future", "2"], ["drop-heads"]])
+def test_multi_token_layers_of_a_checkpoint_go_along(tmp_path, kind):
+    layers = release(tmp_path / "source", "glm4_moe")
+    assert main(["convert", kind[0], str(tmp_path / "source"), "--out", str(tmp_path / "new"), *kind[1:]]) == 0
+    saved = plain_tensors(tmp_path / "new")
+    assert all(torch.equal(saved[name], tensor) for name, tensor in layers.items())

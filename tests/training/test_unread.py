@@ -121,6 +121,7 @@ def _made(config: RunConfig) -> list[object]:
     [
         ("head_warmup_steps", 3, {"n_future": 2}),
         ("freeze", "trunk", {"n_future": 2}),
+        ("heads", "native", {"n_future": 2}),
         ("lora_alpha", 32.0, {"lora_rank": 2}),
         ("lora_dropout", 0.1, {"lora_rank": 2}),
         ("lora_target_modules", ["q_proj"], {"lora_rank": 2}),

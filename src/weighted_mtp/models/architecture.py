@@ -135,6 +135,8 @@ def read_causal_lm(
         raise incomplete(source, absent)
     if wrong := sorted(key for key, *_ in report["mismatched_keys"]):
         raise ValueError(f"{source}: {wrong[0]!r} has not the shape that config.json asks for")
+    if source.gguf_file is not None:
+        model.config.name_or_path = str(source)  # not the folder, where another model's files may lie
     settle_4_bits(model)
     return model
 

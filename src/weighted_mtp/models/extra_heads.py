@@ -1,7 +1,7 @@
 """The heads for the second, third, ... next token: copies of a decoder's last layer, which come in gently."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,9 @@ class ExtraHeads(nn.ModuleList):
         layers: a decoder's layers in order of computation.
         count: number of copies, 0 for none.
     """
+
+    kind = "parallel"
+    """In the words of the setting `heads`."""
 
     def __init__(self, layers: nn.ModuleList, count: int):
         super().__init__(copy.deepcopy(layers[-1]) for _ in range(count))
@@ -40,10 +43,14 @@ class ExtraHeads(nn.ModuleList):
         states = [_hidden_of(output)]
         for head in self:
             dtype = next(p.dtype for p in head.parameters() if p.is_floating_point())  # in 4 bits some are not
-            own_args, own_kwargs = _in_precision((args, kwargs), states[0].dtype, dtype)
+            own_args, own_kwargs = in_precision((args, kwargs), states[0].dtype, dtype)
             states.append(_hidden_of(head(*own_args, **own_kwargs)).to(states[0].dtype))
         stacked = torch.stack(states, dim=-2)
         return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
+
+    def as_stored(self, hf_model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights in an `MTPModel`'s state dict that belong into the plain model's files, under their names there."""
+        return {}
 
     def set_checkpointing(self, enable: bool, function: Any = None) -> None:
         """Recompute each head's activations in the backward pass, by `function`, or keep them."""
@@ -52,16 +59,16 @@ class ExtraHeads(nn.ModuleList):
                 vars(module).update(gradient_checkpointing=enable, _gradient_checkpointing_func=function)
 
 
-def _in_precision(x: Any, narrow: torch.dtype, wide: torch.dtype) -> Any:
+def in_precision(x: Any, narrow: torch.dtype, wide: torch.dtype) -> Any:
     """Arguments of a layer of one precision for a copy of it in another: heads train in float32 beside a half base."""
     if narrow == wide:
         return x
     if isinstance(x, Tensor):
         return x.to(wide) if x.dtype == narrow else x
     if isinstance(x, tuple | list):
-        return tuple(_in_precision(entry, narrow, wide) for entry in x)
+        return tuple(in_precision(entry, narrow, wide) for entry in x)
     if isinstance(x, dict):
-        return {name: _in_precision(entry, narrow, wide) for name, entry in x.items()}
+        return {name: in_precision(entry, narrow, wide) for name, entry in x.items()}
     return x
 
 

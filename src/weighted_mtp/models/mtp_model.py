@@ -1,7 +1,7 @@
 """Multi-token prediction by a hook on a decoder's last layer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Shaped
@@ -13,6 +13,7 @@ from weighted_mtp.models.drafts import generate_with_drafts
 from weighted_mtp.models.extra_heads import ExtraHeads
 from weighted_mtp.models.label_condition import RIGHT, WRONG, LabelCondition
 from weighted_mtp.models.lora import add_adapters
+from weighted_mtp.models.native_heads import NativeHeads
 from weighted_mtp.models.packing import Layout, Packing
 from weighted_mtp.models.parts import check_heads
 from weighted_mtp.models.row_attention import ROWS
@@ -47,6 +48,8 @@ class MTPModel(StoredModel):
         value_link: "sigmoid" (values are probabilities) or "identity" (values are the raw output).
         value_hidden: units of the value head's hidden layer; 0: a linear head.
         critic: makes the model a generative or an implicit critic (see `CriticSpec`); None: neither.
+        heads: "parallel" as above, or "native": the checkpoint's own multi-token layers, one behind the other (see
+            `NativeHeads`), or such layers of another model in memory.
 
     Raises:
         ValueError: n_future < 1, value_hidden < 0, an unknown link, or a model that cannot carry extra heads
@@ -64,13 +67,23 @@ class MTPModel(StoredModel):
         value_link: ValueLink = "sigmoid",
         value_hidden: int = 0,
         critic: CriticSpec | None = None,
+        heads: Literal["parallel", "native"] | NativeHeads = "parallel",
     ):
         super().__init__()
         if n_future < 1:
             raise ValueError(f"n_future must be at least 1, got {n_future}")
         layers = decoder_layers(hf_model)
         self.hf_model = hf_model
-        self.extra_heads = ExtraHeads(layers, n_future - 1)
+        if heads not in ("parallel", "native") and getattr(heads, "kind", None) != "native":
+            raise ValueError(f"heads is {heads!r}: give 'parallel' or 'native'")
+        if n_future == 1 or heads == "parallel":
+            self.extra_heads = ExtraHeads(layers, n_future - 1)
+        else:
+            self.extra_heads = heads if isinstance(heads, NativeHeads) else NativeHeads(hf_model, n_future - 1)
+        if self.n_future != n_future:
+            raise ValueError(f"this model has {self.n_future - 1} native heads: give n_future {self.n_future}")
+        if critic is not None and self.extra_heads.kind == "native":
+            raise ValueError(f"a {critic.kind} critic has no native heads: give n_future 1")
         # The language-model head's input size: a decoder may project its hidden size down (opt-350m).
         dim = hf_model.get_output_embeddings().weight.shape[-1]
         self.value_head = ValueHead(dim, value_link, value_hidden, self.device) if value_head else None
@@ -103,7 +116,8 @@ class MTPModel(StoredModel):
             [batch, seq, 1], float32: index t is V of the prefix that ends with token t.
         """
         rows = input_ids, attention_mask, position_ids
-        with self.extra_heads.attached_to(decoder_layers(self.hf_model)[-1]):
+        native = self.extra_heads.kind == "native"
+        with self.extra_heads.attached_to(self.hf_model.get_decoder() if native else decoder_layers(self.hf_model)[-1]):
             if condition is None:
                 hidden = self._decode(*rows, packing)
             else:
@@ -177,6 +191,11 @@ class MTPModel(StoredModel):
         if drafts:
             if condition is not None:
                 raise ValueError("drafts=True is of models without a condition: leave one of them out")
+            if self.extra_heads.kind == "native":
+                raise ValueError(
+                    "drafts=True is of parallel heads: transformers drafts with native ones, by AutoModelForCausalLM "
+                    "of the saved directory and generate(use_mtp=True)"
+                )
             return generate_with_drafts(self, *args, **kwargs)
         if condition is None:
             return self.hf_model.generate(*args, **kwargs)

@@ -29,7 +29,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
 OLD_ENTRY = "weighted_mtp"
 """In config.json, of version 0.1.0."""
-HEADS = ("parallel",)
+HEADS = ("parallel", "native")
 
 
 class SavedHeads(NamedTuple):
@@ -40,8 +40,8 @@ class SavedHeads(NamedTuple):
     value_link: ValueLink | None = None
     critic: dict[str, Any] | None = None
     value_hidden: int = 0
-    heads: str = "parallel"
-    """How extra heads follow one another: all on the trunk's output (see `MTPModel`)."""
+    heads: Any = "parallel"
+    """parallel: all on the trunk's output (see `MTPModel`); native: those in the plain model's own files."""
 
     @classmethod
     def of(cls, model: HeadedModel) -> Self:
@@ -49,7 +49,7 @@ class SavedHeads(NamedTuple):
         head = model.value_head
         critic = None if model.critic is None else model.critic.as_dict()
         link, width = (None, 0) if head is None else (head.link, head.hidden_units)
-        return cls(model.n_future, head is not None, link, critic, width)
+        return cls(model.n_future, head is not None, link, critic, width, model.extra_heads.kind)
 
     def require_kinds(self) -> None:
         """Raises ValueError for a value that no save writes."""
@@ -72,7 +72,7 @@ class SavedHeads(NamedTuple):
     def names(self, tensor: str) -> bool:
         """Whether a tensor of this name belongs to it."""
         if tensor.startswith("extra_heads."):
-            return tensor.split(".")[1] in map(str, range(self.n_future - 1))
+            return self.heads == "parallel" and tensor.split(".")[1] in map(str, range(self.n_future - 1))
         return tensor.startswith(("value_head.",) * self.value_head + ("label_condition.",) * bool(self.critic))
 
     def write(self, directory: Path) -> None:
@@ -148,21 +148,35 @@ def write_heads(model: HeadedModel, directory: Path, own: dict[str, Tensor], dty
     SavedHeads.of(model).write(directory)
     if own:
         save_file(own, directory / TENSORS, metadata={"format": "pt"})
-        _write_index(directory)
+        if not (directory / INDEX).is_file():
+            write_index(directory)
 
 
-def _write_index(directory: Path) -> None:
-    """Names the plain model's one file: without an index vLLM and SGLang read every safetensors file of a folder."""
-    if (directory / INDEX).is_file():
-        return
-    with (directory / WEIGHTS).open("rb") as file:
-        header = json.loads(
-            file.read(int.from_bytes(file.read(8), "little"))
-        )  # names, and where their bytes begin, end
-    header.pop("__metadata__", None)
-    size = max(entry["data_offsets"][1] for entry in header.values())
-    content = {"metadata": {"total_size": size}, "weight_map": dict.fromkeys(sorted(header), WEIGHTS)}
+def write_index(directory: Path) -> None:
+    """Names the plain model's tensors: without an index vLLM and SGLang read every safetensors file of a folder."""
+    headers = {file.name: header(file) for file in sorted(directory.glob("model*.safetensors"))}
+    size = sum(max(entry["data_offsets"][1] for entry in tensors.values()) for tensors in headers.values())
+    weight_map = {name: file for file, tensors in headers.items() for name in tensors}
+    content = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
     (directory / INDEX).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def header(file: Path) -> dict[str, Any]:
+    """Of a safetensors file: its tensors' names, types, shapes, and where their bytes begin and end."""
+    with file.open("rb") as stream:
+        content = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    content.pop("__metadata__", None)
+    return content
+
+
+def places(directory: Path) -> dict[str, Path]:
+    """The file of every tensor of a plain model; nothing where it is not in safetensors."""
+    if (directory / WEIGHTS).is_file():  # where an index is there, too, transformers reads the single file
+        return dict.fromkeys(header(directory / WEIGHTS), directory / WEIGHTS)
+    if not (directory / INDEX).is_file():
+        return {}
+    named: dict[str, str] = json.loads((directory / INDEX).read_text())["weight_map"]
+    return {name: directory / file for name, file in named.items()}
 
 
 def _beside(source: Source, name: str) -> Path | None:
@@ -174,12 +188,7 @@ def _beside(source: Source, name: str) -> Path | None:
 
 def _among_its_own(directory: Path) -> Iterator[tuple[str, Tensor]]:
     """Our tensors in the plain model's files, where version 0.1.0 put them."""
-    index = directory / INDEX
-    files = {WEIGHTS}  # where both are there, transformers reads the single file
-    if index.is_file() and not (directory / WEIGHTS).is_file():
-        files = set(json.loads(index.read_text())["weight_map"].values())
-    for file in sorted(files):
-        with safe_open(directory / file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is no dict
-                if name.startswith(OWN_PREFIXES):
-                    yield name, tensors.get_tensor(name)
+    for name, file in places(directory).items():
+        if name.startswith(OWN_PREFIXES):
+            with safe_open(file, framework="pt") as tensors:
+                yield name, tensors.get_tensor(name)

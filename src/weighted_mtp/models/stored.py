@@ -18,6 +18,7 @@ from weighted_mtp.files import staged_save
 from weighted_mtp.models.architecture import read_causal_lm, settle_4_bits
 from weighted_mtp.models.critic_spec import CriticSpec
 from weighted_mtp.models.lora import MARK, has_adapters, load_adapters, merged, save_adapters
+from weighted_mtp.models.native_layers import carry_over
 from weighted_mtp.models.parts import HeadedModel, laid_as
 from weighted_mtp.models.saved_heads import (
     OWN_PREFIXES,
@@ -51,6 +52,7 @@ class StoredModel(HeadedModel):
         dtype: str | torch.dtype = "auto",
         attn_implementation: str | None = None,
         load_in_4bit: bool = False,
+        heads: Literal["parallel", "native"] | None = None,
     ) -> Self:
         """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
 
@@ -68,6 +70,8 @@ class StoredModel(HeadedModel):
                 is float32 always.
             attn_implementation: in transformers' names; None: the model's own choice.
             load_in_4bit: hold the decoder's linear layers in 4 bits (bitsandbytes), to be trained by adapters.
+            heads: "parallel", or "native" for the checkpoint's own multi-token layers (see `NativeHeads`); None: as
+                saved ("parallel" where nothing was saved).
 
         Raises:
             ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
@@ -89,19 +93,27 @@ class StoredModel(HeadedModel):
                 f"the value head in {source} was trained with value_link {saved.value_link!r}, got {value_link!r}: "
                 f"give value_link: {saved.value_link}"
             )
+        count = saved.n_future if n_future is None else n_future
+        if min(count, saved.n_future) > 1 and heads not in (None, saved.heads):
+            raise ValueError(
+                f"{source} holds {saved.heads} heads, got heads {heads!r}: leave it out, or take the model without "
+                "them (wmtp convert drop-heads)"
+            )
         spec = saved_critic if critic is None else critic or None
         width = saved.value_hidden if saved.value_head and saved.is_of(spec) else value_hidden or 0
         if value_hidden not in (None, width):
             raise ValueError(
                 f"the value head in {source} was trained with value_hidden {width}, got {value_hidden}: leave it out"
             )
+        heads = heads or saved.heads
         model = cls(
             hf_model,
-            n_future=saved.n_future if n_future is None else n_future,
+            n_future=count,
             value_head=saved.value_head if value_head is None else value_head,
             value_link=value_link or saved.value_link or "sigmoid",
             value_hidden=width,
             critic=spec,
+            heads=path.extra_heads if isinstance(path, HeadedModel) and heads == "native" else heads,
         )
         if saved.n_future > model.n_future:
             warnings.warn(f"{source} holds {saved.n_future} heads; kept {model.n_future}", stacklevel=2)
@@ -148,11 +160,14 @@ class StoredModel(HeadedModel):
         else:
             dtype = None
         plain = {k.removeprefix("hf_model."): v for k, v in whole.items() if k.startswith("hf_model.")}
-        own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(OWN_PREFIXES)}
+        native = self.extra_heads.as_stored(self.hf_model, whole)
+        beside = OWN_PREFIXES[1:] if native else OWN_PREFIXES
+        own = {k: v.detach().contiguous().cpu() for k, v in whole.items() if k.startswith(beside)}
         # Staged, so that weights of an earlier model go: an old index beside a new file, or old shards, would be read.
         with staged_save(directory) as staged:
             size: Any = {} if max_shard_size is None else {"max_shard_size": max_shard_size}
             self.hf_model.save_pretrained(staged, state_dict=plain, **size)
+            carry_over(self.hf_model, staged, native)
             save_adapters(self, state, staged)
             write_heads(self, staged, own, dtype)
 
@@ -190,8 +205,9 @@ def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | Non
     if any(MARK in parameter for parameter, _ in model.named_parameters()):
         raise ValueError(f"{name} holds adapters: give the directory that their training left, or load the base again")
     if isinstance(model, HeadedModel):
-        own = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(OWN_PREFIXES)}
-        return name, model.hf_model, SavedHeads.of(model), model.critic, lambda: own
+        saved = SavedHeads.of(model)
+        own = {key: tensor for key, tensor in model.state_dict().items() if saved.names(key)}
+        return name, model.hf_model, saved, model.critic, lambda: own
     settle_4_bits(model)
     return name, model, SavedHeads(), None, dict
 

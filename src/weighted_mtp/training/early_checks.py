@@ -85,14 +85,14 @@ _OF_SOME = {name for row in (*STAGE_TABLE.values(), *CRITICS.values()) for name 
 EVERY_STAGE = tuple(name for name in _SETTINGS if name not in _OF_SOME)
 """Settings that any stage reads; the others stand in the rows of the stages and kinds of critic that read them."""
 
+EXTRA_HEADS = When("n_future is above 1", lambda config: config.model.n_future > 1)
 ADAPTERS = When("lora_rank is above 0", lambda config: config.model.lora_rank > 0)
 READS_HUB = When(
     "train_file or eval_file is hub:OWNER/NAME",
     lambda config: any(str(file).startswith(HUB) for file in (config.data.train_file, config.data.eval_file)),
 )
 BESIDE = {
-    "freeze": When("n_future is above 1", lambda config: config.model.n_future > 1),
-    "head_warmup_steps": When("n_future is above 1", lambda config: config.model.n_future > 1),
+    **dict.fromkeys(("freeze", "heads", "head_warmup_steps"), EXTRA_HEADS),
     "keep_above": When("keep is right", lambda config: config.data.keep == "right"),
     **dict.fromkeys(("split", "stream"), READS_HUB),
     **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit"), ADAPTERS),

@@ -179,6 +179,7 @@ def load_model(
         dtype=dtype if loaded is None else "auto",
         attn_implementation=settings.attn_implementation if trains else None,
         load_in_4bit=settings.load_in_4bit,
+        heads=settings.heads,
     )
     if not trains:
         return model

@@ -23,6 +23,9 @@ class ModelConfig:
     round away; float16 is refused."""
     n_future: int = 1
     """Tokens predicted per position: 1 is plain next-token, 4 trains three extra heads."""
+    heads: Literal["parallel", "native"] | None = None
+    """parallel: extra heads are copies of the last layer, side by side; native: the checkpoint's own multi-token layers
+    (DeepSeek-V3, GLM-4.5), saved under their own names; none: as saved, else parallel."""
     value_link: Literal["sigmoid", "identity"] = "sigmoid"
     """How the value head's raw output becomes V: a probability, or as it is (the published head)."""
     value_hidden: int = 0
