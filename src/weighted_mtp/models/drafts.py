@@ -48,7 +48,8 @@ def generate_with_drafts(model: HeadedModel, *args: Any, **kwargs: Any) -> Any:
     rows are aligned on the right again, so that to masks and windows all is as in plain decoding. Equal prompts are
     read once, and rows that have ended are read no more.
 
-    Source: Gloeckle et al. 2024, arXiv 2404.19737, section 3.2; Leviathan et al. 2023, arXiv 2211.17192, algorithm 1.
+    Source: Gloeckle et al. 2024, arXiv 2404.19737, section 3.2; Leviathan et al. 2023, arXiv 2211.17192, algorithm 1;
+    Chen et al. 2023, arXiv 2302.01318.
 
     Raises:
         ValueError: no extra heads, a decoder whose state cannot be taken back, or what only another loop does.
