@@ -32,7 +32,6 @@ from transformers import TrainerCallback
 
 from benchmarks.kill_training import make_training_inputs
 from weighted_mtp.cli.quiet import quiet_libraries
-from weighted_mtp.engine.local import end_with_parent
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
 
@@ -91,7 +90,7 @@ class Server:
         with (self._folder / "server.log").open("ab") as said:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *words, "--workers", "1", "--port", self._port],
-                stdout=said, stderr=said, start_new_session=True, preexec_fn=end_with_parent,
+                stdout=said, stderr=said, start_new_session=True,
                 env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # which begins seven more processes
             )  # fmt: skip
         while True:
