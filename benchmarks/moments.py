@@ -35,7 +35,7 @@ class Moment:
     """Counts seconds and file operations from `begin` on, and kills when its moment has come."""
 
     def __init__(self, at: At | None, kill: Callable[[], None]) -> None:
-        self._at, self._kill, self._operations = at, kill, 0
+        self._at, self._kill, self._operations, self._began = at, kill, 0, time.perf_counter()
 
     def begin(self) -> None:
         self._began = time.perf_counter()

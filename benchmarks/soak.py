@@ -91,6 +91,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *words, "--workers", "1", "--port", self._port],
                 stdout=said, stderr=said, start_new_session=True,
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # which begins seven more processes
             )  # fmt: skip
         while True:
             try:
