@@ -1,5 +1,6 @@
 """Scored rows as other trainers read them: every learned token keeps its weight, or what is lost is told."""
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from datasets import load_dataset
 from tests.data.chat_templates import CHATML
 from tests.data.conftest import byte_level_form
 from weighted_mtp.cli.main import main
-from weighted_mtp.data import IGNORED, tokenize_rows
+from weighted_mtp.data import IGNORED, parse_row, tokenize_rows
 from weighted_mtp.data.borders import Detokenizer
 from weighted_mtp.integrations.formats import FORMATS, Lost
 
@@ -60,23 +61,50 @@ def test_position_i_of_tinker_weighs_the_prediction_of_token_i_plus_1(tokenizer)
     }
 
 
-@pytest.mark.parametrize(("name", "field"), [("ms-swift", "loss_scale"), ("llamafactory", "loss_weight")])
-def test_an_answer_becomes_pieces_whose_texts_join_to_it(tokenizer, name, field):
-    (made,), lost, _ = converted(name, [CHAT], tokenizer, lambda j: [0.5, 0.5, 2.0][j % 3])
-
-    def text(message):
-        return message["content"] if name == "ms-swift" else "".join(part["value"] for part in message["content"])
-
+def test_an_answer_becomes_pieces_whose_texts_join_to_it(tokenizer):
+    (made,), lost, _ = converted("ms-swift", [CHAT], tokenizer, lambda j: [0.5, 0.5, 2.0][j % 3])
     *asked, first = made["messages"][:3]
     pieces = [first, *made["messages"][3:]]
-    assert [(m["role"], text(m), m[field]) for m in asked] == [
+    assert [(m["role"], m["content"], m["loss_scale"]) for m in asked] == [
         ("system", "Be short.", 0.0),
         ("user", "def add(a, b):", 0.0),
     ]
-    assert "".join(map(text, pieces)) == "return a + b"
-    assert {piece[field] for piece in pieces} == {0.5, 2.0}
-    assert all(one[field] != other[field] for one, other in pairwise(pieces))
+    assert "".join(piece["content"] for piece in pieces) == "return a + b"
+    assert {piece["loss_scale"] for piece in pieces} == {0.5, 2.0}
+    assert all(one["loss_scale"] != other["loss_scale"] for one, other in pairwise(pieces))
     assert lost.told(9)[0] == f"9 learned tokens became {len(pieces)} pieces, weights rounded to 2 digits"
+
+
+def test_where_each_message_is_a_turn_a_turn_stays_one_with_the_mean_weight_of_its_tokens(tokenizer):
+    (made,), lost, encoded = converted("llamafactory", [CHAT], tokenizer, lambda j: [0.5, 0.5, 2.0][j % 3])
+    weights = encoded[0]["weights"]
+    assert made["messages"][2:] == [
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "value": " return a + b"}],
+            "loss_weight": round(sum(weights) / len(weights), 2),
+        }
+    ]
+    assert "became 1 mean weights, one a turn" in lost.told(len(weights))[0]
+
+
+def test_calls_of_tools_and_thinking_are_parts_of_the_content_for_llamafactory(tokenizer):
+    call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    turns = [
+        {"role": "assistant", "content": None, "reasoning_content": "so", "tool_calls": [call]},
+        {"role": "tool", "content": "1"},
+        {"role": "assistant", "content": "one"},
+    ]
+    row = {"prompt": CHAT["prompt"], "completion": "one", "completion_messages": turns, "label": True, "tools": [tool]}
+    (made,), _, _ = converted("llamafactory", [parse_row(row)], tokenizer, lambda j: 1.0)
+    called = next(m for m in made["messages"] if m["role"] == "assistant")
+    assert called["content"] == [
+        {"type": "reasoning", "value": "so"},
+        {"type": "tool_call", "value": '{"name": "add", "arguments": {"a": 1}}'},
+    ]
+    assert called.keys() == {"role", "content", "loss_weight"}
+    assert json.loads(made["tools"]) == [tool]
 
 
 @pytest.mark.parametrize("name", ["ms-swift", "llamafactory"])

@@ -267,6 +267,16 @@ def test_settings_of_another_loss_are_refused(chain_base, ours, tmp_path):
         )
 
 
+def test_a_loss_of_the_callers_is_refused(chain_base, ours, tmp_path):
+    with pytest.raises(ValueError, match="compute_loss_func is given: the loss is that of TokenWeights"):
+        WeightedTrainer(
+            model=plain_model(chain_base),
+            args=arguments(TrainingArguments, tmp_path, 4),
+            train_dataset=Dataset.from_list(ours[1]),
+            compute_loss_func=lambda outputs, labels, num_items_in_batch=None: outputs.logits.sum(),
+        )
+
+
 def test_rows_longer_than_a_pack_are_split_with_their_weights_where_trl_splits_them(ours, chain_base, tmp_path):
     kind = sft_trainer()
     from trl import SFTConfig

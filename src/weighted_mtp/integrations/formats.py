@@ -1,11 +1,11 @@
-"""Scored rows in the files that other trainers read: tokens, Tinker's data, and messages in weighted pieces.
+"""Scored rows in the files that other trainers read: tokens, Tinker's data, and weighted messages.
 
 | format | a row holds | resolution |
 |---|---|---|
 | `tokens` | `input_ids`, `labels`, `weights` of full length: for `TokenWeights` | every token |
 | `tinker` | a Datum: `model_input`, and `loss_fn_inputs` whose position i predicts token i + 1 | every token |
-| `llamafactory` | `messages`, an answer in consecutive pieces with a float `loss_weight` | runs of text |
-| `ms-swift` | the same with `loss_scale` | runs of text |
+| `llamafactory` | `messages`, each with a float `loss_weight` | turns: there every message is a turn of its own |
+| `ms-swift` | `messages`, an answer in consecutive pieces with a float `loss_scale` | runs of text |
 """
 
 import json
@@ -21,7 +21,7 @@ from datasets import Dataset
 from weighted_mtp.data import IGNORED, Row, load_rows, tokenize_rows
 from weighted_mtp.data.borders import Detokenizer
 from weighted_mtp.data.encoding import Turn
-from weighted_mtp.data.fields import WEIGHTS, plain_content
+from weighted_mtp.data.fields import WEIGHTS, plain_content, with_arguments_parsed
 from weighted_mtp.files import replacing
 from weighted_mtp.models import load_tokenizer
 
@@ -38,11 +38,13 @@ class Lost:
     pieces: int = 0
     unsplit: int = 0
     texts: int = 0
+    whole: bool = False
 
     def told(self, tokens: int) -> list[str]:
         """A sentence for each, of so many learned tokens."""
-        lines = [f"{tokens} learned tokens became {self.pieces} pieces, weights rounded to {DIGITS} digits"]
-        if self.unsplit:
+        what = "mean weights, one a turn, since each message is a turn there" if self.whole else "pieces, weights"
+        lines = [f"{tokens} learned tokens became {self.pieces} {what} rounded to {DIGITS} digits"]
+        if self.unsplit and not self.whole:
             lines.append(
                 f"{self.unsplit} turns that are more than their text (calls of tools, say) have their mean weight"
             )
@@ -117,9 +119,22 @@ def _tinker(rows: Sequence[Row], encoded: Encoded, detokenizer: Detokenizer, los
 def _llamafactory(
     rows: Sequence[Row], encoded: Encoded, detokenizer: Detokenizer, lost: Lost
 ) -> Iterator[dict[str, Any]]:
+    lost.whole = True
     for messages, extra in _in_pieces("loss_weight", rows, encoded, detokenizer, lost):
-        parts = [message | {"content": [{"type": "text", "value": plain_content(message)}]} for message in messages]
-        yield {"messages": parts, **extra}
+        yield {"messages": list(map(_in_parts, messages))} | {name: json.dumps(x) for name, x in extra.items()}
+
+
+def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """A message with content, thinking and calls of tools as parts of its content."""
+    kept = {name: value for name, value in message.items() if name not in ("reasoning_content", "tool_calls")}
+    (parsed,) = with_arguments_parsed([message])
+    calls = [call.get("function", call) for call in parsed.get("tool_calls") or ()]
+    values = [
+        ("reasoning", message.get("reasoning_content")),
+        ("text", plain_content(message)),
+        *(("tool_call", json.dumps({name: call.get(name) for name in ("name", "arguments")})) for call in calls),
+    ]
+    return kept | {"content": [{"type": kind, "value": value} for kind, value in values if value]}
 
 
 def _ms_swift(rows: Sequence[Row], encoded: Encoded, detokenizer: Detokenizer, lost: Lost) -> Iterator[dict[str, Any]]:
@@ -160,27 +175,27 @@ def _bare(message: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in message.items() if name not in (*WEIGHTS, "loss_scale")}
 
 
-def _runs(row: Mapping[str, Any], detokenizer: Detokenizer) -> Iterator[tuple[str, list[float]]]:
-    """Each stretch of learned tokens: its text, and the weight of every character."""
+def _runs(row: Mapping[str, Any], detokenizer: Detokenizer) -> Iterator[tuple[str, list[float], float]]:
+    """Each stretch of learned tokens: its text, the weight of every character, and the mean of its tokens."""
     ids, weights, start = row["input_ids"], full_weights(row), 0
     for learned, labels in groupby(row["labels"], lambda label: label != IGNORED):
         end = start + len(list(labels))
         if learned:
             pieces = detokenizer.pieces(ids[:start], ids[start:end])
             spread = [w for piece, w in zip(pieces, weights[start:end], strict=True) for _ in piece]
-            yield "".join(pieces), spread
+            yield "".join(pieces), spread, sum(weights[start:end]) / (end - start)
         start = end
 
 
 def _pieces(
-    field: str, message: dict[str, Any], content: str, text: str, weights: list[float], lost: Lost
+    field: str, message: dict[str, Any], content: str, text: str, weights: list[float], mean: float, lost: Lost
 ) -> list[dict[str, Any]]:
     """A message as several of its role, one for each run of characters whose weights round alike."""
     start = text.find(content)
     own = [round(weight, DIGITS) for weight in weights[start : start + len(content)]]
-    if not content or message.keys() - {"role", "content"}:
+    if lost.whole or not content or message.keys() - {"role", "content"}:
         lost.unsplit, lost.pieces = lost.unsplit + 1, lost.pieces + 1
-        return [message | {field: round(sum(weights) / len(weights), DIGITS)}]
+        return [message | {field: round(mean, DIGITS)}]
     found, at = [], 0
     for weight, run in groupby(own):
         end = at + len(list(run))

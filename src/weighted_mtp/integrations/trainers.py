@@ -122,6 +122,8 @@ class TokenWeights:
                 raise ValueError(
                     f"{name} is {getattr(own.args, name)!r}: the loss is that of TokenWeights; leave it out"
                 )
+        if getattr(own, "compute_loss_func", None) is not None:
+            raise ValueError("compute_loss_func is given: the loss is that of TokenWeights; leave it out")
         self.data_collator: Any = WeightsCollator(self.data_collator)
 
     def compute_loss(
