@@ -80,6 +80,21 @@ def test_the_last_message_of_a_chat_is_the_completion():
     assert parse_row({"messages": CHAT, "label": True}) == {"prompt": CHAT[:1], "completion": "hello", "label": True}
 
 
+def test_a_greeting_before_the_first_question_is_not_learned_whether_a_system_text_precedes_it_or_not():
+    greeted = [{"role": "assistant", "content": "Hello."}, *CHAT]
+    system = {"role": "system", "content": "Be kind."}
+    for messages in (greeted, [system, *greeted]):
+        assert parse_row({"messages": messages, "label": True})["prompt"] == messages[:-1]
+    alone = [system, CHAT[1]]
+    assert parse_row({"messages": alone, "label": True})["completion"] == "hello"
+
+
+def test_the_message_that_cannot_be_read_is_named():
+    messages = [*CHAT, {"role": "tool", "content": None}, CHAT[1]]
+    with pytest.raises(DataError, match=r"no `content` \(message 3 of `messages`\)"):
+        parse_row({"messages": messages, "label": True})
+
+
 def test_columns_that_are_not_ours_pass_untouched():
     extras = {"task_id": "HumanEval/0", "input": [1], "output": None, "mutation": {"a": 1}}
     assert parse_row(GOOD | extras) == GOOD | extras

@@ -137,7 +137,13 @@ def messages_of(name: str, messages: Any) -> list[dict[str, Any]]:
     messages = plain_value(messages)
     if not isinstance(messages, list) or not messages:
         raise DataError(f"`{name}` is {short(messages)}: a list of messages with role and content is needed")
-    return [_message(name, message) for message in messages]
+    found = list[dict[str, Any]]()
+    for number, message in enumerate(messages, start=1):
+        try:
+            found.append(_message(name, message))
+        except DataError as error:
+            raise DataError(f"{error} (message {number} of `{name}`)") from None
+    return found
 
 
 def _message(name: str, message: Any) -> dict[str, Any]:

@@ -53,7 +53,9 @@ def _chat(name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     if raw.get("system") is not None and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": text_of(raw, "system")})
     roles = [message["role"] for message in messages]
-    asked = next((i for i, role in enumerate(roles) if role != "assistant"), len(roles))
+    others = [i for i, role in enumerate(roles) if role != "assistant"]
+    askers = [i for i in others if roles[i] not in ("system", "developer")]
+    asked = min(askers or others or [len(roles)])
     if "assistant" not in roles[asked:]:
         raise DataError(f"`{name}` must hold a prompt and, behind it, an assistant's message, which is learned")
     first = roles.index("assistant", asked)

@@ -61,7 +61,8 @@ def filled_lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 if line.strip():
                     yield f"{path}:{number}", line
         except OSError as error:
-            raise DataError(f"{path}: cannot be read behind line {number} ({error})") from None
+            where = f"behind line {number}" if number else f"as {path.suffix.removeprefix('.')}"
+            raise DataError(f"{path}: cannot be read {where} ({error})") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
