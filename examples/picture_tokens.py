@@ -15,7 +15,7 @@ from selenium.webdriver.chrome.service import Service
 
 WIDTH = 920  # CSS pixels of the page
 SCALE = 1.5  # device pixels of one of them
-CARDS = 4  # of each label
+CARDS = 3  # of each label
 MAX_BYTES = 150_000
 
 MARGIN = 12  # CSS pixels around them

@@ -18,22 +18,22 @@ TEXT = {
         "header": "| arm | tokens weighed by | solved, % | minus uniform | minus right_only |",
         "uniform": "nothing: plain fine-tuning on all completions",
         "right_only": "nothing: right completions only",
-        "td_beta0.9": "TD errors, beta 0.9",
         "td_beta0.3": "TD errors, beta 0.3",
         "td_whitened": "TD errors as z-scores, beta 1",
         "label_conditioned": "nothing: the generative critic itself, decoded under “right”",
         "log_odds": "log-odds credit of the generative critic, as z-scores",
+        "gated": "the default: right_only and log_odds, mixed by the critic's skill out of fold",
         "rho1": "Rho-1: excess loss over the right_only model",
-        "shuffled_across": "control: weights of td_beta0.3, permuted over the batch",
-        "lognormal": "control: random weights, mean and spread of td_beta0.3",
+        "shuffled_across": "control: weights of log_odds, permuted over the batch",
+        "oracle": "ceiling: 0 on the truly wrong tokens, which only a made task knows",
         "mtp_uniform": "nothing, four heads",
-        "mtp_td_beta0.3": "TD errors, beta 0.3, four heads",
+        "mtp_gated": "gated, four heads",
         "note": (
             "A made task ({share} of the training completions are right), {draws}, {prompts} unseen test "
-            "prompts a draw, {steps} optimizer steps an arm ({critic} for a critic, which the TD "
-            "arms and log_odds spend on top). Mean ± standard deviation over draws; differences in points with 95 % "
-            "intervals, paired by draw; a dash where there is one draw. Arms with four heads are compared "
-            "with mtp_uniform. "
+            "prompts a draw, {steps} optimizer steps an arm (at most {critic} for a critic, which "
+            "the arms that read one spend on top; gated for two more, of folds). Mean ± standard deviation over draws; "
+            "differences in points with 95 % intervals, paired by draw; a dash where there is one draw. Arms with four "
+            "heads are compared with mtp_uniform. "
             "{date}; {versions}; Python {python}; {machine}; {minutes} minutes in all."
         ),
         "draws": lambda n: "1 draw" if n == 1 else f"{n} draws",
@@ -42,19 +42,20 @@ TEXT = {
         "header": "| 실험군 | 토큰 가중치의 출처 | 정답률, % | uniform 대비 | right_only 대비 |",
         "uniform": "없음: 모든 응답으로 일반 파인튜닝",
         "right_only": "없음: 맞은 응답만 사용",
-        "td_beta0.9": "TD 오차, beta 0.9",
         "td_beta0.3": "TD 오차, beta 0.3",
         "td_whitened": "TD 오차의 z-score, beta 1",
         "label_conditioned": "없음: generative critic을 “right” 조건으로 그대로 디코딩",
         "log_odds": "generative critic의 로그 오즈 기여도, z-score",
+        "gated": "기본값: right_only와 log_odds를 critic의 폴드 밖 실력만큼 섞음",
         "rho1": "Rho-1: right_only 모델 대비 초과 손실",
-        "shuffled_across": "대조군: td_beta0.3의 가중치를 배치 전체에서 섞음",
-        "lognormal": "대조군: 평균과 분산만 td_beta0.3과 같은 무작위 가중치",
+        "shuffled_across": "대조군: log_odds의 가중치를 배치 전체에서 섞음",
+        "oracle": "상한: 실제로 틀린 토큰의 가중치가 0(인공 과제에서만 알 수 있음)",
         "mtp_uniform": "없음, 헤드 4개",
-        "mtp_td_beta0.3": "TD 오차, beta 0.3, 헤드 4개",
+        "mtp_gated": "gated, 헤드 4개",
         "note": (
             "인공 과제(학습 응답의 {share}가 정답), {draws}, 시드마다 처음 보는 시험 프롬프트 {prompts}개, "
-            "실험군마다 옵티마이저 {steps}스텝(critic은 {critic}스텝이며 TD 실험군과 log_odds는 이만큼 더 씁니다). "
+            "실험군마다 옵티마이저 {steps}스텝(critic은 많아야 "
+            "{critic}스텝이며 critic을 읽는 실험군은 이만큼, gated는 폴드의 critic 두 개만큼 더 씁니다). "
             "평균 ± 시드 간 표준편차. 차이는 퍼센트포인트와 시드별로 짝지은 95 % 구간이며, 시드가 하나면 "
             "구간 대신 줄표를 씁니다. 헤드 4개 실험군은 mtp_uniform과 비교합니다. "
             "{date}; {versions}; Python {python}; {machine}; 전체 {minutes}분."

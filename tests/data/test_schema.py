@@ -231,3 +231,8 @@ def test_a_prompt_beside_messages_is_that_of_the_messages():
     row = parse_row({"prompt": "a", "messages": chat, "label": True})
     assert row["prompt"] == chat[:1]
     assert row["completion"] == "b"
+
+
+def test_tools_nested_without_end_are_one_error():
+    with pytest.raises(DataError, match=r"`tools` is .*a list of function descriptions is needed"):
+        parse_row({"messages": CHAT, "label": True, "tools": "[" * 100_000})

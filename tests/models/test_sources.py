@@ -1,3 +1,4 @@
+import json
 import socket
 import sys
 import threading
@@ -25,6 +26,19 @@ def package(tmp_path, monkeypatch):
 def test_a_directory_is_itself(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert resolve(tmp_path) == (str(tmp_path), None, False)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "never_heard_of"])
+def test_code_of_a_strangers_directory_is_never_run_whatever_is_answered(tmp_path, monkeypatch, model_type):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\n")
+    parts = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.C", "AutoTokenizer": ["evil.C", None]}
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(json.dumps({"model_type": model_type, "auto_map": parts}))
+    monkeypatch.setattr("builtins.input", lambda *asked: "y")
+    for load in (MTPModel.from_pretrained, load_tokenizer):
+        with pytest.raises(ValueError):  # noqa: PT011
+            load(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_gguf_file_is_its_directory_and_name(tmp_path):

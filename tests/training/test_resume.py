@@ -288,8 +288,9 @@ def test_a_finished_run_that_lost_its_model_is_ended_again(ended, finished):
     assert all(torch.equal(again[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("how", [Path.unlink, partial(Path.write_bytes, data=b"x")], ids=["gone", "changed"])
 @pytest.mark.parametrize("lost", ["model.safetensors", "weighted_mtp.safetensors", "weighting.pt"])
-def test_a_finished_run_that_lost_a_file_is_ended_again(lost, finished, tmp_path):
+def test_a_finished_run_that_lost_a_file_is_ended_again(lost, how, tmp_path, caplog):
     (tmp_path / "checkpoint-4").mkdir()
     for name in ("model.safetensors", "weighted_mtp.safetensors", "weighting.pt", "config.json"):
         (tmp_path / name).touch()
@@ -298,8 +299,9 @@ def test_a_finished_run_that_lost_a_file_is_ended_again(lost, finished, tmp_path
         now.write(folder, finished=ended)
     decide = partial(settle_resume, now, tmp_path / "checkpoint-4", str(tmp_path), resumes=True, with_changes=False)
     assert decide().finished
-    (tmp_path / lost).unlink()
+    how(tmp_path / lost)
     assert not decide().finished
+    assert f"is finished, but lacks as it was saved: {lost}" in caplog.text
 
 
 def test_other_code_is_told_and_stands_in_run_yaml(stopped, caplog):

@@ -57,6 +57,7 @@ def test_a_field_that_would_do_nothing_is_refused_unless_it_says_what_is_done_an
         ({"eval_on_start": True}, "give --eval_file"),
         ({"eval_delay": 1}, "give --eval_file"),
         ({"lr_scheduler_kwargs": {"zz": 2}}, "lr_scheduler_type .* does not work with lr_scheduler_kwargs .*zz"),
+        ({"lr_scheduler_kwargs": 7}, "lr_scheduler_kwargs of trainer_args is 7: give names with values"),
         ({"optim_args": "betas=0.1"}, "optim_args betas=0.1, which changes nothing of optim adamw_torch_fused"),
         ({"optim_target_modules": "all-linear"}, "which optim adamw_torch_fused does not read"),
         ({"project": "p"}, "of report_to: trackio"),

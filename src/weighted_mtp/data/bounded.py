@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,35 @@ MORE_MEMORY = 2 * 2**30
 """Bytes of addresses beyond those that the process has."""
 
 
-@contextmanager
-def bounded(what: str) -> Iterator[None]:
-    """Stops what runs inside after 5 s of processor time, and lets it take 2 GiB more memory.
+_over: dict[str, str] = {}
+"""Templates that were stopped, and why: they are not tried again."""
 
-    In the main thread of Linux, since a signal and the process's limit do it; elsewhere there are no bounds.
+
+class _Over(Exception):
+    """The time is over."""
+
+
+@contextmanager
+def bounded(template: str) -> Iterator[None]:
+    """Stops a template that renders for more than 5 s of processor time or takes more than 2 GiB; then and ever after.
+
+    In the main thread of Linux, since a signal and the process's limit do it; elsewhere there are no such bounds.
+    Powers of integers, which no signal interrupts and no chat needs, are refused everywhere.
 
     Raises:
-        DataError: the time is over.
-        MemoryError: more memory was asked for.
+        DataError: the template is out of bounds.
     """
+    if template not in _over and any(token[1:] == ("operator", "**") for token in _tokens(template)):
+        _over[template] = "raises to powers, which is not bounded: leave `**` out of it"
+    if template in _over:
+        raise DataError(f"the chat template {_over[template]}")
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         yield
         return
     import resource
 
     def stop(*_: Any) -> None:
-        raise DataError(f"{what} takes more than {SECONDS} s of processor time")
+        raise _Over
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -42,7 +55,23 @@ def bounded(what: str) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         yield
+    except _Over:
+        _over[template] = f"takes more than {SECONDS} s of processor time"
+    except MemoryError:
+        _over[template] = f"takes more than {MORE_MEMORY / 2**30:g} GiB of memory"
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.signal(signal.SIGVTALRM, before)
+    if template in _over:
+        raise DataError(f"the chat template {_over[template]}")
+
+
+@lru_cache(maxsize=8)
+def _tokens(template: str) -> list[tuple[int, str, str]]:
+    from jinja2 import Environment, TemplateSyntaxError
+
+    try:
+        return list(Environment(autoescape=False).lex(template))
+    except TemplateSyntaxError:  # which whoever renders it will be told
+        return []

@@ -186,7 +186,7 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
             "tokenizer.chat_template, or write the rows as prompt and completion"
         )
     try:
-        with bounded("the chat template"):
+        with bounded(str(options.get("chat_template") or tokenizer.chat_template)):
             text = tokenizer.apply_chat_template(
                 list(messages), tools=tools or None, tokenize=False, add_generation_prompt=opened, **options
             )

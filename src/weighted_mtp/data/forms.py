@@ -81,7 +81,7 @@ def _from_value(message: Mapping[str, Any]) -> dict[str, Any]:
         calls = [
             {name: call[name] for name in ("name", "arguments")} for call in (said if type(said) is list else [said])
         ]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"a `function_call` is {short(value)}: JSON with name and arguments is needed") from None
     return found | {"content": None, "tool_calls": [{"type": "function", "function": call} for call in calls]}
 

@@ -186,7 +186,7 @@ def has_outcome(raw: Any) -> bool:
 def _tools(value: Any) -> list[Any]:
     tools = plain_value(value)
     if isinstance(tools, str):  # as some data sets of conversations have it
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             tools = json.loads(tools)
     if not isinstance(tools, list):
         raise DataError(f"`tools` is {short(tools)}: a list of function descriptions is needed")

@@ -108,6 +108,7 @@ def read_causal_lm(
     """
     keywords: dict[str, Any] = {
         **source.keywords(),
+        "trust_remote_code": False,  # without a word transformers asks whether to run it
         "dtype": _checked_dtype(dtype),
         "attn_implementation": attn_implementation,
         "ignore_mismatched_sizes": True,  # reported below, in one line
@@ -159,7 +160,7 @@ def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 
 def _require_causal_lm(source: Source) -> None:
-    config = AutoConfig.from_pretrained(source.location, **source.keywords())
+    config = AutoConfig.from_pretrained(source.location, trust_remote_code=False, **source.keywords())
     if config.is_encoder_decoder:
         raise UnsupportedModelError(config.model_type, "it is an encoder-decoder")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

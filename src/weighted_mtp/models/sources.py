@@ -103,7 +103,7 @@ def load_tokenizer(path: str | PathLike[str]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source.location, **keywords)
+        return AutoTokenizer.from_pretrained(source.location, trust_remote_code=False, **keywords)
     except Exception as error:  # OSError, ValueError and parse errors of several libraries
         raise ValueError(f"no tokenizer can be read at {os.fspath(path)!r}: {first_line(error)}") from error
 

@@ -5,6 +5,7 @@ Accelerate hands its questionnaire down in environment variables, and on CPUs tu
 
 import logging
 import os
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import fields
 from types import UnionType
@@ -103,7 +104,9 @@ def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, 
 
 def _check_scheduler(args: TrainingArguments) -> None:
     """Raises where the schedule does not take its options: it is made, for a parameter that trains nothing."""
-    kind, options = args.lr_scheduler_type, dict(args.lr_scheduler_kwargs or {})  # pyright: ignore[reportArgumentType, reportCallIssue]
+    kind, given = args.lr_scheduler_type, args.lr_scheduler_kwargs or {}
+    require(isinstance(given, Mapping), f"lr_scheduler_kwargs of trainer_args is {given!r}: give names with values")
+    options = dict(given)  # pyright: ignore[reportArgumentType, reportCallIssue]
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     try:
         get_scheduler(kind, optimizer, num_warmup_steps=1, num_training_steps=10, scheduler_specific_kwargs=options)

@@ -34,13 +34,13 @@ def mark_complete(checkpoint: str | Path) -> None:
     files = [path for path in paths if path.is_file()]
     listed = {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "blake2b": digest}
-        for path, digest in zip(files, _digests(files), strict=True)
+        for path, digest in zip(files, digests_of(files), strict=True)
     }
     write_text(folder / MARKER, json.dumps(listed, indent=1))
     sync(folder)
 
 
-def _digests(files: Collection[Path]) -> list[str]:
+def digests_of(files: Collection[Path]) -> list[str]:
     """Several files at a time, since hashing lets other threads run."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda path: digest_of_files([path]), files))
@@ -69,7 +69,7 @@ def why_incomplete(checkpoint: str | Path, *, by_content: bool = True) -> str | 
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes, {size} were written"
-    found = _digests([folder / name for name in sizes]) if by_content else digests
+    found = digests_of([folder / name for name in sizes]) if by_content else digests
     changed = [name for name, now, then in zip(sizes, found, digests, strict=True) if now != then]
     return f"{changed[0]} has other content than was written" if changed else None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from weighted_mtp.files import new_folder
+from weighted_mtp.files import new_folder, told_when_full
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.lora import ADAPTER
 from weighted_mtp.models.meta.write import DTYPES
@@ -67,7 +67,7 @@ def drop_heads(directory: str, out: str) -> str:
 
 def _write(directory: str, model: MTPModel, out: str, dtype: str = "auto", max_shard_size: str | None = None) -> str:
     source = resolve(directory)
-    with new_folder(Path(out)) as folder:
+    with new_folder(Path(out)) as folder, told_when_full(folder):
         given = folder if source.gguf_file or source.from_hub else Path(source.location)
         model.save_pretrained(folder, dtype=DTYPES.get(dtype), max_shard_size=max_shard_size)
         saved = json.loads((folder / "config.json").read_text())["dtype"]

@@ -21,7 +21,7 @@ from datasets import Dataset
 from weighted_mtp.files import digest_of_files
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.arguments import sharded_by
-from weighted_mtp.training.checkpoints import MADE_WITH_FILE
+from weighted_mtp.training.checkpoints import MADE_WITH_FILE, digests_of
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import Inputs
 from weighted_mtp.training.stage_table import stage_row
@@ -61,8 +61,8 @@ class MadeWith:
     """Whether it stands beside the model of a finished run."""
     code: dict[str, str] = field(default_factory=dict)
     """Versions, and a digest of this package's source."""
-    files: list[str] = field(default_factory=list)
-    """Of a finished run: the names of what it saved."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Of a finished run: what it saved, and a digest of each."""
 
     @classmethod
     def of(cls, config: RunConfig, inputs: Inputs) -> "MadeWith":
@@ -87,13 +87,15 @@ class MadeWith:
 
     def write(self, folder: str | Path, *, finished: bool) -> None:
         """Puts it beside the weights."""
-        files = sorted(path.name for path in Path(folder).iterdir()) if finished else []
+        files = digests_in(Path(folder)) if finished else {}
         content = asdict(replace(self, finished=finished, files=files))
         (Path(folder) / MADE_WITH_FILE).write_text(json.dumps(content, indent=1))
 
     def lost(self, folder: str | Path) -> list[str]:
-        """The files of a finished run that are no longer there."""
-        return [name for name in self.files if not (Path(folder) / name).exists()]
+        """The files of a finished run that are no longer there, or not as they were saved."""
+        there = [path for name in self.files if (path := Path(folder) / name).is_file()]
+        now = {str(path.relative_to(folder)): digest for path, digest in zip(there, digests_of(there), strict=True)}
+        return [name for name, digest in self.files.items() if now.get(name) != digest]
 
     def differences(self, now: "MadeWith") -> dict[str, list[Any]]:
         """Name to [old, new] of every fact that is another now."""
@@ -102,6 +104,12 @@ class MadeWith:
     def other_code(self, now: "MadeWith") -> dict[str, list[Any]]:
         """Name to [old, new] of all code that is another now; nothing where the old is not known."""
         return _differences(self.code, now.code) if self.code else {}
+
+
+def digests_in(folder: Path) -> dict[str, str]:
+    """A digest of every file below a folder, by its path there."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): digest for path, digest in zip(files, digests_of(files), strict=True)}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:

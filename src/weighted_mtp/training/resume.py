@@ -49,7 +49,7 @@ def settle_resume(
     """Decides by what stands in the checkpoint and in the run's directory; writes nothing."""
     end = MadeWith.read(output_dir) if resumes else None
     if end is not None and (lost := end.lost(output_dir)):
-        logger.warning("%s is finished, but has lost %s", output_dir, ", ".join(lost))
+        logger.warning("%s is finished, but lacks as it was saved: %s", output_dir, ", ".join(lost))
         end = None
     if end is not None and not end.differences(now):
         return Resumption(replace(now, changes=end.changes), finished=True)

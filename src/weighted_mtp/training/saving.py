@@ -1,6 +1,7 @@
 """What a run writes and takes up again: model, weighting and checkpoints, whole or not at all, and learning rates."""
 
 import logging
+import pickle
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -111,7 +112,11 @@ class SavingTrainer(Trainer):
         """Takes over the scheme's statistics that a run saved beside its model."""
         path = Path(folder) / WEIGHTING_FILE
         # By way of the host: torch does not know cpu:0, as the device of one of several processes on CPUs is called.
-        self.scheme.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # torch's text advises to load it without the check
+            raise CheckpointError(f"{path} holds more than tensors and is not loaded: it is not ours") from error
+        self.scheme.load_state_dict(state)
 
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint

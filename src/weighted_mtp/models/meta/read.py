@@ -190,7 +190,7 @@ class PlainFiles:
             raise ValueError(f"{source}: a GGUF file is not converted; needed is a Hugging Face directory")
         self.directory = Path(source.location)
         try:
-            config = AutoConfig.from_pretrained(source.location, local_files_only=True)
+            config = AutoConfig.from_pretrained(source.location, local_files_only=True, trust_remote_code=False)
             saved, _ = read_settings(source, config)
             self.params = params_of(config, saved.n_future)
         except Exception as error:  # transformers has many kinds for what a config.json may hold
