@@ -338,3 +338,9 @@ def test_a_folder_that_no_address_can_name_is_refused(make_config, monkeypatch, 
 )
 def test_log_keys_become_the_missions_names(key, name):
     assert metric_name(key) == name
+
+
+def test_mlflow_tells_nobody_that_it_is_used():
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+
+    assert MLFLOW_DISABLE_TELEMETRY.get()
