@@ -14,7 +14,7 @@ from weighted_mtp.demo import main as demo
 from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, NEXT_TOKEN
 from weighted_mtp.demo.draw import Budget
 
-SHORT = Budget(steps=4, critic_steps=4, batch_size=16, test_prompts=32)
+SHORT = Budget(steps=4, critic_steps=4, batch_size=16, test_prompts=32, folds=2)
 
 
 @contextlib.contextmanager
@@ -55,7 +55,8 @@ def test_every_arm_has_an_mlflow_run_with_its_name_and_draw(finished):
     experiment = client.get_experiment_by_name("low_success")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    assert {run.data.tags["arm"] for run in runs} == {a.name for a in (CRITIC, *NEXT_TOKEN, *FOUR_HEADS)}
+    arms = {run.data.tags.get("arm") for run in runs} - {None}  # critics of the folds are of no arm
+    assert arms == {a.name for a in (CRITIC, *NEXT_TOKEN, *FOUR_HEADS)}
     assert all("train/loss" in run.data.metrics for run in runs)
 
 

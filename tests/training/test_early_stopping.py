@@ -16,6 +16,7 @@ from tests.conftest import weights_in
 from tests.training.launch import Ended, launch
 from weighted_mtp.evaluation.ranking import auc
 from weighted_mtp.models.lora import ADAPTER, DECODERS
+from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
 from weighted_mtp.training.critics.table import critic_kind
@@ -340,3 +341,9 @@ def test_held_out_prompts_are_a_share_of_those_of_the_training_rows(prepare):
 def test_without_an_interval_early_stopping_evaluates_twenty_times(ruined):
     trainer = ruined(eval_steps=0, max_steps=40, early_stopping_patience=50, learning_rate=1e-3).fit()
     assert sorted({entry["step"] for entry in evaluations(trainer)}) == list(range(0, 41, 2))
+
+
+@pytest.mark.parametrize(("steps", "every"), [(1, 1), (4, 2), (30, 2), (200, 10)])
+def test_the_first_step_whose_rate_is_zero_is_no_candidate(make_config, rows, steps, every):
+    config = make_config("critic", eval_file=str(rows["eval"]), max_steps=steps, save_steps=0, eval_steps=0)
+    assert training_arguments(config, evaluates=True, quiet=True).eval_steps == every

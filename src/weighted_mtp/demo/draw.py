@@ -188,9 +188,10 @@ class Draw:
         return measure_critic(load_critic(config.train.output_dir), fresh, collate).as_dict()
 
     def views(self, arm: Arm, rows: list[int]) -> list[dict[str, Any]]:
-        """Token views of some training rows under a trained arm's weights."""
+        """Token views of some training rows, wrong ones too, under a trained arm's weights."""
         run = open_run(self.root / arm.name)
-        return view_tokens(run.trainer, run.inputs.train_dataset.select(rows), self.tokenizer, arm.name)
+        all_rows = load_dataset(run.config, str(self.root / "train.jsonl"), self.tokenizer)
+        return view_tokens(run.trainer, all_rows.select(rows), self.tokenizer, arm.name)
 
     def accuracy(self, model: MTPModel, under: str | None = None) -> float:
         """Share of the draw's test prompts that greedy decoding solves, under a label if one is given."""

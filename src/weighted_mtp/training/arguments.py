@@ -4,6 +4,7 @@ Accelerate hands its questionnaire down in environment variables, and on CPUs tu
 """
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from copy import copy
@@ -90,7 +91,9 @@ def _our_settings(config: RunConfig, evaluates: bool, quiet: bool) -> dict[str, 
     }
     if not train.early_stopping_patience:
         return settings
-    every = train.eval_steps or 0.05  # of all steps
+    # Of all steps; with a warm-up the first one has rate 0, and what it leaves has learned nothing.
+    few = min(train.max_steps, max(2, math.ceil(0.05 * train.max_steps))) if train.max_steps > 0 else 0.05
+    every = train.eval_steps or few
     return settings | {
         "eval_strategy": "steps",
         "eval_steps": every,
