@@ -322,3 +322,8 @@ def test_a_template_that_was_stopped_is_not_rendered_again(chats, monkeypatch):
         with pytest.raises(DataError, match="takes more than"):
             tokenize_rows([row([USER, ANSWER])], tokenizer)
     assert len(asked) == 1
+
+
+def test_named_arguments_that_are_handed_on_are_no_power(chats):
+    own = "{% macro say(x) %}{{ x }}{% endmacro %}{% for m in messages %}{{ say(**{'x': m.content}) }}</s>{% endfor %}"
+    assert learned(chats(own), row([USER, ANSWER]))[0].startswith("3")

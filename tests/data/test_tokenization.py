@@ -194,6 +194,14 @@ def test_a_long_row_whose_lists_belong_to_its_tokens_is_tokenized_whole(tokenize
     assert len(item["weights"]) == sum(label != -100 for label in item["labels"])
 
 
+def test_a_long_row_of_few_tokens_keeps_its_end():
+    for completion in ("0" + " " * 30_000 + "4", "0" + "\n \t" * 10_000 + "4"):  # this tokenizer drops white space
+        row = {"prompt": "7 +3 *7 :", "completion": completion, "label": False}
+        limited, report = tokenize_rows([row], chain_tokenizer(), max_length=64)
+        assert limited[0]["labels"] == one(row)["labels"] == [-100, -100, -100, -100, 0, 4, 23]
+        assert report.truncated == 0
+
+
 def test_a_prompt_far_beyond_the_limit_drops_its_row(tokenizer):
     long = {"prompt": "return " * 20_000, "completion": "True", "label": True}
     assert tokenize_rows([WRONG, long], tokenizer, max_length=30)[1].dropped == 1

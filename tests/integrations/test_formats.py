@@ -88,6 +88,12 @@ def test_where_each_message_is_a_turn_a_turn_stays_one_with_the_mean_weight_of_i
     assert "became 1 mean weights, one a turn" in lost.told(len(weights))[0]
 
 
+def test_a_message_without_text_has_an_empty_part_for_llamafactory(tokenizer):
+    asked = [{"role": "system", "content": ""}, CHAT["prompt"][1]]
+    (made,), _, _ = converted("llamafactory", [CHAT | {"prompt": asked}], tokenizer, lambda j: 1.0)
+    assert made["messages"][0]["content"] == [{"type": "text", "value": ""}]
+
+
 def test_calls_of_tools_and_thinking_are_parts_of_the_content_for_llamafactory(tokenizer):
     call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}

@@ -44,3 +44,11 @@ def test_without_rows_or_with_one_too_long_to_hold_its_pairs_it_is_sdpa(spans):
     inputs, mask = drawn(), masked(10)
     out, _ = AttentionInterface()[ROWS](GROUPS, *inputs, mask, row_spans=spans)
     torch.testing.assert_close(out, scaled_dot_product_attention(*inputs, mask, enable_gqa=True).transpose(1, 2))
+
+
+def test_a_batch_without_tokens_attends_to_nothing():
+    inputs = drawn()
+    out, _ = AttentionInterface()[ROWS](GROUPS, *inputs, masked(10), row_spans=[])
+    assert out.shape == (2, 10, 4, 3)
+    gradients = torch.autograd.grad(out.sum(), inputs)
+    assert not any(x.any() for x in (out, *gradients))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,12 @@ def bounded(template: str) -> Iterator[None]:
     """Stops a template that renders for more than 5 s of processor time or takes more than 2 GiB; then and ever after.
 
     In the main thread of Linux, since a signal and the process's limit do it; elsewhere there are no such bounds.
-    Powers of integers, which no signal interrupts and no chat needs, are refused everywhere.
+    Powers, which no signal interrupts and no chat needs, are refused everywhere.
 
     Raises:
         DataError: the template is out of bounds.
     """
-    if template not in _over and any(token[1:] == ("operator", "**") for token in _tokens(template)):
+    if template not in _over and _raises_to_powers(template):
         _over[template] = "raises to powers, which is not bounded: leave `**` out of it"
     if template in _over:
         raise DataError(f"the chat template {_over[template]}")
@@ -68,10 +69,12 @@ def bounded(template: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=8)
-def _tokens(template: str) -> list[tuple[int, str, str]]:
+def _raises_to_powers(template: str) -> bool:
+    """Whether `**` stands between two operands; behind a bracket or comma it hands named arguments on."""
     from jinja2 import Environment, TemplateSyntaxError
 
     try:
-        return list(Environment(autoescape=False).lex(template))
+        lexed = [text for _, kind, text in Environment(autoescape=False).lex(template) if kind != "whitespace"]
     except TemplateSyntaxError:  # which whoever renders it will be told
-        return []
+        return False
+    return any(text == "**" and before not in ("(", ",") for before, text in pairwise(lexed))

@@ -70,6 +70,7 @@ class RowEncoder:
     policy: bool = False
     """Whether `logprobs` of the model that wrote the completions are read."""
     far: FarText | None = None
+    """What leaves out text beyond a limit of tokens; None: nothing does."""
 
     @cached_property
     def border(self) -> Border:
@@ -80,13 +81,14 @@ class RowEncoder:
         """For each row its columns, `n_prompt` and `notes`, or the reason why it cannot be used."""
         results: list[Any] = [_or_reason(self._written, row) for row in rows]
         usable = [i for i, text in enumerate(results) if isinstance(text, Written)]
-        if (far := self.far) is not None:
-            for i in usable:
-                results[i] = far.cut(rows[i], results[i])
-        whole = self._tokens_or_reasons([results[i] for i in usable])
-        for i, tokens in zip(usable, whole, strict=True):
-            bad = isinstance(tokens, DataError)
-            results[i] = tokens if bad else _or_reason(self._columns, rows[i], results[i], *tokens)
+        near = [self.far.cut(rows[i], results[i]) if self.far else results[i] for i in usable]
+        for i, written, tokens in zip(usable, near, self._tokens_or_reasons(near), strict=True):
+            if self.far and written is not results[i] and not self.far.is_beyond(tokens):
+                written, (tokens,) = results[i], self._tokens_or_reasons([results[i]])
+            if isinstance(tokens, DataError):
+                results[i] = tokens
+            else:
+                results[i] = _or_reason(self._columns, rows[i], written, *tokens)
         return results
 
     def prompts(

@@ -11,9 +11,10 @@ _PLACED = (*MADE_COLUMNS, *TOKEN_COLUMNS, "token_error", "span")
 
 
 class FarText:
-    """Leaves out text that `max_length` tokens of this tokenizer cannot reach, whatever they are.
+    """Leaves out text that `max_length` tokens of this tokenizer do not reach.
 
-    A row that is cut so is still too long by its tokens, and is counted as any other.
+    A row that is cut so is still too long by its tokens, and is counted as any other. One that is not (`is_beyond`) is
+    to be tokenized whole: a tokenizer may drop characters, or make one unknown token of many.
     """
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
@@ -30,6 +31,10 @@ class FarText:
             if room < 0 and len(texts) > 1:
                 break
         return written._replace(texts=tuple(texts), factors=written.factors[: len(texts) // 2])
+
+    def is_beyond(self, tokens: Any) -> bool:
+        """Whether what was cut has more tokens than the limit all the same; of a refused text that is not known."""
+        return isinstance(tokens, tuple) and len(tokens[0]) + sum(len(part.ids) for part in tokens[1]) > self.max_length
 
     @cached_property
     def _reach(self) -> int:

@@ -66,8 +66,8 @@ def load_rows(
     Args:
         source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of
             objects), either with .gz or .zst behind it, or .parquet; a folder that `wmtp score` wrote;
-            `hub:OWNER/NAME`, with `:SPLIT` if it is not
-            `split`; or the rows themselves, a list of dicts or a `datasets.Dataset`.
+            `hub:OWNER/NAME`, with `:SPLIT` if it is not `split`; or the rows themselves, a list of dicts or a
+            `datasets.Dataset`.
         on_bad_row: "error" stops at the first malformed row; "skip" leaves them out and reports them.
         shown: how many skipped rows the report lists with their reason.
         split: of a data set of the hub.
@@ -122,7 +122,7 @@ def first_row(path: str | Path, on_bad_row: OnBadRow = "error", labelled: bool |
     if str(path).startswith(HUB):
         return None
     path = Path(path)
-    if ".json" in path.suffixes[-2:] and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
+    if _kind(path) == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
         return None
     for where, raw in _open(path):
         try:
@@ -204,7 +204,7 @@ def _filled(value: Any) -> Any:
 def _open(path: Path) -> Iterator[tuple[str, Any]]:
     """Places and rows of a file; a row still to be decoded comes as a function that may raise DataError."""
     readers = {".jsonl": _json_lines, ".json": _json_array, ".parquet": _parquet}
-    kind = (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
+    kind = _kind(path)
     if path.is_dir():
         from .exact_parquet import scored_parts
 
@@ -217,6 +217,11 @@ def _open(path: Path) -> Iterator[tuple[str, Any]]:
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; {_WANTED}")
     return readers[kind](path)
+
+
+def _kind(path: Path) -> str:
+    """What a file holds by its name, packed or not."""
+    return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:

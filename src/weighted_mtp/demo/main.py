@@ -27,6 +27,7 @@ from weighted_mtp.training.errors import mlflow_store
 from weighted_mtp.training.skill import read_skill
 
 BUDGET = Budget(steps=150, critic_steps=200, folds=2)
+"""Fewer steps of critics and folds than the study's, for time (README says what was seen before they were chosen)."""
 UNWEIGHTED = {arm.name for arm in (*NEXT_TOKEN, *FOUR_HEADS) if arm.stage != "verifiable" and arm.scheme != "rho1"}
 
 

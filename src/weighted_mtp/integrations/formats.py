@@ -134,7 +134,8 @@ def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
         ("text", plain_content(message)),
         *(("tool_call", json.dumps({name: call.get(name) for name in ("name", "arguments")})) for call in calls),
     ]
-    return kept | {"content": [{"type": kind, "value": value} for kind, value in values if value]}
+    parts = [{"type": kind, "value": value} for kind, value in values if value]
+    return kept | {"content": parts or [{"type": "text", "value": ""}]}
 
 
 def _ms_swift(rows: Sequence[Row], encoded: Encoded, detokenizer: Detokenizer, lost: Lost) -> Iterator[dict[str, Any]]:

@@ -73,7 +73,7 @@ def _attention(
     """transformers' `sdpa`, or by row where `row_spans` are given and nothing else changes the scores."""
     spans, scale = given.pop("row_spans", None), given.get("scaling")
     plain = not (given.get("dropout") or given.get("position_bias") is not None or given.get("softcap"))
-    if spans is None or attention_mask is None or not plain or max(b - a for _, a, b in spans) > LONGEST:
+    if spans is None or attention_mask is None or not plain or max((b - a for _, a, b in spans), default=0) > LONGEST:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
     query, key = query.to(value.dtype), key.to(value.dtype)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
