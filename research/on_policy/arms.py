@@ -1,12 +1,16 @@
 """What is trained on a model's own samples, and what each needs before it."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from research.chains.study_arms import GATED, IMPLICIT, LOG_ODDS, ORACLE, RETURN_WEIGHTED, SHUFFLED_ACROSS, TD_WHITENED
-from weighted_mtp.demo.arms import CRITIC, GENERATIVE, RIGHT_ONLY, UNIFORM, Arm
+from weighted_mtp.demo.arms import CRITIC, GENERATIVE, RIGHT_ONLY, UNIFORM, Arm, four_heads
 
 START, SKILL = "start", "skill"
 """Cells that are no arms: the start with its samples, and the generative critic's skill by folds."""
+EVALUATED = 2
+"""Samples of each test problem."""
 FLOOR, AWAY = 0.01, -0.3
 """Probability below which a token is pushed down no further, and the weight of the tokens that a signed oracle does."""
 
@@ -36,14 +40,27 @@ MAIN = (
     SHUFFLED_ACROSS,
     ORACLE,
     Arm("signed_oracle", scheme="column", options={"floor": FLOOR}, rows="signed_oracle"),
+    four_heads(UNIFORM),
+    four_heads(RIGHT_ONLY),
 )
 FEW = (UNIFORM, RIGHT_ONLY, LOG_ODDS, GATED, ORACLE)
 """At other shares, and for several rounds; their models are kept for the next round."""
-CANDIDATES: dict[str, tuple[int, float]] = {
-    f"right_only_{steps}_{rate:g}": (steps, rate) for steps, rate in ((80, 1e-3), (80, 2e-3), (80, 5e-4), (40, 1e-3))
+CANDIDATES = ((80, 1e-3), (80, 2e-3), (80, 5e-4), (40, 1e-3))
+"""Steps and learning rates that are tried on a draw outside."""
+TRIED: dict[str, tuple[Arm, int, float]] = {
+    name: (replace(arm, name=name), steps, rate)
+    for arm in FEW
+    for steps, rate in CANDIDATES
+    for name in [f"{arm.name}_{steps}_{rate:g}"]
 }
-"""Steps and learning rates that right_only is tried with on a draw outside."""
-ARMS: dict[str, Arm] = {arm.name: arm for arm in (*CRITICS, *MAIN, *(Arm(n, keep="right") for n in CANDIDATES))}
+"""Arms with their steps and rates there; right_only's decide, those of the others show what that choice does."""
+ARMS: dict[str, Arm] = {arm.name: arm for arm in (*CRITICS, *MAIN, *(arm for arm, *_ in TRIED.values()))}
+
+
+def tried(arms: Iterable[Arm]) -> tuple[Arm, ...]:
+    """The arms with every candidate's steps and rate."""
+    names = [arm.name for arm in arms]
+    return tuple(arm for name, (arm, *_) in TRIED.items() if name.rsplit("_", 2)[0] in names)
 
 
 def needs(name: str) -> set[str]:
@@ -53,7 +70,7 @@ def needs(name: str) -> set[str]:
     critic = {GENERATIVE.name}
     if name == SKILL or name == GUIDED.name:
         return {START, *critic}
-    if name == GATED.name or ARMS[name] in EQUAL_COMPUTE:
+    if ARMS[name].scheme == "gated" or ARMS[name] in EQUAL_COMPUTE:
         return {START, SKILL, *critic} | ({RIGHT_ONLY.name} if name == MORE_STEPS.name else set())
     return {START, *ARMS[name].needs}
 

@@ -3,7 +3,8 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from transformers import TrainerCallback
 from research.on_policy.arms import (
     ARMS,
     AWAY,
-    CANDIDATES,
     EQUAL_COMPUTE,
+    EVALUATED,
     FEW,
     GUIDED,
     MORE_SAMPLES,
     SKILL,
     START,
+    TRIED,
     needs,
 )
 from research.on_policy.place import Place, Row
@@ -33,9 +35,6 @@ from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-
-EVALUATED = 2
-"""Samples of each test problem."""
 
 
 @dataclass(frozen=True)
@@ -194,12 +193,12 @@ class _Trained:
     def __call__(self, place: Place) -> dict[str, Any]:
         arm, b, told = self.arm, place.budget, dict[str, Any]()
         rows, began = arm.rows, time.process_time()
-        steps, rate = CANDIDATES.get(arm.name, (b.steps, b.learning_rate))
+        _, steps, rate = TRIED.get(arm.name, (arm, b.steps, b.learning_rate))
         if arm in EQUAL_COMPUTE:
             steps, told = self._more(place)
         settings = {
             "stage": arm.stage, "scheme": arm.scheme, "scheme_options": arm.options, "keep": arm.keep,
-            "max_steps": steps, "learning_rate": rate,
+            "max_steps": steps, "learning_rate": rate, "n_future": arm.n_future,
         }  # fmt: skip
         if arm.stage == "critic":
             coefficient = 0.5 if arm.critic == "generative" else 4.0
@@ -245,7 +244,16 @@ def _solved(place: Place, model: Path, **how: Any) -> dict[str, Any]:
     several = [p for p in problems for _ in range(EVALUATED)]
     greedy = place.judged(problems, place.decode(model, problems, **how))
     sampled = place.judged(several, place.decode(model, several, sampled="test", **how))
-    return {"greedy": _share(greedy, len(problems)), "sampled": _share(sampled, len(several))}
+    shares = {"greedy": _share(greedy, len(problems)), "sampled": _share(sampled, len(several))}
+    return shares | {
+        "right_by_problem": {"greedy": _by_problem(problems, greedy), "sampled": _by_problem(problems, sampled)}
+    }
+
+
+def _by_problem(problems: Sequence[str], rows: Iterable[Row]) -> str:
+    """A digit for each problem: how many of its completions are right."""
+    right = Counter(row["prompt"] for row in rows if row["label"])
+    return "".join(str(right[problem]) for problem in problems)
 
 
 def _guided(place: Place) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.on_policy.arms import AWAY, CANDIDATES, CRITICS, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, MAIN, SKILL, START
-from research.on_policy.results import BASELINE, ORACLE, Difference, Results, differences, solved
+from research.on_policy.results import BASELINE, ORACLE, Difference, Results, differences, over_problems, solved
 from weighted_mtp.demo.arms import GENERATIVE
 from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, number, percent, points
 
@@ -124,13 +124,16 @@ def _arms(results: Results, tasks: Sequence[str], metric: str, found: Sequence[D
         if any(cell != NOTHING for cell in cells):
             whole = NOTHING if every is None else f"{_said(every)} {_mark(every)}".strip()
             made = "/".join(str(len(_some(results, arm.name, 25, task=task))) for task in tasks)
-            rows.append((f"`{arm.name}`", *cells, whole, made, f"{fmean(seconds):.0f}"))
+            both = over_problems(results, metric, arm.name, tasks) if every else None
+            wide = NOTHING if both is None else interval(both.low, both.high)
+            rows.append((f"`{arm.name}`", *cells, whole, wide, made, f"{fmean(seconds):.0f}"))
     headings = [h for task in tasks for h in (f"{task}, %", "difference")]
     return Table(
-        ("Arm", *headings, "all tasks", "draws", "CPU s"),
+        ("Arm", *headings, "all tasks", "by bootstrap", "draws", "CPU s"),
         tuple(rows),
         f"Test problems solved, {METRICS[metric]}, mean over draws; difference to `{BASELINE}` in points "
-        "with its 95 % interval, marked + or - where Holm's correction decides it. CPU seconds are the arm's own.",
+        "with its 95 % interval, marked + or - where Holm's correction decides it; by bootstrap: over draws, then "
+        "problems. CPU seconds are the arm's own.",
     )
 
 
@@ -247,13 +250,16 @@ def _choices(results: Results, tasks: Sequence[str]) -> Table:
         outside = {
             c["name"]: c for c in results["cells"] if c["seed"] >= 1_000 and c["task"] == task and c["share"] == 25
         }
-        for name, (steps, rate) in CANDIDATES.items():
-            if name in outside:
-                rows.append((f"{task}, {steps} steps, rate {rate:g}", *(percent(outside[name][m]) for m in METRICS)))
+        for arm in FEW:
+            names = [f"{arm.name}_{steps}_{rate:g}" for steps, rate in CANDIDATES]
+            if any(name in outside for name in names):
+                told = [" / ".join(percent(outside[n][m]) if n in outside else NOTHING for m in METRICS) for n in names]
+                rows.append((f"{task}, `{arm.name}`", *told))
     return Table(
-        ("`right_only` on the draw outside", "greedy, %", "sampled, %"),
+        ("On the draw outside", *(f"{steps} steps, {rate:g}" for steps, rate in CANDIDATES)),
         tuple(rows),
-        "Steps and peak learning rate of every arm are those with which `right_only` solved most by greedy decoding.",
+        "Test problems solved, greedy / sampled, by steps and peak learning rate. Every arm of the experiment has "
+        "those with which `right_only` solved most by greedy decoding; the other arms show what it does to them.",
     )
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from rich.console import Console
 
 from research.jobs import job_progress, run_jobs
-from research.on_policy.arms import CANDIDATES, FEW, MAIN, START, with_needs
+from research.on_policy.arms import CANDIDATES, FEW, MAIN, START, TRIED, tried, with_needs
 from research.on_policy.cells import Cell, run_cell
 from research.on_policy.place import Budget, Place
-from weighted_mtp.demo.arms import Arm
+from weighted_mtp.demo.arms import RIGHT_ONLY, Arm
 
 OUTSIDE = 1_000
 """The draw on which steps and rates were chosen, for the start and for right_only."""
@@ -34,24 +34,28 @@ class Part(NamedTuple):
     rounds: int = 1
 
 
+RATES = "rates"
+"""The part that tries every candidate with some arms, on the draw outside."""
 PARTS = {"main": Part(MAIN), "shares": Part(FEW, shares=(10, 50), draws=3), "rounds": Part(FEW, draws=3, rounds=3)}
 
 
-def choice_cells(tasks: Sequence[str], out: Path) -> list[Cell]:
-    """Right-only on the draw outside, with every candidate's steps and rate."""
-    first = next(iter(CANDIDATES.values()))
-    places = [Place(task, 25, OUTSIDE, out, Budget(START_SHARE[task][25], *first)) for task in tasks]
-    return [Cell(place, name) for place in places for name in (START, *CANDIDATES)]
+def choice_cells(tasks: Sequence[str], out: Path, arms: Sequence[Arm] = (RIGHT_ONLY,)) -> list[Cell]:
+    """Arms on the draw outside, with every candidate's steps and rate, and what they need."""
+    places = [Place(task, 25, OUTSIDE, out, Budget(START_SHARE[task][25], *CANDIDATES[0])) for task in tasks]
+    return [Cell(place, name) for place in places for name in with_needs(tried(arms))]
 
 
 def chosen(task: str, out: Path) -> tuple[int, float]:
     """Steps and rate with which right-only solves most problems of the draw outside by greedy decoding."""
     solved = {c.name: (c.finished() or {}).get("greedy", -1.0) for c in choice_cells([task], out) if c.name != START}
-    return CANDIDATES[max(solved, key=solved.__getitem__)]
+    _, steps, rate = TRIED[max(solved, key=solved.__getitem__)]
+    return steps, rate
 
 
 def cells_of(part: str, tasks: Sequence[str], draws: int | None, out: Path) -> list[Cell]:
     """All cells of a part, draw by draw; those that a cell needs stand before it. Those of the choice are finished."""
+    if part == RATES:
+        return choice_cells(tasks, out, FEW)
     return list(_cells(PARTS[part], {task: chosen(task, out) for task in tasks}, draws, out))
 
 
