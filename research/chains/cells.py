@@ -1,16 +1,19 @@
 """The trainings of the study: each arm of each draw, in a worker process, after the arms that it needs."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from research.chains.study_arms import ALL_ARMS, GUIDED
 from research.jobs import run_jobs
 from weighted_mtp.data import Chains
 from weighted_mtp.demo.arms import Arm
 from weighted_mtp.demo.draw import Budget, Draw
+from weighted_mtp.models import MTPModel
 
 
 @dataclass(frozen=True)
@@ -64,4 +67,19 @@ def _draw(setting: str, seed: int, root: Path, tracking_uri: str, budget: Budget
 
 
 def _run(cell: Cell) -> dict[str, Any]:
-    return _draw(cell.setting, cell.seed, cell.root, cell.tracking_uri, cell.budget).run(cell.arm)
+    draw = _draw(cell.setting, cell.seed, cell.root, cell.tracking_uri, cell.budget)
+    return _guided(draw) if cell.arm == GUIDED else draw.run(cell.arm)
+
+
+def _guided(draw: Draw) -> dict[str, Any]:
+    """The result of the generative critic, with what it solves when it is decoded under guidance."""
+    critic, started = draw.run(ALL_ARMS[GUIDED.start]), time.process_time()
+    solved = draw.accuracy(MTPModel.from_pretrained(draw.root / GUIDED.start), GUIDED.decode_under, guidance=1.0)
+    seconds = round(time.process_time() - started, 1)
+    return critic | {
+        "arm": GUIDED.name,
+        "accuracy": solved,
+        "quality": None,
+        "seconds": seconds,
+        "cpu_seconds": seconds,
+    }

@@ -1,12 +1,13 @@
 """From finished cells to results.json: accuracies, paired comparisons, and how good each critic is."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from research.chains.cells import Cell, read_chains
 from research.chains.study_arms import CRITICS, Setting, study_notes
+from research.corrected import holm, paired_p
 from weighted_mtp.data import share_right, share_right_with_error
 from weighted_mtp.demo.draw import Budget
 from weighted_mtp.evaluation.intervals import paired_t_interval, summarise
@@ -24,11 +25,18 @@ PAIRS = (
     ("log_odds", "return_weighted"),
     ("td_whitened", "right_only"),
     ("td_whitened", "shuffled_across"),
+    ("gated", "right_only"),
+    ("gated", "log_odds"),
+    ("gated", "oracle"),
+    ("guided", "log_odds"),
+    *((f"mtp_{arm}", arm) for arm in ("uniform", "right_only", "td_whitened")),
     ("mtp_log_odds", "mtp_right_only"),
     ("mtp_log_odds", "mtp_log_odds_position"),
     ("mtp_log_odds", "log_odds"),
 )
 """What is compared draw by draw, beside each arm with uniform."""
+ASKED = PAIRS[:1] + tuple(pair for pair in PAIRS if pair == ("gated", "right_only"))
+"""What the study was made for; the others are a family of tests of their own."""
 LOCATED = ("auc", "auc_within_wrong", "top1")
 
 
@@ -54,7 +62,7 @@ def study_results(preset: str, settings: Sequence[Setting], finished: Finished, 
             "localisation": _localisation([c for c in critics if c["setting"] == "low_success"]),
             "settings": {s.name: _setting(s, finished) for s in settings},
             "summary": summary,
-            "comparisons": [c for name, some in by_setting.items() for c in _comparisons(name, some)],
+            "comparisons": compared(by_setting),
             "critics": critics,
             "budget": asdict(budget),
             "notes": study_notes(budget),
@@ -114,6 +122,16 @@ def _baselines(arms: Iterable[dict[str, Any]]) -> dict[str, str]:
     return {a["arm"]: "mtp_uniform" if a["arm"].startswith("mtp_") else "uniform" for a in arms}
 
 
+def compared(by_setting: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """All pairs in all settings, corrected by Holm over those that the study was made for, and over the others."""
+    found = [c for name, some in by_setting.items() for c in _comparisons(name, some)]
+    for asked in (True, False):
+        family = [c for c in found if ((c["first"], c["second"]) in ASKED) == asked]
+        for comparison, adjusted in zip(family, holm([c["p"] for c in family]), strict=True):
+            comparison["adjusted"] = adjusted
+    return found
+
+
 def _comparisons(setting: str, arms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Paired intervals of the pairs whose arms both ran."""
     by_arm: dict[str, dict[int, float]] = {}
@@ -123,9 +141,10 @@ def _comparisons(setting: str, arms: Sequence[dict[str, Any]]) -> list[dict[str,
     for first, second in PAIRS:
         seeds = sorted(by_arm.get(first, {}).keys() & by_arm.get(second, {}).keys())
         if seeds:
-            interval = paired_t_interval([by_arm[first][s] for s in seeds], [by_arm[second][s] for s in seeds])
+            both = [by_arm[first][s] for s in seeds], [by_arm[second][s] for s in seeds]
+            interval = paired_t_interval(*both)
             compared.append(
                 {"setting": setting, "first": first, "second": second, "n": len(seeds)}
-                | {"diff": interval.mean, "low": interval.low, "high": interval.high}
+                | {"diff": interval.mean, "low": interval.low, "high": interval.high, "p": paired_p(*both)}
             )
     return compared

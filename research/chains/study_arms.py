@@ -31,9 +31,12 @@ IMPLICIT_CRITIC = Arm("implicit_critic", "critic", critic="implicit", reference=
 RETURN_WEIGHTED = Arm("return_weighted", "baseline", "return_weighted", WHITENED)
 IMPLICIT = Arm("implicit", "verifiable", "log_odds", WHITENED, critic="implicit_critic")
 
+GUIDED = Arm("guided", start=GENERATIVE.name, decode_under="right")
+"""The generative critic, decoded by log p_right + (log p_right - log p_wrong); nothing is trained."""
+
 AT_EVERY_SHARE = (
-    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, IMPLICIT, GENERATIVE, RHO1, ORACLE,
-    SHUFFLED_ACROSS,
+    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, IMPLICIT, GENERATIVE, GUIDED, RHO1,
+    ORACLE, SHUFFLED_ACROSS,
 )  # fmt: skip
 AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, GATED, ORACLE)
 AT_LOW_SUCCESS = (

@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from research.corrected import LEVEL, holm, paired_p
 from research.on_policy.arms import EVALUATED
 from weighted_mtp.evaluation.intervals import Interval, paired_t_interval
 from weighted_mtp.evaluation.results import provenance
 
 Results = dict[str, Any]
 BASELINE, ORACLE = "right_only", "oracle"
-LEVEL = 0.05
 RESAMPLES = 1_000
 """Of a bootstrap."""
 
@@ -72,28 +71,6 @@ class Difference(NamedTuple):
         return "better" if self.interval.mean > 0 else "worse"
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """p values corrected for the number of tests: the chance of any false alarm stays below the level.
-
-        p_(1) <= ... <= p_(m),   adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j))
-
-    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
-
-    Args:
-        p_values: None where there was no test, which does not count as one.
-
-    Examples:
-        >>> holm([0.01, 0.04, None, 0.03])
-        [0.03, 0.06, None, 0.06]
-    """
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    adjusted, largest = list[float | None]([None] * len(p_values)), 0.0
-    for j, (p, i) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - j) * p))
-        adjusted[i] = largest
-    return adjusted
-
-
 def solved(results: Results, metric: str, *, task: str, arm: str, share: int = 25, round_: int = 1) -> dict[int, float]:
     """Draw -> share of test problems solved; draws outside are not among them."""
     return {
@@ -128,7 +105,7 @@ def differences(
             }
         found += [(t, arm, [a for a, _ in some.values()], [b for _, b in some.values()]) for t, some in pairs.items()]
     found = [one for one in found if one[2]]
-    p_values = [_p(first, second) for *_, first, second in found]
+    p_values = [paired_p(first, second) for *_, first, second in found]
     return [
         Difference(task, arm, paired_t_interval(first, second), len(first), p, adjusted)
         for (task, arm, first, second), p, adjusted in zip(found, p_values, holm(p_values), strict=True)
@@ -169,13 +146,3 @@ def over_problems(results: Results, metric: str, arm: str, tasks: Sequence[str],
 
 def _mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
-
-
-def _p(first: Sequence[float], second: Sequence[float]) -> float | None:
-    if len(first) < 2:
-        return None
-    moved = [a - b for a, b in zip(first, second, strict=True)]
-    if max(moved) == min(moved):
-        return 1.0 if moved[0] == 0 else 0.0
-    tested: Any = stats.ttest_1samp(moved, 0.0)
-    return float(tested.pvalue)

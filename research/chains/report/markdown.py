@@ -10,6 +10,7 @@ from research.chains.report.tables import (
     calibration_table,
     comparison_table,
     cost_table,
+    gated_table,
     heads_table,
     localisation_by_share,
     localisation_table,
@@ -35,7 +36,7 @@ def study_markdown(results: Results, pictures: Mapping[str, str]) -> str:
     axes = lines_run(results)
     parts = [
         *_opening(results),
-        *section("What was aimed at", table_text(aim_table(results))),
+        *section("What was aimed at", table_text(aim_table(results)), table_text(gated_table(results))),
         *section(
             f"Every arm, {share} right", drawn.get("accuracy"), table_text(main_table(results, several_heads=False))
         ),

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
+from research.corrected import LEVEL
 from weighted_mtp.demo.page.content import Accuracy, SummaryRow
 from weighted_mtp.evaluation.calibration import ReliabilityBin
 
 Results = Mapping[str, Any]
-Outcome = Literal["wins", "ties", "loses", "single draw"]
+Outcome = Literal["wins", "ties", "undecided", "loses", "single draw"]
 Axis = Literal["share_right", "n_traces"]
 
 AXES: tuple[Axis, ...] = ("share_right", "n_traces")
 MAIN = "low_success"  # the setting in which every arm ran; both lines pass through it
+TIE = 0.05  # of accuracy: a difference whose interval lies within it matters to nobody
 _PREFIXES: dict[Axis, str] = {"share_right": "share_", "n_traces": "n_"}
 
 
@@ -34,7 +36,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired difference `first - second` over the draws of one setting, with its 95 % t interval."""
+    """Paired difference `first - second` over the draws of one setting, with its 95 % t interval.
+
+    `adjusted` is the p value of the paired t test by Holm's correction over the comparisons of its family.
+    """
 
     setting: str
     first: str
@@ -43,20 +48,17 @@ class Comparison:
     low: float | None
     high: float | None
     n: int
+    p: float | None
+    adjusted: float | None
 
     @property
     def verdict(self) -> Outcome:
-        """What the interval says of `first`."""
-        return verdict(self.low, self.high)
-
-
-def verdict(low: float | None, high: float | None) -> Outcome:
-    """What the interval of a difference says of the first arm: a tie where it contains 0."""
-    if low is None or high is None:
-        return "single draw"
-    if low > 0:
-        return "wins"
-    return "loses" if high < 0 else "ties"
+        """What the corrected test says of `first`; a tie where the interval lies within `TIE`, else undecided."""
+        if self.low is None or self.high is None or self.adjusted is None:
+            return "single draw"
+        if self.adjusted < LEVEL:
+            return "wins" if self.diff > 0 else "loses"
+        return "ties" if max(-self.low, self.high) <= TIE else "undecided"
 
 
 def settings_along(results: Results, axis: Axis) -> list[str]:

@@ -1,12 +1,14 @@
 """The tables of the study as text, for the page and the document alike."""
 
-from research.chains.report.aim import ARM, BEHIND, CEILING, OVER, RIVAL, Aim, aims
+from research.chains.report.aim import ARM, BEHIND, CEILING, OVER, RIVAL, Aim, aims, reached
 from research.chains.report.numbers import (
+    AXES,
     MAIN,
     Axis,
     Comparison,
     Results,
     arms_in,
+    comparison,
     comparisons,
     critic_mean,
     critics,
@@ -17,12 +19,14 @@ from research.chains.report.numbers import (
     summary_rows,
 )
 from research.drawing.markdown import Table
+from weighted_mtp.demo.arms import GATED
 from weighted_mtp.demo.page.accuracy import accuracy_cells
 from weighted_mtp.demo.page.content import BASELINE
-from weighted_mtp.reports.numbers import MINUS, NOTHING, PERCENT, listing, number, percent, points
+from weighted_mtp.reports.numbers import MINUS, NOTHING, PERCENT, number, percent, points
 
 _ALONG: dict[Axis, str] = {"share_right": "share of right completions", "n_traces": "number of completions"}
 _MARGIN = "half of their paired 95 % t interval"
+_REACHED = "met: the whole interval lies so; missed: none of it; else undecided."
 _LOCALISATION = {
     "auc": "AUC",
     "position_only_auc": "AUC of its position alone",
@@ -113,18 +117,38 @@ def aim_table(results: Results) -> Table:
     )
     headings = ("Right", f"{RIVAL}, %", f"{ARM}, %", f"To {RIVAL}", f"To the {CEILING}", "The aim")
     caption = (
-        f"The aim, where few completions are right: {ARM} at least {100 * OVER:.0f} points over {RIVAL}, with an"
-        f" interval that excludes 0, and at most {100 * BEHIND:.0f} points below the {CEILING}. Differences in points"
-        f" with {_MARGIN}."
+        f"The aim, where few completions are right: {ARM} at least {100 * OVER:.0f} points over {RIVAL}, and at"
+        f" most {100 * BEHIND:.0f} points below the {CEILING}; {_REACHED} Differences in points with {_MARGIN}."
     )
     return Table(headings, rows, caption)
 
 
+def gated_table(results: Results) -> Table:
+    """Is `gated` never worse than right_only, and as good as the better of right_only and log_odds? By setting."""
+    rows: list[tuple[str, ...]] = []
+    for axis in AXES:
+        for setting, name in setting_names(results, axis).items():
+            pairs = [comparison(results, setting, GATED.name, other) for other in (RIVAL, ARM)]
+            found = [pair for pair in pairs if pair is not None]
+            if len(found) == len(pairs) and (axis == AXES[0] or setting != MAIN):
+                means = {arm: mean_accuracy(results, setting, arm) for arm in (RIVAL, ARM, GATED.name)}
+                better = min(found, key=lambda pair: pair.diff)
+                which = f"{name} {'right' if axis == AXES[0] else 'completions'}"
+                rows.append((which, *map(percent, means.values()), *map(_words, found), reached(better, -BEHIND)))
+    headings = ("Setting", f"{RIVAL}, %", f"{ARM}, %", f"{GATED.name}, %", f"To {RIVAL}", f"To {ARM}", "The aim")
+    caption = (
+        f"The aim of the safe default: not worse than {RIVAL}, and within {100 * BEHIND:.0f} points of the better of"
+        f" {RIVAL} and {ARM}, everywhere; {_REACHED}"
+    )
+    return Table(headings, tuple(rows), caption)
+
+
 def aim_in_words(aim: Aim) -> str:
-    """`met`, what is missed, or that it was not asked for."""
+    """`met`, or of each of the two whether it is; or that neither was asked for."""
     if not aim.asked:
         return "not asked"
-    return f"missed\n{listing(aim.missed)}" if aim.missed else "met"
+    over, beside = aim.parts
+    return over if over == beside else f"over {RIVAL}: {over}\nbeside the {CEILING}: {beside}"
 
 
 def heads_table(results: Results) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from research.chains.report.aim import ARM, CEILING, RIVAL
-from research.chains.report.numbers import AXES, MAIN, Outcome, Results, mean_over_draws, pairs_along
+from research.chains.report.numbers import AXES, MAIN, TIE, Outcome, Results, mean_over_draws, pairs_along
 from research.chains.report.tables import setting_names
 from weighted_mtp.demo.page.content import BASELINE
 from weighted_mtp.reports.numbers import PERCENT, draws, listing, percent, points, span
@@ -17,6 +17,9 @@ _NOTES = {
     " whole completion was trained to be one.",
     "shuffled": "shuffled permutes weights within a completion, so it still tells right completions from wrong ones:"
     " a weaker control than the others.",
+    "guided": "guided decodes the generative critic by log p_right + (log p_right - log p_wrong); nothing is trained.",
+    "gated": "gated mixes log_odds and right_only by the critic's skill on folds of the training prompts, three times"
+    " the critic's steps that log_odds spends.",
     RIVAL: f"{RIVAL} trains on fewer rows, so its batches are drawn from those; steps and batch size are equal.",
 }
 
@@ -57,7 +60,9 @@ def _against_rival(found: Outcome, differences: Sequence[float], where: str) -> 
     low, high = points(min(differences)), points(max(differences))
     difference = f"{low if low == high else f'{low} to {high}'} points"
     if found == "ties":
-        return f"ties with {RIVAL} {where} ({difference}, 0 within the interval)"
+        return f"ties with {RIVAL} {where} ({difference})"
+    if found == "undecided":
+        return f"is not told from {RIVAL} {where} ({difference})"
     return f"differs from {RIVAL} by {difference} {where} (a single draw, no interval)"
 
 
@@ -79,7 +84,10 @@ def notes(results: Results) -> list[str]:
     return [
         *sentences,
         *results["meta"].get("notes", ()),
-        "Every interval stands for itself: none is widened for the number of comparisons.",
+        "wins and loses: the paired t test decides after Holm's correction, over all settings of log_odds and gated"
+        " against right_only, and over all other comparisons together. ties: the interval lies within"
+        f" {100 * TIE:.0f} points. All else is undecided; intervals themselves are not widened. The five shares share"
+        " their draws' prompts, and the rows of one hold those of another.",
         "One made task whose teacher errs systematically: it shows that the method can work, not that it wins on"
         " your data.",
     ]

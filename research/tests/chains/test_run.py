@@ -139,7 +139,7 @@ def test_the_full_preset_has_the_arms_of_the_issue():
     names = {arm.name for arm in with_needs(main_setting.arms)}
     at_every_share = {
         "uniform", "right_only", "return_weighted", "td_beta0.3", "td_whitened", "log_odds", "gated", "implicit",
-        "label_conditioned", "rho1", "oracle", "shuffled_across",
+        "label_conditioned", "guided", "rho1", "oracle", "shuffled_across",
     }  # fmt: skip
     assert names >= at_every_share | {"td_beta0.9", "gae_whitened", "lognormal", "shuffled", "mtp_log_odds_position"}
     shares = {s.share_right for s in FULL if s.n_traces == 8_000}

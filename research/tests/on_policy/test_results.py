@@ -2,8 +2,9 @@
 
 import pytest
 
+from research.corrected import holm
 from research.on_policy.report import page
-from research.on_policy.results import differences, holm
+from research.on_policy.results import differences
 
 NOISE = (0.0, 0.01, -0.01, 0.02, -0.02)
 ARMS = {"right_only": 0.5, "uniform": 0.3, "oracle": 0.7, "gated": 0.5, "log_odds": 0.5}

@@ -193,11 +193,12 @@ class Draw:
         all_rows = load_dataset(run.config, str(self.root / "train.jsonl"), self.tokenizer)
         return view_tokens(run.trainer, all_rows.select(rows), self.tokenizer, arm.name)
 
-    def accuracy(self, model: MTPModel, under: str | None = None) -> float:
-        """Share of the draw's test prompts that greedy decoding solves, under a label if one is given."""
+    def accuracy(self, model: MTPModel, under: str | None = None, guidance: float = 0.0) -> float:
+        """Share of the draw's test prompts that greedy decoding solves, under a label and guidance if given."""
         prompts = [row["prompt"] for row in self.chains.test]
         length = len(self.chains.test[0]["completion"].split()) + 1
-        texts = decode(model, self.tokenizer, prompts, max_new_tokens=length, batch_size=512, condition=under)
+        asked = {"condition": under, "guidance": guidance}
+        texts = decode(model, self.tokenizer, prompts, max_new_tokens=length, batch_size=512, **asked)
         return accuracy(prompts, texts, verify)
 
     def _inputs(self, config: RunConfig) -> Inputs:

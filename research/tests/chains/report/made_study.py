@@ -6,24 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from research.chains.results import compared
+from weighted_mtp.evaluation.intervals import paired_t_interval
+
 SHARES = {"low_success": 0.24, "share_05": 0.05, "share_15": 0.15, "share_50": 0.494, "share_70": 0.7}
 NUMBERS = {"n_1000": 1000, "n_16000": 16000}
 STUDY_ARMS = {  # accuracy where 5 % are right, and where all would be; made up but plausible
     "uniform": (0.12, 0.99), "right_only": (0.31, 1.3), "return_weighted": (0.25, 1.2), "td_beta0.3": (0.2, 1.2),
     "td_whitened": (0.27, 1.22), "log_odds": (0.88, 1.1), "implicit": (0.5, 1.1), "label_conditioned": (0.7, 1.0),
+    "gated": (0.86, 1.1), "guided": (0.8, 1.1),
     "rho1": (0.14, 0.95), "oracle": (0.96, 1.1), "shuffled_across": (0.12, 0.98),
 }  # fmt: skip
-QUICK_ARMS = ("uniform", "right_only", "td_whitened", "log_odds", "oracle", "shuffled_across")
+QUICK_ARMS = ("uniform", "right_only", "td_whitened", "log_odds", "gated", "oracle", "shuffled_across")
 MTP_ARMS = ("uniform", "right_only", "td_whitened", "log_odds", "log_odds_position")
 CRITICS = {
     "value_head": 0.64, "value_bce": 0.66, "value_lambda": 0.65, "value_pairwise": 0.56, "log_odds": 0.96,
     "implicit": 0.81,
 }  # fmt: skip
-PAIRS = [
-    *(("log_odds", arm) for arm in ("right_only", "oracle", "label_conditioned", "td_whitened", "implicit", "rho1")),
-    ("log_odds", "return_weighted"), ("td_whitened", "right_only"), ("td_whitened", "shuffled_across"),
-    ("mtp_log_odds", "mtp_right_only"), ("mtp_log_odds", "mtp_log_odds_position"), ("mtp_log_odds", "log_odds"),
-]  # fmt: skip
 
 
 def full_study() -> dict[str, Any]:
@@ -46,7 +45,10 @@ def _study(
     plan: dict[str, list[str]], critics: list[str], draws: int, rng: np.random.Generator, *, preset: str
 ) -> dict[str, Any]:
     runs = {(s, arm): _study_draws(s, arm, draws, rng) for s, arms in plan.items() for arm in arms}
-    compared = [(s, *pair) for s in plan for pair in PAIRS if all((s, arm) in runs for arm in pair)]
+    by_setting = {
+        s: [{"arm": a, "seed": i, "accuracy": v} for a in arms for i, v in enumerate(runs[s, a])]
+        for s, arms in plan.items()
+    }
     summary = {
         s: [_study_row(runs, s, arm, "mtp_uniform" if arm.startswith("mtp_") else "uniform") for arm in arms]
         for s, arms in plan.items()
@@ -65,11 +67,7 @@ def _study(
                 s: {"share_right": SHARES.get(s, 0.24), "n_traces": NUMBERS.get(s, 8000), "right_with_error": 0.22}
                 for s in plan
             },
-            "comparisons": [
-                {"setting": s, "first": first, "second": second, "n": draws}
-                | _paired(runs[s, first], runs[s, second])
-                for s, first, second in compared
-            ],
+            "comparisons": compared(by_setting),
             "critics": [
                 _critic(s, critic, seed, rng)
                 for s in plan
@@ -88,21 +86,15 @@ def _study_draws(setting: str, arm: str, draws: int, rng: np.random.Generator) -
     return [float(value) for value in values.clip(0, 1)]
 
 
-def _paired(first: list[float], second: list[float]) -> dict[str, float | None]:
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    if len(differences) == 1:
-        return {"diff": differences[0], "low": None, "high": None}
-    quantile = {2: 12.706, 5: 2.776}[len(differences)]
-    half = quantile * stdev(differences) / math.sqrt(len(differences))
-    return {"diff": mean(differences), "low": mean(differences) - half, "high": mean(differences) + half}
-
-
 def _study_row(runs: dict[tuple[str, str], list[float]], setting: str, arm: str, base: str) -> dict[str, Any]:
     values = runs[setting, arm]
     row: dict[str, Any] = {"arm": arm, "mean": mean(values), "n": len(values), "baseline": base}
     row["std"] = stdev(values) if len(values) > 1 else None
     own = {"diff": None, "low": None, "high": None}
-    return row | (own if arm == base else _paired(values, runs[setting, base]))
+    if arm == base:
+        return row | own
+    found = paired_t_interval(values, runs[setting, base])
+    return row | {"diff": found.mean, "low": found.low, "high": found.high}
 
 
 def _critic(setting: str, critic: str, seed: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -20,9 +20,9 @@ def pictures(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return write_pictures(study, tmp_path_factory.mktemp("pictures") / "new")
 
 
-def texts(path: Path) -> set[str]:
+def texts(path: Path) -> list[str]:
     root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
-    return {element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_a_whole_study_has_every_picture(pictures: dict[str, Path]) -> None:
@@ -60,13 +60,13 @@ def test_equal_results_give_equal_bytes(pictures: dict[str, Path], study: Study,
 def test_lines_are_named_where_they_end(pictures: dict[str, Path]) -> None:
     named = {"uniform", "right_only", "td_whitened", "log_odds", "label_conditioned", "oracle"}
 
-    assert named <= texts(pictures["lines"])
+    assert named <= set(texts(pictures["lines"]))
     assert "implicit" not in texts(pictures["lines"])  # a panel of its own, among the others
-    assert {"implicit", "rho1", "shuffled_across"} <= texts(pictures["arms"])
+    assert {"implicit", "rho1", "shuffled_across"} <= set(texts(pictures["arms"]))
 
 
 def test_the_aim_is_drawn_where_it_is_asked(pictures: dict[str, Path]) -> None:
-    assert {"aim", "− right_only", "− oracle"} <= texts(pictures["differences"])
+    assert {"aim", "− right_only", "− oracle"} <= set(texts(pictures["differences"]))
 
 
 def test_every_critic_tells_its_calibration_error(pictures: dict[str, Path]) -> None:
@@ -86,7 +86,7 @@ def test_an_unknown_arm_or_critic_is_drawn_all_the_same(quick_study: Study, tmp_
     renamed = [{**row, "critic": "new"} if row["critic"] == "value_head" else row for row in meta["critics"]]
     paths = write_pictures({**quick_study, "meta": {**meta, "critics": renamed}}, tmp_path)
 
-    assert "new" in texts(paths["positions"]) & texts(paths["localisation"])
+    assert "new" in set(texts(paths["positions"])) & set(texts(paths["localisation"]))
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

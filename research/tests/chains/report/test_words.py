@@ -17,7 +17,7 @@ def compared(study: Study, setting: str, second: str, diff: float, half: float |
     """The study with another outcome of log_odds against `second` in one setting."""
     low, high = (None, None) if half is None else (diff - half, diff + half)
     changed = [
-        {**entry, "diff": diff, "low": low, "high": high}
+        {**entry, "diff": diff, "low": low, "high": high, "adjusted": half and (0.01 if abs(diff) > half else 0.5)}
         if (entry["setting"], entry["first"], entry["second"]) == (setting, "log_odds", second)
         else entry
         for entry in study["meta"]["comparisons"]
@@ -30,7 +30,8 @@ def compared(study: Study, setting: str, second: str, diff: float, half: float |
     [
         (0.281, 0.02, "beats right_only by 28.1 points at 24 % right."),
         (-0.05, 0.02, "loses to right_only by 5.0 points at 24 % right."),
-        (0.3, 0.5, "ties with right_only at 24 % right (+30.0 points, 0 within the interval)."),
+        (0.01, 0.03, "ties with right_only at 24 % right (+1.0 points)."),
+        (0.3, 0.5, "is not told from right_only at 24 % right (+30.0 points)."),
         (0.3, None, "differs from right_only by +30.0 points at 24 % right (a single draw, no interval)."),
     ],
 )
