@@ -197,7 +197,7 @@ class _Trained:
         if arm in EQUAL_COMPUTE:
             steps, told = self._more(place)
         settings = {
-            "stage": arm.stage, "scheme": arm.scheme, "scheme_options": arm.options, "keep": arm.keep,
+            "stage": arm.stage, "scheme": arm.scheme, "scheme_options": self._options(place), "keep": arm.keep,
             "max_steps": steps, "learning_rate": rate, "n_future": arm.n_future,
         }  # fmt: skip
         if arm.stage == "critic":
@@ -216,6 +216,13 @@ class _Trained:
         elif arm not in FEW:
             shutil.rmtree(folder)
         return told
+
+    def _options(self, place: Place) -> dict[str, Any]:
+        """Of the scheme; `gated` is told to mix, which by itself it does not on own samples."""
+        if self.arm.scheme != "gated":
+            return self.arm.options
+        gate = json.loads(Cell(place, SKILL).file.read_text())["skill"]["gate"]
+        return {"skill": gate} if gate else {}
 
     def _more(self, place: Place) -> tuple[int, dict[str, Any]]:
         """The compute of the generative critic and its folds, as samples or as steps; no more samples than the steps

@@ -131,6 +131,25 @@ def test_the_gate_is_the_skill_measured_for_the_critic(config, measured, prepare
     assert with_skill(inner).scheme_options["inner_options"] == {"skill": 0.375}
 
 
+def test_rows_that_say_what_the_sampler_thought_of_them_are_right_only_unless_a_skill_is_given(
+    config, measured, prepare, tmp_path, caplog
+):
+    gate(config.critic, 0.375)
+    rows = [json.loads(line) for line in Path(config.data).read_text().splitlines()]
+    own = [row | {"logprobs": [-0.5] * 3} for row in rows]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in own))
+    run = run_of(prepare, config.critic)
+    sampled = RunConfig.from_flat(run.to_flat() | {"train_file": str(file)})
+    found = with_skill(sampled)
+    assert (found.scheme_options, found.data.keep) == ({"skill": 0.0}, "right")
+    assert "scheme_options: {skill: 0.38} mixes all the same" in caplog.text
+    assert with_skill(run, own).scheme_options == {"skill": 0.0}
+    assert with_skill(run, rows).scheme_options == {"skill": 0.375}
+    given = RunConfig.from_flat(sampled.to_flat() | {"scheme_options": {"skill": 0.375}})
+    assert with_skill(given) is given
+
+
 def test_what_the_critic_knows_is_a_tag_of_every_run_that_reads_it(config, measured, make_config):
     tags = MLflowLogger(make_config("verifiable", critic=str(config.critic), scheme="td")).tags
     assert tags["critic_skill"] == (read_skill(config.critic) or {})["verdict"]

@@ -47,6 +47,8 @@ class CriticSkill:
     """Calibration slope: what the critic's log-odds are to be multiplied by; 1 is calibrated, 0 knows nothing."""
     known: bool
     """Whether there were rows enough to tell."""
+    own_samples: bool = False
+    """Whether the rows say how likely their tokens were to the model that wrote them (`logprobs`)."""
 
     @property
     def orders(self) -> bool:
@@ -85,6 +87,11 @@ class CriticSkill:
         """What to train with, by the same rule, and the numbers that it rests on."""
         all_rows = self.rows / max(1, self.prompts)
         learned = f"{self.share_right:.0%} of the rows, {self.share_right * all_rows:.1f} of {all_rows:.1f} a prompt"
+        if self.own_samples and self.gate:
+            return (
+                "advice: rows with logprobs are a model's own samples, where mixing by skill did worse than keep: right, "
+                f"which scheme gated therefore is there: it learns {learned}"
+            )
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
         said = f"advice: scheme gated {known} keep: right, which learns {learned}"
         return f"{said}: the most that credit can add lies in the others"

@@ -63,12 +63,13 @@ def skill_of_rows(rows: Sequence[Row]) -> CriticSkill:
     share = max(1, -(-len(rows) // MOST_ROWS))
     order = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     used = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if order[prompt] % share == 0]
-    return critic_skill(
+    skill = critic_skill(
         [log_odds_of_row(row) for _, row in used],
         [is_right(row["reward"] if "reward" in row else row["label"]) for _, row in used],
         [prompt for prompt, _ in used],
         [max(1, len(row["values"])) for _, row in used],
     )
+    return replace(skill, own_samples="logprobs" in rows[0])
 
 
 def _prompt(row: Row) -> int:

@@ -77,7 +77,7 @@ def _train(
     config: RunConfig, resume: str | None, with_changes: bool, quiet: bool, memory: InMemory,
     callbacks: Sequence[TrainerCallback],
 ) -> Path:  # fmt: skip
-    inputs = load_inputs(config := with_skill(config), memory=memory)
+    inputs = load_inputs(config := with_skill(config, memory.rows), memory=memory)
     made_with = MadeWith.of(config, inputs)
     trainer, output_dir = make_trainer(config, inputs, quiet=quiet, callbacks=callbacks), config.train.output_dir
 

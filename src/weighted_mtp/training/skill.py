@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from weighted_mtp.data.sources import first_row
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.stage_table import stage_row
@@ -34,11 +35,12 @@ def measured_skill(config: RunConfig) -> Mapping[str, Any] | None:
     return next(filter(None, map(read_skill, places)), None)
 
 
-def with_skill(config: RunConfig) -> RunConfig:
+def with_skill(config: RunConfig, rows: Any = None) -> RunConfig:
     """The run with the `skill` of scheme `gated` filled in, so that run.yaml says it and a resumed run keeps it.
 
-    That of the scored rows, or of the critic; 0 where none was measured. Rows of weight 0 are left out then, so that
-    batches are those of right-only, unless the model's own value head learns from them.
+    That of the scored rows, or of the critic; 0 where none was measured, and of a model's own samples, which rows with
+    `logprobs` are: their wrong rows teach nothing that it does not say already, and at any weight pull it back. Rows of
+    weight 0 are left out then, so that batches are those of right-only, unless the own value head learns from them.
     """
     name, options = config.scheme, config.scheme_options
     inner = options.get("inner") == "gated"
@@ -46,7 +48,8 @@ def with_skill(config: RunConfig) -> RunConfig:
     if (name != "gated" and not inner) or own.get("skill") is not None:
         return config
     found = measured_skill(config)
-    skill = found["gate"] if found else 0.0
+    own_samples = found is not None and found["gate"] > 0 and _are_own_samples(config, rows)
+    skill = found["gate"] if found and not own_samples else 0.0
     own = {**own, "skill": skill}
     weighting = replace(
         config.weighting, scheme=name, scheme_options={**options, "inner_options": own} if inner else own
@@ -58,9 +61,22 @@ def with_skill(config: RunConfig) -> RunConfig:
             "--data FILE --out FOLDER, or give scheme gated a skill",
             config.critic.critic or config.model.model_name_or_path,
         )
+    elif own_samples:
+        logger.warning(
+            "%s, but rows with logprobs are a model's own samples, where mixing by skill did worse than right-only: "
+            "right-only; scheme_options: {skill: %.2f} mixes all the same",
+            found["verdict"],
+            found["gate"],
+        )
     elif not skill:
         logger.warning("%s: right-only", found["verdict"])
     own_head = stage_row(config.stage).reads_critic and config.separate_critic is None
     if not (skill or inner or own_head) and data.keep == "all":
         data = replace(data, keep="right", keep_above=0.0)
     return replace(config, weighting=weighting, data=data)
+
+
+def _are_own_samples(config: RunConfig, rows: Any) -> bool:
+    """Whether the first row says how likely its tokens were to the model that wrote them."""
+    first = first_row(config.data.train_file, config.data.on_bad_row) if rows is None else next(iter(rows), {})
+    return first is not None and "logprobs" in first
