@@ -43,7 +43,8 @@ class WeightedMTPTrainer(SavingTrainer):
     Args:
         stage: supplies signals and the value loss; None: stage 0.
         scheme: turns signals into weights; None: `uniform`.
-        head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to 1.
+        head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to its full value.
+        head_decay: of the loss weight from head to head, in (0, 1].
         loss_backend: of `weighted_mtp_loss`.
         sampler: name of a sampler of `weighted_mtp.data`.
         pack_length: tokens of a sequence that training rows share; None: every row has its own. A batch is then so many
@@ -62,6 +63,7 @@ class WeightedMTPTrainer(SavingTrainer):
         stage: Stage | None = None,
         scheme: WeightingScheme | None = None,
         head_warmup_steps: int = 0,
+        head_decay: float = 1.0,
         loss_backend: str = "torch",
         sampler: str = "shuffled",
         pack_length: int | None = None,
@@ -83,7 +85,8 @@ class WeightedMTPTrainer(SavingTrainer):
         # Our loss is divided by a global count: the Trainer must not divide it again by the accumulation steps.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
-        self.stage, self.sampler_name, self.head_warmup_steps = stage, sampler, head_warmup_steps
+        self.stage, self.sampler_name = stage, sampler
+        self.head_warmup_steps, self.head_decay = head_warmup_steps, head_decay
         self.loss_backend, self.new_learning_rate, self.pack_length = loss_backend, new_learning_rate, pack_length
         stage.wanted = tuple(scheme.requires)
         device = self.args.device
@@ -142,8 +145,9 @@ class WeightedMTPTrainer(SavingTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _head_weights(self) -> list[float]:
-        """lm_coef times the warm-up of the extra heads; 0 drops every row before the unembedding."""
-        warmed = head_warmup(self.state.global_step, self.model.n_future, self.head_warmup_steps)
+        """lm_coef times warm-up and decay of the extra heads; 0 drops every row before the unembedding."""
+        step, n_future = self.state.global_step, self.model.n_future
+        warmed = head_warmup(step, n_future, self.head_warmup_steps, decay=self.head_decay)
         return [self.stage.lm_coef * weight for weight in warmed]
 
     def seeded_generator(self) -> torch.Generator:

@@ -1,0 +1,144 @@
+"""Heads that follow one another: each reads the state of the one before and the token that was predicted there."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from weighted_mtp.models.architecture import UnsupportedModelError, decoder_layers, head_logits
+from weighted_mtp.models.extra_heads import ExtraHeads, hidden_of, in_precision, precision_of, set_layer_index
+
+Given = dict[int, dict[str, Any]]
+"""By the index of a decoder layer, what it received beside hidden states."""
+
+
+class SequentialHead(nn.Module):
+    """norm(layer(W [norm(embedding); norm(state)])), under the names that transformers gives such a layer's parts.
+
+    Args:
+        hf_model: the last layer and the final norm are copied; the two norms before W have no gain yet, and W adds
+            what they give.
+        eagle: as an EAGLE-1 draft model: no norm but that before the layer's MLP.
+
+    Raises:
+        UnsupportedModelError: a decoder without a final norm, or that ends in another width.
+    """
+
+    def __init__(self, hf_model: Any, eagle: bool):
+        super().__init__()
+        norms = [part for part in hf_model.get_decoder().children() if "Norm" in type(part).__name__]
+        width = hf_model.get_input_embeddings().weight.shape[-1]
+        if not norms or norms[-1].weight.shape != (width,):
+            raise UnsupportedModelError(
+                hf_model.config.model_type, "sequential ones need a final norm as wide as the embedding"
+            )
+        last, like = decoder_layers(hf_model)[-1], norms[-1].weight
+        if eagle and not {"input_layernorm", "post_attention_layernorm"} <= dict(last.named_children()).keys():
+            raise UnsupportedModelError(hf_model.config.model_type, "EAGLE-1 takes layers that are built as Llama's")
+        self.enorm, self.hnorm, self.post_norm = (nn.Identity() if eagle else copy.deepcopy(norms[-1]) for _ in "ehp")
+        self.eh_proj = nn.Linear(2 * width, width, bias=False, device=like.device, dtype=like.dtype)
+        self.mtp_block = copy.deepcopy(last)
+        with torch.no_grad():
+            self.eh_proj.weight.copy_(torch.eye(width).repeat(1, 2))
+            for norm in () if eagle else (self.enorm, self.hnorm):
+                hf_model._init_weights(norm)
+        if eagle:
+            self.mtp_block.input_layernorm = nn.Identity()
+
+    def forward(self, embedding: Tensor, state: Tensor, **given: Any) -> Tensor:
+        """The next state, from what a decoder layer receives beside hidden states."""
+        joined = self.eh_proj(torch.cat([self.enorm(embedding), self.hnorm(state)], dim=-1))
+        return self.post_norm(hidden_of(self.mtp_block(joined, **given)))
+
+
+class SequentialHeads(ExtraHeads):
+    """Heads of which each has the state of the one before, the embedding of a token more, and a decoder layer.
+
+        s_0[t] = head 0's state, behind the final norm
+        s_k[t] = norm_k(layer_k(W_k [norm(embed(x_{t+k})); norm(s_{k-1}[t])]))       predicts x_{t+k+1}
+
+    A layer is given the mask and positions of a decoder layer: positions t, not t + k, which is the same to rotary
+    embeddings. The last k places of a row, where x_{t+k} is not of the row, count nowhere.
+
+    Source: DeepSeek-AI 2024, "DeepSeek-V3 Technical Report", arXiv 2412.19437, section 2.2; without its norms Li et al.
+    2024, "EAGLE: Speculative Sampling Requires Rethinking Feature Uncertainty", arXiv 2401.15077, section 3.1.
+
+    Args:
+        hf_model: whose last layer and final norm the heads start as copies of.
+        count: number of heads, at least 1.
+        kind: "sequential", or "eagle" for heads without norms, which EAGLE-1's draft models are (see `eagle`).
+    """
+
+    likes: list[int]
+    """By head, the decoder layer whose mask and positions it is given."""
+
+    def __init__(self, hf_model: Any, count: int, kind: str):
+        layers = decoder_layers(hf_model)
+        nn.ModuleList.__init__(self, (SequentialHead(hf_model, kind == "eagle") for _ in range(count)))
+        for index, head in enumerate(self, start=len(layers)):
+            set_layer_index(head, index)
+        self.kind, self.likes = kind, [len(layers) - 1] * count
+
+    @contextmanager
+    def attached_to(self, hf_model: Any) -> Iterator[None]:
+        """As `ExtraHeads`."""
+        with self.watching(hf_model) as given:
+            hook = hf_model.get_decoder().register_forward_hook(partial(self._follow, given), with_kwargs=True)
+            try:
+                yield
+            finally:
+                hook.remove()
+
+    @contextmanager
+    def watching(self, hf_model: Any) -> Iterator[Given]:
+        """Notes, while inside, what the layers receive in whose place the heads are."""
+        given: Given = {}
+        layers = decoder_layers(hf_model)
+        hooks = [layers[i].register_forward_hook(partial(_note, given, i), with_kwargs=True) for i in {*self.likes}]
+        try:
+            yield given
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _follow(self, given: Given, decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        ids, states = kwargs["input_ids"], [output.last_hidden_state]
+        for k in range(len(self)):
+            ids = ids.roll(-1, dims=1)
+            states.append(self._step(k, decoder.get_input_embeddings()(ids), states[-1], given))
+        output.last_hidden_state = torch.stack(states, dim=-2)
+        return output
+
+    @property
+    def rereads(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Places at which the last head was told drafts, when it ran there."""
+        return len(self) - 1
+
+    def draft(self, hf_model: Any, hidden: Tensor, ids: Tensor, newest: Tensor, last: Tensor, given: Given) -> Tensor:
+        """As `ExtraHeads`: each head runs on all tokens, with what follows them, and behind `last` with guesses."""
+        rows, state, found = torch.arange(len(ids), device=ids.device), hidden[..., 0, :], list[Tensor]()
+        for k in range(len(self)):
+            ids = ids.roll(-1, dims=1)
+            ids[rows, last] = newest
+            state = self._step(k, hf_model.get_input_embeddings()(ids), state, given)
+            newest = head_logits(hf_model, state[rows, last]).argmax(-1)
+            found.append(newest)
+        return torch.stack(found, dim=1)
+
+    def _step(self, k: int, embeddings: Tensor, state: Tensor, given: Given) -> Tensor:
+        narrow, wide = state.dtype, precision_of(self[k])
+        inputs = in_precision((embeddings, state), narrow, wide)
+        return self[k](*inputs, **in_precision(given[self.likes[k]], narrow, wide)).to(narrow)
+
+    def new_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that are no copies of a layer's, which adapters would leave as they start."""
+        return (parameter for name, parameter in self.named_parameters() if ".mtp_block." not in name)
+
+
+def _note(given: Given, index: int, layer: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+    given[index] = {name: x for name, x in kwargs.items() if name != "hidden_states"}
