@@ -43,11 +43,11 @@ def generate_with_drafts(model: HeadedModel, *args: Any, **kwargs: Any) -> Any:
     sampling (accept with min(1, p / q), else draw from the rest, (p - q)+) says just this: draw from p, and go on where
     the draw is d_k. So what is written has exactly p's distribution, and with the same random numbers is the same text.
 
-    A head is a copy of the last layer with keys and values of its own, made of the trunk's states: of each token in the
-    forward that reads it, and so there for all tokens that were taken. One that follows others is run behind head 0, on
-    the tokens that this took; it goes back over the places where it had seen drafts. Those of tokens that were not are dropped, and
-    rows are aligned on the right again, so that to masks and windows all is as in plain decoding. Equal prompts are
-    read once, and rows that have ended are read no more.
+    A head has a layer with keys and values of its own, made of the trunk's states: of each token in the forward that
+    reads it, and so there for all tokens that were taken; or, where heads follow one another, once head 0 has taken
+    the next, and once more where it had been told a draft. Those of tokens that were not taken are dropped, and rows
+    are aligned on the right again, so that to masks and windows all is as in plain decoding. Equal prompts are read
+    once, and rows that have ended are read no more.
 
     Source: Gloeckle et al. 2024, arXiv 2404.19737, section 3.2; Leviathan et al. 2023, arXiv 2211.17192, algorithm 1;
     Chen et al. 2023, arXiv 2302.01318.

@@ -35,8 +35,9 @@ def add_adapters(
 
         W' x = W x + (alpha / rank) B A dropout(x),    A [rank, in] random, B [out, rank] zero at first
 
-    The value head, the label embedding and what of sequential heads is no decoder layer are new and train on; the adapters are float32. `targets` are ends of
-    layers' names as in peft, or "all-linear": every one but the unembedding; None: those of the decoder's layers.
+    The value head, the label embedding and what sequential heads have beside their layers are new and train on; the
+    adapters are float32. `targets` are ends of layers' names as in peft, or "all-linear": every one but the
+    unembedding; None: those of the decoder's layers.
     `base` is what the adapters' own config calls the model; None: where it was read.
 
     Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685; peft puts them in.

@@ -1,7 +1,7 @@
 """The multi-token layers that a checkpoint brings, trained as extra heads and written under their own names."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn as nn
@@ -107,4 +107,3 @@ def _in_transformers(hf_model: Any) -> MtpModel:
         return MtpModel.from_pretrained(hf_model, device_map={"": hf_model.device})
     finally:
         del hf_model._keys_to_ignore_on_load_unexpected  # the class has its own
-

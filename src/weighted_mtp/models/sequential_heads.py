@@ -16,6 +16,8 @@ from weighted_mtp.models.extra_heads import ExtraHeads, hidden_of, in_precision,
 Given = dict[int, dict[str, Any]]
 """By the index of a decoder layer, what it received beside hidden states."""
 
+_AS_LLAMAS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
+
 
 class SequentialHead(nn.Module):
     """norm(layer(W [norm(embedding); norm(state)])), under the names that transformers gives such a layer's parts.
@@ -26,7 +28,7 @@ class SequentialHead(nn.Module):
         eagle: as an EAGLE-1 draft model: no norm but that before the layer's MLP.
 
     Raises:
-        UnsupportedModelError: a decoder without a final norm, or that ends in another width.
+        ValueError: a decoder without a final norm, or that ends in another width.
     """
 
     def __init__(self, hf_model: Any, eagle: bool):
@@ -38,8 +40,6 @@ class SequentialHead(nn.Module):
                 hf_model.config.model_type, "sequential ones need a final norm as wide as the embedding"
             )
         last, like = decoder_layers(hf_model)[-1], norms[-1].weight
-        if eagle and not {"input_layernorm", "post_attention_layernorm"} <= dict(last.named_children()).keys():
-            raise UnsupportedModelError(hf_model.config.model_type, "EAGLE-1 takes layers that are built as Llama's")
         self.enorm, self.hnorm, self.post_norm = (nn.Identity() if eagle else copy.deepcopy(norms[-1]) for _ in "ehp")
         self.eh_proj = nn.Linear(2 * width, width, bias=False, device=like.device, dtype=like.dtype)
         self.mtp_block = copy.deepcopy(last)
@@ -79,6 +79,8 @@ class SequentialHeads(ExtraHeads):
 
     def __init__(self, hf_model: Any, count: int, kind: str):
         layers = decoder_layers(hf_model)
+        if kind == "eagle":
+            _require_fits_eagle(hf_model, layers[-1], count)
         nn.ModuleList.__init__(self, (SequentialHead(hf_model, kind == "eagle") for _ in range(count)))
         for index, head in enumerate(self, start=len(layers)):
             set_layer_index(head, index)
@@ -138,6 +140,21 @@ class SequentialHeads(ExtraHeads):
     def new_parameters(self) -> Iterator[nn.Parameter]:
         """Those that are no copies of a layer's, which adapters would leave as they start."""
         return (parameter for name, parameter in self.named_parameters() if ".mtp_block." not in name)
+
+
+def _require_fits_eagle(hf_model: Any, last: Any, count: int) -> None:
+    """Raises for what has no place in an EAGLE-1 draft model, which servers build of a layer of Llama's."""
+    if count > 1:
+        raise ValueError(
+            f"heads: eagle is one head, which servers run again for each further token, and n_future is {count + 1}: "
+            "give n_future: 2, or heads: sequential"
+        )
+    windowed = getattr(hf_model.config.get_text_config(), "sliding_window", None)
+    if type(last).__name__ not in _AS_LLAMAS or windowed:
+        raise ValueError(
+            f"heads: eagle is of decoders whose layers are built as Llama's (llama, mistral, qwen2, without a window), "
+            f"and model type {hf_model.config.model_type!r} is none: give heads: sequential"
+        )
 
 
 def _note(given: Given, index: int, layer: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from weighted_mtp.files import new_folder, told_when_full
 from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.models.eagle import write_eagle
 from weighted_mtp.models.lora import ADAPTER
 from weighted_mtp.models.meta.write import DTYPES
 from weighted_mtp.models.sources import digest_of_model, first_line, resolve
@@ -63,6 +64,14 @@ def add_heads(directory: str, out: str, n_future: int | None = None, value_head:
 def drop_heads(directory: str, out: str) -> str:
     """`export` of the plain model alone."""
     return _write(directory, MTPModel(MTPModel.from_pretrained(directory).hf_model), out)
+
+
+def eagle(directory: str, out: str) -> str:
+    """The head of a model with `heads: eagle` as an EAGLE-1 draft model (see `write_eagle`)."""
+    model = MTPModel.from_pretrained(directory)
+    with new_folder(Path(out)) as folder, told_when_full(folder):
+        count = write_eagle(model, folder)
+    return f"{out}: an EAGLE-1 draft model for {directory}, {count:,} parameters"
 
 
 def _write(directory: str, model: MTPModel, out: str, dtype: str = "auto", max_shard_size: str | None = None) -> str:

@@ -7,6 +7,7 @@ processes and interruptions.
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,12 +44,10 @@ class WeightedMTPTrainer(SavingTrainer):
     Args:
         stage: supplies signals and the value loss; None: stage 0.
         scheme: turns signals into weights; None: `uniform`.
-        head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to its full value.
-        head_decay: of the loss weight from head to head, in (0, 1].
+        head_warmup_steps, head_decay: of the extra heads' loss weight (see `head_warmup`).
         loss_backend: of `weighted_mtp_loss`.
         sampler: name of a sampler of `weighted_mtp.data`.
-        pack_length: tokens of a sequence that training rows share; None: every row has its own. A batch is then so many
-            sequences.
+        pack_length: tokens of a sequence that training rows share, which a batch then counts; None: they share none.
         new_learning_rate: of value head and label embedding; 0: that of the rest.
         **kwargs: those of `transformers.Trainer`. A plain decoder as `model` is wrapped, rows of text are tokenized
             where `processing_class` is given, and fields of `args` that would break the method are set on a copy.
@@ -86,7 +85,7 @@ class WeightedMTPTrainer(SavingTrainer):
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
         self.stage, self.sampler_name = stage, sampler
-        self.head_warmup_steps, self.head_decay = head_warmup_steps, head_decay
+        self._warmed = partial(head_warmup, warmup_steps=head_warmup_steps, decay=head_decay)
         self.loss_backend, self.new_learning_rate, self.pack_length = loss_backend, new_learning_rate, pack_length
         stage.wanted = tuple(scheme.requires)
         device = self.args.device
@@ -99,8 +98,7 @@ class WeightedMTPTrainer(SavingTrainer):
         self.nonfinite = NonFiniteRecord(rows, device)
         self.windows = {mode: MetricWindow(self.model.n_future, device, mode == "eval") for mode in ("train", "eval")}
         self._generator = torch.Generator(device=device)
-        self._micro_batch = 0
-        self._window_start = time.perf_counter()
+        self._micro_batch, self._window_start = 0, time.perf_counter()
         self.add_callback(StepCallback(self))
 
     # The method.
@@ -146,9 +144,7 @@ class WeightedMTPTrainer(SavingTrainer):
 
     def _head_weights(self) -> list[float]:
         """lm_coef times warm-up and decay of the extra heads; 0 drops every row before the unembedding."""
-        step, n_future = self.state.global_step, self.model.n_future
-        warmed = head_warmup(step, n_future, self.head_warmup_steps, decay=self.head_decay)
-        return [self.stage.lm_coef * weight for weight in warmed]
+        return [self.stage.lm_coef * x for x in self._warmed(self.state.global_step, self.model.n_future)]
 
     def seeded_generator(self) -> torch.Generator:
         """Randomness of the control schemes: a function of seed, step, micro-batch and process, so resume is exact."""
