@@ -15,11 +15,12 @@ from tests.models.test_native_heads import heads_of, same, step
 from weighted_mtp.losses import mtp_targets, weighted_mtp_loss
 from weighted_mtp.models import CriticSpec, MTPModel
 from weighted_mtp.models.eagle import write_eagle
+from weighted_mtp.models.meta.convert import to_meta
 from weighted_mtp.models.packing import Packing
 from weighted_mtp.value_weighting import align_to_heads
 
 
-def model_of(lm: Any, n_future: int = 3, heads: Any = "sequential", **options: Any) -> MTPModel:
+def model_of(lm: Any, n_future: int = 3, heads: Any = "sequential", **options: Any) -> Any:
     return move(MTPModel(lm, n_future=n_future, heads=heads, **options)).eval()
 
 
@@ -240,7 +241,7 @@ def test_an_eagle_folder_has_the_keys_that_servers_load_and_computes_the_head(fa
     # As both servers build it: no norm before the attention, none behind the layer.
     settings: Any = LlamaConfig.from_pretrained(tmp_path)
     settings._attn_implementation = "eager"
-    layer, positions = LlamaDecoderLayer(settings, 0), torch.arange(11)[None]
+    layer: Any = LlamaDecoderLayer(settings, 0)
     layer.input_layernorm = torch.nn.Identity()
     named = {name.removeprefix("layers.0."): x for name, x in tensors.items() if name.startswith("layers.")}
     layer.load_state_dict(named)
@@ -248,7 +249,7 @@ def test_an_eagle_folder_has_the_keys_that_servers_load_and_computes_the_head(fa
     joined = torch.cat([model.hf_model.get_input_embeddings()(ids[:, 1:]), states[:, :-1, 0]], dim=-1)
     x = joined @ tensors["fc.weight"].T + tensors["fc.bias"]
     mask = torch.full((11, 11), -torch.inf).triu(1)[None, None]
-    turns = LlamaRotaryEmbedding(settings)(x, positions)
+    turns = LlamaRotaryEmbedding(settings)(x, torch.arange(11)[None])
     torch.testing.assert_close(
         layer(x, attention_mask=mask, position_embeddings=turns), states[:, :-1, 1], rtol=1e-4, atol=1e-5
     )
@@ -282,6 +283,12 @@ def test_a_decoder_without_a_final_norm_is_refused():
     lm = make("opt", do_layer_norm_before=False)
     with pytest.raises(ValueError, match="sequential ones need a final norm"):
         MTPModel(lm, n_future=2, heads="sequential")
+
+
+def test_metas_format_has_no_place_for_them(tmp_path):
+    model_of(make("llama")).save_pretrained(tmp_path / "saved")
+    with pytest.raises(ValueError, match="has sequential heads, and Meta's format takes parallel ones alone"):
+        to_meta(tmp_path / "saved", tmp_path / "meta")
 
 
 @pytest.mark.parametrize("heads", ["parallel", "sequential"])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_an_eagle_head_of_a_run_becomes_a_draft_model(train, tmp_path, capsys):
     run = train(n_future=2, heads="eagle", freeze="trunk").args.output_dir
     assert main(["convert", "eagle", run, "--out", str(tmp_path / "draft")]) == 0
     assert f"an EAGLE-1 draft model for {run}" in capsys.readouterr().out
-    head = MTPModel.from_pretrained(run).extra_heads[0]
+    head: Any = MTPModel.from_pretrained(run).extra_heads[0]
     left = load_file(tmp_path / "draft" / "model.safetensors")
     assert torch.equal(left["fc.weight"], head.eh_proj.weight)
 

@@ -112,7 +112,8 @@ def _upload(folder: str, name: str) -> str:
 def _heads(model: MTPModel) -> str:
     value = "a value head" if model.value_head is not None else "no value head"
     critic = f", a {model.critic.kind} critic" if model.critic is not None else ""
-    return f"{model.n_future} head{'s' * (model.n_future > 1)} (n_future {model.n_future}), {value}{critic}"
+    kind = "" if model.extra_heads.kind == "parallel" else f", {model.extra_heads.kind}"
+    return f"{model.n_future} head{'s' * (model.n_future > 1)} (n_future {model.n_future}{kind}), {value}{critic}"
 
 
 def _card(directory: Path, name: str, told: str, skill: Any) -> str:
