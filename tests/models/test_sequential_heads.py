@@ -83,12 +83,14 @@ def test_the_loss_of_each_head_is_that_of_an_explicit_loop():
     torch.testing.assert_close(out.loss, total, rtol=1e-4, atol=1e-4)
 
 
-def test_head_0_is_the_plain_model_and_a_head_sees_up_to_the_token_before_its_own(any_lm):
-    model = model_of(any_lm)
+def test_head_0_and_values_are_as_without_and_a_head_sees_up_to_the_token_before_its_own(any_lm):
+    model = model_of(any_lm, value_head=True)
     ids = torch.arange(3, 15).repeat(2, 1)
     ids[1, 7] = 99
     torch.testing.assert_close(model.full_forward(ids)["logits"][..., 0, :], any_lm(ids).logits, rtol=1e-4, atol=1e-4)
-    one, other = model(ids)["hidden_states"]
+    outputs = model(ids)
+    torch.testing.assert_close(outputs["values"], model.trunk_forward(ids)["values"])
+    one, other = outputs["hidden_states"]
     for k in range(3):
         assert torch.equal(one[: 7 - k, k], other[: 7 - k, k])
         assert not torch.allclose(one[7 - k, k], other[7 - k, k], atol=1e-6)

@@ -45,7 +45,7 @@ class ExtraHeads(nn.ModuleList):
 
     @contextmanager
     def watching(self, hf_model: Any) -> Iterator[Any]:
-        """`attached_to` for a forward behind which the heads `draft`; what they need of it, by a name of their own."""
+        """`attached_to` for a forward behind which the heads `draft`; gives what they then need of it."""
         with self.attached_to(hf_model):
             yield None
 
