@@ -281,6 +281,26 @@ def test_what_cannot_be_is_one_line(family, options, said):
         MTPModel(make(family), **options)
 
 
+def test_an_eagle_head_begins_as_head_0_and_not_in_4_bits():
+    lm = make("llama")
+    model = MTPModel(lm, n_future=2, heads="eagle").eval()
+    first, second = model(torch.arange(3, 15)[None])["hidden_states"].unbind(-2)
+    torch.testing.assert_close(second, first)
+    lm.is_loaded_in_4bit = True
+    with pytest.raises(ValueError, match=r"heads: eagle starts with weights of 0.*give load_in_4bit: false"):
+        MTPModel(lm, n_future=2, heads="eagle")
+
+
+def test_a_sequential_head_begins_with_a_state_of_the_size_that_its_layer_knows(any_lm):
+    read: list[torch.Tensor] = []
+    model = MTPModel(any_lm, n_future=2, heads="sequential").eval()
+    for layer in (model.hf_model.get_decoder().layers[-1], model.extra_heads[0].mtp_block):
+        layer.register_forward_pre_hook(lambda layer, args: read.append(args[0]))
+    model(torch.arange(3, 15)[None])
+    of_trunk, of_head = (x.square().mean().sqrt() for x in read)
+    assert 0.5 < of_head / of_trunk < 2
+
+
 def test_a_decoder_without_a_final_norm_is_refused():
     lm = make("opt", do_layer_norm_before=False)
     with pytest.raises(ValueError, match="sequential ones need a final norm"):

@@ -22,16 +22,20 @@ _AS_LLAMAS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 class SequentialHead(nn.Module):
     """norm(layer(W [norm(embedding); norm(state)])), under the names that transformers gives such a layer's parts.
 
+    The last layer and the final norm are copied, W is [0 1], and the norms before it have the gain c that makes of a
+    state one of the size that the last layer reads: the head begins as that layer run once more. Beside SmolLM2-135M,
+    frozen, on GSM8K it has 5.4 nats for the second token after 30 steps; with gain 1 it has 7.1, with a random W 6.2.
+    Without norms it begins as the head before: what the layer adds is 0.
+
     Args:
-        hf_model: the last layer and the final norm are copied; the two norms before W have no gain yet, and W adds
-            what they give.
-        eagle: as an EAGLE-1 draft model: no norm but that before the layer's MLP.
+        hf_model: whose parts are copied.
+        scale: c; None: no norm but that before the layer's MLP, as in an EAGLE-1 draft model.
 
     Raises:
         ValueError: a decoder without a final norm, or that ends in another width.
     """
 
-    def __init__(self, hf_model: Any, eagle: bool):
+    def __init__(self, hf_model: Any, scale: Tensor | None):
         super().__init__()
         norms = [part for part in hf_model.get_decoder().children() if "Norm" in type(part).__name__]
         width = hf_model.get_input_embeddings().weight.shape[-1]
@@ -40,15 +44,20 @@ class SequentialHead(nn.Module):
                 hf_model.config.model_type, "sequential ones need a final norm as wide as the embedding"
             )
         last, like = decoder_layers(hf_model)[-1], norms[-1].weight
-        self.enorm, self.hnorm, self.post_norm = (nn.Identity() if eagle else copy.deepcopy(norms[-1]) for _ in "ehp")
         self.eh_proj = nn.Linear(2 * width, width, bias=False, device=like.device, dtype=like.dtype)
-        self.mtp_block = copy.deepcopy(last)
+        self.mtp_block: Any = copy.deepcopy(last)
         with torch.no_grad():
-            self.eh_proj.weight.copy_(torch.eye(width).repeat(1, 2))
-            for norm in () if eagle else (self.enorm, self.hnorm):
+            self.eh_proj.weight.copy_(torch.eye(width, 2 * width).roll(width, 1))
+            if scale is None:
+                self.enorm, self.hnorm, self.post_norm = (nn.Identity() for _ in range(3))
+                self.mtp_block.input_layernorm = nn.Identity()
+                for added in (self.mtp_block.self_attn.o_proj, self.mtp_block.mlp.down_proj):
+                    added.weight.zero_()
+                return
+            self.enorm, self.hnorm, self.post_norm = (copy.deepcopy(norms[-1]) for _ in range(3))
+            for norm in (self.enorm, self.hnorm):
                 hf_model._init_weights(norm)
-        if eagle:
-            self.mtp_block.input_layernorm = nn.Identity()
+                norm.weight.add_(scale - 1)  # some families keep a gain as what it is beyond 1
 
     def forward(self, embedding: Tensor, state: Tensor, **given: Any) -> Tensor:
         """The next state, from what a decoder layer receives beside hidden states."""
@@ -81,7 +90,8 @@ class SequentialHeads(ExtraHeads):
         layers = decoder_layers(hf_model)
         if kind == "eagle":
             _require_fits_eagle(hf_model, layers[-1], count)
-        nn.ModuleList.__init__(self, (SequentialHead(hf_model, kind == "eagle") for _ in range(count)))
+        scale = None if kind == "eagle" else _stream_scale(hf_model)
+        nn.ModuleList.__init__(self, (SequentialHead(hf_model, scale) for _ in range(count)))
         for index, head in enumerate(self, start=len(layers)):
             set_layer_index(head, index)
         self.kind, self.likes = kind, [len(layers) - 1] * count
@@ -142,6 +152,22 @@ class SequentialHeads(ExtraHeads):
         return (parameter for name, parameter in self.named_parameters() if ".mtp_block." not in name)
 
 
+@torch.no_grad()
+def _stream_scale(hf_model: Any) -> Tensor:
+    """Root mean square of what the last layer reads: the median of some tokens, since the first may be far larger."""
+    if hf_model.device.type == "meta":
+        return torch.ones((), device="meta")
+    read, was_training = list[Tensor](), hf_model.training
+    hook = decoder_layers(hf_model)[-1].register_forward_pre_hook(lambda layer, args: read.append(args[0]))
+    try:
+        ids = torch.arange(1, 17, device=hf_model.device)[None] * (hf_model.config.get_text_config().vocab_size // 17)
+        hf_model.eval().get_decoder()(input_ids=ids, use_cache=False)
+    finally:
+        hook.remove()
+        hf_model.train(was_training)
+    return read[0].float().square().mean(-1).sqrt().median()
+
+
 def _require_fits_eagle(hf_model: Any, last: Any, count: int) -> None:
     """Raises for what has no place in an EAGLE-1 draft model, which servers build of a layer of Llama's."""
     if count > 1:
@@ -149,6 +175,8 @@ def _require_fits_eagle(hf_model: Any, last: Any, count: int) -> None:
             f"heads: eagle is one head, which servers run again for each further token, and n_future is {count + 1}: "
             "give n_future: 2, or heads: sequential"
         )
+    if getattr(hf_model, "is_loaded_in_4bit", False):
+        raise ValueError("heads: eagle starts with weights of 0, which 4 bits have not: give load_in_4bit: false")
     windowed = getattr(hf_model.config.get_text_config(), "sliding_window", None)
     if type(last).__name__ not in _AS_LLAMAS or windowed:
         raise ValueError(
