@@ -15,6 +15,7 @@ COUNTERPART = {
     "fsdp_tied": "alone_tied",
     "fsdp_untied": "alone_untied",
     "fsdp_checkpointing": "alone_untied",
+    "fsdp_sequential": "alone_sequential",
 }
 
 

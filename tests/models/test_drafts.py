@@ -48,14 +48,14 @@ def prompts(rows=4, width=6, seed=1):
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def drafting(family, **options) -> MTPModel:
+def drafting(family, heads="parallel", **options) -> MTPModel:
     """A model whose heads have learned some of what it writes; in float64, where no two logits tie."""
-    if (name := f"{family} {options}") in MADE:
+    if (name := f"{family} {heads} {options}") in MADE:
         return MADE[name]
     lm = make(family, **options)
     if "moe" in family:  # whose grouped kernel has no float64
         lm.set_experts_implementation("eager")
-    model = MTPModel(lm, n_future=3)
+    model = MTPModel(lm, n_future=3, heads=heads)
     model.freeze_trunk(extra_heads=True)
     batch = prompts()
     ids = model.generate(**batch, max_new_tokens=20, eos_token_id=None)
@@ -78,9 +78,10 @@ def both(model, **options):
     return model.generate(**options), drafted
 
 
+@pytest.mark.parametrize("heads", ["parallel", "sequential"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_writes_with_drafts_what_it_writes_without(family):
-    model = drafting(family)
+def test_every_family_writes_with_drafts_what_it_writes_without(family, heads):
+    model = drafting(family, heads)
     for ends in (None, [int(model.generate(**prompts(), max_new_tokens=9)[0, 11])]):
         plain, drafted = both(model, **prompts(), max_new_tokens=20, eos_token_id=ends, pad_token_id=0)
         assert torch.equal(drafted.sequences, plain)
@@ -88,9 +89,9 @@ def test_every_family_writes_with_drafts_what_it_writes_without(family):
             assert DraftCounts.total(drafted.drafts).tokens_per_forward > 1.1, "the heads should have learned something"
 
 
-@pytest.mark.parametrize("family", SLIDING)
-def test_windows_slide_as_without_drafts(family):
-    model = drafting(family, sliding_window=WINDOW, **SLIDING[family])
+@pytest.mark.parametrize(("family", "heads"), [*((family, "parallel") for family in SLIDING), ("gemma2", "sequential")])
+def test_windows_slide_as_without_drafts(family, heads):
+    model = drafting(family, heads, sliding_window=WINDOW, **SLIDING[family])
     plain, drafted = both(model, **prompts(), max_new_tokens=20, eos_token_id=None)
     assert torch.equal(drafted.sequences, plain)
     assert DraftCounts.total(drafted.drafts).tokens_per_forward > 1.1
@@ -104,9 +105,10 @@ def test_windows_slide_as_without_drafts(family):
     new=st.integers(1, 24),
     ends=st.lists(st.integers(3, 119), max_size=40),
     family=st.sampled_from(["llama", "gemma2"]),
+    heads=st.sampled_from(["parallel", "sequential"]),
 )
-def test_any_batch_and_end_gives_the_same_tensor_padding_included(rows, width, seed, new, ends, family):
-    model = drafting(family)
+def test_any_batch_and_end_gives_the_same_tensor_padding_included(rows, width, seed, new, ends, family, heads):
+    model = drafting(family, heads)
     batch = prompts(rows, width, seed)
     plain, drafted = both(model, **batch, max_new_tokens=new, eos_token_id=ends or None, pad_token_id=0)
     assert torch.equal(drafted.sequences, plain)

@@ -217,9 +217,14 @@ def test_they_train_alone_on_a_frozen_trunk(mellum):
     assert not same(heads_of(model), heads_of(start))
 
 
-def test_drafts_of_ours_are_refused_with_what_drafts(mellum):
-    with pytest.raises(ValueError, match=r"drafts=True is of parallel heads.*generate\(use_mtp=True\)"):
-        native(mellum).generate(torch.arange(3, 9)[None], drafts=True)
+def test_a_batch_is_written_with_drafts_as_without(two):
+    model, batch = native(two, 3), {"input_ids": torch.arange(3, 15).view(2, 6), "attention_mask": torch.ones(2, 6)}
+    batch["attention_mask"][0, :2] = 0
+    step(model, 10)
+    plain = model.generate(**batch, max_new_tokens=12, eos_token_id=None)
+    found = model.generate(**batch, max_new_tokens=12, eos_token_id=None, drafts=True, return_dict_in_generate=True)
+    assert torch.equal(found.sequences, plain)
+    assert sum(row.accepted[0] for row in found.drafts) > 4
 
 
 def test_activations_that_are_recomputed_leave_the_gradients(mellum):

@@ -17,6 +17,11 @@ def test_without_warmup_all_heads_weigh_one_from_the_first_step():
     assert head_warmup(0, 4, 0) == (1.0, 1.0, 1.0, 1.0)
 
 
+def test_the_weight_decays_from_head_to_head_beside_the_warm_up():
+    # half way up: .5 * .6, .5 * .36, .5 * .216
+    assert head_warmup(5, 4, 10, decay=0.6) == pytest.approx((1.0, 0.3, 0.18, 0.108))
+
+
 def test_one_head_needs_no_warmup():
     assert head_warmup(0, 1, 10) == (1.0,)
 
@@ -28,6 +33,7 @@ def test_one_head_needs_no_warmup():
         ({"warmup_steps": -1}, "must be >= 0"),
         ({"n_future": 0}, "at least 1"),
         ({"start": 1.5}, r"\[0, 1\]"),
+        ({"decay": 0.0}, r"\(0, 1\]"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

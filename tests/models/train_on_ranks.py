@@ -16,7 +16,7 @@ from weighted_mtp.models import MTPModel
 ROWS = 4
 
 
-def build(tied: bool) -> MTPModel:
+def build(kind: str) -> MTPModel:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=64,
@@ -24,10 +24,11 @@ def build(tied: bool) -> MTPModel:
         intermediate_size=32,
         num_hidden_layers=3,
         num_attention_heads=2,
-        tie_word_embeddings=tied,
+        tie_word_embeddings=kind.endswith("_tied"),
         initializer_range=0.2,
     )
-    return MTPModel(LlamaForCausalLM(config), n_future=3, value_head=True).train()
+    heads = "sequential" if kind.endswith("sequential") else "parallel"
+    return MTPModel(LlamaForCausalLM(config), n_future=3, value_head=True, heads=heads).train()
 
 
 def wrap(model: MTPModel, kind: str) -> torch.nn.Module:
@@ -44,7 +45,7 @@ def wrap(model: MTPModel, kind: str) -> torch.nn.Module:
 
 
 def train(rank: int, world: int, kind: str, directory: Path) -> None:
-    model = build(tied=kind in ("alone_tied", "fsdp_tied"))
+    model = build(kind)
     wrapped = wrap(model, kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     ids = torch.randint(0, 64, (ROWS, 10), generator=torch.Generator().manual_seed(2))[rank::world]

@@ -73,6 +73,7 @@ WRONG = {
     "save_total_limit": (1, "save_total_limit is 1: give 2 or more"),
     "warmup_steps": (-1, "warmup_steps is -1"),
     "value_hidden": (-1, "value_hidden is -1: give a finite number, 0 or more"),
+    "head_decay": (0.0, "head_decay is 0.0: give a number above 0, up to 1"),
     "head_warmup_steps": (-1, "head_warmup_steps is -1"),
     "output_dir": ("", "output_dir is empty: give a path$"),
     "eval_file": ("", "eval_file is empty: give a path, or leave it out"),

@@ -16,6 +16,7 @@ ONE_HEAD = {"n_future": 1}
 STAGES = {
     "uniform": ("baseline", {}),
     "lora": ("baseline", {"lora_rank": 2}),
+    "sequential": ("baseline", {"heads": "sequential"}),
     "checkpointed": ("baseline", {"gradient_checkpointing": True}),
     "eager": ("baseline", {"attn_implementation": "eager"}),
     "entropy_floor": ("verifiable", {"scheme_options": {"entropy_floor": 0.9}}),

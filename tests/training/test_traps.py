@@ -56,12 +56,12 @@ def test_a_nan_loss_is_not_replaced_by_the_average_of_earlier_ones(mtp_run):
     assert mtp_run.trainer.args.logging_nan_inf_filter is False
 
 
-def test_the_warm_up_of_the_heads_reaches_the_loss(prepare):
-    run = prepare(n_future=2, head_warmup_steps=4)
+def test_the_warm_up_and_the_decay_of_the_heads_reach_the_loss(prepare):
+    run = prepare(n_future=3, head_warmup_steps=4, head_decay=0.6)
     trainer, batch = run.trainer, collate(run, range(4))
-    tokens = TokenBatch.from_inputs(batch, 2)
+    tokens = TokenBatch.from_inputs(batch, 3)
     hidden = run.inputs.model(batch["input_ids"], batch["attention_mask"])["hidden_states"]
-    for step, head_weights in ((0, [1.0, 0.0]), (1, [1.0, 0.25]), (4, [1.0, 1.0]), (9, [1.0, 1.0])):
+    for step, head_weights in ((0, [1.0, 0.0, 0.0]), (1, [1.0, 0.15, 0.09]), (4, [1.0, 0.6, 0.36])):
         trainer.state.global_step = step
         expected = weighted_mtp_loss(
             hidden, targets=tokens.targets, head_weights=head_weights, **run.inputs.model.output_head()

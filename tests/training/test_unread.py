@@ -120,8 +120,9 @@ def _made(config: RunConfig) -> list[object]:
     ("name", "value", "partner"),
     [
         ("head_warmup_steps", 3, {"n_future": 2}),
+        ("head_decay", 0.6, {"n_future": 2}),
         ("freeze", "trunk", {"n_future": 2}),
-        ("heads", "native", {"n_future": 2}),
+        ("heads", "sequential", {"n_future": 2}),
         ("lora_alpha", 32.0, {"lora_rank": 2}),
         ("lora_dropout", 0.1, {"lora_rank": 2}),
         ("lora_target_modules", ["q_proj"], {"lora_rank": 2}),

@@ -282,4 +282,10 @@ COMMANDS = {
         partial(convert.export, "drop_heads"),
         _DIRECTORY,
     ),
+    "convert eagle": Command(
+        "the head of a model trained with heads: eagle as a draft model for vLLM and SGLang",
+        "cli.settings:DropHeadsSettings",
+        partial(convert.export, "eagle"),
+        _DIRECTORY,
+    ),
 }

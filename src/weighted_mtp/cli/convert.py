@@ -25,7 +25,7 @@ def meta(name: str, settings: Any) -> None:
 
 
 def export(name: str, settings: Any) -> None:
-    """`convert export`, `convert add-heads` and `convert drop-heads`."""
+    """`convert export`, `add-heads`, `drop-heads` and `eagle`."""
     from weighted_mtp.models import sources
 
     require_folder("--out", settings.out)

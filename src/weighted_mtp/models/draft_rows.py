@@ -9,7 +9,6 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 from transformers.generation import logits_process
 
-from weighted_mtp.models.architecture import decoder_layers
 from weighted_mtp.models.draft_counts import DraftCounts
 from weighted_mtp.models.parts import HeadedModel
 
@@ -55,6 +54,7 @@ class Reading:
     def __init__(self, model: HeadedModel, mask: Tensor, most: int) -> None:
         self.model, self.mask, self.most = model, mask, most
         self.cache = DynamicCache()  # whole layers: one of a window forgets what is needed if tokens are taken back
+        self.again = 0
 
     @classmethod
     def of(cls, model: HeadedModel, ids: Tensor, mask: Tensor, most: int) -> tuple["Reading", Tensor]:
@@ -62,10 +62,16 @@ class Reading:
         distinct, place = torch.cat([ids, mask], dim=1).unique(dim=0, return_inverse=True)
         ids, mask = distinct.chunk(2, dim=1)
         reading = cls(model, mask[:, :0], most)
-        hidden = reading.read(ids, mask)[place, -1:]
+        hidden = reading.read(ids, mask)
+        if not (parallel := model.extra_heads.kind == "parallel"):
+            reading.draft(ids[:, -1:], torch.zeros_like(ids[:, 0]))
         reading.cache.reorder_cache(place)
-        reading.mask = mask[place]
-        return reading, hidden
+        reading.mask, ids = mask[place], ids[place]
+        if parallel:
+            reading.ids, reading.hidden = ids[:, -1:], hidden[place, -1:]
+            return reading, reading.hidden
+        reading.keep(range(len(ids)), torch.ones_like(place))  # what follows the last token differs by row
+        return reading, reading.read(ids[:, -1 - reading.again :])
 
     def read(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Hidden states [rows, tokens, heads, dim] of the tokens that follow."""
@@ -73,17 +79,31 @@ class Reading:
         # A draft beyond the end, where there may be no position, is never taken.
         positions = (self.mask.cumsum(1) - 1).clamp(0, self.most - 1)[:, -ids.shape[1] :]
         hf_model = self.model.hf_model
-        with self.model.extra_heads.attached_to(decoder_layers(hf_model)[-1]):
-            return hf_model.get_decoder()(
+        with self.model.extra_heads.watching(hf_model) as self.given:
+            hidden = hf_model.get_decoder()(
                 input_ids=ids,
                 attention_mask=self.mask,
                 position_ids=positions,
                 past_key_values=self.cache,
                 use_cache=True,
             ).last_hidden_state
+        self.ids, self.hidden = ids, hidden if hidden.ndim == 4 else hidden.unsqueeze(-2)
+        return self.hidden
+
+    def draft(self, newest: Tensor, undone: Tensor) -> Tensor:
+        """What the heads guess to follow the newest token of each row [rows, 1], [rows, heads].
+
+        That token is not read yet; it stands behind the tokens that were read last, without so many of them.
+        """
+        last = self.ids.shape[1] - 1 - undone
+        return self.model.extra_heads.draft(self.model.hf_model, self.hidden, self.ids, newest[:, 0], last, self.given)
 
     def keep(self, rows: Sequence[int], undone: Tensor) -> None:
-        """Goes on with these rows, without so many of the last tokens of each."""
+        """Goes on with these rows, without so many of the last tokens of each, and `again` more, to be read again."""
+        self.again = self.model.extra_heads.rereads
+        if self.again:
+            self.again = min(self.again, int((self.mask.sum(1)[list(rows)] - undone).min()))
+            undone = undone + self.again
         if len(rows) == len(self.mask) and (undone == undone[0]).all():
             self.cache.crop(-int(undone[0]))
             self.mask = self.mask[:, : self.mask.shape[1] - int(undone[0])]
@@ -171,9 +191,9 @@ class Writing:
         """How many drafts may be of use to one of these rows."""
         return self.most - 1 - min(self.length[row] for row in rows)
 
-    def last(self, rows: Sequence[int]) -> Tensor:
-        """The last token of each, [rows, 1]."""
-        return self.ids[list(rows), [self.length[row] - 1 for row in rows]][:, None]
+    def last(self, rows: Sequence[int], count: int = 1) -> Tensor:
+        """The last tokens of each, [rows, count]."""
+        return torch.stack([self.ids[row, self.length[row] - count : self.length[row]] for row in rows])
 
     def sequences(self) -> Tensor:
         """All rows, as long as the longest, padded behind the end."""

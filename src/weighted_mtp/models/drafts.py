@@ -43,10 +43,11 @@ def generate_with_drafts(model: HeadedModel, *args: Any, **kwargs: Any) -> Any:
     sampling (accept with min(1, p / q), else draw from the rest, (p - q)+) says just this: draw from p, and go on where
     the draw is d_k. So what is written has exactly p's distribution, and with the same random numbers is the same text.
 
-    A head is a copy of the last layer with keys and values of its own, made of the trunk's states: of each token in the
-    forward that reads it, and so there for all tokens that were taken. Those of tokens that were not are dropped, and
-    rows are aligned on the right again, so that to masks and windows all is as in plain decoding. Equal prompts are
-    read once, and rows that have ended are read no more.
+    A head has a layer with keys and values of its own, made of the trunk's states: of each token in the forward that
+    reads it, and so there for all tokens that were taken; or, where heads follow one another, once head 0 has taken
+    the next, and once more where it had been told a draft. Those of tokens that were not taken are dropped, and rows
+    are aligned on the right again, so that to masks and windows all is as in plain decoding. Equal prompts are read
+    once, and rows that have ended are read no more.
 
     Source: Gloeckle et al. 2024, arXiv 2404.19737, section 3.2; Leviathan et al. 2023, arXiv 2211.17192, algorithm 1;
     Chen et al. 2023, arXiv 2302.01318.
@@ -130,12 +131,12 @@ def _decode(
         places = [place for place, row in enumerate(alive) if row in unfinished]
         if not places:
             break
+        undone = torch.tensor([logits.shape[1] - count for count in taken], device=ids.device)
+        drafts = reading.draft(writing.last(alive), undone)[places]
         alive = [alive[place] for place in places]
-        undone = torch.tensor([logits.shape[1] - taken[place] for place in places], device=ids.device)
-        states = hidden[torch.tensor(places, device=ids.device), -1 - undone, 1:]
-        reading.keep(places, undone)
-        drafts = head_logits(hf_model, states[:, : writing.room(alive)]).argmax(-1)
-        hidden = reading.read(torch.cat([writing.last(alive), drafts], dim=1))
+        reading.keep(places, undone[places])
+        drafts = drafts[:, : writing.room(alive)]
+        hidden = reading.read(torch.cat([writing.last(alive, 1 + reading.again), drafts], dim=1))
     sequences = writing.sequences().to(input_ids.device)
     if generation_config.return_dict_in_generate:
         return DraftedOutput(sequences, writing.counts())

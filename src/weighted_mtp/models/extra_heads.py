@@ -9,6 +9,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from weighted_mtp.models.architecture import decoder_layers, head_logits
+
 
 class ExtraHeads(nn.ModuleList):
     """Copies of the last of `layers`, to be run on the arguments that this layer receives.
@@ -20,37 +22,62 @@ class ExtraHeads(nn.ModuleList):
 
     kind = "parallel"
     """In the words of the setting `heads`."""
+    rereads = 0
+    """Tokens that a forward which verifies drafts reads once more (see `SequentialHeads.draft`)."""
 
     def __init__(self, layers: nn.ModuleList, count: int):
         super().__init__(copy.deepcopy(layers[-1]) for _ in range(count))
         for index, head in enumerate(self, start=len(layers)):
-            _set_layer_index(head, index)
+            set_layer_index(head, index)
 
     @contextmanager
-    def attached_to(self, layer: nn.Module) -> Iterator[None]:
-        """While inside, `layer` returns its own and all heads' hidden states, stacked on axis -2.
+    def attached_to(self, hf_model: Any) -> Iterator[None]:
+        """While inside, the decoder returns its own and all heads' hidden states, stacked on axis -2.
 
         The hook lives only this long, so that a decoder used outside is untouched, copies of a model carry
         no hook, and a decoder may be wrapped twice.
         """
-        handle = layer.register_forward_hook(self._stack, with_kwargs=True)
+        handle = decoder_layers(hf_model)[-1].register_forward_hook(self._stack, with_kwargs=True)
         try:
             yield
         finally:
             handle.remove()
 
+    @contextmanager
+    def watching(self, hf_model: Any) -> Iterator[Any]:
+        """`attached_to` for a forward behind which the heads `draft`; gives what they then need of it."""
+        with self.attached_to(hf_model):
+            yield None
+
+    def draft(self, hf_model: Any, hidden: Tensor, ids: Tensor, newest: Tensor, last: Tensor, given: Any) -> Tensor:
+        """The likeliest tokens behind the newest one, [rows, heads].
+
+        Args:
+            hf_model: the decoder.
+            hidden: states of a forward `watching`, [rows, tokens, heads, dim].
+            ids: the tokens that it read, [rows, tokens].
+            newest: the token that follows, [rows].
+            last: behind which of these tokens, [rows]; those after it were none.
+            given: what `watching` noted.
+        """
+        rows = torch.arange(len(ids), device=ids.device)
+        return head_logits(hf_model, hidden[rows, last, 1:]).argmax(-1)
+
     def _stack(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        states = [_hidden_of(output)]
+        states = [hidden_of(output)]
         for head in self:
-            dtype = next(p.dtype for p in head.parameters() if p.is_floating_point())  # in 4 bits some are not
-            own_args, own_kwargs = in_precision((args, kwargs), states[0].dtype, dtype)
-            states.append(_hidden_of(head(*own_args, **own_kwargs)).to(states[0].dtype))
+            own_args, own_kwargs = in_precision((args, kwargs), states[0].dtype, precision_of(head))
+            states.append(hidden_of(head(*own_args, **own_kwargs)).to(states[0].dtype))
         stacked = torch.stack(states, dim=-2)
         return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
 
     def as_stored(self, hf_model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights in an `MTPModel`'s state dict that belong into the plain model's files, under their names there."""
         return {}
+
+    def new_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that adapters would leave as they start: none, since all are copies of a layer's."""
+        return iter(())
 
     def set_checkpointing(self, enable: bool, function: Any = None) -> None:
         """Recompute each head's activations in the backward pass, by `function`, or keep them."""
@@ -72,32 +99,44 @@ def in_precision(x: Any, narrow: torch.dtype, wide: torch.dtype) -> Any:
     return x
 
 
-def _hidden_of(output: Any) -> Tensor:
+def precision_of(head: nn.Module) -> torch.dtype:
+    """In which it computes."""
+    return next(p.dtype for p in head.parameters() if p.is_floating_point())  # in 4 bits some are not
+
+
+def hidden_of(output: Any) -> Tensor:
+    """What a decoder layer of any family returns, without its attentions."""
     return output[0] if isinstance(output, tuple) else output
 
 
-def _set_layer_index(layer: nn.Module, index: int) -> None:
+def set_layer_index(layer: nn.Module, index: int) -> None:
     """A copy that kept the last layer's index would write over that layer's part of a cache."""
     for module in layer.modules():
         if hasattr(module, "layer_idx"):
             vars(module)["layer_idx"] = index
 
 
-def head_warmup(step: int, n_future: int, warmup_steps: int, start: float = 0.0) -> tuple[float, ...]:
+def head_warmup(
+    step: int, n_future: int, warmup_steps: int, start: float = 0.0, decay: float = 1.0
+) -> tuple[float, ...]:
     """Weight of every prediction head in the loss at one optimizer step.
 
         head 0:      1
-        head k > 0:  start + (1 - start) * min(1, step / warmup_steps)
+        head k > 0:  decay^k (start + (1 - start) min(1, step / warmup_steps))
 
     A fresh extra head is a copy of the last layer: it predicts the next token where the second, third, ...
     is asked for, and so begins *worse* than a uniform guess (11.0 to 11.9 nats against ln V = 10.8). At full
     weight its first gradients would push the shared trunk away from what it knows.
+
+    Source of the decay: Cai et al. 2025, "FastMTP", arXiv 2509.18362, equation 2, which has no head 0 in the loss and
+    divides by the sum; here head 0 keeps weight 1, and the ratios of the heads are the same.
 
     Args:
         step: optimizer steps done so far, 0 for the first.
         n_future: number of heads, at least 1.
         warmup_steps: optimizer steps until all heads weigh the same; 0 for no warm-up.
         start: weight of the extra heads at step 0, in [0, 1].
+        decay: of the weight from head to head, in (0, 1]; 1: all extra heads weigh the same.
 
     Returns:
         n_future weights, head 0 (next token) first.
@@ -112,6 +151,8 @@ def head_warmup(step: int, n_future: int, warmup_steps: int, start: float = 0.0)
         (1.0, 0.55)
         >>> head_warmup(200, n_future=2, warmup_steps=100)
         (1.0, 1.0)
+        >>> head_warmup(0, n_future=3, warmup_steps=0, decay=0.6)
+        (1.0, 0.6, 0.36)
     """
     if step < 0 or warmup_steps < 0:
         raise ValueError(f"step and warmup_steps must be >= 0, got {step} and {warmup_steps}")
@@ -119,5 +160,7 @@ def head_warmup(step: int, n_future: int, warmup_steps: int, start: float = 0.0)
         raise ValueError(f"n_future must be at least 1, got {n_future}")
     if not 0.0 <= start <= 1.0:
         raise ValueError(f"start must lie in [0, 1], got {start}")
+    if not 0.0 < decay <= 1.0:
+        raise ValueError(f"decay must lie in (0, 1], got {decay}")
     progress = min(1.0, step / warmup_steps) if warmup_steps else 1.0
-    return (1.0, *[start + (1.0 - start) * progress] * (n_future - 1))
+    return (1.0, *((start + (1.0 - start) * progress) * decay**k for k in range(1, n_future)))

@@ -1,6 +1,7 @@
 """Low-rank adapters on a frozen model: little trains, and a saved model has the plain form all the same."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ def add_adapters(
 
         W' x = W x + (alpha / rank) B A dropout(x),    A [rank, in] random, B [out, rank] zero at first
 
-    The value head and the label embedding, which are new, train on; the adapters are float32. `targets` are ends of
-    layers' names as in peft, or "all-linear": every one but the unembedding; None: those of the decoder's layers.
+    The value head, the label embedding and what sequential heads have beside their layers are new and train on; the
+    adapters are float32. `targets` are ends of layers' names as in peft, or "all-linear": every one but the
+    unembedding; None: those of the decoder's layers.
     `base` is what the adapters' own config calls the model; None: where it was read.
 
     Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685; peft puts them in.
@@ -58,9 +60,9 @@ def add_adapters(
     for name, parameter in model.named_parameters():
         if MARK in name:
             parameter.data = parameter.data.float()
-    for new in (model.value_head, model.label_condition):
-        if isinstance(new, nn.Module):
-            new.requires_grad_(True)
+    new = (part.parameters() for part in (model.value_head, model.label_condition) if isinstance(part, nn.Module))
+    for parameter in chain(model.extra_heads.new_parameters(), *new):
+        parameter.requires_grad_(True)
 
 
 def _ends(hf_model: Any, targets: Sequence[str] | None) -> list[str]:

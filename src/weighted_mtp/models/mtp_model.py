@@ -1,7 +1,7 @@
 """Multi-token prediction by a hook on a decoder's last layer."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -17,6 +17,8 @@ from weighted_mtp.models.native_heads import NativeHeads
 from weighted_mtp.models.packing import Layout, Packing
 from weighted_mtp.models.parts import check_heads
 from weighted_mtp.models.row_attention import ROWS
+from weighted_mtp.models.saved_heads import HEADS, Heads
+from weighted_mtp.models.sequential_heads import SequentialHeads
 from weighted_mtp.models.stored import StoredModel
 from weighted_mtp.models.value_head import ValueHead, ValueLink
 
@@ -48,8 +50,9 @@ class MTPModel(StoredModel):
         value_link: "sigmoid" (values are probabilities) or "identity" (values are the raw output).
         value_hidden: units of the value head's hidden layer; 0: a linear head.
         critic: makes the model a generative or an implicit critic (see `CriticSpec`); None: neither.
-        heads: "parallel" as above, or "native": the checkpoint's own multi-token layers, one behind the other (see
-            `NativeHeads`), or such layers of another model in memory.
+        heads: "parallel" as above; "sequential": one behind the other, each told the token before (see
+            `SequentialHeads`); "eagle": such heads without norms, which EAGLE-1 drafts with; "native": the
+            checkpoint's own (see `NativeHeads`), or those of another model in memory.
 
     Raises:
         ValueError: n_future < 1, value_hidden < 0, an unknown link, or a model that cannot carry extra heads
@@ -67,23 +70,27 @@ class MTPModel(StoredModel):
         value_link: ValueLink = "sigmoid",
         value_hidden: int = 0,
         critic: CriticSpec | None = None,
-        heads: Literal["parallel", "native"] | NativeHeads = "parallel",
+        heads: Heads | NativeHeads = "parallel",
     ):
         super().__init__()
         if n_future < 1:
             raise ValueError(f"n_future must be at least 1, got {n_future}")
         layers = decoder_layers(hf_model)
         self.hf_model = hf_model
-        if heads not in ("parallel", "native") and getattr(heads, "kind", None) != "native":
-            raise ValueError(f"heads is {heads!r}: give 'parallel' or 'native'")
+        if heads not in HEADS and not isinstance(heads, NativeHeads):
+            raise ValueError(f"heads is {heads!r}: give one of {', '.join(HEADS)}")
         if n_future == 1 or heads == "parallel":
             self.extra_heads = ExtraHeads(layers, n_future - 1)
+        elif isinstance(heads, NativeHeads):
+            self.extra_heads = heads
+        elif heads == "native":
+            self.extra_heads = NativeHeads(hf_model, n_future - 1)
         else:
-            self.extra_heads = heads if isinstance(heads, NativeHeads) else NativeHeads(hf_model, n_future - 1)
+            self.extra_heads = SequentialHeads(hf_model, n_future - 1, heads)
         if self.n_future != n_future:
             raise ValueError(f"this model has {self.n_future - 1} native heads: give n_future {self.n_future}")
-        if critic is not None and self.extra_heads.kind == "native":
-            raise ValueError(f"a {critic.kind} critic has no native heads: give n_future 1")
+        if critic is not None and self.extra_heads.kind != "parallel":
+            raise ValueError(f"a {critic.kind} critic has no {self.extra_heads.kind} heads: give n_future 1")
         # The language-model head's input size: a decoder may project its hidden size down (opt-350m).
         dim = hf_model.get_output_embeddings().weight.shape[-1]
         self.value_head = ValueHead(dim, value_link, value_hidden, self.device) if value_head else None
@@ -116,8 +123,7 @@ class MTPModel(StoredModel):
             [batch, seq, 1], float32: index t is V of the prefix that ends with token t.
         """
         rows = input_ids, attention_mask, position_ids
-        native = self.extra_heads.kind == "native"
-        with self.extra_heads.attached_to(self.hf_model.get_decoder() if native else decoder_layers(self.hf_model)[-1]):
+        with self.extra_heads.attached_to(self.hf_model):
             if condition is None:
                 hidden = self._decode(*rows, packing)
             else:
@@ -191,11 +197,6 @@ class MTPModel(StoredModel):
         if drafts:
             if condition is not None:
                 raise ValueError("drafts=True is of models without a condition: leave one of them out")
-            if self.extra_heads.kind == "native":
-                raise ValueError(
-                    "drafts=True is of parallel heads: transformers drafts with native ones, by AutoModelForCausalLM "
-                    "of the saved directory and generate(use_mtp=True)"
-                )
             return generate_with_drafts(self, *args, **kwargs)
         if condition is None:
             return self.hf_model.generate(*args, **kwargs)

@@ -1,20 +1,18 @@
 """The multi-token layers that a checkpoint brings, trained as extra heads and written under their own names."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 import torch.nn as nn
 from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_layers import MtpModel
 
 from weighted_mtp.models.architecture import decoder_layers
-from weighted_mtp.models.extra_heads import ExtraHeads, in_precision
+from weighted_mtp.models.extra_heads import ExtraHeads, set_layer_index
 from weighted_mtp.models.native_layers import stored_layers
+from weighted_mtp.models.sequential_heads import SequentialHeads
 from weighted_mtp.models.sources import first_line
 
 _ENDS = {
@@ -27,16 +25,10 @@ _ENDS = {
 _ANCHOR = "input_layernorm.weight"
 
 
-class NativeHeads(ExtraHeads):
-    """Heads that follow one another, each on the state of the one before and the embedding of the token it predicted.
+class NativeHeads(SequentialHeads):
+    """`SequentialHeads` that a checkpoint brings.
 
-        s_0[t] = head 0's state, behind the final norm
-        s_k[t] = norm_k(layer_k(W_k [norm(embed(x_{t+k})); norm(s_{k-1}[t])]))       predicts x_{t+k+1}
-
-    A layer is given the mask and positions of the last decoder layer of its kind of attention: positions t, not t + k,
-    which is the same to rotary embeddings. The last k places of a row, where x_{t+k} is not of the row, count nowhere.
-
-    Source: DeepSeek-AI 2024, "DeepSeek-V3 Technical Report", arXiv 2412.19437, section 2.2.
+    A layer is given the mask and positions of the last decoder layer of its kind of attention.
 
     Args:
         hf_model: with `num_mtp_layers` in its config, and read from a checkpoint that holds them.
@@ -47,6 +39,7 @@ class NativeHeads(ExtraHeads):
     """
 
     kind = "native"
+    new_parameters = ExtraHeads.new_parameters
 
     def __init__(self, hf_model: Any, count: int):
         source = hf_model.config.name_or_path or "a model in memory"
@@ -67,6 +60,8 @@ class NativeHeads(ExtraHeads):
                 f"takes n_future up to {len(read.layers) + 1}"
             )
         nn.ModuleList.__init__(self, read.layers[:count])
+        for index, head in enumerate(self, start=len(decoder_layers(hf_model))):
+            set_layer_index(head, index)
         self.requires_grad_(True)
         found = [name.removesuffix(_ANCHOR) for name in self.stored if name.endswith("." + _ANCHOR)]
         self.prefixes = sorted(found, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])[:count]
@@ -80,34 +75,6 @@ class NativeHeads(ExtraHeads):
             known = False
         if not known:
             raise ValueError(f"heads: native does not know the multi-token layers in {source}: give heads: parallel")
-
-    @contextmanager
-    def attached_to(self, layer: nn.Module) -> Iterator[None]:
-        """While inside, a decoder, given as `layer`, returns its own and all heads' hidden states, as `ExtraHeads`."""
-        given: dict[int, dict[str, Any]] = {}
-        layers: Any = layer.layers
-        hooks = [
-            layers[index].register_forward_hook(partial(_keep, given, index), with_kwargs=True)
-            for index in {*self.likes}
-        ]
-        hooks.append(layer.register_forward_hook(partial(self._follow, given), with_kwargs=True))
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _follow(
-        self, given: dict[int, dict[str, Any]], decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> Any:
-        ids, states = kwargs["input_ids"], [output.last_hidden_state]
-        for k, (head, like) in enumerate(zip(self, self.likes, strict=True), start=1):
-            embeddings = decoder.get_input_embeddings()(ids.roll(-k, dims=1))
-            narrow, wide = states[0].dtype, next(head.parameters()).dtype
-            inputs = in_precision((embeddings, states[-1]), narrow, wide)
-            states.append(head(*inputs, **in_precision(given[like], narrow, wide)).to(narrow))
-        output.last_hidden_state = torch.stack(states, dim=-2)
-        return output
 
     def as_stored(self, hf_model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As `ExtraHeads`; where a checkpoint holds copies of embedding and unembedding, those of now."""
@@ -140,8 +107,3 @@ def _in_transformers(hf_model: Any) -> MtpModel:
         return MtpModel.from_pretrained(hf_model, device_map={"": hf_model.device})
     finally:
         del hf_model._keys_to_ignore_on_load_unexpected  # the class has its own
-
-
-def _keep(given: dict[int, Any], index: int, layer: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-    given[index] = {name: x for name, x in kwargs.items() if name not in ("hidden_states", "past_key_values")}
-    given[index]["past_key_values"] = None

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import torch
 from safetensors import safe_open
@@ -29,7 +29,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OWN_PREFIXES = ("extra_heads.", "value_head.", "label_condition.")
 OLD_ENTRY = "weighted_mtp"
 """In config.json, of version 0.1.0."""
-HEADS = ("parallel", "native")
+Heads = Literal["parallel", "sequential", "eagle", "native"]
+HEADS: tuple[str, ...] = get_args(Heads)
 
 
 class SavedHeads(NamedTuple):
@@ -41,7 +42,7 @@ class SavedHeads(NamedTuple):
     critic: dict[str, Any] | None = None
     value_hidden: int = 0
     heads: Any = "parallel"
-    """parallel: all on the trunk's output (see `MTPModel`); native: those in the plain model's own files."""
+    """One of `HEADS` (see `MTPModel`); native: those in the plain model's own files."""
 
     @classmethod
     def of(cls, model: HeadedModel) -> Self:
@@ -72,7 +73,7 @@ class SavedHeads(NamedTuple):
     def names(self, tensor: str) -> bool:
         """Whether a tensor of this name belongs to it."""
         if tensor.startswith("extra_heads."):
-            return self.heads == "parallel" and tensor.split(".")[1] in map(str, range(self.n_future - 1))
+            return self.heads != "native" and tensor.split(".")[1] in map(str, range(self.n_future - 1))
         return tensor.startswith(("value_head.",) * self.value_head + ("label_condition.",) * bool(self.critic))
 
     def write(self, directory: Path) -> None:

@@ -22,6 +22,7 @@ from weighted_mtp.models.native_layers import carry_over
 from weighted_mtp.models.parts import HeadedModel, laid_as
 from weighted_mtp.models.saved_heads import (
     OWN_PREFIXES,
+    Heads,
     SavedHeads,
     read_settings,
     read_tensors,
@@ -52,7 +53,7 @@ class StoredModel(HeadedModel):
         dtype: str | torch.dtype = "auto",
         attn_implementation: str | None = None,
         load_in_4bit: bool = False,
-        heads: Literal["parallel", "native"] | None = None,
+        heads: Heads | None = None,
     ) -> Self:
         """A model from a file or directory; nothing is downloaded unless the path says `hub:`.
 
@@ -70,8 +71,7 @@ class StoredModel(HeadedModel):
                 is float32 always.
             attn_implementation: in transformers' names; None: the model's own choice.
             load_in_4bit: hold the decoder's linear layers in 4 bits (bitsandbytes), to be trained by adapters.
-            heads: "parallel", or "native" for the checkpoint's own multi-token layers (see `NativeHeads`); None: as
-                saved ("parallel" where nothing was saved).
+            heads: a name of `HEADS` (see `MTPModel`); None: as saved ("parallel" where nothing was saved).
 
         Raises:
             ValueError: nothing there, incomplete weights, an unsupported model, or a link or width of the
@@ -193,10 +193,10 @@ class StoredModel(HeadedModel):
 
     @torch.no_grad()
     def _restore_new_parts(self, directory: Path) -> None:
-        state = self.state_dict()
+        own = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
         for name, tensor in read_tensors(Source(str(directory))).items():
-            if not name.startswith("extra_heads."):
-                state[name].copy_(laid_as(state[name], tensor))
+            if name in own:
+                own[name].copy_(laid_as(own[name], tensor))
 
 
 def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | None, Callable[[], Any]]:

@@ -92,7 +92,7 @@ READS_HUB = When(
     lambda config: any(str(file).startswith(HUB) for file in (config.data.train_file, config.data.eval_file)),
 )
 BESIDE = {
-    **dict.fromkeys(("freeze", "heads", "head_warmup_steps"), EXTRA_HEADS),
+    **dict.fromkeys(("freeze", "heads", "head_warmup_steps", "head_decay"), EXTRA_HEADS),
     "keep_above": When("keep is right", lambda config: config.data.keep == "right"),
     **dict.fromkeys(("split", "stream"), READS_HUB),
     **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit"), ADAPTERS),

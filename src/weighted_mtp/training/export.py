@@ -10,6 +10,7 @@ import yaml
 
 from weighted_mtp.files import new_folder, told_when_full
 from weighted_mtp.models import MTPModel, load_tokenizer
+from weighted_mtp.models.eagle import write_eagle
 from weighted_mtp.models.lora import ADAPTER
 from weighted_mtp.models.meta.write import DTYPES
 from weighted_mtp.models.sources import digest_of_model, first_line, resolve
@@ -65,6 +66,14 @@ def drop_heads(directory: str, out: str) -> str:
     return _write(directory, MTPModel(MTPModel.from_pretrained(directory).hf_model), out)
 
 
+def eagle(directory: str, out: str) -> str:
+    """The head of a model with `heads: eagle` as an EAGLE-1 draft model (see `write_eagle`)."""
+    model = MTPModel.from_pretrained(directory)
+    with new_folder(Path(out)) as folder, told_when_full(folder):
+        count = write_eagle(model, folder)
+    return f"{out}: an EAGLE-1 draft model for {directory}, {count:,} parameters"
+
+
 def _write(directory: str, model: MTPModel, out: str, dtype: str = "auto", max_shard_size: str | None = None) -> str:
     source = resolve(directory)
     with new_folder(Path(out)) as folder, told_when_full(folder):
@@ -103,7 +112,8 @@ def _upload(folder: str, name: str) -> str:
 def _heads(model: MTPModel) -> str:
     value = "a value head" if model.value_head is not None else "no value head"
     critic = f", a {model.critic.kind} critic" if model.critic is not None else ""
-    return f"{model.n_future} head{'s' * (model.n_future > 1)} (n_future {model.n_future}), {value}{critic}"
+    kind = "" if model.extra_heads.kind == "parallel" else f", {model.extra_heads.kind}"
+    return f"{model.n_future} head{'s' * (model.n_future > 1)} (n_future {model.n_future}{kind}), {value}{critic}"
 
 
 def _card(directory: Path, name: str, told: str, skill: Any) -> str:

@@ -204,6 +204,7 @@ def make_trainer(
         stage=inputs.stage,
         scheme=load_scheme(config, inputs.stage, inputs.train_dataset, inputs.scheme),
         head_warmup_steps=config.model.head_warmup_steps,
+        head_decay=config.model.head_decay,
         loss_backend=config.train.loss_backend,
         sampler=config.data.sampler,
         pack_length=config.data.max_length if config.data.packing else None,

@@ -23,8 +23,9 @@ class ModelConfig:
     round away; float16 is refused."""
     n_future: int = 1
     """Tokens predicted per position: 1 is plain next-token, 4 trains three extra heads."""
-    heads: Literal["parallel", "native"] | None = None
-    """parallel: extra heads are copies of the last layer, side by side; native: the checkpoint's own multi-token layers
+    heads: Literal["parallel", "sequential", "eagle", "native"] | None = None
+    """parallel: extra heads are copies of the last layer, side by side; sequential: one behind the other, each told the
+    token before, as DeepSeek-V3's; eagle: those without norms, for `wmtp convert eagle`; native: the checkpoint's own
     (DeepSeek-V3, GLM-4.5), saved under their own names; none: as saved, else parallel."""
     value_link: Literal["sigmoid", "identity"] = "sigmoid"
     """How the value head's raw output becomes V: a probability, or as it is (the published head)."""
@@ -33,7 +34,9 @@ class ModelConfig:
     freeze: Literal["trunk"] | None = None
     """trunk: the extra heads train alone; the decoder with head 0 and a value head stay as they are, to the bit."""
     head_warmup_steps: int = 0
-    """Optimizer steps over which the loss weight of the extra heads rises linearly to 1."""
+    """Optimizer steps over which the loss weight of the extra heads rises linearly to its full value."""
+    head_decay: float = 1.0
+    """Loss weight of each head in that of the head before, in (0, 1]: .6 is FastMTP's; 1: all heads weigh the same."""
     lora_rank: int = 0
     """Rank of low-rank adapters, which train instead of the decoder's weights; 0: all weights train."""
     lora_alpha: float = 16.0
@@ -67,6 +70,7 @@ class ModelConfig:
         if targets not in (None, "all-linear") and not (isinstance(targets, list) and targets and all(targets)):
             raise ConfigError(f"lora_target_modules is {targets!r}: give names, as [q_proj,v_proj], or all-linear")
         require_at_least_zero(self, "value_hidden", "head_warmup_steps")
+        require(0 < self.head_decay <= 1, f"head_decay is {self.head_decay}: give a number above 0, up to 1")
 
 
 @dataclass(frozen=True)

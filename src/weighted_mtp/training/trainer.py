@@ -7,6 +7,7 @@ processes and interruptions.
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,11 +44,10 @@ class WeightedMTPTrainer(SavingTrainer):
     Args:
         stage: supplies signals and the value loss; None: stage 0.
         scheme: turns signals into weights; None: `uniform`.
-        head_warmup_steps: optimizer steps over which the extra heads' loss weight rises to 1.
+        head_warmup_steps, head_decay: of the extra heads' loss weight (see `head_warmup`).
         loss_backend: of `weighted_mtp_loss`.
         sampler: name of a sampler of `weighted_mtp.data`.
-        pack_length: tokens of a sequence that training rows share; None: every row has its own. A batch is then so many
-            sequences.
+        pack_length: tokens of a sequence that training rows share, which a batch then counts; None: they share none.
         new_learning_rate: of value head and label embedding; 0: that of the rest.
         **kwargs: those of `transformers.Trainer`. A plain decoder as `model` is wrapped, rows of text are tokenized
             where `processing_class` is given, and fields of `args` that would break the method are set on a copy.
@@ -62,6 +62,7 @@ class WeightedMTPTrainer(SavingTrainer):
         stage: Stage | None = None,
         scheme: WeightingScheme | None = None,
         head_warmup_steps: int = 0,
+        head_decay: float = 1.0,
         loss_backend: str = "torch",
         sampler: str = "shuffled",
         pack_length: int | None = None,
@@ -83,7 +84,8 @@ class WeightedMTPTrainer(SavingTrainer):
         # Our loss is divided by a global count: the Trainer must not divide it again by the accumulation steps.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
-        self.stage, self.sampler_name, self.head_warmup_steps = stage, sampler, head_warmup_steps
+        self.stage, self.sampler_name = stage, sampler
+        self._warmed = partial(head_warmup, warmup_steps=head_warmup_steps, decay=head_decay)
         self.loss_backend, self.new_learning_rate, self.pack_length = loss_backend, new_learning_rate, pack_length
         stage.wanted = tuple(scheme.requires)
         device = self.args.device
@@ -96,8 +98,7 @@ class WeightedMTPTrainer(SavingTrainer):
         self.nonfinite = NonFiniteRecord(rows, device)
         self.windows = {mode: MetricWindow(self.model.n_future, device, mode == "eval") for mode in ("train", "eval")}
         self._generator = torch.Generator(device=device)
-        self._micro_batch = 0
-        self._window_start = time.perf_counter()
+        self._micro_batch, self._window_start = 0, time.perf_counter()
         self.add_callback(StepCallback(self))
 
     # The method.
@@ -142,9 +143,8 @@ class WeightedMTPTrainer(SavingTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _head_weights(self) -> list[float]:
-        """lm_coef times the warm-up of the extra heads; 0 drops every row before the unembedding."""
-        warmed = head_warmup(self.state.global_step, self.model.n_future, self.head_warmup_steps)
-        return [self.stage.lm_coef * weight for weight in warmed]
+        """lm_coef times warm-up and decay of the extra heads; 0 drops every row before the unembedding."""
+        return [self.stage.lm_coef * x for x in self._warmed(self.state.global_step, self.model.n_future)]
 
     def seeded_generator(self) -> torch.Generator:
         """Randomness of the control schemes: a function of seed, step, micro-batch and process, so resume is exact."""

@@ -195,6 +195,11 @@ class PlainFiles:
             self.params = params_of(config, saved.n_future)
         except Exception as error:  # transformers has many kinds for what a config.json may hold
             raise ValueError(f"{self.directory}/config.json: {' '.join(str(error).split())}") from None
+        if saved.n_future > 1 and saved.heads != "parallel":
+            raise ValueError(
+                f"{self.directory} has {saved.heads} heads, and Meta's format takes parallel ones alone: leave them "
+                "out (wmtp convert drop-heads)"
+            )
         self.notes = []
         if saved.value_head or saved.critic:
             self.notes.append("its value head or critic has no place in Meta's format and is left out")
