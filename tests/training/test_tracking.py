@@ -234,6 +234,22 @@ def test_a_resumed_run_has_every_metric_once_per_step(logged_each_step, tmp_path
     assert {key for key, at in steps.items() if len(at) != len(set(at))} == set()
 
 
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [("baseline", {"n_future": 2}), ("verifiable", {"scheme": "td", "scheme_options": {"whitening": "ema"}})],
+)
+def test_the_first_entry_after_a_resume_is_of_all_steps_since_the_last(prepare, tmp_path, stage, settings):
+    settings |= {"output_dir": str(tmp_path), "save_steps": 4, "logging_steps": 3, "max_steps": 7}
+    histories = [prepare(stage, **settings).fit(at).state.log_history for at in (None, tmp_path / "checkpoint-4")]
+    tokens_per_second = [next(e["tokens_per_second"] for e in entries if e["step"] == 6) for entries in histories]
+    assert tokens_per_second[1] < 5 * tokens_per_second[0]  # its time too is of all those steps
+    whole, resumed = (
+        [{k: v for k, v in e.items() if not k.endswith(("_per_second", "runtime"))} for e in entries]
+        for entries in histories
+    )
+    assert resumed == whole
+
+
 def test_a_resumed_run_logs_what_the_store_never_got(logged_each_step, tmp_path):
     logged_each_step().fit()
     for lost in ("mlflow.db", "mlflow_run_id.txt"):
