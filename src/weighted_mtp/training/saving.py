@@ -155,6 +155,13 @@ class SavingTrainer(Trainer):
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step - self.loss_from, 1)
         super().log(logs, start_time)
 
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """The gradient scaler's state, of float16, where there is one."""
+        with _readable(checkpoint):
+            if checkpoint is not None and self.accelerator.scaler is None and (Path(checkpoint) / "scaler.pt").exists():
+                raise ValueError("it holds a scaler.pt, and this run has no gradient scaler (fp16)")
+            super()._load_scaler(checkpoint)
+
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """The random states of as many processes; on another number new ones, since none is of that many.
 
@@ -204,6 +211,8 @@ def _readable(checkpoint: str | None) -> Iterator[None]:
         if checkpoint is None:
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's text advises to load it without the check
+            reason = "one of its files holds more than tensors and numbers, or none"
         raise CheckpointError(
             f"{checkpoint} is whole, but this run cannot load it: {reason}. Resume with the model, settings and "
             "versions of torch and transformers that it was saved with, or give another checkpoint by --resume PATH"

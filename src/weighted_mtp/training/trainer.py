@@ -92,8 +92,8 @@ class WeightedMTPTrainer(SavingTrainer):
         require_bounded_loss(scheme)
         for frozen in stage.frozen_models():
             frozen.to(device).eval().requires_grad_(False)
-        rows = max(self.args.train_batch_size, self.args.eval_batch_size)
-        self.nonfinite = NonFiniteRecord(rows, device)
+        rows: Any = self.train_dataset or [0]
+        self.nonfinite = NonFiniteRecord(min(self.args.train_batch_size, len(rows)), device)
         self.windows = {mode: MetricWindow(self.model.n_future, device, mode == "eval") for mode in ("train", "eval")}
         self._generator = torch.Generator(device=device)
         self._micro_batch = 0
