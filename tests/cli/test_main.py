@@ -225,7 +225,6 @@ DIGITS = "9" * 400
         (("--learning_rate", DIGITS), "is too large: give one below 1e308"),
         (("--trainer_args.adam_beta1", DIGITS), "trainer_args.adam_beta1 is a number of about 400 digits"),
         (("--scheme", "td", "--scheme_options.beta", DIGITS), "scheme_options.beta is a number of about 400 digits"),
-        (("--seed", "1", "--seed=2"), "--seed is given 2 times: give it once"),
         (("--tracking_uri", "foo://x"), "MLflow has no store foo: give one of sqlite, "),
         (("--tracking_uri", "runs"), "tracking_uri is runs, a folder"),
         (("--lora_rank", "1000000000"), "lora_rank is 1000000000, and the layers' weights have rank 64 at most"),
@@ -248,6 +247,12 @@ def test_a_tag_in_a_file_of_settings_is_one_line(capsys, config_file, value):
     status, err = run(capsys, "train", "baseline", "--config", config_file)
     assert status == 2
     assert_one_line(err, "is none of a setting: write the value alone (line 6, column 7)")
+
+
+def test_a_flag_that_is_given_twice_is_told(capsys, config_file):
+    _, err = run(capsys, "train", "baseline", "--config", config_file, "--seed", "1", "--seed=-2")
+    assert err.splitlines()[0] == "wmtp: --seed is given 2 times: the last one counts"
+    assert "seed is -2" in err
 
 
 @pytest.mark.parametrize(

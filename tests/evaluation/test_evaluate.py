@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from weighted_mtp.cli.commands import COMMANDS
 from weighted_mtp.cli.grammar import UsageError
+from weighted_mtp.cli.main import main
 from weighted_mtp.data import EASY, DataError, make_chains, verify
 from weighted_mtp.evaluation.decoding import decode
 from weighted_mtp.evaluation.evaluate import evaluate, stop_strings
@@ -360,7 +361,7 @@ def test_a_signal_is_one_line_and_keeps_what_is_done(trained, whole, tmp_path, m
             signal.raise_signal(number)
 
     monkeypatch.setattr(Progress, "advance", interrupted)
-    assert command([str(trained / "model"), *map(str, words)]) == 128 + number
+    assert main(["evaluate", str(trained / "model"), *map(str, words)]) == 128 + number
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     said = capsys.readouterr().err.strip().splitlines()
     assert said[-1] == "wmtp: stopped; the same command goes on where it stopped"

@@ -230,11 +230,11 @@ def _about_words(message: str, words: list[str]) -> str | None:
 
 
 def check_flags(words: list[str], known: list[str]) -> None:
-    """Raises for a flag that is no setting, or stands there twice: one of its values would be ignored."""
+    """Raises for a flag that is no setting; says of one that stands there twice which of its values counts."""
     given = Counter(word.split("=")[0] for word in words if word.startswith("--"))
     for flag, times in given.items():
         if times > 1 and not flag.endswith("+"):
-            raise UsageError(f"{flag} is given {times} times: give it once")
+            say(f"{PROGRAM}: {flag} is given {times} times: the last one counts", error=True)
     for word in words:
         if word == "--":
             raise UsageError("-- is no flag: leave it out, and write a value that begins with a minus as --KEY=-1")
