@@ -23,7 +23,7 @@ from weighted_mtp.training.checkpoints import find_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import check_run
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.tracking import UNSENT, MLflowLogger, metric_name, tracking_uri
+from weighted_mtp.training.tracking import UNSENT, MLflowLogger, make_store, metric_name, tracking_uri
 
 NAMES = [
     "loss",
@@ -308,9 +308,18 @@ def test_after_a_kill_while_the_store_is_made_everything_is_logged(make_config, 
             process.join(timeout=60)
             assert process.exitcode == code, (tmp_path / "said").read_text()
         assert "does not answer" not in (tmp_path / "said").read_text()
+        assert [*folder.glob(".mlflow-*")] == []  # that of the killed one
         client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
         run_id = (folder / "mlflow_run_id.txt").read_text()
         assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0]
+
+
+def test_what_a_kill_behind_the_store_left_aside_is_removed_and_nothing_else(tmp_path):
+    for name in (".mlflow-ab12_x9z", ".mlflow-of-mine"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mlflow.db").touch()
+    make_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert {path.name for path in tmp_path.iterdir()} == {".mlflow-of-mine", "mlflow.db"}
 
 
 def test_two_runs_that_make_one_store_both_have_their_record(make_config, tmp_path):
