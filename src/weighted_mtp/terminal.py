@@ -73,4 +73,4 @@ def printable(text: str) -> str:
 def say(*lines: str, error: bool = False) -> None:
     """Prints lines that may hold what others wrote."""
     for line in lines:
-        print(printable(line), file=sys.stderr if error else sys.stdout, flush=error)
+        print(printable(line), file=sys.stderr if error else sys.stdout, flush=True)

@@ -166,7 +166,7 @@ def _inspect(settings: Any) -> None:
         say(f"look at {write()}")
         return
     with page_server(page, settings.port or 0) as server:  # a port that cannot be had is told before the page is made
-        print(f"{write()} is at http://127.0.0.1:{server.server_port}/ until Ctrl-C", flush=True)
+        say(f"{write()} is at http://127.0.0.1:{server.server_port}/ until Ctrl-C")
         server.serve_forever()
 
 

@@ -26,10 +26,8 @@ class ExtraHeads(nn.ModuleList):
     """In the words of the setting `heads`."""
 
     def __init__(self, layers: nn.ModuleList, count: int):
-        one, memory = (
-            sum(p.nbytes for p in layers[-1].parameters()),
-            os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        )
+        one = sum(parameter.nbytes for parameter in layers[-1].parameters())
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if count * one > memory:
             raise ValueError(
                 f"n_future is {count + 1}: this machine has memory for {memory // one} heads of {one / 1e6:.3g} MB"
