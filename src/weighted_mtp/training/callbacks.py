@@ -162,7 +162,7 @@ class InterruptCallback(TrainerCallback):
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = number
+        self.requested = self.requested or number
         if number == signal.SIGHUP:
             leave_closed_terminal()
 
