@@ -266,8 +266,9 @@ class Hostile:
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "unlogged_0.pt"])
-def test_a_whole_checkpoint_that_cannot_be_loaded_is_told_and_no_older_one_is_taken(stopped, finished, name, capsys):
-    newer = Path(shutil.copytree(finished / "checkpoint-4", stopped / "checkpoint-4"))
+def test_a_whole_checkpoint_that_cannot_be_loaded_is_told_and_no_older_one_is_taken(stopped, name, capsys):
+    newer = stopped / "checkpoint-2"
+    shutil.copytree(newer, stopped / "checkpoint-1")
     torch.save({"state": Hostile()}, newer / name)
     mark_complete(newer)
     assert resume(stopped) == 2
