@@ -34,6 +34,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "rho1": {"stage": "rho1"},
     "packed": {"stage": "baseline", "packing": True, "max_length": 40, "per_device_train_batch_size": 2},
 }
+OF_TIME = ("_per_second", "runtime")
+"""How the names of metrics end whose values are those of a clock."""
 
 
 def make_training_inputs(folder: Path) -> None:
@@ -90,7 +92,7 @@ def _settings(arm: str, run: Path, inputs: Path) -> dict[str, Any]:
         "model_name_or_path": str(inputs / ("critic" if arm == "verifiable" else "base")),
         "train_file": str(inputs / "train.jsonl"), "eval_file": str(inputs / "eval.jsonl"), "eval_steps": 4,
         "output_dir": str(run), "reference": str(inputs / "base") if arm == "rho1" else None,
-        "max_steps": 8, "save_steps": 2, "logging_steps": 1, "gradient_accumulation_steps": 2,
+        "max_steps": 8, "save_steps": 2, "logging_steps": 3, "gradient_accumulation_steps": 2,
         "per_device_train_batch_size": 4, "per_device_eval_batch_size": 8, "learning_rate": 1e-3,
     }  # fmt: skip
     return RunConfig.from_flat(base | ARMS[arm]).to_flat()
@@ -160,7 +162,7 @@ def _weights(run: Path) -> dict[str, bytes]:
 
 
 def _record(run: Path) -> list[Any]:
-    """Of every MLflow run its status, and how often it has which metric of which step."""
+    """Of every MLflow run its status, and how often it has which value of which metric of which step."""
     client = MlflowClient(tracking_uri=f"sqlite:///{run}/mlflow.db")
     experiment = client.get_experiment_by_name("weighted-mtp")
     assert experiment is not None
@@ -168,6 +170,7 @@ def _record(run: Path) -> list[Any]:
     return [[one.info.status, Counter(_points(client, one))] for one in found]
 
 
-def _points(client: MlflowClient, run: Any) -> Iterator[tuple[str, int]]:
+def _points(client: MlflowClient, run: Any) -> Iterator[tuple[str, int, float]]:
     for key in run.data.metrics:
-        yield from ((key, point.step) for point in client.get_metric_history(run.info.run_id, key))
+        for point in client.get_metric_history(run.info.run_id, key):
+            yield key, point.step, 0.0 if key.endswith(OF_TIME) else point.value

@@ -16,6 +16,7 @@ FLOORS = {
     "checks": 0,
     "choices": 0,
     "files": 0,
+    "terminal": 0,
     "value_weighting": 1,
     "losses": 1,
     "models": 2,

@@ -1,14 +1,18 @@
 """A user's mistakes: one clear line, exit status 2, no traceback, nothing written."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from weighted_mtp.cli.grammar import answer
 from weighted_mtp.cli.main import main
+from weighted_mtp.cli.rows import console
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
@@ -208,6 +212,82 @@ def test_a_finished_run_is_not_overwritten(capsys, config_file, tmp_path):
 def test_a_value_of_the_wrong_kind_says_what_is_needed(capsys, words: tuple[str, ...], said: str):
     assert main(list(words)) == 2
     assert capsys.readouterr().err == f"wmtp: error: {said}\n"
+
+
+DIGITS = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--max_steps", DIGITS), "max_steps is a number of about 400 digits: give one below 2**63"),
+        (("--max_steps", "9" * 5000), "--max_steps has thousands of digits"),
+        (("--learning_rate", DIGITS), "is too large: give one below 1e308"),
+        (("--trainer_args.adam_beta1", DIGITS), "trainer_args.adam_beta1 is a number of about 400 digits"),
+        (("--scheme", "td", "--scheme_options.beta", DIGITS), "scheme_options.beta is a number of about 400 digits"),
+        (("--tracking_uri", "foo://x"), "MLflow has no store foo: give one of sqlite, "),
+        (("--tracking_uri", "runs"), "tracking_uri is runs, a folder"),
+        (("--lora_rank", "1000000000"), "lora_rank is 1000000000, and the layers' weights have rank 64 at most"),
+        (("--n_future", "100000"), "n_future is 100000, and rows have 1024 tokens at most"),
+        (("--resume", "\x1b[2J\x9b\u202e"), r"\x1b[2J\x9b\u202e"),
+    ],
+)  # fmt: skip
+def test_an_absurd_value_is_one_line(capsys, config_file, words, said):
+    status, err = run(capsys, "train", "baseline", "--config", config_file, *words)
+    assert status == 2
+    assert_one_line(err, said)
+    assert err.strip().isprintable()
+
+
+@pytest.mark.parametrize(
+    "value", ["!!binary aGk=", "!!set {a, b}", "!!omap [a: 1]", '!!int ""', "!!bool abc", "!own 3"]
+)
+def test_a_tag_in_a_file_of_settings_is_one_line(capsys, config_file, value):
+    config_file.write_text(f"{config_file.read_text()}seed: {value}\n")
+    status, err = run(capsys, "train", "baseline", "--config", config_file)
+    assert status == 2
+    assert_one_line(err, "is none of a setting: write the value alone (line 6, column 7)")
+
+
+def test_a_flag_that_is_given_twice_is_told(capsys, config_file):
+    _, err = run(capsys, "train", "baseline", "--config", config_file, "--seed", "1", "--seed=-2")
+    assert err.splitlines()[0] == "wmtp: --seed is given 2 times: the last one counts"
+    assert "seed is -2" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--prompt", "a", "--temperature", "1e-320"),
+            "temperature is 1e-320: give 0 (greedy), or a finite number from",
+        ),
+        (("--prompt", "a\udc80"), "--prompt is no UTF-8 text"),
+    ],
+)
+def test_a_prompt_and_a_temperature_that_no_model_takes_are_one_line(capsys, chain_base, words, said):
+    status, err = run(capsys, "generate", chain_base / "base", *words)
+    assert status == 2
+    assert_one_line(err, said)
+
+
+def test_a_lack_of_memory_is_one_line(capsys):
+    assert answer(lambda words: torch.empty(2**58).numel(), []) == 1
+    assert_one_line(capsys.readouterr().err, "not enough memory (tried to allocate 1152921504606846976 bytes)")
+
+
+def test_a_critic_whose_settings_are_empty_is_one_line(capsys, chain_base, config_file, tmp_path):
+    critic = Path(shutil.copytree(chain_base / "critic", tmp_path / "critic"))
+    (critic / "weighted_mtp.json").write_text("{}")
+    words = ["--config", change(config_file, critic=str(critic))]
+    status, err = run(capsys, "train", "verifiable", *words)
+    assert status == 2
+    assert_one_line(err, "cannot read weighted_mtp.json: it lacks n_future, which every save writes")
+
+
+def test_rows_do_not_steer_the_terminal(capsys):
+    console().print("a row: \x1b[31mred", markup=False)
+    assert capsys.readouterr().out == "a row: \\x1b[31mred\n"
 
 
 def test_help_needs_neither_torch_nor_transformers():

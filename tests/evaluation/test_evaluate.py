@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from weighted_mtp.cli.commands import COMMANDS
 from weighted_mtp.cli.grammar import UsageError
+from weighted_mtp.cli.main import main
 from weighted_mtp.data import EASY, DataError, make_chains, verify
 from weighted_mtp.evaluation.decoding import decode
 from weighted_mtp.evaluation.evaluate import evaluate, stop_strings
@@ -346,20 +347,22 @@ def test_a_file_that_was_changed_is_refused(make):
         run(config)
 
 
-def test_ctrl_c_is_one_line_and_keeps_what_is_done(trained, whole, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_one_line_and_keeps_what_is_done(trained, whole, tmp_path, monkeypatch, capsys, number):
     out = tmp_path / "out"
     words = ["--problems", trained / "problems.jsonl", "--verifier", "exact", "--out", out]
     words += ["--samples", SAMPLES, "--max_new_tokens", 4, "--batch_size", 4]
     advance = Progress.advance
 
     def interrupted(self: Progress, *rest: Any) -> None:
-        """The bar is the clock: the signal that Ctrl-C sends comes right after some row is written."""
+        """The bar is the clock: the signal comes right after some row is written."""
         advance(self, *rest)
         if self.tasks[0].completed >= 20:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(Progress, "advance", interrupted)
-    assert command([str(trained / "model"), *map(str, words)]) == 130
+    assert main(["evaluate", str(trained / "model"), *map(str, words)]) == 128 + number
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     said = capsys.readouterr().err.strip().splitlines()
     assert said[-1] == "wmtp: stopped; the same command goes on where it stopped"
     done = (out / "completions.jsonl").read_bytes()

@@ -153,7 +153,7 @@ def test_a_chat_that_cannot_be_asked_is_one_line(trained, capsys, tmp_path, cont
         ([], "--prompt TEXT or --messages FILE"),
         (["--prompt", "a", "--messages", "b"], "--prompt TEXT or --messages FILE"),
         (["--messages", "b", "--chat"], "is a chat already"),
-        (["--prompt", "a", "--temperature=-1"], "--temperature is -1"),
+        (["--prompt", "a", "--temperature=-1"], "temperature is -1"),
         (["--prompt", "a", "--max_new_tokens", "0"], "--max_new_tokens is 0"),
     ],
 )

@@ -99,7 +99,8 @@ def test_other_settings_than_a_step_was_made_with_are_one_error(copy, settings, 
     assert "round1: student is done with learning_rate 0.001 and not 0.002; nothing was changed" in said
 
 
-def test_after_ctrl_c_the_same_command_ends_with_the_same_files(copy, improved, settings, tmp_path, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_a_signal_the_same_command_ends_with_the_same_files(number, copy, improved, settings, tmp_path, capsys):
     shutil.rmtree(copy / "round2")
     words = command(settings, tmp_path)
     process = subprocess.Popen(
@@ -107,9 +108,9 @@ def test_after_ctrl_c_the_same_command_ends_with_the_same_files(copy, improved, 
     )
     while not (copy / "round2" / "sample.log").exists():
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "the same command goes on with the step that was stopped" in said
     assert not json.loads((copy / "round2" / "sample.json").read_text())["finished"]
     assert main(words) == 0

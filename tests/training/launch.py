@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from tests.forked import start
 from weighted_mtp.cli.quiet import quiet_libraries
+from weighted_mtp.terminal import status_of
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.trainer import WeightedMTPTrainer
@@ -82,7 +83,7 @@ def _train(config: RunConfig, resume: str | None, at: dict[str, Any]) -> int:
         run_module.train(config, resume)
     except run_module.Interrupted as stop:
         print(stop, file=sys.stderr)
-        return 130
+        return status_of(stop)
     except ValueError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ import pytest
 from tests.forked import start
 from weighted_mtp.training.checkpoints import (
     MARKER,
+    STATE_FILES,
     CheckpointError,
     find_resumable,
     list_checkpoints,
@@ -26,6 +27,8 @@ def write_checkpoint(root: Path, step: int, *, complete: bool = True) -> Path:
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "optimizer.pt").write_bytes(b"moments")
+    for name in STATE_FILES:
+        (folder / name).write_bytes(b"state")
     if complete:
         mark_complete(folder)
     return folder
@@ -54,6 +57,16 @@ def test_a_missing_optimizer_makes_a_checkpoint_incomplete(tmp_path: Path):
     folder = write_checkpoint(tmp_path, 1)
     (folder / "optimizer.pt").unlink()
     assert why_incomplete(folder) == "optimizer.pt is missing"
+
+
+@pytest.mark.parametrize("name", STATE_FILES)
+def test_what_neither_marker_nor_folder_has_makes_a_checkpoint_that_is_passed_over(tmp_path: Path, name: str):
+    older, newer = write_checkpoint(tmp_path, 1), write_checkpoint(tmp_path, 2, complete=False)
+    (newer / name).unlink()
+    mark_complete(newer)
+    found, passed_over = find_resumable(tmp_path)
+    assert found == older
+    assert passed_over == {newer: f"{name} is missing, in its marker too"}
 
 
 def test_a_truncated_file_makes_a_checkpoint_incomplete(tmp_path: Path):

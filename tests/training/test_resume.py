@@ -260,12 +260,23 @@ def test_where_every_checkpoint_is_damaged_that_is_the_one_error_and_nothing_is_
     assert contents(stopped) == before
 
 
-def test_a_whole_checkpoint_that_cannot_be_loaded_is_told_and_no_older_one_is_taken(stopped, finished, capsys):
-    newer = Path(shutil.copytree(finished / "checkpoint-4", stopped / "checkpoint-4"))
-    (newer / "optimizer.pt").write_bytes(b"no pickle")
+class Hostile:
+    def __reduce__(self):
+        return print, ("it was run",)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "unlogged_0.pt"])
+def test_a_whole_checkpoint_that_cannot_be_loaded_is_told_and_no_older_one_is_taken(stopped, name, capsys):
+    newer = stopped / "checkpoint-2"
+    shutil.copytree(newer, stopped / "checkpoint-1")
+    torch.save({"state": Hostile()}, newer / name)
     mark_complete(newer)
     assert resume(stopped) == 2
-    assert f"{newer} is whole, but this run cannot load it" in capsys.readouterr().err
+    said = capsys.readouterr()
+    [line] = [line for line in said.err.splitlines() if line.startswith("wmtp: error: ")]
+    assert f"{newer} is whole, but this run cannot load it" in line
+    assert "weights_only" not in line
+    assert "it was run" not in said.out
 
 
 @pytest.fixture

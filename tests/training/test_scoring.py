@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from weighted_mtp.cli.main import main
-from weighted_mtp.data import DataError, load_rows
+from weighted_mtp.data import DataError, load_rows, tokenize_rows
 from weighted_mtp.data.exact_parquet import shard_marker
 from weighted_mtp.inspection.tokens import view_tokens
 from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
@@ -171,6 +171,23 @@ def test_what_lies_beyond_max_length_gets_weight_0_and_is_reported(config):
     assert all(len(row["weights"]) == len(row["completion"].split()) + 1 for row in found)  # and EOS
 
 
+def test_a_completion_far_beyond_max_length_is_written_without_its_end(config, tmp_path):
+    row = {"prompt": "7 +3 *7 :", "label": True, "source": "a"}
+    (tmp_path / "far.jsonl").write_text(
+        "".join(json.dumps(row | {"completion": "0 1 " * n}) + "\n" for n in (1, 400, 100_000))
+    )
+    config = dataclasses.replace(config, data=str(tmp_path / "far.jsonl"), max_length=16)
+    assert "1 completions far beyond that written without their ends" in score(config).summary()
+    near, long, far = scored_rows(config.out)
+    assert "truncated" not in near | long
+    assert far["truncated"]
+    assert len(far["completion"]) < 4_000
+    assert far["source"] == "a"
+    assert [far[name][:12] for name in SCORES] == [long[name][:12] for name in SCORES]
+    _, report = tokenize_rows([near, long, far], load_tokenizer(config.critic), max_length=16)  # the lists fit
+    assert (report.kept, report.truncated) == (3, 2)
+
+
 def test_old_scores_in_the_rows_are_replaced(config, tmp_path):
     again = tmp_path / "again.jsonl"
     stale = [row | {name: [0.0] for name in SCORES} for row in load_rows(config.data)[0]]
@@ -207,8 +224,8 @@ def test_a_scheme_that_cannot_be_scored_ahead_is_refused(config, change, message
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(capsys, config, flags, message):
-    words = ["score", "--critic", config.critic, "--data", config.data, "--out", config.out, *flags]
-    assert main(words) == 2
+    given = {"--critic": config.critic, "--data": config.data, "--out": config.out} | dict([flags])
+    assert main(["score", *(word for pair in given.items() for word in pair)]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1

@@ -23,7 +23,7 @@ from weighted_mtp.training.checkpoints import find_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import check_run
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.tracking import UNSENT, MLflowLogger, metric_name, tracking_uri
+from weighted_mtp.training.tracking import UNSENT, MLflowLogger, make_store, metric_name, tracking_uri
 
 NAMES = [
     "loss",
@@ -234,6 +234,22 @@ def test_a_resumed_run_has_every_metric_once_per_step(logged_each_step, tmp_path
     assert {key for key, at in steps.items() if len(at) != len(set(at))} == set()
 
 
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [("baseline", {"n_future": 2}), ("verifiable", {"scheme": "td", "scheme_options": {"whitening": "ema"}})],
+)
+def test_the_first_entry_after_a_resume_is_of_all_steps_since_the_last(prepare, tmp_path, stage, settings):
+    settings |= {"output_dir": str(tmp_path), "save_steps": 4, "logging_steps": 3, "max_steps": 7}
+    histories = [prepare(stage, **settings).fit(at).state.log_history for at in (None, tmp_path / "checkpoint-4")]
+    tokens_per_second = [next(e["tokens_per_second"] for e in entries if e["step"] == 6) for entries in histories]
+    assert tokens_per_second[1] < 5 * tokens_per_second[0]  # its time too is of all those steps
+    whole, resumed = (
+        [{k: v for k, v in e.items() if not k.endswith(("_per_second", "runtime"))} for e in entries]
+        for entries in histories
+    )
+    assert resumed == whole
+
+
 def test_a_resumed_run_logs_what_the_store_never_got(logged_each_step, tmp_path):
     logged_each_step().fit()
     for lost in ("mlflow.db", "mlflow_run_id.txt"):
@@ -292,9 +308,18 @@ def test_after_a_kill_while_the_store_is_made_everything_is_logged(make_config, 
             process.join(timeout=60)
             assert process.exitcode == code, (tmp_path / "said").read_text()
         assert "does not answer" not in (tmp_path / "said").read_text()
+        assert [*folder.glob(".mlflow-*")] == []  # that of the killed one
         client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
         run_id = (folder / "mlflow_run_id.txt").read_text()
         assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0]
+
+
+def test_what_a_kill_behind_the_store_left_aside_is_removed_and_nothing_else(tmp_path):
+    for name in (".mlflow-ab12_x9z", ".mlflow-of-mine"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mlflow.db").touch()
+    make_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert {path.name for path in tmp_path.iterdir()} == {".mlflow-of-mine", "mlflow.db"}
 
 
 def test_two_runs_that_make_one_store_both_have_their_record(make_config, tmp_path):

@@ -134,10 +134,10 @@ def test_evaluation_twice_gives_the_same_numbers(prepare, rows):
 
 def test_the_time_of_an_evaluation_is_not_training_time(prepare, rows):
     trainer = prepare(eval_file=str(rows["eval"])).trainer
-    before, started = trainer._window_start, time.perf_counter()
+    before, started = trainer.window_start, time.perf_counter()
     trainer.evaluate()
     elapsed = time.perf_counter() - started
-    assert 0.9 * elapsed < trainer._window_start - before <= elapsed
+    assert 0.9 * elapsed < trainer.window_start - before <= elapsed
 
 
 def test_equal_rewards_leave_no_variance_to_explain(train):

@@ -18,6 +18,7 @@ from weighted_mtp.cli.grammar import PROGRAM, Parser, fail, parse_over_file
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.rows import console
 from weighted_mtp.files import own_folder
+from weighted_mtp.terminal import printable, say, status_of
 from weighted_mtp.training.errors import require_file, require_folder
 from weighted_mtp.value_weighting.registry import PATHS
 from weighted_mtp.verifiers.table import VERIFIERS
@@ -37,7 +38,7 @@ class Command(NamedTuple):
     bare: Mapping[str, str] = {}
     """What a flag without a value means."""
     goes_on: str = ""
-    """With what the same command goes on after Ctrl-C."""
+    """With what the same command goes on after Ctrl-C, SIGTERM or SIGHUP."""
     file: str = ""
     """Where settings may stand in a file, `--config`: its line of help."""
 
@@ -57,9 +58,9 @@ class Command(NamedTuple):
         parsed = parse_over_file(parser, words, [settings]) if self.file else parser.parse(words, self.bare)
         try:
             return self.run(settings(**{name: value for name, value in parsed.items() if name != "config"})) or 0
-        except KeyboardInterrupt:
-            print(f"{PROGRAM}: stopped{self.goes_on and f'; the same command goes on {self.goes_on}'}", file=sys.stderr)
-            return 130
+        except KeyboardInterrupt as stop:
+            say(f"{PROGRAM}: stopped{self.goes_on and f'; the same command goes on {self.goes_on}'}", error=True)
+            return status_of(stop)
 
 
 def _demo(settings: Any) -> None:
@@ -83,7 +84,7 @@ def _score(settings: Any) -> None:
     from weighted_mtp.training.scoring import score
 
     scored = score(settings)
-    print(scored.summary())
+    say(scored.summary())
     finished = not unfinished_shards(Path(settings.out))
     if finished and scored.labelled:
         skill = skill_of_scores(settings)
@@ -96,12 +97,12 @@ def _score(settings: Any) -> None:
     if finished and settings.format != "rows":
         from weighted_mtp.integrations.formats import write_format
 
-        print(write_format(settings.format, settings.out, settings.critic, settings.max_length, settings.turns))
+        say(write_format(settings.format, settings.out, settings.critic, settings.max_length, settings.turns))
     if not scored.labelled:
-        print(f"the rows have no labels: `p_success` in {settings.out} ranks the completions of a prompt")
+        say(f"the rows have no labels: `p_success` in {settings.out} ranks the completions of a prompt")
         return
     turns = " --turns last" * (settings.turns == "last")
-    print(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out}{turns} ...")
+    say(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out}{turns} ...")
 
 
 def _evaluate(settings: Any) -> None:
@@ -130,10 +131,10 @@ def _improve(settings: Any) -> int:
     quiet_libraries()
     with own_folder(settings.out):
         try:
-            print(improve(settings, problems, held_out, console()))
+            say(improve(settings, problems, held_out, console()))
         except StepFailedError as error:
             return fail(str(error), status=1)
-    print(f"look at {Path(settings.out) / PAGE}")
+    say(f"look at {Path(settings.out) / PAGE}")
     return 0
 
 
@@ -162,10 +163,10 @@ def _inspect(settings: Any) -> None:
     selection = Selection(rows, count or 24, label)
     write = partial(inspect_on_page, dirs, page, selection, settings.judged_rows, console(stderr=True), moved)
     if not settings.serve:
-        print(f"look at {write()}")
+        say(f"look at {write()}")
         return
     with page_server(page, settings.port or 0) as server:  # a port that cannot be had is told before the page is made
-        print(f"{write()} is at http://127.0.0.1:{server.server_port}/ until Ctrl-C", flush=True)
+        say(f"{write()} is at http://127.0.0.1:{server.server_port}/ until Ctrl-C")
         server.serve_forever()
 
 
@@ -183,8 +184,9 @@ def _generate(settings: Any) -> None:
     from weighted_mtp.evaluation.decoding import generate_text
 
     limits = settings.max_new_tokens, settings.temperature, settings.label, settings.guidance
-    tell = partial(print, file=sys.stderr)
-    print(generate_text(settings.model, prompt, *limits, tools, tell, settings.drafts))
+    tell = partial(say, error=True)
+    text = generate_text(settings.model, prompt, *limits, tools, tell, settings.drafts)
+    print(printable(text) if sys.stdout.isatty() else text)
 
 
 _MODEL = {"model": "A directory saved by wmtp train, or any model path."}

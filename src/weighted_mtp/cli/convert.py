@@ -4,6 +4,7 @@ from typing import Any
 
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.rows import console
+from weighted_mtp.terminal import say
 from weighted_mtp.training.errors import require_folder
 
 
@@ -21,7 +22,7 @@ def meta(name: str, settings: Any) -> None:
         told = getattr(convert, name)(
             settings.directory, settings.out, settings.dtype, lambda i, n: bar.update(task, completed=i, total=n)
         )
-    print(*told, sep="\n")
+    say(*told)
 
 
 def export(name: str, settings: Any) -> None:
@@ -33,4 +34,4 @@ def export(name: str, settings: Any) -> None:
     quiet_libraries()
     from weighted_mtp.training import export
 
-    print(getattr(export, name)(**vars(settings)))
+    say(getattr(export, name)(**vars(settings)))

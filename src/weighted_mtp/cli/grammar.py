@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
 from typing import Any, NoReturn, get_args, get_type_hints
@@ -13,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from weighted_mtp.choices import unknown
 from weighted_mtp.cli.settings_files import read_flags_alike, read_settings
 from weighted_mtp.files import FULL_DISK
+from weighted_mtp.terminal import say, status_of, stoppable
 from weighted_mtp.training.errors import expand_path
 
 PROGRAM = "wmtp"
@@ -25,8 +27,8 @@ class UsageError(ValueError):
 def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program: str = PROGRAM) -> int:
     """Runs a command on its words; returns the exit status: of a user's mistake 2, after one line.
 
-    Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError. A full disk is
-    nobody's mistake: 1.
+    Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError. A full disk or
+    memory is nobody's mistake: 1. A signal: 128 and its number.
 
     Args:
         run: the command; returns its exit status.
@@ -34,13 +36,18 @@ def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program
         program: what its lines begin with.
     """
     try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        with stoppable():
+            return run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt as stop:
-        print(f"{program}: {stop or 'stopped'}", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        if os.environ.get("WMTP_DEBUG"):
+        say(f"{program}: {str(stop) or 'stopped'}", error=True)
+        return status_of(stop)
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        if os.environ.get("WMTP_DEBUG") or (isinstance(error, RuntimeError) and not _of_memory(error)):
             raise
+        if isinstance(error, MemoryError | RuntimeError):
+            asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", str(error))
+            what = f" ({asked[0].lower()})" if asked else ""
+            return fail(f"not enough memory{what}: take smaller batches, shorter rows or a smaller model", 1, program)
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             full = f"no space left on device, where {error.filename or 'its files'} was to be written"
             then = getattr(error, "__notes__", ["what is there is whole; make room, and the same command goes on"])
@@ -50,8 +57,13 @@ def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program
 
 def fail(message: str, status: int = 2, program: str = PROGRAM) -> int:
     """Says what is wrong, and gives the exit status."""
-    print(f"{program}: error: {message}", file=sys.stderr)
+    say(f"{program}: error: {message}", error=True)
     return status
+
+
+def _of_memory(error: RuntimeError) -> bool:
+    """Whether torch, or its allocator of CPUs or GPUs, has no room for a tensor."""
+    return bool(re.search("out of memory|allocate memory|size calculation overflowed", str(error)))
 
 
 class Parser(ArgumentParser):
@@ -75,6 +87,8 @@ class Parser(ArgumentParser):
             parsed = self.parse_args(words)
         except RecursionError:
             raise UsageError("a value on the command line is nested too deeply to be read") from None
+        except OverflowError:
+            raise UsageError("a number on the command line or in the file is too large: give one below 1e308") from None
         assert isinstance(parsed, Namespace)
         return dict(parsed.as_dict())
 
@@ -183,6 +197,8 @@ _KINDS = {
 def _about_value(message: str) -> str | None:
     """jsonargparse's complaint about a value, in our words; None where it is about something else."""
     key = _KEY.search(message)
+    if key is not None and "integer string conversion" in message:
+        return f"--{key[1]} has thousands of digits: give a number below 2**63, about 9e18"
     given = list(_GIVEN.finditer(message))  # of a union the last one is the whole value
     if key is None or not given:
         return None
@@ -214,7 +230,11 @@ def _about_words(message: str, words: list[str]) -> str | None:
 
 
 def check_flags(words: list[str], known: list[str]) -> None:
-    """Raises for a flag that is no setting."""
+    """Raises for a flag that is no setting; says of one that stands there twice which of its values counts."""
+    given = Counter(word.split("=")[0] for word in words if word.startswith("--"))
+    for flag, times in given.items():
+        if times > 1 and not flag.endswith("+"):
+            say(f"{PROGRAM}: {flag} is given {times} times: the last one counts", error=True)
     for word in words:
         if word == "--":
             raise UsageError("-- is no flag: leave it out, and write a value that begins with a minus as --KEY=-1")

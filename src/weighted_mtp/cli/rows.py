@@ -1,6 +1,5 @@
 """What the commands that make and judge rows run, beside `commands`, the table."""
 
-import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,21 @@ from weighted_mtp.cli.grammar import PROGRAM
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.engine.settings import sharded
 from weighted_mtp.files import own_file, own_folder
+from weighted_mtp.terminal import printable, say
 from weighted_mtp.training.errors import require_file, require_folder
 
 
 def console(**options: Any) -> Any:
-    """A terminal of rich, imported when it is wanted."""
+    """A terminal of rich, imported when it is wanted; what others wrote does not steer it."""
     from rich.console import Console
+    from rich.segment import Segment
 
-    return Console(**options)
+    class Plain(Console):
+        def render(self, *args: Any, **kwargs: Any) -> Any:
+            for one in super().render(*args, **kwargs):
+                yield one if one.control else Segment(printable(one.text), one.style)
+
+    return Plain(**options)
 
 
 def verify(settings: Any) -> None:
@@ -38,7 +44,7 @@ def verify(settings: Any) -> None:
     options = {name: getattr(settings, name) for name in ("timeout", "seed", "allow", "environment")}
     verifier, out = make_verifier(settings.verifier, **options), sharded(out, settings.shard)
     with own_file(out):
-        print(label_file(source, out, verifier, console(stderr=True), settings, settings.shard).summary(out))
+        say(label_file(source, out, verifier, console(stderr=True), settings, settings.shard).summary(out))
 
 
 def mutants(settings: Any) -> None:
@@ -53,7 +59,7 @@ def mutants(settings: Any) -> None:
     with own_file(settings.out):
         report = build_mutants(settings, console(stderr=True))
     console().print(report.table())
-    print(f"{settings.out}: {report.summary()}")
+    say(f"{settings.out}: {report.summary()}")
 
 
 def reasoning_gym(settings: Any) -> None:
@@ -73,7 +79,7 @@ def reasoning_gym(settings: Any) -> None:
     with ExitStack() as owned:
         for path in files.values():
             owned.enter_context(own_file(path))
-        print(make_rows(settings, ReasoningGym(settings.timeout), console(stderr=True)).summary())
+        say(make_rows(settings, ReasoningGym(settings.timeout), console(stderr=True)).summary())
 
 
 def split(settings: Any) -> None:
@@ -83,9 +89,9 @@ def split(settings: Any) -> None:
     require_folder("out", settings.out)
     with own_folder(settings.out):
         report = split_file(settings)
-    print(report.summary())
+    say(report.summary())
     if report.warning():
-        print(f"{PROGRAM}: warning: {report.warning()}", file=sys.stderr)
+        say(f"{PROGRAM}: warning: {report.warning()}", error=True)
 
 
 def sample(settings: Any) -> None:
@@ -98,4 +104,4 @@ def sample(settings: Any) -> None:
     from weighted_mtp.sampling.sample import sample as write
 
     with own_file(settings.path):
-        print(write(settings, console(stderr=True)).summary(settings))
+        say(write(settings, console(stderr=True)).summary(settings))

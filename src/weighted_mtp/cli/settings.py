@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from weighted_mtp.engine.settings import EngineSettings, place_of
-from weighted_mtp.training.errors import require, settle
+from weighted_mtp.training.errors import require, require_temperature, settle
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ class GenerateSettings:
         chat_twice = self.messages is not None and self.chat
         require(not chat_twice, "--chat is for --prompt: what --messages holds is a chat already")
         require(self.max_new_tokens >= 1, f"--max_new_tokens is {self.max_new_tokens}: give at least 1")
-        fits = 0 <= self.temperature < math.inf
-        require(fits, f"--temperature is {self.temperature}: give 0 (greedy) or a number above it")
+        require_temperature(self.temperature)
+        whole = re.search("[\ud800-\udfff]", self.prompt or "") is None
+        require(
+            whole, "--prompt is no UTF-8 text, some of its bytes are no characters: mend it, or give --messages FILE"
+        )
         require(0 <= self.guidance < math.inf, f"--guidance is {self.guidance}: give 0 (none) or a number above it")
         require(
             not self.guidance or self.label is not None,

@@ -89,6 +89,8 @@ class _Loader(yaml.SafeLoader):
             # A few lines of lists of lists of references are gigabytes, and a reference to itself has no end.
             if not isinstance(self.anchors.get(event.anchor), yaml.ScalarNode):
                 raise _mistake(f"*{event.anchor} stands for no single value: write it out", event.start_mark)
+        if (tag := getattr(self.peek_event(), "tag", None)) is not None:
+            raise _mistake(f"the tag {tag} is none of a setting: write the value alone", self.peek_event().start_mark)
         self._depth += 1
         if self._depth > MOST_NESTED:
             raise _mistake(f"it is nested more than {MOST_NESTED} deep", self.peek_event().start_mark)

@@ -9,6 +9,7 @@ from typing import Any
 from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail, parse_over_file
 from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.files import FULL_DISK
+from weighted_mtp.terminal import say
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, find_resumable, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.critics.table import CRITICS
@@ -47,7 +48,7 @@ def train(stage: str, words: list[str]) -> int:
             error.add_note(f"{there}; make room, and the same command with --resume auto goes on")
         raise
     if os.environ.get("RANK", "0") == "0":
-        print(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
+        say(f"saved in {output_dir}; look at its tokens with: {PROGRAM} inspect {output_dir}")
     return 0
 
 

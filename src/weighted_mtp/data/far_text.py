@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import Any
 
 from .chat import Written
+from .forms import TURNS
 from .schema import MADE_COLUMNS, TOKEN_COLUMNS, Row
 
 _LONG = 200  # characters a token, more than texts have; and left over at a cut, which changes the tokens next to it
@@ -31,6 +32,13 @@ class FarText:
             if room < 0 and len(texts) > 1:
                 break
         return written._replace(texts=tuple(texts), factors=written.factors[: len(texts) // 2])
+
+    def shortened(self, row: Row) -> Row:
+        """The row; of a completion far too long what is within reach, marked `truncated`: for lists over all tokens."""
+        text = row["completion"]
+        if len(text) <= self._reach or TURNS in row or any(name in row for name in _PLACED):
+            return row
+        return {**row, "completion": text[: self._reach], "truncated": True}
 
     def is_beyond(self, tokens: Any) -> bool:
         """Whether what was cut has more tokens than the limit all the same; of a refused text that is not known."""

@@ -85,7 +85,8 @@ def _opened() -> Make:
 
 def _begin(work: Work, cores: int, count: int | None, numbers: Any) -> None:
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    for number in (signal.SIGINT, signal.SIGHUP):  # the parent ends its workers
+        signal.signal(number, signal.SIG_IGN)
     set_threads(count)
     if (torch := sys.modules.get("torch")) and torch.accelerator.is_available():
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())

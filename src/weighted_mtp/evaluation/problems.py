@@ -14,7 +14,7 @@ from weighted_mtp.data.schema import DataError, parse_row
 from weighted_mtp.engine.settings import EngineSettings
 from weighted_mtp.evaluation.known_forms import as_problem, form_of
 from weighted_mtp.models import sources
-from weighted_mtp.training.errors import require, require_folder, require_positive, settle
+from weighted_mtp.training.errors import require, require_folder, require_positive, require_temperature, settle
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import verifier_class
 
@@ -90,6 +90,7 @@ class EvaluationConfig(EngineSettings):
         require(isinstance(self.samples, int) and self.samples >= 0, f"samples is {self.samples}: give 0 or more")
         if self.samples:
             require_positive(self, "temperature")
+            require_temperature(self.temperature)
         require(0 < self.top_p <= 1, f"top_p is {self.top_p}: give a probability in (0, 1]")
         require("" not in (self.stop or []), "stop holds an empty string, which would end every completion")
         self.tries(int(self.samples))

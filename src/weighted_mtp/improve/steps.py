@@ -20,6 +20,7 @@ from weighted_mtp.engine.local import end_with_parent
 from weighted_mtp.engine.settings import OF_ENGINES
 from weighted_mtp.files import digest_of_files, write_text
 from weighted_mtp.models import sources
+from weighted_mtp.terminal import Stopped, leave_closed_terminal
 from weighted_mtp.training.errors import require
 
 MODELS = ("model", "model_name_or_path", "critic", "reference", "tokenizer_name_or_path")
@@ -128,7 +129,7 @@ def _content(name: str, value: Any) -> Any:
 
 
 def _run(words: list[str], log: Path, said: str) -> None:
-    """Runs a process to its end, its words into the log; Ctrl-C is passed on to it, and its end waited for."""
+    """Runs a process to its end, its words into the log; signals that stop are passed on, and its end waited for."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         file.write(f"$ {said}\n".encode())
@@ -139,11 +140,14 @@ def _run(words: list[str], log: Path, said: str) -> None:
 
         def stop(number: int, frame: Any) -> None:
             asked.append(number)
+            if number == signal.SIGHUP:
+                leave_closed_terminal()
             if process is not None:
                 process.send_signal(number)
 
         # Raised as it comes, KeyboardInterrupt would be lost in what Python does around a fork.
-        before = signal.signal(signal.SIGINT, stop)
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+        before = [signal.signal(number, stop) for number in numbers]
         try:
             process = subprocess.Popen(
                 words,
@@ -158,9 +162,10 @@ def _run(words: list[str], log: Path, said: str) -> None:
                 process.send_signal(asked[0])
             status = process.wait()
         finally:
-            signal.signal(signal.SIGINT, before)
-    if asked or status == 130:
-        raise KeyboardInterrupt
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+    if asked or status in (129, 130, 143):
+        raise Stopped(asked[0] if asked else status - 128)
     if status:
         raise _Ended(_last_words(log, start, status))
 

@@ -1,6 +1,7 @@
 """The heads for the second, third, ... next token: copies of a decoder's last layer, which come in gently."""
 
 import copy
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,9 @@ class ExtraHeads(nn.ModuleList):
     Args:
         layers: a decoder's layers in order of computation.
         count: number of copies, 0 for none.
+
+    Raises:
+        ValueError: more copies than this machine has memory for.
     """
 
     kind = "parallel"
@@ -26,6 +30,12 @@ class ExtraHeads(nn.ModuleList):
     """Tokens that a forward which verifies drafts reads once more (see `SequentialHeads.draft`)."""
 
     def __init__(self, layers: nn.ModuleList, count: int):
+        one = sum(parameter.nbytes for parameter in layers[-1].parameters())
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if count * one > memory:
+            raise ValueError(
+                f"n_future is {count + 1}: this machine has memory for {memory // one} heads of {one / 1e6:.3g} MB"
+            )
         super().__init__(copy.deepcopy(layers[-1]) for _ in range(count))
         for index, head in enumerate(self, start=len(layers)):
             set_layer_index(head, index)

@@ -46,6 +46,10 @@ def add_adapters(
 
     model.requires_grad_(False)
     ends = _ends(model.hf_model, targets)
+    modules: Any = dict(model.hf_model.named_modules())
+    full = max(min(modules[name].in_features, modules[name].out_features) for name in _linear(model.hf_model, ends))
+    if rank > full:
+        raise ValueError(f"lora_rank is {rank}, and the layers' weights have rank {full} at most: give that or less")
     for module in (model.hf_model, *model.extra_heads):
         if _linear(module, ends):
             config = LoraConfig(

@@ -94,10 +94,14 @@ def read_settings(source: Source, config: Any) -> tuple[SavedHeads, CriticSpec |
         entry = getattr(config, OLD_ENTRY, {}) if file is None else json.loads(file.read_text(encoding="utf-8"))
         saved = SavedHeads(**entry)
         saved.require_kinds()
+        if lacks := [name for name in ("n_future", "value_head") if file is not None and name not in entry]:
+            raise ValueError(f"it lacks {lacks[0]}, which every save writes")
         critic = CriticSpec(**saved.critic) if saved.critic else None
     except (TypeError, ValueError) as error:
         where = "the entry 'weighted_mtp' of config.json" if file is None else SETTINGS
         raise ValueError(f"{source}: this version cannot read {where}: {error}") from None
+    if file is not None and saved == SavedHeads(value_link=saved.value_link) and _beside(source, TENSORS) is not None:
+        raise ValueError(f"{source}: {SETTINGS} says that nothing lies beside the model, and {TENSORS} does: copy both")
     if file is None and entry:
         logger.warning(
             "%s is laid out as by version 0.1.0, heads inside the model's own files, which other tools refuse: "

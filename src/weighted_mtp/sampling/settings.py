@@ -8,7 +8,7 @@ from weighted_mtp.data.schema import DataError
 from weighted_mtp.engine.settings import EngineSettings, place_of, sharded
 from weighted_mtp.evaluation.problems import Problems, read_problems
 from weighted_mtp.models import sources
-from weighted_mtp.training.errors import require, require_positive, settle
+from weighted_mtp.training.errors import require, require_positive, require_temperature, settle
 from weighted_mtp.verifiers.table import verifier_class
 
 SERVER = ("http://", "https://")
@@ -81,7 +81,7 @@ class SampleConfig(EngineSettings):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give at least 1")
         require(self.seed >= 0, f"seed is {self.seed}: give 0 or more")
         require(self.limit is None or self.limit >= 1, f"limit is {self.limit}: give at least 1")
-        require(0 <= self.temperature < float("inf"), f"temperature is {self.temperature}: give 0 or more")
+        require_temperature(self.temperature)
         require(0 < self.top_p <= 1, f"top_p is {self.top_p}: give a probability in (0, 1]")
         require("" not in (self.stop or []), "stop holds an empty string, which would end every completion")
         require_positive(self, "request_timeout", "patience")

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import signal
 import threading
 from itertools import islice
@@ -15,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
+from weighted_mtp.terminal import leave_closed_terminal
 from weighted_mtp.training.arguments import keep_whole, require_wrapped
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.errors import ConfigError
@@ -130,8 +130,8 @@ class InterruptCallback(TrainerCallback):
     """
 
     def __init__(self) -> None:
-        self.requested = False
-        self.interrupted = False
+        self.requested = 0  # the signal's number
+        self.interrupted = 0
         self._previous: dict[int, Any] = {}
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -151,9 +151,9 @@ class InterruptCallback(TrainerCallback):
         """Asks the Trainer to save and stop."""
         # the state's interval, since that of the arguments may be a fraction of all steps
         if args.world_size > 1 and state.global_step % max(1, int(state.logging_steps)) == 0:
-            wish = torch.tensor(int(self.requested), device=args.device)
+            wish = torch.tensor(self.requested, device=args.device)
             torch.distributed.all_reduce(wish, op=torch.distributed.ReduceOp.MAX)
-            self.interrupted = bool(wish)
+            self.interrupted = int(wish)
         elif args.world_size == 1:
             self.interrupted = self.requested
         if self.interrupted and state.global_step < state.max_steps:
@@ -162,18 +162,9 @@ class InterruptCallback(TrainerCallback):
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested = self.requested or number
         if number == signal.SIGHUP:
-            _leave_closed_terminal()
-
-
-def _leave_closed_terminal() -> None:
-    """Has nowhere take what a terminal that is gone would refuse: the first line would end the run, unsaved."""
-    for descriptor in (1, 2):
-        try:
-            os.write(descriptor, b"")
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            leave_closed_terminal()
 
 
 class EarlyStopping(EarlyStoppingCallback):

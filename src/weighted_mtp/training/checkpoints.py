@@ -19,6 +19,8 @@ MADE_WITH_FILE = "made_with.json"
 """Of a checkpoint or a finished run: its settings and digests of its rows and models (`made_with.MadeWith`)."""
 OPTIMIZER_FILES = ("optimizer", "global_step")
 """How the names of an optimizer's files begin, those of FSDP and of DeepSpeed included."""
+STATE_FILES = ("scheduler.pt", "trainer_state.json", "rng_state", "weighting.pt")
+"""Without which transformers, or we, would begin anew without a word."""
 
 
 class CheckpointError(ValueError):
@@ -76,10 +78,14 @@ def why_incomplete(checkpoint: str | Path, *, by_content: bool = True) -> str | 
 
 def why_not_resumable(checkpoint: str | Path, *, by_content: bool = True) -> str | None:
     """None for a checkpoint that training can go on from, else the first thing that is in the way."""
-    reason = why_incomplete(checkpoint, by_content=by_content)
-    if reason is None and not any(path.name.startswith(OPTIMIZER_FILES) for path in Path(checkpoint).iterdir()):
+    if reason := why_incomplete(checkpoint, by_content=by_content):
+        return reason
+    names = [path.name for path in Path(checkpoint).iterdir()]
+    if not any(name.startswith(OPTIMIZER_FILES) for name in names):
         return "it holds the model without its optimizer (trainer_args save_only_model), from which nothing resumes"
-    return reason
+    sharded = any(name.startswith(OPTIMIZER_FILES[1]) for name in names)  # DeepSpeed's engine may hold the schedule
+    lacks = [file for file in STATE_FILES[sharded:] if not any(name.startswith(file) for name in names)]
+    return f"{lacks[0]} is missing, in its marker too" if lacks else None
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:

@@ -73,6 +73,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         stage_row(self.stage).check(self)
+        heads, longest = self.model.n_future, self.data.max_length
+        require(heads <= longest, f"n_future is {heads}, and rows have {longest} tokens at most: give less, 4 say")
         object.__setattr__(self, "train", self._with_early_stopping())
         self._check_early_stopping()
 

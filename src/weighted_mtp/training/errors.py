@@ -6,11 +6,14 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _STORE = "sqlite:///"
+_STORES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc", "file", "")
 _NO_PATHS = ("hub:", "package:", "http://", "https://")
 
 
@@ -29,6 +32,7 @@ def settle(config: Any, *paths: str) -> None:
     kinds = get_type_hints(type(config))
     for f in fields(config):
         value = getattr(config, f.name)
+        _require_small(f.name, value)
         if value is None and type(None) not in get_args(kinds[f.name]):
             raise ConfigError(f"{f.name} is empty: give a value, or leave it out")
         if get_origin(kinds[f.name]) is Literal:
@@ -38,6 +42,17 @@ def settle(config: Any, *paths: str) -> None:
             optional = f.default is not MISSING or f.default_factory is not MISSING
             expanded = _expanded(f.name, value, or_not=", or leave it out" if optional else "")
             object.__setattr__(config, f.name, expanded)  # the classes are frozen for everybody else
+
+
+def _require_small(name: str, value: Any) -> None:
+    """Refuses whole numbers beyond 64 bits, in lists and mappings too: no count, seed or rate is one."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        digits = math.ceil((value.bit_length() - 1) * math.log10(2))
+        raise ConfigError(f"{name} is a number of about {digits} digits: give one below 2**63, about 9e18")
+    for key, entry in value.items() if isinstance(value, Mapping) else ():
+        _require_small(f"{name}.{key}", entry)
+    for entry in value if isinstance(value, list | tuple) else ():
+        _require_small(name, entry)
 
 
 def _expanded(name: str, value: Any, or_not: str) -> Any:
@@ -61,6 +76,12 @@ def require_at_least_zero(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(math.isfinite(value) and value >= 0, f"{name} is {value}: give a finite number, 0 or more")
+
+
+def require_temperature(value: float) -> None:
+    """Raises ConfigError unless logits can be divided by it, or it is 0, which is greedy."""
+    fits = value == 0 or 1e-6 <= value < math.inf
+    require(fits, f"temperature is {value}: give 0 (greedy), or a finite number from 1e-6 on")
 
 
 def expand_path(name: str, path: str) -> str:
@@ -99,6 +120,19 @@ def mlflow_store(folder: str | Path) -> str:
             "give --tracking_uri"
         )
     return _STORE + path
+
+
+def require_store(uri: str) -> None:
+    """Raises ConfigError for an address of a kind that neither MLflow nor a plugin of it knows."""
+    kind = urlsplit(uri).scheme.partition("+")[0]  # postgresql+psycopg2
+    is_folder = kind in ("", "file") and uri.strip().lower() != "none"
+    if is_folder and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        raise ConfigError(
+            f"tracking_uri is {uri}, a folder, where MLflow keeps no runs: give sqlite:///FILE.db, or none"
+        )
+    if kind not in _STORES and not entry_points(group="mlflow.tracking_store", name=kind):
+        known = ", ".join(one for one in _STORES if one)
+        raise ConfigError(f"tracking_uri is {uri}, and MLflow has no store {kind}: give one of {known}, or none")
 
 
 def in_memory(name: Any) -> bool:

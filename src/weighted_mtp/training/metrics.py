@@ -6,6 +6,7 @@ exactly: the entropy of the weights of eight ranks is the entropy of all of thei
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,6 +138,20 @@ class MetricWindow:
             for name, part in zip(self._moments, parts[len(sums) :], strict=True)
         }
         return {} if not sums["input_tokens"] else _named(sums, merged, self.n_future, value_coef) | self._auc
+
+    def state_dict(self) -> dict[str, Any]:
+        """This process's sums, for a checkpoint."""
+        for parts in self._moments.values():
+            parts[:] = [merge_moments(*parts)]
+        return {"sums": self._sums, "moments": {name: tuple(parts[0]) for name, parts in self._moments.items()}}
+
+    def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Fills an empty window with the sums of one process or several."""
+        for state in states:
+            for name, value in state["sums"].items():
+                self._add(name, value.to(self.device))
+        for name in self._moments if states else ():
+            self._moments[name] = [Moments(*(x.to(self.device) for x in state["moments"][name])) for state in states]
 
     def _add(self, name: str, value: Tensor) -> None:
         self._sums[name] = self._sums[name] + value.detach().to(self.dtype)

@@ -24,6 +24,7 @@ from weighted_mtp.files import finish_interrupted, own_folder
 from weighted_mtp.losses.liger import require_liger
 from weighted_mtp.models.architecture import require_packable
 from weighted_mtp.models.row_attention import attend_by_row
+from weighted_mtp.terminal import Stopped
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
@@ -45,7 +46,7 @@ LOOKED_AT_BATCHES = 1000
 """In which a ranking must find a pair."""
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(Stopped):
     """Training was stopped by a signal after saving; the message says how to go on."""
 
 
@@ -259,8 +260,9 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
             command = f"wmtp train {config.stage} --config {config.train.output_dir}/run.yaml --resume auto"
             again = 'the same call and resume="auto"' if any(map(in_memory, config.to_flat().values())) else command
             raise Interrupted(
+                interrupt.interrupted,
                 f"interrupted at optimizer step {trainer.state.global_step} of {trainer.state.max_steps}; a checkpoint "
-                f"is in {config.train.output_dir}. Continue with: {again}"
+                f"is in {config.train.output_dir}. Continue with: {again}",
             )
         if stopping and trainer.is_world_process_zero():
             logger.warning(stopping.outcome(trainer.args, trainer.state))
@@ -273,6 +275,8 @@ def fit(trainer: WeightedMTPTrainer, config: RunConfig, checkpoint: Path | None 
         raise
     finally:
         interrupt.restore()
+        for bar in (c.training_bar for c in callbacks if isinstance(c, ProgressBar) and c.training_bar is not None):
+            bar.close()  # what is said next has a line of its own
         tracker.close(status)
 
 

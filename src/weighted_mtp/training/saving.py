@@ -21,6 +21,7 @@ from weighted_mtp.training.checkpoints import CheckpointError, mark_complete, ro
 from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteRecord
 from weighted_mtp.training.resume import agreed
+from weighted_mtp.training.unlogged import load_unlogged, save_unlogged
 from weighted_mtp.value_weighting import WeightingScheme
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class SavingTrainer(Trainer):
     resumes_with_changes = False
     passed_over: Collection[Path] = ()
     """Checkpoints that are damaged, though they have a marker."""
+    loss_from: int | None = None
+    """The step behind which the sum of `train_loss` begins, where a checkpoint brought it."""
     _is_checkpoint = False
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -141,9 +144,33 @@ class SavingTrainer(Trainer):
         if fresh is not None:
             _apply_rates(fresh, self.optimizer, self.lr_scheduler)
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """What every process has of its own: its random state, and its sums since the last log entry."""
+        super()._save_rng_state(output_dir)
+        save_unlogged(self, output_dir)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """`Trainer.log`; a resumed run's `train_loss` is that of all steps too."""
+        if "train_loss" in logs and self.loss_from is not None:
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step - self.loss_from, 1)
+        super().log(logs, start_time)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """The gradient scaler's state, of float16, where there is one."""
+        with _readable(checkpoint):
+            if checkpoint is not None and self.accelerator.scaler is None and (Path(checkpoint) / "scaler.pt").exists():
+                raise ValueError("it holds a scaler.pt, and this run has no gradient scaler (fp16)")
+            super()._load_scaler(checkpoint)
+
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """The random states of as many processes; on another number new ones, since none is of that many."""
+        """The random states of as many processes; on another number new ones, since none is of that many.
+
+        Sums since the last log entry are gone on with, unless the settings are others now.
+        """
         world = self.args.world_size
+        if checkpoint is not None and not self.resumes_with_changes:
+            with _readable(checkpoint):
+                load_unlogged(self, checkpoint)
         if checkpoint is None or len([*Path(checkpoint).glob("rng_state*.pth")]) == world:
             with _readable(checkpoint):
                 super()._load_rng_state(checkpoint)
@@ -184,6 +211,8 @@ def _readable(checkpoint: str | None) -> Iterator[None]:
         if checkpoint is None:
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's text advises to load it without the check
+            reason = "one of its files holds more than tensors and numbers, or none"
         raise CheckpointError(
             f"{checkpoint} is whole, but this run cannot load it: {reason}. Resume with the model, settings and "
             "versions of torch and transformers that it was saved with, or give another checkpoint by --resume PATH"

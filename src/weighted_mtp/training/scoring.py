@@ -26,6 +26,7 @@ from weighted_mtp.data import (
     tokenize_rows,
 )
 from weighted_mtp.data.exact_parquet import column_types, exact_columns, part_name, shard_marker, write_rows
+from weighted_mtp.data.far_text import FarText
 from weighted_mtp.engine.parts import Make, Part, run
 from weighted_mtp.engine.settings import place_of
 from weighted_mtp.files import own_file, replacing, write_text
@@ -85,8 +86,10 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
     scheme, given = scheme_for(config, memory.scheme), memory.rows
     rows, report = load_rows(config.data if given is None else given, labelled=None)
     rows = [{name: value for name, value in row.items() if name not in (*SCORES, SUCCESS)} for row in rows]
+    tokenizer = load_tokenizer(config.critic) if memory.tokenizer is None else memory.tokenizer
+    short = list(map(FarText(tokenizer, config.max_length).shortened, rows))
     try:
-        columns = exact_columns(rows, column_types(Path(config.data)) if given is None else {})
+        columns = exact_columns(short, column_types(Path(config.data)) if given is None else {})
     except DataError as error:
         raise DataError(f"{config.data}: {error}") from None
     critic = memory.critic or load_critic(config.critic, reference=config.reference)
@@ -99,13 +102,12 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
         "them out",
     )
     first, end = (number - 1) * len(rows) // count, number * len(rows) // count
-    tokenizer = load_tokenizer(config.critic) if memory.tokenizer is None else memory.tokenizer
     work = _Scoring(config, CompletionCollator.from_tokenizer(tokenizer), "label" in rows[0], critic, scheme)
     require(
         config.format == "rows" or "weights" in work.names,
         f"format {config.format} needs weights, which scheme {config.scheme} makes of labels: give some",
     )
-    mine = _Tokenized(config, rows[first:end], tokenizer, work)
+    mine = _Tokenized(config, rows[first:end], short[first:end], tokenizer, work)
     if not (folder / SETTINGS).exists():
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
     starts = {part_name(number, count, first + start): start for start in range(0, end - first, PART_ROWS)}
@@ -127,13 +129,21 @@ def _score_shard(config: ScoreConfig, folder: Path, number: int, count: int, mem
 class _Tokenized:
     """The rows of a shard: all are tokenized, and the critic's word is heard, before the first is scored."""
 
-    def __init__(self, config: ScoreConfig, rows: Sequence[Row], tokenizer: Any, work: "_Scoring") -> None:
-        self.rows, self._config, self._tokenizer = rows, config, tokenizer
+    def __init__(
+        self, config: ScoreConfig, rows: Sequence[Row], short: Sequence[Row], tokenizer: Any, work: "_Scoring"
+    ) -> None:
+        self.rows, self._config, self._tokenizer = short, config, tokenizer
+        self._far = [i for i, (row, cut) in enumerate(zip(rows, short, strict=True)) if cut is not row]
         self.report = TokenizeReport(0, BadRows())
         self._places: dict[int, int] = {}
         if not rows:
             return
-        self._encoded, self.report = tokenize_rows(rows, tokenizer, max_length=config.max_length, turns=config.turns)
+        limits: Any = {"max_length": config.max_length, "turns": config.turns}
+        self._encoded, self.report = tokenize_rows(short, tokenizer, **limits)
+        lengths = dict(zip(self._encoded["row_id"], map(len, self._encoded["input_ids"]), strict=True))
+        if any(lengths.get(i, config.max_length) < config.max_length for i in self._far):
+            self.rows, self._far = rows, []  # a tokenizer that drops characters: what was cut was within the limit
+            self._encoded, self.report = tokenize_rows(rows, tokenizer, **limits)
         for model in work.stage.frozen_models():
             require_rows_fit(model, tokenizer, self._encoded, config.data)
         require_spread(work.critic, self._encoded, work.collate, config.critic)
@@ -167,6 +177,8 @@ class _Tokenized:
         lost, limit = list[str](), self._config.max_length
         if self.report.truncated:
             lost.append(f"{self.report.truncated} completions cut at {limit} tokens; the rest has weight 0")
+        if self._far:
+            lost.append(f"{len(self._far)} completions far beyond that written without their ends, as `truncated`")
         if self.report.dropped:
             lost.append(f"{self.report.dropped} rows left out, their prompts longer than {limit} tokens")
         return lost + self.report.told()

@@ -4,14 +4,16 @@ Only the main process logs, every metric once per step, resumed or not. What a s
 it; training never does.
 """
 
+import fcntl
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ _BATCH = 1000
 """Metrics of one call, as many as MLflow takes."""
 MOST_WAITING = 100_000
 """Metrics kept for a server that is down; then the oldest are dropped."""
+_ASIDE = ".mlflow-????????"
+"""Folders in which stores are made."""
 UNSENT = "mlflow_unsent.jsonl"
 """In a run's directory: metrics that its server never got."""
 _KEPT = ("key", "value", "timestamp", "step")
@@ -226,14 +230,33 @@ class MLflowLogger(TrainerCallback):
 
 def make_store(uri: str | None) -> None:
     """Makes an sqlite store that is not there aside and links it into place: a kill leaves none half made, and of two
-    runs one makes it."""
+    runs one makes it. Folders that killed runs left aside are removed."""
+    file = store_file(uri)
+    if file is None or (file.exists() and not any(file.parent.glob(_ASIDE))):
+        return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    if (file := store_file(uri)) is None or file.exists():
-        return
-    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
-        made = Path(folder) / file.name
-        SqlAlchemyStore(f"sqlite:///{made}", str(file.resolve().parent / "mlartifacts")).engine.dispose()
-        sync(made)
-        with suppress(OSError):  # it is there; or this file system has no links, and MLflow makes it in place
-            os.link(made, file)
+    with _one_at_a_time(file.parent) as alone:
+        for left in file.parent.glob(_ASIDE) if alone else ():
+            shutil.rmtree(left, ignore_errors=True)
+        if file.exists():
+            return
+        with tempfile.TemporaryDirectory(prefix=_ASIDE.strip("?"), dir=file.parent) as folder:
+            made = Path(folder) / file.name
+            SqlAlchemyStore(f"sqlite:///{made}", str(file.resolve().parent / "mlartifacts")).engine.dispose()
+            sync(made)
+            with suppress(OSError):  # it is there; or this file system has no links, and MLflow makes it in place
+                os.link(made, file)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[bool]:
+    """Waits until no other process is inside for this folder; whether that is known. The kernel frees a dead one's."""
+    descriptor, alone = os.open(folder, os.O_RDONLY), False
+    try:
+        with suppress(OSError):  # this file system has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            alone = True
+        yield alone
+    finally:
+        os.close(descriptor)

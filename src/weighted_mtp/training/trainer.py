@@ -94,11 +94,11 @@ class WeightedMTPTrainer(SavingTrainer):
         require_bounded_loss(scheme)
         for frozen in stage.frozen_models():
             frozen.to(device).eval().requires_grad_(False)
-        rows = max(self.args.train_batch_size, self.args.eval_batch_size)
-        self.nonfinite = NonFiniteRecord(rows, device)
+        rows: Any = self.train_dataset or [0]
+        self.nonfinite = NonFiniteRecord(min(self.args.train_batch_size, len(rows)), device)
         self.windows = {mode: MetricWindow(self.model.n_future, device, mode == "eval") for mode in ("train", "eval")}
         self._generator = torch.Generator(device=device)
-        self._micro_batch, self._window_start = 0, time.perf_counter()
+        self._micro_batch, self.window_start = 0, time.perf_counter()
         self.add_callback(StepCallback(self))
 
     # The method.
@@ -205,14 +205,14 @@ class WeightedMTPTrainer(SavingTrainer):
             tokens, objective = metrics.pop("input_tokens", 0.0), metrics.pop("objective", None)
             prefix = "eval_" if mode == "eval" else ""
             if mode == "train":
-                metrics["tokens_per_second"] = tokens / max(time.perf_counter() - self._window_start, 1e-9)
+                metrics["tokens_per_second"] = tokens / max(time.perf_counter() - self.window_start, 1e-9)
             elif objective is not None:
                 logs["eval_loss"] = objective
             if mode == "train" and metrics.get("weight_min") == metrics.get("weight_max") == 0:
                 logger.warning("all weights since the last entry are 0: the language model learned nothing")
             logs.update({prefix + name: value for name, value in metrics.items()})
         if mode == "train":
-            self._window_start = time.perf_counter()
+            self.window_start = time.perf_counter()
         super().log(logs, start_time)
 
     def _read_window(self, window: MetricWindow) -> dict[str, float]:
@@ -230,7 +230,7 @@ class WeightedMTPTrainer(SavingTrainer):
         """`Trainer.evaluate`; its time is no training time, so tokens per second leave it out."""
         started = time.perf_counter()
         metrics = super().evaluate(*args, **kwargs)
-        self._window_start += time.perf_counter() - started
+        self.window_start += time.perf_counter() - started
         return metrics
 
     def was_evaluated(self) -> bool:
@@ -294,7 +294,7 @@ class WeightedMTPTrainer(SavingTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """`Trainer.train`, ending with a look at the record of non-finite steps."""
-        self._window_start = time.perf_counter()
+        self.window_start = time.perf_counter()
         result = super().train(*args, **kwargs)
         self.nonfinite.raise_if_any()
         return result
