@@ -19,6 +19,9 @@ MORE_STEPS = Arm("right_only_steps", keep="right")
 EQUAL_COMPUTE = (MORE_SAMPLES, MORE_STEPS)
 """Right-only with the compute of the generative critic and its folds."""
 
+ORACLE_BEHIND = Arm("oracle_behind", scheme="column", rows="oracle_behind")
+"""Of a teacher's traces: drops the step that people marked as the first wrong one, and all behind it."""
+
 MAIN = (
     UNIFORM,
     RIGHT_ONLY,
@@ -43,7 +46,9 @@ CANDIDATES: dict[str, tuple[int, float]] = {
     f"right_only_{steps}_{rate:g}": (steps, rate) for steps, rate in ((80, 1e-3), (80, 2e-3), (80, 5e-4), (40, 1e-3))
 }
 """Steps and learning rates that right_only is tried with on a draw outside."""
-ARMS: dict[str, Arm] = {arm.name: arm for arm in (*CRITICS, *MAIN, *(Arm(n, keep="right") for n in CANDIDATES))}
+ARMS: dict[str, Arm] = {
+    arm.name: arm for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *(Arm(n, keep="right") for n in CANDIDATES))
+}
 
 
 def needs(name: str) -> set[str]:
