@@ -51,19 +51,17 @@ def readings_table(results: Results, metric: str) -> Table:
 
 def compared_table(results: Results) -> Table:
     """The critics against surprisal and position."""
-    rows = [
-        (
-            f"{r['critic']} against {r['other']}, {TITLES[r['metric']]}, {r['task'].replace('_', ' ')}",
-            f"{points(r['difference']['mean'])} ({interval(r['difference']['low'], r['difference']['high'])})",
-            number(r["adjusted"]),
-            r["verdict"],
-        )
-        for r in results["compared"]
-    ]
+    tasks = list(dict.fromkeys(r["task"] for r in results["compared"]))
+    by: dict[tuple[str, str, str], list[str]] = {}
+    for r in results["compared"]:
+        d, sign = r["difference"], {"better": " **+**", "worse": " **-**"}.get(r["verdict"], "")
+        told = f"{points(d['mean'])} ({interval(d['low'], d['high'])}){sign}"
+        by.setdefault((TITLES[r["metric"]], r["critic"], r["other"]), []).append(told)
     return Table(
-        ("Comparison", "Points (95 %)", "p, Holm", "Verdict"),
-        tuple(rows),
-        "Paired by trace; p by the paired t test, corrected by metric.",
+        ("Difference", *(task.replace("_", " ") for task in tasks)),
+        tuple((f"{metric}: {critic} minus {other}", *told) for (metric, critic, other), told in by.items()),
+        "Points, paired by trace, with 95 % intervals; marked + or - where the paired t test decides it, corrected by "
+        f"Holm over the {len(results['compared']) // len(TITLES)} comparisons of a metric.",
     )
 
 

@@ -8,21 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from research.on_policy.arms import with_needs
 from research.on_policy.cells import run_cell
 from research.real_teacher import dyck
-from research.real_teacher.cells import LOCATED, MAIN, cells_of, choice_cells
+from research.real_teacher.cells import FIRST, LOCATED, StudentCell, cells_of, choice_cells
 from research.real_teacher.docs_page import DOCS, KEPT
 from research.real_teacher.folds import GSM8K, TASKS, FoldSize, fold_cells
 from research.real_teacher.place import Size, Students
 from research.real_teacher.report import page
 from research.real_teacher.results import read_results
 from research.real_teacher.traces import SOLUTIONS, TRACES, WRITERS
+from weighted_mtp.demo.arms import CRITIC
 
 TINY = Size(
     0.0, 2, 1e-3, critic_steps=16, start_steps=4, batch_size=16, test_prompts=6, width=16, layers=1, most_trace=60,
     most_brackets=6, held_out=0.3,
 )  # fmt: skip
-SOME = (TASKS[0], TASKS[2], GSM8K)
+SOME = (TASKS[0], GSM8K)
 FOLDS = FoldSize(0.0, 0, 1e-3, batch_size=8, width=16, layers=1, tokens=3_000, vocabulary=300)
 
 
@@ -42,6 +44,12 @@ def trace(rng: random.Random, given: str, right: bool) -> dict:
     return {
         "input": given, "target": target, "answer": answer, "steps": steps, "mistake_index": None if right else marked
     }  # fmt: skip
+
+
+def students(data: Path, out: Path) -> list[StudentCell]:
+    """The arms that no other test trains, and what they need, of one draw."""
+    names = {*with_needs(FIRST), CRITIC.name, LOCATED}
+    return [cell for cell in dict.fromkeys(cells_of(data, out, TINY, 1)) if cell.name in names]
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +81,14 @@ def finished(data: Path, made_once) -> Path:
         folds = [c for part in ("mistakes", GSM8K) for c in fold_cells(part, data, out, FOLDS) if c.place.task in SOME]
         for cell in (*choice_cells(data, out, TINY), *folds):
             run_cell(cell)
-        for cell in cells_of(data, out, TINY, 1):
+        for cell in students(data, out):
             run_cell(cell)
 
     return made_once("real_teacher", make)
 
 
 def test_every_arm_says_what_it_solved(finished):
-    for arm in MAIN:
+    for arm in FIRST:
         found = json.loads((finished / "cells" / "dyck-0-draw0" / f"{arm.name}.json").read_text())
         assert 0 <= found["greedy"] <= 1
 
@@ -88,8 +96,8 @@ def test_every_arm_says_what_it_solved(finished):
 def test_the_page_is_made_of_what_is_there(finished):
     results = read_results(finished)
     text = page(results)
-    assert [arm.name for arm in MAIN if f"| `{arm.name}` |" not in text] == []
-    assert [t["task"] for t in results["mistakes"]] == list(SOME[:2])
+    assert [arm.name for arm in FIRST if f"| `{arm.name}` |" not in text] == []
+    assert [t["task"] for t in results["mistakes"]] == [TASKS[0]]
     assert "Decidedly" not in text
     assert "**+**" not in text
     assert "undecided" in text
@@ -98,10 +106,11 @@ def test_the_page_is_made_of_what_is_there(finished):
 def test_a_second_call_makes_what_is_missing_and_nothing_else(finished, data, tmp_path):
     out = tmp_path / "again"
     shutil.copytree(finished, out)
-    lost = next(c for c in cells_of(data, out, TINY, 1) if c.name == LOCATED)
+    lost = students(data, out)[-1]
+    assert lost.name == LOCATED
     lost.file.unlink()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*.json")}
-    for cell in cells_of(data, out, TINY, 1):
+    for cell in students(data, out):
         run_cell(cell)
     assert lost.finished() is not None
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
