@@ -9,7 +9,7 @@ from research.on_policy.report import said
 from research.on_policy.results import BASELINE, Difference, differences
 from research.real_teacher.cells import MAIN
 from research.real_teacher.folds import GENERATIVE, GSM8K, VALUE_HEAD
-from research.real_teacher.results import COMPARED, METRICS, PRIOR, SURPRISAL, Results
+from research.real_teacher.results import COMPARED, METRICS, PRIOR, SHORTER, SURPRISAL, Results
 from research.real_teacher.step_tables import (
     compared_table,
     gsm8k_table,
@@ -95,6 +95,11 @@ def _lead(results: Results, greedy: Sequence[Difference]) -> str:
                 f"Dropping the marked steps (`{ORACLE.name}`) moves it by {said(oracle)} points: {oracle.verdict}."
             )
     told += [_claim(results, critic) for critic in COMPARED if results["compared"]]
+    if told_of := [t["outcome_auc"] for t in results["mistakes"]]:
+        longer = sum(t[SHORTER] > max(t[kind] for kind in (GENERATIVE, VALUE_HEAD)) for t in told_of)
+        told.append(
+            f"That a trace is short tells its outcome better than either critic on {longer} of {len(told_of)} tasks."
+        )
     if GSM8K in results:
         scores = results[GSM8K]["scores"]
         orders = listing([f"{value(scores[kind]['auc'])} ({kind})" for kind in (GENERATIVE, VALUE_HEAD)])
@@ -105,7 +110,7 @@ def _lead(results: Results, greedy: Sequence[Difference]) -> str:
 def _claim(results: Results, critic: str) -> str:
     """On how many tasks a critic's AUC beats surprisal and position."""
     parts: list[str] = []
-    for other, name in ((SURPRISAL, "surprisal"), (PRIOR, "position")):
+    for other, name in ((SURPRISAL, "surprisal"), (PRIOR, "position (as marks of other traces have it)")):
         rows = [r for r in results["compared"] if (r["critic"], r["other"], r["metric"]) == (critic, other, "auc")]
         counted = {v: sum(row["verdict"] == v for row in rows) for v in ("better", "worse", "undecided")}
         parts.append(

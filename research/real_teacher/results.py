@@ -22,6 +22,8 @@ Results = dict[str, Any]
 METRICS = ("top1", "auc")
 SURPRISAL, PRIOR = "surprisal, greatest", "where marks lie elsewhere"
 """What the critics are compared with: a plain language model, and position alone, which reads marks of other traces."""
+SHORTER = "the shorter"
+"""Length alone."""
 COMPARED = tuple(f"{kind}, sum" for kind in (GENERATIVE, VALUE_HEAD))
 """By Bayes' rule a step moves the log-odds by the sum of its tokens' credit; the readings that are compared."""
 
@@ -72,7 +74,7 @@ def _mistakes(task: str, folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             kind: _mean([auc(fold["log_odds"][kind], np.asarray(fold["right"]) > 0) for fold in folds])
             for kind in (GENERATIVE, VALUE_HEAD)
         }
-        | {"the shorter": _mean([auc(-np.asarray(f["tokens"]), np.asarray(f["right"]) > 0) for f in folds])},
+        | {SHORTER: _mean([auc(-np.asarray(f["tokens"]), np.asarray(f["right"]) > 0) for f in folds])},
         "cpu_seconds": round(sum(fold["cpu_seconds"] for fold in folds), 1),
         "budget": folds[0]["asked"]["budget"],
         "readings": readings,
@@ -117,7 +119,7 @@ def _outcomes(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     writers = np.array([x for fold in folds for x in fold["writers"]])
     share = {str(w): float(right[writers == w].mean()) for w in sorted(set(writers.tolist()))}
     scores = {kind: [x for fold in folds for x in fold["log_odds"][kind]] for kind in (GENERATIVE, VALUE_HEAD)}
-    scores |= {"the shorter": (-tokens).tolist(), "who wrote it": [share[w] for w in writers.tolist()]}
+    scores |= {SHORTER: (-tokens).tolist(), "who wrote it": [share[w] for w in writers.tolist()]}
     told: dict[str, Any] = {}
     for name, some in scores.items():
         skill = critic_skill(some, right, problems, tokens)

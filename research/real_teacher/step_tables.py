@@ -5,7 +5,7 @@ from typing import Any
 
 from research.drawing.markdown import Table
 from research.real_teacher.folds import GENERATIVE, GSM8K, VALUE_HEAD
-from research.real_teacher.results import PRIOR, Results
+from research.real_teacher.results import PRIOR, SHORTER, Results
 from weighted_mtp.reports.numbers import NOTHING, interval, listing, number, percent, points
 
 TITLES = {"top1": "Top-1", "auc": "AUC"}
@@ -73,7 +73,7 @@ def tasks_table(results: Results) -> Table:
             f"{t['rows']} of {t['all_rows']}",
             percent(t["right"] / t["rows"]),
             str(t["judged"]),
-            *(number(t["outcome_auc"][kind]) for kind in (GENERATIVE, VALUE_HEAD, "the shorter")),
+            *(number(t["outcome_auc"][kind]) for kind in (GENERATIVE, VALUE_HEAD, SHORTER)),
             f"{t['cpu_seconds']:.0f}",
         )
         for t in results["mistakes"]

@@ -98,7 +98,11 @@ def test_the_page_is_made_of_what_is_there(finished):
     text = page(results)
     assert [arm.name for arm in FIRST if f"| `{arm.name}` |" not in text] == []
     assert [t["task"] for t in results["mistakes"]] == [TASKS[0]]
-    assert "Decidedly" not in text
+
+
+def test_nothing_is_claimed_of_students_of_a_single_draw(finished):
+    text = page(read_results(finished)).partition("## Who finds")[0]
+    assert "none is decidedly better; none is decidedly worse." in text
     assert "**+**" not in text
     assert "undecided" in text
 
