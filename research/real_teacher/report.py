@@ -38,8 +38,8 @@ COMMAND = """```bash
 python -m research.real_teacher --data data --out real-teacher --part dyck
 ```
 
-The other parts are `mistakes` and `gsm8k`; without `--part` all are run, and finished cells are kept. `--data` names a
-folder with `bigbench_mistake/dyck_languages.jsonl` and the four other files of
+The other parts are `mistakes` and `gsm8k`; without a part all are run, and finished cells are kept. `data` is a folder
+with `bigbench_mistake/dyck_languages.jsonl` and the four other files of
 [BIG-Bench Mistake](https://github.com/WHGTyen/BIG-Bench-Mistake), and `gsm8k/model_solutions.jsonl` with GPT-3's
 solutions of [GSM8K](https://github.com/openai/grade-school-math) (its `example_model_solutions.jsonl`): they are not
 part of this project. `python -m research.real_teacher.docs_page real-teacher` makes this page of what is there."""
