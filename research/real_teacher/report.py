@@ -34,6 +34,8 @@ from weighted_mtp.demo.arms import ORACLE
 from weighted_mtp.reports.numbers import draws, listing
 
 TITLE = "# A real teacher's real errors"
+ASKED = 5
+"""Draws of the students that the experiment is planned with."""
 COMMAND = """```bash
 python -m research.real_teacher --data data --out real-teacher --part dyck
 ```
@@ -81,8 +83,10 @@ def page(results: Results) -> str:
 def _lead(results: Results, greedy: Sequence[Difference]) -> str:
     told: list[str] = []
     if greedy:
+        made = max(d.draws for d in greedy)
+        few = "" if made >= ASKED else f" of the {ASKED} asked for, too few to decide anything by"
         told.append(
-            f"Students of PaLM 2's Dyck-language traces, {draws(max(d.draws for d in greedy))}: {len(greedy)} arms "
+            f"Students of PaLM 2's Dyck-language traces, {draws(made)}{few}: {len(greedy)} arms "
             f"against training on the right traces alone (`{BASELINE}`), by greedy decoding, corrected by Holm:"
         )
         for verdict in ("better", "worse"):
@@ -126,7 +130,6 @@ def _notes(results: Results) -> list[str]:
         return []
     more = [c["steps"] for c in cells_named(results, MORE_STEPS.name)]
     told = [
-        "Asked for were five draws of the students; the table says how many were made.",
         f"`{ORACLE.name}` gives the tokens of the marked step no weight, in right traces too; `{ORACLE_BEHIND.name}` "
         "also all "
         "tokens behind it. Both keep what a wrong trace does rightly before.",
