@@ -84,7 +84,7 @@ def _lead(results: Results, greedy: Sequence[Difference]) -> str:
     told: list[str] = []
     if greedy:
         made = max(d.draws for d in greedy)
-        few = "" if made >= ASKED else f" of the {ASKED} asked for, too few to decide anything by"
+        few = "" if made >= ASKED else f" of the {ASKED} asked for"
         told.append(
             f"Students of PaLM 2's Dyck-language traces, {draws(made)}{few}: {len(greedy)} arms "
             f"against training on the right traces alone (`{BASELINE}`), by greedy decoding, corrected by Holm:"
