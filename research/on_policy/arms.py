@@ -23,6 +23,9 @@ MORE_STEPS = Arm("right_only_steps", keep="right")
 EQUAL_COMPUTE = (MORE_SAMPLES, MORE_STEPS)
 """Right-only with the compute of the generative critic and its folds."""
 
+ORACLE_BEHIND = Arm("oracle_behind", scheme="column", rows="oracle_behind")
+"""Of a teacher's traces: drops the step that people marked as the first wrong one, and all behind it."""
+
 MAIN = (
     UNIFORM,
     RIGHT_ONLY,
@@ -54,13 +57,17 @@ TRIED: dict[str, tuple[Arm, int, float]] = {
     for name in [f"{arm.name}_{steps}_{rate:g}"]
 }
 """Arms with their steps and rates there; right_only's decide, those of the others show what that choice does."""
-ARMS: dict[str, Arm] = {arm.name: arm for arm in (*CRITICS, *MAIN, *(arm for arm, *_ in TRIED.values()))}
+ARMS: dict[str, Arm] = {arm.name: arm for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *(arm for arm, *_ in TRIED.values()))}
 
 
 def tried(arms: Iterable[Arm]) -> tuple[Arm, ...]:
     """The arms with every candidate's steps and rate."""
     names = [arm.name for arm in arms]
     return tuple(arm for name, (arm, *_) in TRIED.items() if name.rsplit("_", 2)[0] in names)
+
+
+CHOICES = {arm.name: TRIED[arm.name][1:] for arm in tried((RIGHT_ONLY,))}
+"""Cells of right_only, by which steps and rate of all arms are chosen."""
 
 
 def needs(name: str) -> set[str]:

@@ -53,9 +53,18 @@ class Cell:
         """Whether the other cell must be there first."""
         mine, theirs = self.place, other.place
         if mine.name == theirs.name:
-            return other.name in needs(self.name)
+            return other.name in self.first()
         before = mine.before
         return before is not None and before.name == theirs.name and other.name == mine.lineage[-1]
+
+    def first(self) -> set[str]:
+        """Cells of the same round that must be there first."""
+        return needs(self.name)
+
+    def work(self) -> Callable[[Place], dict[str, Any]]:
+        """What makes it."""
+        named = {START: _start, SKILL: skill, GUIDED.name: _guided}
+        return named.get(self.name) or Trained(ARMS[self.name])
 
     def finished(self) -> dict[str, Any] | None:
         """Its result, where it was made as it is asked for now."""
@@ -75,16 +84,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     if (finished := cell.finished()) is not None:
         return finished
     started = time.process_time()
-    work: Callable[[Place], dict[str, Any]]
-    if cell.name == START:
-        work = _start
-    elif cell.name == SKILL:
-        work = _skill
-    elif cell.name == GUIDED.name:
-        work = _guided
-    else:
-        work = _Trained(ARMS[cell.name])
-    found = work(cell.place)
+    found = cell.work()(cell.place)
     result = {"asked": cell._asked(), "cpu_seconds": round(time.process_time() - started, 2), **found}
     write_text(cell.file, json.dumps(result, indent=1) + "\n")
     return result
@@ -98,18 +98,18 @@ def _start(place: Place) -> dict[str, Any]:
         settings = {"stage": "baseline", "learning_rate": b.start_learning_rate, "seed": place.seed}
         first = settings | {"max_steps": b.start_steps, "lr_scheduler_type": "constant_with_warmup"}
         until = _UntilShare(place)
-        before = _train(place, "begun", place.folder / "untrained", "demonstrations", first, [until])
+        before = trained(place, "begun", place.folder / "untrained", "demonstrations", first, [until])
         last = settings | {"max_steps": b.last_steps, "warmup_steps": 0, "seed": place.seed + 1}
-        _train(place, "start", before, "demonstrations", last)
+        trained(place, "start", before, "demonstrations", last)
         told = {"start_steps": until.steps + b.last_steps}
-    trained = time.process_time()
+    ended = time.process_time()
     prompts = [p for p in place.problems[f"round{len(place.lineage)}"] for _ in range(b.samples)]
     rows = place.judged(prompts, place.decode(place.start, prompts, sampled="train"))
     sampled = time.process_time()
     place.write("train", rows)
     for name, weigh in (("oracle", 0.0), ("signed_oracle", AWAY)):
         place.write(name, ({**row, "weights": _of_truth(row, weigh)} for row in rows))
-    weights = _of_surprisal([row["logprobs"] for row in rows])
+    weights = of_surprisal([row["logprobs"] for row in rows])
     place.write("surprisal", ({**row, "weights": some} for row, some in zip(rows, weights, strict=True)))
     fresh = [p for p in place.problems["test"] for _ in range(b.fresh_samples)]
     place.write("fresh", judged := place.judged(fresh, place.decode(place.start, fresh, sampled="fresh")))
@@ -123,8 +123,8 @@ def _start(place: Place) -> dict[str, Any]:
         "right_with_error": sum(row["label"] and any(row["token_error"]) for row in rows) / len(rows),
         "wrong_tokens_a_row": wrong / len(rows),
         **told,
-        "train_cpu_seconds": round(trained - began, 2),
-        "sampling_cpu_seconds": round(sampled - trained, 2),
+        "train_cpu_seconds": round(ended - began, 2),
+        "sampling_cpu_seconds": round(sampled - ended, 2),
     }
 
 
@@ -142,7 +142,7 @@ def _errors(row: Row) -> list[bool]:
     return [*row["token_error"], *([row["wrong_end"]] if "wrong_end" in row else [])]
 
 
-def _of_surprisal(logprobs: list[list[float]]) -> list[list[float]]:
+def of_surprisal(logprobs: list[list[float]]) -> list[list[float]]:
     """clip(exp(z), .1, 5), z the whitened log-probability of the token under the model that wrote it."""
     every = np.concatenate([np.asarray(row) for row in logprobs])
     mean, std = every.mean(), every.std()
@@ -167,9 +167,10 @@ class _UntilShare(TrainerCallback):
             control.should_training_stop |= _share(right, len(prompts)) >= self.place.budget.start_share
 
 
-def _train(
+def trained(
     place: Place, name: str, start: Path, rows: str, settings: dict[str, Any], watched: Sequence[TrainerCallback] = ()
 ) -> Path:
+    """The folder of a model that was trained on a file of the place's rows."""
     b, folder = place.budget, place.folder / name
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted cell left
     common = {
@@ -185,12 +186,13 @@ def _train(
 
 
 @dataclass(frozen=True)
-class _Trained:
+class Trained:
     """An arm or a critic."""
 
     arm: Arm
 
     def __call__(self, place: Place) -> dict[str, Any]:
+        """Trains it, and says what it solves and knows."""
         arm, b, told = self.arm, place.budget, dict[str, Any]()
         rows, began = arm.rows, time.process_time()
         _, steps, rate = TRIED.get(arm.name, (arm, b.steps, b.learning_rate))
@@ -207,10 +209,10 @@ class _Trained:
             settings |= {"eval_share": 0.1, "eval_steps": b.critic_steps // 8}
         elif arm.stage == "verifiable":
             settings |= {"critic": str(place.folder / arm.critic)}
-        folder = _train(place, arm.name, place.start, rows, settings)
+        folder = trained(place, arm.name, place.start, rows, settings)
         told["train_cpu_seconds"] = round(time.process_time() - began, 2)
         if arm.is_policy:
-            told |= _solved(place, folder, condition=arm.decode_under or None)
+            told |= solved_by(place, folder, condition=arm.decode_under or None)
         if arm.stage == "critic":
             told |= _quality(place, folder)
         elif arm not in FEW:
@@ -245,7 +247,7 @@ class _Trained:
         return b.steps, told | {"more_rows": len(prompts), "affordable_rows": round(affordable * start["rows"])}
 
 
-def _solved(place: Place, model: Path, **how: Any) -> dict[str, Any]:
+def solved_by(place: Place, model: Path, **how: Any) -> dict[str, Any]:
     """Share of the test problems that greedy decoding solves, and of samples at temperature 1."""
     problems = place.problems["test"]
     several = [p for p in problems for _ in range(EVALUATED)]
@@ -264,7 +266,7 @@ def _by_problem(problems: Sequence[str], rows: Iterable[Row]) -> str:
 
 
 def _guided(place: Place) -> dict[str, Any]:
-    return _solved(place, place.folder / GENERATIVE.name, condition="right", guidance=1.0)
+    return solved_by(place, place.folder / GENERATIVE.name, condition="right", guidance=1.0)
 
 
 def _scoring(place: Place, critic: Path, data: str, out: str, **more: Any) -> ScoreConfig:
@@ -277,19 +279,19 @@ def _quality(place: Place, critic: Path) -> dict[str, Any]:
     config = _scoring(place, critic, "fresh", f"{critic.name}-fresh")
     shutil.rmtree(config.out, ignore_errors=True)
     score(config, quiet=True)
-    skill = skill_of_rows(load_rows(config.out)[0]).as_dict()
+    known = skill_of_rows(load_rows(config.out)[0]).as_dict()
     quality = quality_of_scores(config.out, str(critic))[0]
     shutil.rmtree(config.out)
     located = quality.localisation
     told = {name: getattr(located, name) for name in ("auc", "auc_within_wrong", "top1")}
-    return {"fresh_skill": skill, "localisation": told}
+    return {"fresh_skill": known, "localisation": told}
 
 
-def _skill(place: Place) -> dict[str, Any]:
+def skill(place: Place) -> dict[str, Any]:
     """By folds of the training rows: what `wmtp score --cross_fit` measures, and scheme gated reads."""
     critic = place.folder / GENERATIVE.name
     config = _scoring(place, critic, "train", "folds", cross_fit=place.budget.folds)
-    skill = skill_of_scores(config, quiet=True)
+    known = skill_of_scores(config, quiet=True)
     shutil.rmtree(config.out)
-    assert skill is not None, "folds were asked for"
-    return {"skill": skill.as_dict()}
+    assert known is not None, "folds were asked for"
+    return {"skill": known.as_dict()}

@@ -99,6 +99,10 @@ class Place:
         task = TASKS[self.task]
         some = self.problems["demonstrations"]
         self.write("demonstrations", ({"prompt": p, "completion": task.solution(p), "label": True} for p in some))
+        self.write_untrained()
+
+    def write_untrained(self) -> None:
+        """A model that has seen nothing, and its tokenizer."""
         torch.manual_seed(self.seed)
         b, tokenizer = self.budget, self.tokenizer
         sizes = {"hidden_size": b.width, "intermediate_size": round(b.width * 8 / 3), "num_hidden_layers": b.layers}

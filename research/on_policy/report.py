@@ -88,7 +88,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _said(difference: Difference) -> str:
+def said(difference: Difference) -> str:
+    """Points, with their interval where there is one."""
     low_high = interval(difference.interval.low, difference.interval.high)
     return (
         f"{points(difference.interval.mean)} ({low_high})" if difference.draws > 1 else points(difference.interval.mean)
@@ -99,7 +100,7 @@ def _oracle_table(results: Results, tasks: Sequence[str]) -> Table:
     rows: list[tuple[str, ...]] = []
     for metric, name in METRICS.items():
         for d in differences(results, metric, [ORACLE, "signed_oracle"], tasks):
-            told = (_said(d), str(d.draws), number(d.adjusted), d.verdict)
+            told = (said(d), str(d.draws), number(d.adjusted), d.verdict)
             rows.append((f"`{d.arm}`, {d.task}, {name}", *told))
     return Table(
         ("Oracle minus right_only", "Points (95 %)", "Draws", "p, Holm", "Verdict"),
@@ -118,11 +119,11 @@ def _arms(results: Results, tasks: Sequence[str], metric: str, found: Sequence[D
         for task in tasks:
             mean = _mean(list(solved(results, metric, task=task, arm=arm.name).values()))
             d = by.get((arm.name, task))
-            cells += [percent(mean), NOTHING if d is None else f"{_said(d)} {_mark(d)}".strip()]
+            cells += [percent(mean), NOTHING if d is None else f"{said(d)} {mark(d)}".strip()]
         every = by.get((arm.name, "all"))
         seconds = [c["cpu_seconds"] for task in tasks for c in _some(results, arm.name, 25, task=task)]
         if any(cell != NOTHING for cell in cells):
-            whole = NOTHING if every is None else f"{_said(every)} {_mark(every)}".strip()
+            whole = NOTHING if every is None else f"{said(every)} {mark(every)}".strip()
             made = "/".join(str(len(_some(results, arm.name, 25, task=task))) for task in tasks)
             both = over_problems(results, metric, arm.name, tasks) if every else None
             wide = NOTHING if both is None else interval(both.low, both.high)
@@ -137,7 +138,8 @@ def _arms(results: Results, tasks: Sequence[str], metric: str, found: Sequence[D
     )
 
 
-def _mark(difference: Difference) -> str:
+def mark(difference: Difference) -> str:
+    """What the table shows of a verdict."""
     return {"better": "**+**", "worse": "**-**"}.get(difference.verdict, "")
 
 
@@ -152,8 +154,8 @@ def _critics(results: Results, tasks: Sequence[str]) -> Table:
                 rows.append(
                     (
                         f"`{critic.name}`, {task}",
-                        *(_range([skill[what]["mean"] for skill in skills]) for what in ("auc", "explained")),
-                        _range([cell["localisation"]["auc"] for cell in cells]),
+                        *(spread([skill[what]["mean"] for skill in skills]) for what in ("auc", "explained")),
+                        spread([cell["localisation"]["auc"] for cell in cells]),
                         f"{none} of {len(cells)}",
                         f"{fmean(cell['train_cpu_seconds'] for cell in cells):.0f}",
                     )
@@ -171,7 +173,7 @@ def _gate(results: Results, tasks: Sequence[str]) -> Table:
         cells = _some(results, SKILL, 25, task=task)
         if cells:
             skills = [cell["skill"] for cell in cells]
-            auc, s = (_range(values) for values in ([k["auc"]["mean"] for k in skills], [k["gate"] for k in skills]))
+            auc, s = (spread(values) for values in ([k["auc"]["mean"] for k in skills], [k["gate"] for k in skills]))
             none = sum("knows nothing" in skill["verdict"] for skill in skills)
             rows.append((task, auc, s, f"{none} of {len(cells)}", f"{fmean(c['cpu_seconds'] for c in cells):.0f}"))
     return Table(
@@ -182,7 +184,8 @@ def _gate(results: Results, tasks: Sequence[str]) -> Table:
     )
 
 
-def _range(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Mean, lowest and highest."""
     return f"{fmean(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
 
 
@@ -213,7 +216,7 @@ def _by_arm(
             for heading, where in columns:
                 mean = _mean(list(solved(results, metric, task=task, arm=arm.name, **where).values()))
                 d = named[heading].get((arm.name, task))
-                cells += [percent(mean), NOTHING if d is None else f"{_said(d)} {_mark(d)}".strip()]
+                cells += [percent(mean), NOTHING if d is None else f"{said(d)} {mark(d)}".strip()]
             rows.append((f"{task}, `{arm.name}`", *cells))
     return Table(
         ("Task and arm", *(h for heading, _ in columns for h in (f"{heading}, %", "difference"))),
@@ -228,7 +231,7 @@ def _starts(results: Results, tasks: Sequence[str]) -> Table:
         for share in (10, 25, 50):
             cells = _some(results, START, share, task=task)
             if cells:
-                of: Callable[[str], str] = lambda name, cells=cells: _percents([cell[name] for cell in cells])  # noqa: E731
+                of: Callable[[str], str] = lambda name, cells=cells: percents([cell[name] for cell in cells])  # noqa: E731
                 steps = f"{min(c['start_steps'] for c in cells)} to {max(c['start_steps'] for c in cells)}"
                 wrong = f"{fmean(cell['wrong_tokens_a_row'] for cell in cells):.2f}"
                 rows.append((f"{task}, {share} %", steps, of("greedy"), of("sampled"), of("right_with_error"), wrong))
@@ -240,7 +243,8 @@ def _starts(results: Results, tasks: Sequence[str]) -> Table:
     )
 
 
-def _percents(values: Sequence[float]) -> str:
+def percents(values: Sequence[float]) -> str:
+    """The same in percent."""
     return f"{percent(fmean(values))} [{percent(min(values))}, {percent(max(values))}]"
 
 

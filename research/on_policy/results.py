@@ -26,13 +26,13 @@ def read_results(out: Path) -> Results:
     Raises:
         ValueError: there is none.
     """
-    cells = [_flat(json.loads(path.read_text())) for path in sorted(out.glob("cells/*/*.json"))]
+    cells = [flat(json.loads(path.read_text())) for path in sorted(out.glob("cells/*/*.json"))]
     if not cells:
         raise ValueError(f"{out} holds no finished cell: run python -m research.on_policy --out {out}")
     return {"cells": cells, "meta": dict(provenance())}
 
 
-def _flat(cell: dict[str, Any]) -> dict[str, Any]:
+def flat(cell: dict[str, Any]) -> dict[str, Any]:
     """A cell with its place: the round counts from 1, and rounds from the second on are of one arm."""
     asked = cell.pop("asked")
     place = {name: asked[name] for name in ("task", "share", "seed", "name")} | {"round": len(asked["lineage"]) + 1}

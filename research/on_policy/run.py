@@ -1,10 +1,10 @@
 """The parts of the experiment, what was chosen on a draw outside, and how the cells are run."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -69,14 +69,14 @@ def _cells(part: Part, tasks: Mapping[str, tuple[int, float]], draws: int | None
                 yield from (Cell(then, name) for name in with_needs((arm,)))
 
 
-def run(cells: Sequence[Cell], jobs: int) -> None:
+def run(cells: Sequence[Any], jobs: int, make: Callable[[Any], dict[str, Any]] = run_cell) -> None:
     """Makes the cells that are not there, some at a time, each on one thread."""
     console = Console()
     missing = [cell for cell in cells if cell.finished() is None]
     with job_progress(console) as progress:
         task = progress.add_task("", total=len(cells), completed=len(cells) - len(missing))
-        for cell, result in run_jobs(missing, jobs, run_cell):
-            done = f"{cell.place.name}: {cell.name}"
+        for cell, result in run_jobs(missing, jobs, make):
+            done = f"{cell.file.parent.name}: {cell.name}"
             solved = f", {result['greedy']:.1%} solved" if "greedy" in result else ""
             progress.update(task, advance=1, description=done)
             console.print(f"{done}{solved}, {result['cpu_seconds']:.0f} CPU s")

@@ -13,7 +13,7 @@ from tests.test_two_writers import GIVEN
 from weighted_mtp.files import own_file, own_folder
 
 DOCTESTS, STUDY, REAL_CODE = ("research.doctests.__main__", "research.chains.study", "research.real_code.__main__")
-ON_POLICY = "research.on_policy.__main__"
+ON_POLICY, REAL_TEACHER = "research.on_policy.__main__", "research.real_teacher.__main__"
 CONFIGS = str(Path(__file__).parents[1] / "real_code" / "configs")
 BELOW_FILE = "is rows.jsonl/new, but rows.jsonl is no folder"
 MISTAKES = {
@@ -25,6 +25,10 @@ MISTAKES = {
     (ON_POLICY, "--tasks [sums]"): "--tasks holds sums: give some of arithmetic, strings, states",
     (ON_POLICY, "--draws 0"): "--draws is 0: give at least 1",
     (ON_POLICY, "--part rest"): "rest",
+    (REAL_TEACHER, "--out out"): "--data is missing: name the folder that holds the traces",
+    (REAL_TEACHER, "--data rows.jsonl"): "--data is rows.jsonl, which is no folder",
+    (REAL_TEACHER, "--data folder --part dyk"): "dyk",
+    (REAL_TEACHER, "--data folder --draws 0"): "--draws is 0: give at least 1",
     (REAL_CODE, "--out rows.jsonl/new"): f"out {BELOW_FILE}",
     (REAL_CODE, "--configs folder"): "folder/critics holds no .yaml",
     (REAL_CODE, "--configs unread"): (
@@ -37,6 +41,7 @@ WRITERS = {
     "doctests": (own_file, DOCTESTS, ["--out", "out", "--packages", '["toolz"]']),
     "study": (own_folder, STUDY, ["--out", "out"]),
     "on_policy": (own_folder, ON_POLICY, ["--out", "out"]),
+    "real_teacher": (own_folder, REAL_TEACHER, ["--out", "out", "--data", "."]),
     "real_code": (own_folder, REAL_CODE, ["--out", "out", "--configs", CONFIGS, "--data", '["rows.jsonl"]']),
 }
 _EVERY = """

@@ -89,8 +89,8 @@ class CriticSkill:
         learned = f"{self.share_right:.0%} of the rows, {self.share_right * all_rows:.1f} of {all_rows:.1f} a prompt"
         if self.own_samples and self.gate:
             return (
-                "advice: rows with logprobs are a model's own samples, where mixing by skill did worse than keep: right; "
-                f"so scheme gated is that there, and learns {learned}"
+                "advice: rows with logprobs are a model's own samples, where mixing did worse than keep: right; scheme "
+                f"gated is that there, and learns {learned}"
             )
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
         said = f"advice: scheme gated {known} keep: right, which learns {learned}"
