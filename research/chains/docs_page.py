@@ -11,11 +11,12 @@ from typing import Any
 from research.chains.report.markdown import study_markdown
 from research.chains.report.pictures import write_pictures
 from research.chains.report.tables import accuracy_by_setting
+from research.drawing.markdown import between
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "research" / "docs"
 KEPT = DOCS / "results" / "study.json"
-BEGIN, END = "<!-- study:begin -->", "<!-- study:end -->"
+MARK = "study"
 READMES = {
     "README.md": "solved, %, where this share of completions is right:",
     "README.ko.md": "정답률, %. 맞은 응답의 비율:",
@@ -44,12 +45,6 @@ def share_table(results: dict[str, Any], heading: str) -> str:
     return "\n".join([head, "|---|" + "---:|" * len(made.headings[1:]), *body])
 
 
-def insert(readme: str, block: str) -> str:
-    """The README with the block between its markers."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
-
-
 def main() -> None:
     """Keeps the results, draws the pictures, writes the page and the tables."""
     results = json.loads(Path(sys.argv[1]).read_text())
@@ -59,7 +54,7 @@ def main() -> None:
     (DOCS / "study.md").write_text(text(results, names))
     for name, heading in READMES.items():
         page = ROOT / name
-        page.write_text(insert(page.read_text(), share_table(results, heading)))
+        page.write_text(between(page.read_text(), MARK, share_table(results, heading)))
 
 
 if __name__ == "__main__":

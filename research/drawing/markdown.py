@@ -31,3 +31,10 @@ def table_text(table: Table) -> str:
     rule = ["---", *["---:"] * (len(table.headings) - 1)]
     lines = [f"| {' | '.join(cells)} |".replace("\n", " ") for cells in (table.headings, rule, *table.rows)]
     return "\n".join([table.caption, "", *lines])
+
+
+def between(page: str, mark: str, block: str) -> str:
+    """The page with the block between its markers, `<!-- mark:begin -->` and `<!-- mark:end -->`."""
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"

@@ -25,7 +25,7 @@ def script():
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
 def test_the_table_of_the_readme_is_made_from_the_results(script, results, name):
     page = (ROOT / name).read_text()
-    assert script["insert"](page, script["share_table"](results, script["READMES"][name])) == page
+    assert script["between"](page, script["MARK"], script["share_table"](results, script["READMES"][name])) == page
 
 
 def test_the_page_is_made_from_the_results(script, results):

@@ -1,0 +1,116 @@
+"""What the experiments say of which scheme to pick, as a table in the user's page: no number there is typed by hand.
+
+usage: python -m research.which_scheme
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from research.chains.report.numbers import Comparison, comparison, critic_mean, mean_accuracy
+from research.drawing.markdown import Table, between, table_text
+from research.on_policy.place import Budget
+from research.on_policy.results import BASELINE, ORACLE, Difference, differences, solved
+from weighted_mtp.data import LOW_SUCCESS
+from weighted_mtp.demo.arms import GATED, LOG_ODDS
+from weighted_mtp.reports.numbers import NOTHING, number, percent, points
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "research" / "docs" / "results"
+PAGE = ROOT / "docs" / "which-scheme.md"
+MARK = "results"
+ARMS = (LOG_ODDS.name, GATED.name)
+
+
+def block() -> str:
+    """The table, made of the results that are kept."""
+    study, own = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("study", "on-policy"))
+    rows = [*(_of_study(study, name) for name in study["meta"]["settings"]), *_of_own_samples(own)]
+    return table_text(
+        Table(
+            ("Rows", "a prompt", "right, %", "critic's AUC", f"{BASELINE}, %", "oracle's lead", *ARMS, "pick"),
+            tuple(rows),
+            "Problems solved by greedy decoding; leads over `right_only` in points, paired by draw, **bold** where a t "
+            "test decides them after Holm's correction. The critic is the generative one and its AUC that of the "
+            "outcome on rows that it has not seen; the oracle drops the truly wrong tokens, so its lead is the most "
+            "that credit can win. Pick: what is decidedly ahead of `right_only`, else `right_only`, which costs no "
+            "critic.",
+        )
+    )
+
+
+def _of_study(study: dict[str, Any], setting: str) -> tuple[str, ...]:
+    known = study["meta"]["settings"][setting]
+    found = {arm: comparison(study, setting, arm, BASELINE) for arm in ARMS}
+    base, ceiling = (mean_accuracy(study, setting, arm) for arm in (BASELINE, ORACLE))
+    auc = critic_mean(study, LOG_ODDS.name, "outcome_auc", setting)
+    return (
+        f"{known['n_traces']:,} of a teacher, learned from scratch",
+        str(LOW_SUCCESS.completions_per_prompt),
+        percent(known["share_right"]),
+        number(auc),
+        percent(base),
+        NOTHING if base is None or ceiling is None else points(ceiling - base),
+        *_leads(found),
+    )
+
+
+def _of_own_samples(own: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    budget = Budget(0.0, 0, 0.0)
+    for task in dict.fromkeys(cell["task"] for cell in own["cells"]):
+        base = solved(own, "greedy", task=task, arm=BASELINE)
+        if not base:
+            continue
+        found = {d.arm: d for d in differences(own, "greedy", [*ARMS, ORACLE], [task])}
+        cells = [c for c in own["cells"] if c["task"] == task and c["share"] == 25 and c["seed"] < 1_000]
+        aucs = [c["fresh_skill"]["auc"]["mean"] for c in cells if c["name"] == "label_conditioned"]
+        shares = [c["share_right"] for c in cells if c["name"] == "start"]
+        lead = found.get(ORACLE)
+        rows.append(
+            (
+                f"{budget.prompts * budget.samples:,} of its own, {task}",
+                str(budget.samples),
+                percent(fmean(shares)),
+                number(fmean(aucs)),
+                percent(fmean(base.values())),
+                NOTHING if lead is None else _bold(points(lead.interval.mean), lead.verdict == "better"),
+                *_leads(found),
+            )
+        )
+    return rows
+
+
+def _leads(found: dict[str, Any]) -> Sequence[str]:
+    """The lead of each arm, and which of them to pick."""
+    cells, ahead = list[str](), dict[str, float]()
+    for arm in ARMS:
+        one: Comparison | Difference | None = found.get(arm)
+        if one is None:
+            cells.append(NOTHING)
+            continue
+        mean, better = (
+            (one.diff, one.verdict == "wins")
+            if isinstance(one, Comparison)
+            else (one.interval.mean, one.verdict == "better")
+        )
+        decided = better or one.verdict in ("loses", "worse")
+        cells.append(_bold(points(mean), decided))
+        if better:
+            ahead[arm] = mean
+    return *cells, f"`{max(ahead, key=ahead.__getitem__) if ahead else BASELINE}`"
+
+
+def _bold(text: str, decided: bool) -> str:
+    return f"**{text}**" if decided else text
+
+
+def main() -> None:
+    """Writes the table into the page."""
+    PAGE.write_text(between(PAGE.read_text(), MARK, block()))
+
+
+if __name__ == "__main__":
+    main()
