@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from research.on_policy.report import page
+from research.drawing.pictures import save_pictures
+from research.on_policy.report import page, pictures
 from research.on_policy.results import read_results
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -20,6 +21,7 @@ def main() -> None:
     results = json.loads(given.read_text()) if given.is_file() else read_results(given)
     cells = ",\n".join(json.dumps(cell) for cell in results["cells"])
     KEPT.write_text(f'{{"cells": [\n{cells}\n],\n"meta": {json.dumps(results["meta"])}}}\n')
+    save_pictures(pictures(results), DOCS / "images", "on-policy")
     (DOCS / "on-policy.md").write_text(page(results))
 
 

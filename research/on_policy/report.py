@@ -1,12 +1,24 @@
 """The page of the experiment: tables made of its results, and sentences that follow from them by rule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
-from research.on_policy.arms import AWAY, CANDIDATES, CRITICS, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, MAIN, SKILL, START
-from research.on_policy.results import BASELINE, ORACLE, Difference, Results, differences, over_problems, solved
+from research.drawing.pictures import Picture, shown
+from research.on_policy.arms import CRITICS, FEW, MAIN, SKILL
+from research.on_policy.picture import arms_picture
+from research.on_policy.results import (
+    BASELINE,
+    ORACLE,
+    Difference,
+    Results,
+    cells_named,
+    differences,
+    over_problems,
+    solved,
+)
+from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
 from weighted_mtp.demo.arms import GENERATIVE
 from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, number, percent, points
 
@@ -17,16 +29,18 @@ python -m research.on_policy --out on-policy --part main
 
 The other parts are `shares` and `rounds`; `python -m research.on_policy.docs_page on-policy` makes this page of what is
 there."""
-METRICS = {"greedy": "greedy", "sampled": "sampled at temperature 1"}
-NAMES = {
-    "arithmetic": "three sums and differences mod 100, with carries; a wrong step is carried on",
-    "strings": "three operations on a word of six letters; a wrong letter is carried on",
-    "states": "three balls followed through four swaps of boxes; a wrong box spoils one ball's way",
-}
+
+
+def pictures(results: Results) -> dict[str, Picture]:
+    """The picture of all arms, where there is a draw."""
+    tasks = [task for task in NAMES if any(cell["task"] == task for cell in results["cells"])]
+    found = differences(results, "greedy", [a.name for a in (*MAIN, GENERATIVE) if a.name != BASELINE], tasks)
+    return {"arms": arms_picture(found)} if found else {}
 
 
 def page(results: Results) -> str:
     """The text; a section whose cells did not run is left out."""
+    drawn = shown(pictures(results), {"arms": "images/on-policy-arms.svg"})
     tasks = list(dict.fromkeys(cell["task"] for cell in results["cells"]))
     tasks = [task for task in NAMES if task in tasks]
     arms = [arm.name for arm in (*MAIN, GENERATIVE)]
@@ -37,20 +51,24 @@ def page(results: Results) -> str:
         _lead(results, tasks, main["greedy"]),
         COMMAND,
         *section("How much any credit could win", table_text(_oracle_table(results, tasks))),
-        *section("Every arm, about a quarter right", *(table_text(_arms(results, tasks, m, main[m])) for m in METRICS)),
+        *section(
+            "Every arm, about a quarter right",
+            drawn.get("arms"),
+            *(table_text(_arms(results, tasks, m, main[m])) for m in METRICS),
+        ),
         *section("What the critics know", table_text(_critics(results, tasks)), table_text(_gate(results, tasks))),
         *section("Fewer and more right", *(table_text(_few(results, tasks, m)) for m in METRICS)),
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
-        *section("The starts", table_text(_starts(results, tasks))),
-        *section("What was chosen on a draw outside", table_text(_choices(results, tasks))),
-        *section("Worth knowing", items(_notes(results, tasks))),
+        *section("The starts", table_text(starts(results, tasks))),
+        *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
+        *section("Worth knowing", items(notes(results, tasks))),
         *section("How this was made", items([f"{name}: {value}" for name, value in results["meta"].items()])),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) -> str:
-    seeds = {c["seed"] for c in _some(results, BASELINE, 25)}
+    seeds = {c["seed"] for c in cells_named(results, BASELINE, 25)}
     if not seeds:
         return "No draw has been made yet: what follows was made on a draw outside, to choose steps and rates."
     told = [
@@ -71,17 +89,6 @@ def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) 
     if greedy and not any(d.verdict != "undecided" for d in greedy):
         told.append("By greedy decoding no arm is decidedly better or worse.")
     return " ".join(told)
-
-
-def _some(results: Results, name: str, share: int, round_: int = 1, task: str | None = None) -> list[dict[str, Any]]:
-    """Cells of that name, of draws within the experiment."""
-    return [
-        cell
-        for cell in results["cells"]
-        if (cell["name"], cell["share"], cell["round"]) == (name, share, round_)
-        and cell["seed"] < 1_000
-        and task in (None, cell["task"])
-    ]
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -121,10 +128,10 @@ def _arms(results: Results, tasks: Sequence[str], metric: str, found: Sequence[D
             d = by.get((arm.name, task))
             cells += [percent(mean), NOTHING if d is None else f"{said(d)} {mark(d)}".strip()]
         every = by.get((arm.name, "all"))
-        seconds = [c["cpu_seconds"] for task in tasks for c in _some(results, arm.name, 25, task=task)]
+        seconds = [c["cpu_seconds"] for task in tasks for c in cells_named(results, arm.name, 25, task=task)]
         if any(cell != NOTHING for cell in cells):
             whole = NOTHING if every is None else f"{said(every)} {mark(every)}".strip()
-            made = "/".join(str(len(_some(results, arm.name, 25, task=task))) for task in tasks)
+            made = "/".join(str(len(cells_named(results, arm.name, 25, task=task))) for task in tasks)
             both = over_problems(results, metric, arm.name, tasks) if every else None
             wide = NOTHING if both is None else interval(both.low, both.high)
             rows.append((f"`{arm.name}`", *cells, whole, wide, made, f"{fmean(seconds):.0f}"))
@@ -147,7 +154,7 @@ def _critics(results: Results, tasks: Sequence[str]) -> Table:
     rows: list[tuple[str, ...]] = []
     for critic in CRITICS:
         for task in tasks:
-            cells = _some(results, critic.name, 25, task=task)
+            cells = cells_named(results, critic.name, 25, task=task)
             if cells:
                 skills = [cell["fresh_skill"] for cell in cells]
                 none = sum("knows nothing" in skill["verdict"] for skill in skills)
@@ -170,7 +177,7 @@ def _critics(results: Results, tasks: Sequence[str]) -> Table:
 def _gate(results: Results, tasks: Sequence[str]) -> Table:
     rows: list[tuple[str, ...]] = []
     for task in tasks:
-        cells = _some(results, SKILL, 25, task=task)
+        cells = cells_named(results, SKILL, 25, task=task)
         if cells:
             skills = [cell["skill"] for cell in cells]
             auc, s = (spread(values) for values in ([k["auc"]["mean"] for k in skills], [k["gate"] for k in skills]))
@@ -190,12 +197,12 @@ def spread(values: Sequence[float]) -> str:
 
 
 def _few(results: Results, tasks: Sequence[str], metric: str) -> Table:
-    shares = [share for share in (10, 50) if _some(results, BASELINE, share)]
+    shares = [share for share in (10, 50) if cells_named(results, BASELINE, share)]
     return _by_arm(results, tasks, metric, [(f"{s} %", {"share": s}) for s in shares])
 
 
 def _rounds(results: Results, tasks: Sequence[str], metric: str) -> Table:
-    rounds = [n for n in (1, 2, 3) if n == 1 or _some(results, BASELINE, 25, n)]
+    rounds = [n for n in (1, 2, 3) if n == 1 or cells_named(results, BASELINE, 25, n)]
     return _by_arm(results, tasks, metric, [(f"round {n}", {"round_": n}) for n in rounds] if len(rounds) > 1 else [])
 
 
@@ -223,75 +230,3 @@ def _by_arm(
         tuple(rows),
         f"Test problems solved, {METRICS[metric]}; differences to `{BASELINE}` of the same draws, Holm by column pair.",
     )
-
-
-def _starts(results: Results, tasks: Sequence[str]) -> Table:
-    rows: list[tuple[str, ...]] = []
-    for task in tasks:
-        for share in (10, 25, 50):
-            cells = _some(results, START, share, task=task)
-            if cells:
-                of: Callable[[str], str] = lambda name, cells=cells: percents([cell[name] for cell in cells])  # noqa: E731
-                steps = f"{min(c['start_steps'] for c in cells)} to {max(c['start_steps'] for c in cells)}"
-                wrong = f"{fmean(cell['wrong_tokens_a_row'] for cell in cells):.2f}"
-                rows.append((f"{task}, {share} %", steps, of("greedy"), of("sampled"), of("right_with_error"), wrong))
-    return Table(
-        ("Task", "steps", "greedy, %", "sampled, %", "right with an error, %", "wrong tokens a sample"),
-        tuple(rows),
-        "The start of each draw: mean, lowest to highest. It is trained on demonstrations at a constant rate until a "
-        "share of samples of validation problems is right, fixed on a draw outside; then the rate goes down.",
-    )
-
-
-def percents(values: Sequence[float]) -> str:
-    """The same in percent."""
-    return f"{percent(fmean(values))} [{percent(min(values))}, {percent(max(values))}]"
-
-
-def _choices(results: Results, tasks: Sequence[str]) -> Table:
-    rows: list[tuple[str, ...]] = []
-    for task in tasks:
-        outside = {
-            c["name"]: c for c in results["cells"] if c["seed"] >= 1_000 and c["task"] == task and c["share"] == 25
-        }
-        for arm in FEW:
-            names = [f"{arm.name}_{steps}_{rate:g}" for steps, rate in CANDIDATES]
-            if any(name in outside for name in names):
-                told = [" / ".join(percent(outside[n][m]) if n in outside else NOTHING for m in METRICS) for n in names]
-                rows.append((f"{task}, `{arm.name}`", *told))
-    return Table(
-        ("On the draw outside", *(f"{steps} steps, {rate:g}" for steps, rate in CANDIDATES)),
-        tuple(rows),
-        "Test problems solved, greedy / sampled, by steps and peak learning rate. Every arm of the experiment has "
-        "those with which `right_only` solved most by greedy decoding; the other arms show what it does to them.",
-    )
-
-
-def _notes(results: Results, tasks: Sequence[str]) -> list[str]:
-    used = {(c["task"], c["share"]): c["budget"] for c in results["cells"] if c["name"] == START and c["seed"] < 1_000}
-    told = [f"{task}: {NAMES[task]}." for task in tasks]
-    for (task, share), b in used.items():
-        if share == 25:
-            told.append(
-                f"{task}: {b['prompts']:,} prompts with {b['samples']} samples each, {b['steps']} steps of "
-                f"{b['batch_size']} rows at a peak rate of {b['learning_rate']:g}; {b['test_prompts']} test problems; "
-                f"critics at most {b['critic_steps']} steps, stopped early by the outcome's AUC on held-out prompts."
-            )
-    equal = [c for arm in EQUAL_COMPUTE for c in _some(results, arm.name, 25)]
-    more = [c for c in equal if "more_rows" in c]
-    if more:
-        told.append(
-            f"`right_only_samples` and `right_only_steps` get the CPU seconds of the generative critic and its folds: "
-            f"{fmean(c['more_rows'] for c in more):,.0f} more samples on average of the "
-            f"{fmean(c['affordable_rows'] for c in more):,.0f} that would cost as much, since its steps read no more."
-        )
-    told += [
-        f"`{GUIDED.name}` is the generative critic decoded by log p_right + (log p_right - log p_wrong); "
-        f'`{GENERATIVE.name}` the same critic decoded under "right" without it.',
-        "`surprisal` weighs a token by the whitened log-probability that the start gave it; `nft` has the start as its "
-        f"reference; the signed oracle gives wrong tokens {AWAY:g} down to a probability of {FLOOR:g}.",
-        "A program judges the answer alone: a sample that went wrong and came back is right.",
-        "Accuracies are of the same test problems for every arm of a draw; they are drawn anew with each, so that "
-        "intervals over draws hold their part too.",
-    ]
-    return told

@@ -82,6 +82,19 @@ def solved(results: Results, metric: str, *, task: str, arm: str, share: int = 2
     }
 
 
+def cells_named(
+    results: Results, name: str, share: int, round_: int = 1, task: str | None = None
+) -> list[dict[str, Any]]:
+    """Cells of that name, of draws within the experiment."""
+    return [
+        cell
+        for cell in results["cells"]
+        if (cell["name"], cell["share"], cell["round"]) == (name, share, round_)
+        and cell["seed"] < 1_000
+        and task in (None, cell["task"])
+    ]
+
+
 def differences(
     results: Results, metric: str, arms: Sequence[str], tasks: Sequence[str], *, share: int = 25, round_: int = 1
 ) -> list[Difference]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from research.drawing.markdown import Table
 from research.on_policy.arms import CHOICES, SKILL, START
-from research.on_policy.report import mark, percents, said, spread
+from research.on_policy.report import mark, said, spread
 from research.on_policy.results import BASELINE, Difference, solved
+from research.on_policy.settings_tables import percents
 from research.real_teacher.cells import LOCATED, MAIN
 from research.real_teacher.results import METRICS, Results
 from weighted_mtp.demo.arms import CRITIC

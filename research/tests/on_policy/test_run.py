@@ -14,6 +14,7 @@ from research.on_policy.cells import Cell, run_cell
 from research.on_policy.place import Budget, Place
 from research.on_policy.report import page
 from research.on_policy.results import read_results
+from research.on_policy.settings_tables import NAMES
 from research.on_policy.tasks import TASKS
 from research.on_policy.tasks.task import Task
 
@@ -115,7 +116,7 @@ def test_a_cell_of_another_budget_is_not_taken_for_this_one(finished):
 
 
 def test_the_page_is_made_of_what_is_there(finished, monkeypatch):
-    monkeypatch.setattr("research.on_policy.report.NAMES", {"coin": "a letter is counted"})
+    monkeypatch.setitem(NAMES, "coin", "a letter is counted")
     text = page(read_results(finished))
     for arm in MAIN:
         assert f"| `{arm.name}` |" in text
@@ -124,7 +125,7 @@ def test_the_page_is_made_of_what_is_there(finished, monkeypatch):
 
 
 def test_nothing_is_claimed_of_a_single_draw(finished, monkeypatch):
-    monkeypatch.setattr("research.on_policy.report.NAMES", {"coin": "a letter is counted"})
+    monkeypatch.setitem(NAMES, "coin", "a letter is counted")
     text = page(read_results(finished))
     assert "Decidedly" not in text
     assert "**+**" not in text

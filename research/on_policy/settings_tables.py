@@ -1,0 +1,96 @@
+"""Of the experiment's page: how its starts came about, what was chosen outside, and what a reader should know."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from research.drawing.markdown import Table
+from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, START
+from research.on_policy.results import Results, cells_named
+from weighted_mtp.demo.arms import GENERATIVE
+from weighted_mtp.reports.numbers import NOTHING, percent
+
+METRICS = {"greedy": "greedy", "sampled": "sampled at temperature 1"}
+NAMES = {
+    "arithmetic": "three sums and differences mod 100, with carries; a wrong step is carried on",
+    "strings": "three operations on a word of six letters; a wrong letter is carried on",
+    "states": "three balls followed through four swaps of boxes; a wrong box spoils one ball's way",
+}
+
+
+def starts(results: Results, tasks: Sequence[str]) -> Table:
+    """What each start solves, and how it was made."""
+    rows: list[tuple[str, ...]] = []
+    for task in tasks:
+        for share in (10, 25, 50):
+            cells = cells_named(results, START, share, task=task)
+            if cells:
+                of: Callable[[str], str] = lambda name, cells=cells: percents([cell[name] for cell in cells])  # noqa: E731
+                steps = f"{min(c['start_steps'] for c in cells)} to {max(c['start_steps'] for c in cells)}"
+                wrong = f"{fmean(cell['wrong_tokens_a_row'] for cell in cells):.2f}"
+                rows.append((f"{task}, {share} %", steps, of("greedy"), of("sampled"), of("right_with_error"), wrong))
+    return Table(
+        ("Task", "steps", "greedy, %", "sampled, %", "right with an error, %", "wrong tokens a sample"),
+        tuple(rows),
+        "The start of each draw: mean, lowest to highest. It is trained on demonstrations at a constant rate until a "
+        "share of samples of validation problems is right, fixed on a draw outside; then the rate goes down.",
+    )
+
+
+def percents(values: Sequence[float]) -> str:
+    """The same in percent."""
+    return f"{percent(fmean(values))} [{percent(min(values))}, {percent(max(values))}]"
+
+
+def choices(results: Results, tasks: Sequence[str]) -> Table:
+    """What the arms solve by steps and rate, on the draw outside."""
+    rows: list[tuple[str, ...]] = []
+    for task in tasks:
+        outside = {
+            c["name"]: c for c in results["cells"] if c["seed"] >= 1_000 and c["task"] == task and c["share"] == 25
+        }
+        for arm in FEW:
+            names = [f"{arm.name}_{steps}_{rate:g}" for steps, rate in CANDIDATES]
+            if any(name in outside for name in names):
+                told = [" / ".join(percent(outside[n][m]) if n in outside else NOTHING for m in METRICS) for n in names]
+                rows.append((f"{task}, `{arm.name}`", *told))
+    return Table(
+        ("On the draw outside", *(f"{steps} steps, {rate:g}" for steps, rate in CANDIDATES)),
+        tuple(rows),
+        "Test problems solved, greedy / sampled, by steps and peak learning rate. Every arm of the experiment has "
+        "those with which `right_only` solved most by greedy decoding; the other arms show what it does to them.",
+    )
+
+
+def notes(results: Results, tasks: Sequence[str]) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    used = {(c["task"], c["share"]): c["budget"] for c in results["cells"] if c["name"] == START and c["seed"] < 1_000}
+    told = [f"{task}: {NAMES[task]}." for task in tasks]
+    for (task, share), b in used.items():
+        if share == 25:
+            told.append(
+                f"{task}: {b['prompts']:,} prompts with {b['samples']} samples each, {b['steps']} steps of "
+                f"{b['batch_size']} rows at a peak rate of {b['learning_rate']:g}; {b['test_prompts']} test problems; "
+                f"critics at most {b['critic_steps']} steps, stopped early by the outcome's AUC on held-out prompts."
+            )
+    equal = [c for arm in EQUAL_COMPUTE for c in cells_named(results, arm.name, 25)]
+    more = [c for c in equal if "more_rows" in c]
+    if more:
+        told.append(
+            f"`right_only_samples` and `right_only_steps` get the CPU seconds of the generative critic and its folds: "
+            f"{fmean(c['more_rows'] for c in more):,.0f} more samples on average of the "
+            f"{fmean(c['affordable_rows'] for c in more):,.0f} that would cost as much, since its steps read no more."
+        )
+    told += [
+        f"`{GUIDED.name}` is the generative critic decoded by log p_right + (log p_right - log p_wrong); "
+        f'`{GENERATIVE.name}` the same critic decoded under "right" without it.',
+        "`surprisal` weighs a token by the whitened log-probability that the start gave it; `nft` has the start as its "
+        f"reference; the signed oracle gives wrong tokens {AWAY:g} down to a probability of {FLOOR:g}.",
+        "`gated` is told to mix by the measured skill. Since it did harm here, by itself it is right_only on own "
+        "samples of a model, which rows with `logprobs` are.",
+        "Arms of `mtp_` have three more heads, copies of the last layer that start with the arm, without warm-up; what "
+        "is measured is head 0.",
+        "A program judges the answer alone: a sample that went wrong and came back is right.",
+        "Accuracies are of the same test problems for every arm of a draw; they are drawn anew with each, so that "
+        "intervals over draws hold their part too.",
+    ]
+    return told
