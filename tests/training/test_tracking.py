@@ -250,6 +250,19 @@ def test_the_first_entry_after_a_resume_is_of_all_steps_since_the_last(prepare, 
     assert resumed == whole
 
 
+def test_the_entry_of_an_epoch_is_in_the_checkpoint_of_its_last_step(prepare, tmp_path):
+    settings = {
+        "output_dir": str(tmp_path),
+        "save_steps": 10,
+        "max_steps": 20,
+        "trainer_args": {"logging_strategy": "epoch"},
+    }
+    histories = [prepare(**settings).fit(at).state.log_history for at in (None, tmp_path / "checkpoint-10")]
+    entries = [[(e["step"], e["loss"], e["ce_head_0"]) for e in history if "loss" in e] for history in histories]
+    assert [step for step, *_ in entries[0]] == [10, 20]
+    assert entries[1] == entries[0]
+
+
 def test_a_resumed_run_logs_what_the_store_never_got(logged_each_step, tmp_path):
     logged_each_step().fit()
     for lost in ("mlflow.db", "mlflow_run_id.txt"):
