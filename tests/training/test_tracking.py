@@ -22,7 +22,7 @@ from tests.forked import start
 from weighted_mtp.training.checkpoints import find_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import check_run
-from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.errors import ConfigError, require_store
 from weighted_mtp.training.tracking import UNSENT, MLflowLogger, make_store, metric_name, tracking_uri
 
 NAMES = [
@@ -325,6 +325,13 @@ def test_after_a_kill_while_the_store_is_made_everything_is_logged(make_config, 
         client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
         run_id = (folder / "mlflow_run_id.txt").read_text()
         assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0]
+
+
+@pytest.mark.parametrize(
+    "uri", ["databricks", "databricks-uc", "uc", "databricks://me", "uc:http://x", "mysql+pymysql://u@h/d", "None"]
+)
+def test_an_address_that_mlflow_knows_is_taken(uri):
+    require_store(uri)
 
 
 def test_what_a_kill_behind_the_store_left_aside_is_removed_and_nothing_else(tmp_path):
