@@ -22,7 +22,7 @@ from tests.forked import start
 from weighted_mtp.training.checkpoints import find_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import check_run
-from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.errors import ConfigError, require_store
 from weighted_mtp.training.tracking import UNSENT, MLflowLogger, make_store, metric_name, tracking_uri
 
 NAMES = [
@@ -250,6 +250,19 @@ def test_the_first_entry_after_a_resume_is_of_all_steps_since_the_last(prepare, 
     assert resumed == whole
 
 
+def test_the_entry_of_an_epoch_is_in_the_checkpoint_of_its_last_step(prepare, tmp_path):
+    settings = {
+        "output_dir": str(tmp_path),
+        "save_steps": 10,
+        "max_steps": 20,
+        "trainer_args": {"logging_strategy": "epoch"},
+    }
+    histories = [prepare(**settings).fit(at).state.log_history for at in (None, tmp_path / "checkpoint-10")]
+    entries = [[(e["step"], e["loss"], e["ce_head_0"]) for e in history if "loss" in e] for history in histories]
+    assert [step for step, *_ in entries[0]] == [10, 20]
+    assert entries[1] == entries[0]
+
+
 def test_a_resumed_run_logs_what_the_store_never_got(logged_each_step, tmp_path):
     logged_each_step().fit()
     for lost in ("mlflow.db", "mlflow_run_id.txt"):
@@ -312,6 +325,13 @@ def test_after_a_kill_while_the_store_is_made_everything_is_logged(make_config, 
         client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
         run_id = (folder / "mlflow_run_id.txt").read_text()
         assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == [0]
+
+
+@pytest.mark.parametrize(
+    "uri", ["databricks", "databricks-uc", "uc", "databricks://me", "uc:http://x", "mysql+pymysql://u@h/d", "None"]
+)
+def test_an_address_that_mlflow_knows_is_taken(uri):
+    require_store(uri)
 
 
 def test_what_a_kill_behind_the_store_left_aside_is_removed_and_nothing_else(tmp_path):

@@ -42,8 +42,11 @@ class StepCallback(TrainerCallback):
             take_first_statistics(self.trainer)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Logs the last step too: the steps since the last full window would be lost."""
-        if state.global_step >= state.max_steps:
+        """Logs the last step too: the steps since the last full window would be lost. The Trainer logs an epoch behind
+        the checkpoint of its last step, from which a resumed run would go on without that entry: it is logged before.
+        """
+        ends_epoch = args.logging_strategy == "epoch" and state.epoch is not None and float(state.epoch).is_integer()
+        if ends_epoch or state.global_step >= state.max_steps:
             control.should_log = True
 
     def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _STORE = "sqlite:///"
 _STORES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc", "file", "")
+_ALONE = ("databricks", "databricks-uc", "uc")
+"""Addresses as they are; of the profile or server that is set up."""
 _NO_PATHS = ("hub:", "package:", "http://", "https://")
 
 
@@ -124,7 +126,7 @@ def mlflow_store(folder: str | Path) -> str:
 
 def require_store(uri: str) -> None:
     """Raises ConfigError for an address of a kind that neither MLflow nor a plugin of it knows."""
-    kind = urlsplit(uri).scheme.partition("+")[0]  # postgresql+psycopg2
+    kind = urlsplit(uri).scheme.partition("+")[0] or uri * (uri in _ALONE)  # postgresql+psycopg2
     is_folder = kind in ("", "file") and uri.strip().lower() != "none"
     if is_folder and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
         raise ConfigError(
