@@ -94,6 +94,13 @@ def test_the_model_card_says_what_was_trained_how_and_what_is_known_of_the_criti
     assert yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0]) == settings
 
 
+def test_the_model_card_has_the_metrics_of_the_end_where_only_start_and_end_are_evaluated(train, tmp_path):
+    run = train("critic", max_steps=3, save_steps=2, eval_share=0.1, early_stopping_patience=0)
+    export(run.args.output_dir, str(tmp_path / "card"))
+    assert "On held-out rows, at step 3." in (tmp_path / "card" / "README.md").read_text()
+    assert [entry["step"] for entry in run.state.log_history if "eval_loss" in entry] == [0, 3]
+
+
 @pytest.mark.parametrize(("dtype", "kept"), [("auto", True), ("bfloat16", False)])
 def test_the_skill_of_a_critic_goes_along_while_it_is_the_same_critic(critic, tmp_path, dtype, kept):
     as_before(critic)

@@ -170,6 +170,14 @@ class InterruptCallback(TrainerCallback):
             leave_closed_terminal()
 
 
+class LastStepEvaluation(TrainerCallback):
+    """Evaluates before the last checkpoint, which then knows how good the finished model is."""
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Asks the Trainer to evaluate."""
+        control.should_evaluate |= state.global_step >= state.max_steps
+
+
 class EarlyStopping(EarlyStoppingCallback):
     """Stops training after `early_stopping_patience` evaluations without a better metric, resumed runs included.
 

@@ -26,7 +26,7 @@ from weighted_mtp.models.architecture import require_packable
 from weighted_mtp.models.row_attention import attend_by_row
 from weighted_mtp.terminal import Stopped
 from weighted_mtp.training.arguments import training_arguments
-from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LogLines, ProgressBar
+from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LastStepEvaluation, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import require_spread
@@ -220,6 +220,8 @@ def make_trainer(
     trainer.save_dtype = None if (dtype := config.train.save_dtype) == "auto" else getattr(torch, dtype)
     if config.train.early_stopping_patience:
         trainer.add_callback(EarlyStopping(config.train.early_stopping_patience))
+    elif inputs.eval_dataset is not None:
+        trainer.add_callback(LastStepEvaluation())
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if not quiet:
