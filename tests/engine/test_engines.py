@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -263,3 +265,21 @@ def test_workers_end_without_a_word_of_their_own(written, tmp_path):
     assert done.returncode == 0
     assert "leaked" not in done.stderr
     assert "Loading weights" not in done.stderr
+
+
+def test_a_second_ctrl_c_ends_workers_that_take_their_time(tmp_path):
+    log = tmp_path / "log"
+    code = f"from tests.engine.works import Slow, made_slowly; made_slowly(Slow({str(log)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    try:
+        while not log.exists() or log.read_text().count("began") < 2:
+            with suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"ended with {process.wait(0.1)}")
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20)
+    finally:
+        process.kill()
+        process.wait()

@@ -2,10 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from weighted_mtp.engine.local import local
+from weighted_mtp.engine.parts import parts_of
+from weighted_mtp.engine.settings import EngineSettings
 from weighted_mtp.verifiers.base import Verifier
 
 LETHAL = "lethal"
@@ -39,7 +43,7 @@ class Squares:
                 if number == "bad":
                     raise ValueError("what came is bad")
                 yield {"square": number**2}
-            with self.log.open("a") as file:
+            with Path(self.log).open("a") as file:
                 file.write(f"{numbers}\n")
 
         return make
@@ -61,3 +65,26 @@ class Forgetful(Deadly):
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
+
+
+class Slow(NamedTuple):
+    """Says that it began, in a file; once stopped it clears away for two seconds."""
+
+    log: str
+
+    def open(self, cores: int | None) -> Callable[[Any], list[Any]]:
+        return self.make
+
+    def make(self, given: Any) -> list[Any]:
+        with Path(self.log).open("a") as file:
+            file.write("began\n")
+        try:
+            time.sleep(60)
+        finally:
+            time.sleep(2)
+        return []
+
+
+def made_slowly(work: Slow) -> None:
+    """Never comes to its end by itself."""
+    list(local(EngineSettings(workers=2), work, parts_of([1, 2, 3, 4], 0, 1)[0]))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,6 +149,22 @@ def test_rows_that_say_what_the_sampler_thought_of_them_are_right_only_unless_a_
     assert with_skill(run, rows).scheme_options == {"skill": 0.375}
     given = RunConfig.from_flat(sampled.to_flat() | {"scheme_options": {"skill": 0.375}})
     assert with_skill(given) is given
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "skill"), [("bad", [-0.5], 0.0), ("unjudged", [-0.5], 0.0), ("", None, 0.4)]
+)
+def test_the_first_row_that_is_used_says_whether_rows_are_own_samples(
+    config, measured, prepare, tmp_path, first, others, skill
+):
+    gate(config.critic, 0.4)
+    rows: list[Any] = [json.loads(line) | {"logprobs": others} for line in Path(config.data).read_text().splitlines()]
+    rows[:0] = {"bad": [{"prompt": 1}], "unjudged": [rows[0] | {"verdict": "error", "logprobs": None}], "": []}[first]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flat = run_of(prepare, config.critic).to_flat() | {"train_file": str(file), "on_bad_row": "skip"}
+    for given in (None, rows):
+        assert with_skill(RunConfig.from_flat(flat), given).scheme_options == {"skill": skill}
 
 
 def test_what_the_critic_knows_is_a_tag_of_every_run_that_reads_it(config, measured, make_config):

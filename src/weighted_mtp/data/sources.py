@@ -113,25 +113,29 @@ def load_rows(
     return rows, LoadReport(name, read, len(rows), bad, unjudged, set_aside)
 
 
-def first_row(path: str | Path, on_bad_row: OnBadRow = "error", labelled: bool | None = True) -> Row | None:
-    """The first row of a file: what is wrong with the file, or with every row of it, is told before it is read.
+def first_row(source: Any, on_bad_row: OnBadRow = "error", labelled: bool | None = True) -> Row | None:
+    """The first usable row of a file, or of rows: what is wrong with it, or with all, is told before they are read.
 
-    None where the row would be left out, or was not read: of the hub, and of a large .json file, which can only be read
+    None where all would be left out, or none was read: of the hub, and of a large .json file, which can only be read
     whole.
     """
-    if str(path).startswith(HUB):
-        return None
-    path = Path(path)
-    if _kind(path) == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
-        return None
-    for where, raw in _open(path):
+    if isinstance(source, str | Path):
+        if str(source).startswith(HUB):
+            return None
+        path = Path(source)
+        if _kind(path) == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
+            return None
+    where, bad = None, BadRows(on_bad_row)
+    for where, raw in _rows(source, "", stream=False):
         try:
             raw = raw() if callable(raw) else raw
-            return _parsed(raw, has_outcome(raw) if labelled is None else labelled)
+            if (row := _parsed(raw, has_outcome(raw) if labelled is None else labelled)) is not None:
+                return row
         except DataError as error:
-            BadRows(on_bad_row).add(where, str(error))
-            return None
-    raise _no_row(path)
+            bad.add(where, str(error))
+    if where is None:
+        raise _no_row(source if isinstance(source, str | Path) else "rows")
+    return None
 
 
 def read_chat(path: str | Path) -> tuple[list[dict[str, Any]], Any]:

@@ -50,7 +50,12 @@ def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
             child.terminate()
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        try:
+            pool.shutdown(cancel_futures=True)
+        except KeyboardInterrupt:  # asked again: with nobody to tell them, they would wait, and Python's end for them
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
 
 
 def threads() -> int | None:

@@ -69,7 +69,7 @@ def skill_of_rows(rows: Sequence[Row]) -> CriticSkill:
         [prompt for prompt, _ in used],
         [max(1, len(row["values"])) for _, row in used],
     )
-    return replace(skill, own_samples="logprobs" in rows[0])
+    return replace(skill, own_samples=rows[0].get("logprobs") is not None)
 
 
 def _prompt(row: Row) -> int:

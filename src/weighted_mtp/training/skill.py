@@ -77,6 +77,6 @@ def with_skill(config: RunConfig, rows: Any = None) -> RunConfig:
 
 
 def _are_own_samples(config: RunConfig, rows: Any) -> bool:
-    """Whether the first row says how likely its tokens were to the model that wrote them."""
-    first = first_row(config.data.train_file, config.data.on_bad_row) if rows is None else next(iter(rows), {})
-    return first is not None and "logprobs" in first
+    """Whether the first usable row says how likely its tokens were to the model that wrote them."""
+    first = first_row(config.data.train_file if rows is None else rows, config.data.on_bad_row)
+    return first is not None and first.get("logprobs") is not None
