@@ -73,7 +73,8 @@ def test_values_beyond_a_precision_are_one_error_and_nothing_is_left(critic, tmp
 
 
 def test_the_model_card_says_what_was_trained_how_and_what_is_known_of_the_critic(train, tmp_path):
-    run = Path(train("critic", max_steps=4, eval_steps=2, save_steps=2, eval_share=0.1).args.output_dir)
+    settings = {"max_steps": 4, "eval_steps": 2, "save_steps": 2, "early_stopping_patience": 0}
+    run = Path(train("critic", eval_share=0.1, **settings).args.output_dir)
     skill = {"verdict": "knows | little", "gate": 0.0, "critic": digest_of_model(run)}
     (run / SKILL).write_text(json.dumps(skill))
     export(str(run), str(tmp_path / "card"))
@@ -99,6 +100,15 @@ def test_the_model_card_has_the_metrics_of_the_end_where_only_start_and_end_are_
     export(run.args.output_dir, str(tmp_path / "card"))
     assert "On held-out rows, at step 3." in (tmp_path / "card" / "README.md").read_text()
     assert [entry["step"] for entry in run.state.log_history if "eval_loss" in entry] == [0, 3]
+
+
+def test_the_model_card_of_a_run_that_stopped_early_has_the_metrics_of_the_model_that_is_kept(train, tmp_path):
+    worse = {"learning_rate": 0.5, "early_stopping_patience": 1, "best_metric": "ce_head_0"}
+    run = train("baseline", max_steps=6, eval_steps=1, eval_share=0.1, **worse)
+    assert run.state.best_global_step < run.state.global_step
+    export(run.args.output_dir, str(tmp_path / "card"))
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert f"On held-out rows, at step {run.state.best_global_step}." in card
 
 
 @pytest.mark.parametrize(("dtype", "kept"), [("auto", True), ("bfloat16", False)])

@@ -141,10 +141,11 @@ def _card(directory: Path, name: str, told: str, skill: Any) -> str:
 
 
 def _metrics(directory: Path) -> str:
-    """Of the last evaluation that a checkpoint remembers."""
+    """Of the last evaluation that a checkpoint remembers; where a run stopped early, of the model that it kept."""
     for file in (checkpoint / "trainer_state.json" for checkpoint in list_checkpoints(directory)):
-        history = json.loads(file.read_text())["log_history"] if file.is_file() else []
-        if found := [entry for entry in history if "eval_loss" in entry]:
+        state = json.loads(file.read_text()) if file.is_file() else {"log_history": []}
+        kept = state.get("best_global_step")
+        if found := [e for e in state["log_history"] if "eval_loss" in e and kept in (None, e["step"])]:
             named = {key: value for key, value in found[-1].items() if key.startswith("eval_") and key not in _SPEED}
             rows = "".join(f"| {key.removeprefix('eval_')} | {value:.4g} |\n" for key, value in named.items())
             step = found[-1]["step"]
