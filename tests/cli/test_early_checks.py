@@ -193,6 +193,7 @@ def told(place: Path) -> dict[str, Told]:
 def test_what_can_be_known_without_torch_is_told_without_it(told: dict[str, Told], line: str):
     status, err, heavy = told[line]
     assert (status, heavy) == (2, [])
+    err = "".join(one for one in err.splitlines(True) if "times: the last one counts" not in one)  # the lines do that
     assert err.startswith("wmtp: error: ")
     assert err.count("\n") == 1
     assert MISTAKES[line] in err

@@ -171,7 +171,7 @@ WRONG_WORDS: list[tuple[tuple[str, ...], str]] = [
     (("train", "baseline", "--config"), "--config needs a value"),
     (("train", "baseline", "--config="), "there is no such file"),
     (("train", "baseline", "--"), "-- is no flag"),
-    (("train", "baseline", *THERE, "--seed", "9" * 23), "seed is 99999999999999999999999: give a whole number"),
+    (("train", "baseline", *THERE, "--seed", "9" * 23), "seed is a number of about 23 digits: give one below 2**63"),
     (("train", "baseline", *THERE, "--resume", ""), "resume is empty: give auto"),
     (("train", "baseline", "--run_name"), "--run_name needs a value"),
     (("train", "baseline", "--learning_rate", "-1e-4"), "write a negative one as --learning_rate=-1"),

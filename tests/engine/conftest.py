@@ -1,5 +1,6 @@
 """A Ray cluster of this machine, and what other folders' tests have made."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def cluster(ray_installed: None) -> Iterator[str]:
     """The address of a real cluster of two cores."""
     import ray
 
+    before = signal.getsignal(signal.SIGTERM)
     context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    signal.signal(signal.SIGTERM, before)  # Ray's own would stay for the tests behind
     yield context.address_info["gcs_address"]
     ray.shutdown()
 

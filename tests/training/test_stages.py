@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from tests.conftest import weights_in
 from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll, weighted_mtp_loss
-from weighted_mtp.models import CriticSpec, MTPModel
+from weighted_mtp.models import CriticSpec, MTPModel, load_tokenizer
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.score_settings import ScoreConfig
@@ -228,6 +228,7 @@ def untrained_words(chain_base, tmp_path) -> list[str]:
 @pytest.mark.parametrize("spec", [None, CriticSpec("generative")], ids=["value_head", "generative"])
 def test_a_critic_that_was_never_trained_scores_nothing(chain_base, tmp_path, spec):
     MTPModel.from_pretrained(chain_base / "base", value_head=True, critic=spec).save_pretrained(tmp_path / "zero")
+    load_tokenizer(chain_base / "base").save_pretrained(tmp_path / "zero")
     config = ScoreConfig(str(tmp_path / "zero"), str(chain_base / "train.jsonl"), str(tmp_path / "scored"))
     with pytest.raises(ConfigError, match=r"never trained.*wmtp train critic"):
         score(config)

@@ -3,8 +3,10 @@
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -62,7 +64,10 @@ def _cluster() -> Iterator[Any]:
     try:
         if found := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or ""):  # Ray would try for minutes
             socket.create_connection((found[1], int(found[2])), timeout=10).close()
+        before = signal.getsignal(signal.SIGTERM)
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own would end the command without a line
     except (OSError, RuntimeError, ValueError) as error:
         at = f"at RAY_ADDRESS {address}" if address else "on this machine"
         raise EngineError(f"no Ray cluster {at}: {str(error).splitlines()[0]}") from None
