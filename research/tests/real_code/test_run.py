@@ -159,7 +159,8 @@ def test_curves_are_the_evaluations_of_each_fold(finished):
     for name, held in results["jobs"].items():
         for job in held:
             steps = [entry["step"] for entry in job["curve"]]
-            assert steps == {"critics/generative": [50, 100, 150, 200], "critics/value-lora": [1, 2]}.get(name, [])
+            last = [2] if name.startswith("students/") else []  # held-out rows are evaluated at the end in any case
+            assert steps == {"critics/generative": [50, 100, 150, 200], "critics/value-lora": [1, 2]}.get(name, last)
 
 
 @pytest.mark.slow
@@ -303,7 +304,8 @@ def test_a_mistake_on_the_command_line_is_one_line(more, message, code_model, co
     configs = write_configs(tmp_path / "configs", code_model)
     given = [json.dumps([code_file]) if word == "FILE" else word for word in more]
     assert main(words(tmp_path / "out", configs, *given)) == 2
-    [line] = capsys.readouterr().err.strip().splitlines()
+    told = capsys.readouterr().err.strip().splitlines()
+    [line] = [one for one in told if "times: the last one counts" not in one]  # `words` gives a flag before
     assert message in line
 
 
