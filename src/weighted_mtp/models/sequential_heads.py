@@ -23,8 +23,8 @@ class SequentialHead(nn.Module):
     """norm(layer(W [norm(embedding); norm(state)])), under the names that transformers gives such a layer's parts.
 
     The last layer and the final norm are copied, W is [0 1], and the norms before it have the gain c that makes of a
-    state one of the size that the last layer reads: the head begins as that layer run once more. Without norms it begins
-    as the head before: what the layer adds is 0.
+    state one of the size that the last layer reads: the head begins as that layer run once more. Without norms it
+    begins as the head before: what the layer adds is 0.
 
     Args:
         hf_model: whose parts are copied.
