@@ -331,6 +331,17 @@ def test_other_code_is_told_and_stands_in_run_yaml(stopped, caplog):
     assert MadeWith.read(stopped / "checkpoint-4").code == code_of_now()
 
 
+def test_a_setting_that_the_version_of_a_checkpoint_did_not_have_counts_as_its_default(stopped, capsys):
+    record = stopped / "checkpoint-2" / MADE_WITH_FILE
+    said = json.loads(record.read_text())
+    del said["facts"]["head_decay"]
+    record.write_text(json.dumps(said))
+    mark_complete(stopped / "checkpoint-2")
+    assert resume(stopped, "--n_future", 2, "--head_decay", 0.5) == 2
+    assert "head_decay: 1.0 -> 0.5" in capsys.readouterr().err
+    assert resume(stopped) == 0
+
+
 def test_a_finished_model_without_a_checkpoint_is_not_trained_over(finished, tmp_path, capsys):
     for path in filter(Path.is_file, finished.iterdir()):
         shutil.copy(path, tmp_path)

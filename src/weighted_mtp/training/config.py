@@ -6,7 +6,7 @@ Nothing heavy is imported, so that `wmtp --help` answers at once.
 import copy
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Real
 from os import PathLike, fspath
 from pathlib import Path
@@ -136,6 +136,13 @@ class RunConfig:
             config = getattr(self, part)
             flat |= {f.name: getattr(config, f.name) for f in fields(config)}
         return flat | {"scheme": self.scheme, "scheme_options": self.scheme_options}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The settings that need not be given, under their flat names."""
+        every = [f for kind in cls.PARTS.values() for f in fields(kind)]
+        made = {f.name: f.default_factory() for f in every if f.default_factory is not MISSING}
+        return made | {f.name: f.default for f in every if f.default is not MISSING}
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> "RunConfig":

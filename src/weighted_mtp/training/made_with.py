@@ -98,8 +98,12 @@ class MadeWith:
         return [name for name, digest in self.files.items() if now.get(name) != digest]
 
     def differences(self, now: "MadeWith") -> dict[str, list[Any]]:
-        """Name to [old, new] of every fact that is another now."""
-        return _differences(self.facts, now.facts)
+        """Name to [old, new] of every fact that is another now.
+
+        A setting that the version of then did not have counts as left at its default, which changes nothing.
+        """
+        unsaid = {name: value for name, value in RunConfig.defaults().items() if name in now.facts}
+        return _differences(unsaid | self.facts, now.facts)
 
     def other_code(self, now: "MadeWith") -> dict[str, list[Any]]:
         """Name to [old, new] of all code that is another now; nothing where the old is not known."""
