@@ -48,6 +48,8 @@ MAIN = (
 )
 FEW = (UNIFORM, RIGHT_ONLY, LOG_ODDS, GATED, ORACLE)
 """At other shares, and for several rounds; their models are kept for the next round."""
+DRAWN = {f"{arm.name}_drawn": arm for arm in (LOG_ODDS, GATED, ORACLE)}
+"""Trained on rows drawn in proportion to the mean of that arm's weights, which is divided out."""
 CANDIDATES = ((80, 1e-3), (80, 2e-3), (80, 5e-4), (40, 1e-3))
 """Steps and learning rates that are tried on a draw outside."""
 TRIED: dict[str, tuple[Arm, int, float]] = {
@@ -57,7 +59,10 @@ TRIED: dict[str, tuple[Arm, int, float]] = {
     for name in [f"{arm.name}_{steps}_{rate:g}"]
 }
 """Arms with their steps and rates there; right_only's decide, those of the others show what that choice does."""
-ARMS: dict[str, Arm] = {arm.name: arm for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *(arm for arm, *_ in TRIED.values()))}
+DRAWN_ARMS = tuple(replace(arm, name=name) for name, arm in DRAWN.items())
+ARMS: dict[str, Arm] = {
+    arm.name: arm for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *DRAWN_ARMS, *(arm for arm, *_ in TRIED.values()))
+}
 
 
 def tried(arms: Iterable[Arm]) -> tuple[Arm, ...]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import TrainerCallback
 
 from research.on_policy.arms import (
     ARMS,
     AWAY,
+    DRAWN,
     EQUAL_COMPUTE,
     EVALUATED,
     FEW,
@@ -26,6 +26,7 @@ from research.on_policy.arms import (
     needs,
 )
 from research.on_policy.place import Place, Row
+from research.on_policy.weights import whitened_weights, write_drawn
 from weighted_mtp.data import load_rows
 from weighted_mtp.demo.arms import GENERATIVE, Arm
 from weighted_mtp.evaluation.critic_checks import quality_of_scores
@@ -109,7 +110,7 @@ def _start(place: Place) -> dict[str, Any]:
     place.write("train", rows)
     for name, weigh in (("oracle", 0.0), ("signed_oracle", AWAY)):
         place.write(name, ({**row, "weights": _of_truth(row, weigh)} for row in rows))
-    weights = of_surprisal([row["logprobs"] for row in rows])
+    weights = whitened_weights([row["logprobs"] for row in rows])
     place.write("surprisal", ({**row, "weights": some} for row, some in zip(rows, weights, strict=True)))
     fresh = [p for p in place.problems["test"] for _ in range(b.fresh_samples)]
     place.write("fresh", judged := place.judged(fresh, place.decode(place.start, fresh, sampled="fresh")))
@@ -140,13 +141,6 @@ def _of_truth(row: Row, wrong: float) -> list[float]:
 
 def _errors(row: Row) -> list[bool]:
     return [*row["token_error"], *([row["wrong_end"]] if "wrong_end" in row else [])]
-
-
-def of_surprisal(logprobs: list[list[float]]) -> list[list[float]]:
-    """clip(exp(z), .1, 5), z the whitened log-probability of the token under the model that wrote it."""
-    every = np.concatenate([np.asarray(row) for row in logprobs])
-    mean, std = every.mean(), every.std()
-    return [np.exp((np.asarray(row) - mean) / std).clip(0.1, 5.0).tolist() for row in logprobs]
 
 
 class _UntilShare(TrainerCallback):
@@ -198,8 +192,12 @@ class Trained:
         _, steps, rate = TRIED.get(arm.name, (arm, b.steps, b.learning_rate))
         if arm in EQUAL_COMPUTE:
             steps, told = self._more(place)
+        stage, scheme, options = arm.stage, arm.scheme, self._options(place)
+        if arm.name in DRAWN:
+            rows = write_drawn(place, DRAWN[arm.name], options.get("skill", 0.0) if arm.scheme == "gated" else 1.0)
+            stage, scheme, options = "baseline", "column", {}
         settings = {
-            "stage": arm.stage, "scheme": arm.scheme, "scheme_options": self._options(place), "keep": arm.keep,
+            "stage": stage, "scheme": scheme, "scheme_options": options, "keep": arm.keep,
             "max_steps": steps, "learning_rate": rate, "n_future": arm.n_future,
         }  # fmt: skip
         if arm.stage == "critic":
@@ -207,7 +205,7 @@ class Trained:
             kind = None if arm.critic == "value_head" else arm.critic or None
             settings |= {"critic": kind, "value_coef": coefficient, "max_steps": b.critic_steps}
             settings |= {"eval_share": 0.1, "eval_steps": b.critic_steps // 8}
-        elif arm.stage == "verifiable":
+        elif stage == "verifiable":
             settings |= {"critic": str(place.folder / arm.critic)}
         folder = trained(place, arm.name, place.start, rows, settings)
         told["train_cpu_seconds"] = round(time.process_time() - began, 2)

@@ -6,7 +6,7 @@ from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.drawing.pictures import Picture, shown
-from research.on_policy.arms import CRITICS, FEW, MAIN, SKILL
+from research.on_policy.arms import CRITICS, DRAWN, FEW, MAIN, SKILL
 from research.on_policy.picture import arms_picture
 from research.on_policy.results import (
     BASELINE,
@@ -27,8 +27,8 @@ COMMAND = """```bash
 python -m research.on_policy --out on-policy --part main
 ```
 
-The other parts are `shares` and `rounds`; `python -m research.on_policy.docs_page on-policy` makes this page of what is
-there."""
+The other parts are `shares`, `rounds`, `rates` and `drawn`; `python -m research.on_policy.docs_page on-policy` makes
+this page of what is there."""
 
 
 def pictures(results: Results) -> dict[str, Picture]:
@@ -59,6 +59,7 @@ def page(results: Results) -> str:
         *section("What the critics know", table_text(_critics(results, tasks)), table_text(_gate(results, tasks))),
         *section("Fewer and more right", *(table_text(_few(results, tasks, m)) for m in METRICS)),
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
+        *section("Rows drawn by their weight", table_text(_drawn(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),
         *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
         *section("Worth knowing", items(notes(results, tasks))),
@@ -171,6 +172,21 @@ def _critics(results: Results, tasks: Sequence[str]) -> Table:
         ("Critic", "AUC within prompts", "explained", "finds wrong tokens, AUC", "knows nothing", "CPU s"),
         tuple(rows),
         "On samples of the test problems, which no critic was trained on: mean over draws, lowest to highest.",
+    )
+
+
+def _drawn(results: Results, tasks: Sequence[str]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for metric, name in METRICS.items():
+        for d in differences(results, metric, list(DRAWN), tasks, against=lambda arm: DRAWN[arm].name):
+            told = (said(d), str(d.draws), number(d.adjusted), d.verdict)
+            rows.append((f"`{d.arm}`, {d.task}, {name}", *told))
+    return Table(
+        ("Drawn by weight minus all rows", "Points (95 %)", "Draws", "p, Holm", "Verdict"),
+        tuple(rows),
+        "Weightless rows fill batches: here as many rows as the steps read are drawn in proportion to their mean "
+        "weight, which is divided out, and the arm is held against the same weights on all rows. Holm's correction is "
+        "by metric.",
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,19 +96,27 @@ def cells_named(
 
 
 def differences(
-    results: Results, metric: str, arms: Sequence[str], tasks: Sequence[str], *, share: int = 25, round_: int = 1
+    results: Results,
+    metric: str,
+    arms: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    share: int = 25,
+    round_: int = 1,
+    against: Callable[[str], str] = lambda arm: BASELINE,
 ) -> list[Difference]:
-    """Each arm minus right_only by task and over all tasks, the latter the mean over tasks of each draw.
+    """Each arm minus right_only, or what it is held against, by task and over all tasks.
 
-    Draws of which an arm or the baseline is missing are left out; over all tasks also those of which a task is missing.
-    Holm's correction is over all that is returned.
+    Over all tasks a draw counts with its mean over them. Draws of which an arm or the baseline is missing are left out,
+    over all tasks also those of which a task is missing. Holm's correction is over all that is
+    returned.
     """
     found: list[tuple[str, str, list[float], list[float]]] = []
     for arm in arms:
         pairs: dict[str, dict[int, tuple[float, float]]] = {}
         for task in tasks:
             where = {"task": task, "share": share, "round_": round_}
-            mine, base = solved(results, metric, arm=arm, **where), solved(results, metric, arm=BASELINE, **where)
+            mine, base = solved(results, metric, arm=arm, **where), solved(results, metric, arm=against(arm), **where)
             pairs[task] = {seed: (mine[seed], base[seed]) for seed in sorted(mine.keys() & base.keys())}
         everywhere = set.intersection(*(set(some) for some in pairs.values()))
         if len(tasks) > 1:

@@ -9,8 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from research.on_policy.arms import ARMS, CHOICES, GUIDED, MORE_STEPS, ORACLE_BEHIND, START, with_needs
-from research.on_policy.cells import Cell, of_surprisal, solved_by, trained
+from research.on_policy.cells import Cell, solved_by, trained
 from research.on_policy.place import Place
+from research.on_policy.weights import whitened_weights
 from research.real_teacher.dyck import deepest, renamed
 from research.real_teacher.place import Size, Students
 from research.real_teacher.steps import (
@@ -81,7 +82,7 @@ def _start(place: Students) -> dict[str, Any]:
     for name, behind in ((ORACLE.rows, False), (ORACLE_BEHIND.rows, True)):
         place.write(name, ({**row, "weights": place.dropping(row, behind=behind)} for row in rows["train"]))
     told = surprisal_and_entropy(MTPModel.from_pretrained(folder), place.tokenizer, rows["train"])
-    weights = of_surprisal([[-x for x in surprisal] for surprisal, _ in told])
+    weights = whitened_weights([[-x for x in surprisal] for surprisal, _ in told])
     place.write("surprisal", ({**r, "weights": w} for r, w in zip(rows["train"], weights, strict=True)))
     every = place.traces
     return solved_by(place, folder) | {

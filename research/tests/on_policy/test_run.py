@@ -6,10 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from research.on_policy import run
-from research.on_policy.arms import ARMS, CRITICS, EQUAL_COMPUTE, FEW, MAIN, SKILL, START, needs, with_needs
+from research.on_policy.arms import (
+    ARMS,
+    CRITICS,
+    DRAWN,
+    DRAWN_ARMS,
+    EQUAL_COMPUTE,
+    FEW,
+    MAIN,
+    SKILL,
+    START,
+    needs,
+    with_needs,
+)
 from research.on_policy.cells import Cell, run_cell
 from research.on_policy.place import Budget, Place
 from research.on_policy.report import page
@@ -17,6 +30,7 @@ from research.on_policy.results import read_results
 from research.on_policy.settings_tables import NAMES
 from research.on_policy.tasks import TASKS
 from research.on_policy.tasks.task import Task
+from research.on_policy.weights import draw
 
 COIN = Task(
     "coin",
@@ -47,7 +61,7 @@ def finished(made_once) -> Path:
 
     def make(out: Path) -> None:
         place = Place("coin", 25, 0, out, TINY)
-        for name in with_needs(MAIN):
+        for name in with_needs((*MAIN, *DRAWN_ARMS)):
             run_cell(Cell(place, name))
         for name in with_needs(FEW[:1]):
             run_cell(Cell(Place("coin", 25, 0, out, TINY, ("uniform",)), name))
@@ -74,6 +88,19 @@ def test_every_critic_is_measured_on_samples_of_problems_that_it_never_saw(finis
     rows = (finished / "work" / "coin-25-draw0" / "fresh.jsonl").read_text().splitlines()
     assert found["fresh_skill"]["rows"] == len(rows) > TINY.test_prompts
     assert 0 <= found["localisation"]["auc"] <= 1
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_rows_drawn_by_weight_fill_the_steps_and_weigh_one_each(finished, name):
+    lines = (finished / "work" / "coin-25-draw0" / f"{name}.jsonl").read_text().splitlines()
+    assert len(lines) == TINY.steps * TINY.batch_size
+    assert [float(np.mean(json.loads(line)["weights"])) for line in lines] == pytest.approx([1.0] * len(lines))
+
+
+def test_a_row_is_drawn_in_proportion_to_its_mean_weight():
+    weights = [[1.0, 3.0], [0.0, 0.0], [0.5], [1.5]]
+    counts = np.bincount(draw(weights, 8, np.random.default_rng(0)), minlength=4)
+    assert counts.tolist() == [4, 0, 1, 3]
 
 
 def test_the_gate_is_measured_by_folds(finished):
@@ -120,6 +147,8 @@ def test_the_page_is_made_of_what_is_there(finished, monkeypatch):
     text = page(read_results(finished))
     for arm in MAIN:
         assert f"| `{arm.name}` |" in text
+    for name in DRAWN:
+        assert f"| `{name}`, coin, greedy |" in text
     assert "undecided" in text
     assert "Three rounds" not in text
 

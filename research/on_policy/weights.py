@@ -1,0 +1,61 @@
+"""Weights of surprisal, and rows drawn by their weights, so that no weightless row fills a batch."""
+
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research.on_policy.place import Place, Row
+from weighted_mtp.data import load_rows
+from weighted_mtp.demo.arms import GENERATIVE, Arm
+from weighted_mtp.training.score_settings import ScoreConfig
+from weighted_mtp.training.scoring import score
+
+
+def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:
+    """clip(exp(z), .1, 5), z a token's signal whitened over all rows: its credit, or its log-probability under the
+    model that wrote it, which is its surprisal with the sign turned."""
+    every = np.concatenate([np.asarray(row) for row in signal])
+    mean, std = every.mean(), every.std()
+    return [np.exp((np.asarray(row) - mean) / std).clip(0.1, 5.0).tolist() for row in signal]
+
+
+def draw(weights: Sequence[Sequence[float]], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of `n` rows, row i on average n m_i / sum(m) times, m_i the mean of its weights.
+
+    Systematic: a row comes the whole part of that often, and once more by chance of the rest.
+
+    Source: Kitagawa 1996, "Monte Carlo filter and smoother", Journal of Computational and Graphical Statistics 5(1).
+    """
+    means = np.array([float(np.mean(row)) if len(row) else 0.0 for row in weights])
+    upto = np.cumsum(means) / means.sum()
+    return np.searchsorted(upto, (np.arange(n) + rng.random()) / n, side="right").clip(max=len(means) - 1)
+
+
+def write_drawn(place: Place, arm: Arm, skill: float) -> str:
+    """Writes as many rows as the arm's steps read, drawn by the arm's weights; the name of their file."""
+    rows = place.read(arm.rows) if arm.scheme == "column" else _by_credit(place, skill)
+    weights = [row["weights"] for row in rows]
+    b, name = place.budget, f"{arm.name}_drawn"
+    picked = draw(weights, b.steps * b.batch_size, np.random.default_rng(place.seed))
+    place.write(name, ({**rows[i], "weights": (np.array(weights[i]) / np.mean(weights[i])).tolist()} for i in picked))
+    return name
+
+
+def _by_credit(place: Place, skill: float) -> list[Row]:
+    """The training rows as `gated` weighs them with that skill, 1 of which is `log_odds`; z over all rows."""
+    out = place.folder / "credit"
+    shutil.rmtree(out, ignore_errors=True)
+    score(
+        ScoreConfig(
+            str(place.folder / GENERATIVE.name), str(place.folder / "train.jsonl"), str(out), scheme="log_odds",
+            scheme_options={"whitening": "none"}, max_length=place.most_tokens, batch_size=256,
+        ),
+        quiet=True,
+    )  # fmt: skip
+    rows: list[Row] = [dict(row) for row in load_rows(str(out))[0]]
+    shutil.rmtree(out)
+    for row, w in zip(rows, whitened_weights([row["credit"] for row in rows]), strict=True):
+        row["weights"] = [skill * x + (1 - skill) * row["label"] for x in w]
+    return rows
