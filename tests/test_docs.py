@@ -39,7 +39,6 @@ CONFIGS = (*RunConfig.PARTS.values(), *COMMAND_CONFIGS)
 SETTINGS = {f.name for part in CONFIGS for f in fields(part)}
 OTHER_FLAGS = {"resume", "resume_with_changes", "config", "help", "list", "input", "output"}
 OTHER_FLAGS |= {"page", "serve", "judged_rows", "rows"}  # of wmtp inspect
-OTHER_FLAGS |= {"guidance"}  # of wmtp generate
 OTHER_FLAGS |= {"logdir"}  # of tensorboard
 OTHER_FLAGS |= {"value_head", "max_shard_size", "push"}  # of wmtp convert
 OTHER_FLAGS |= {"arms", "server"}  # of python -m benchmarks.kills and benchmarks.soak

@@ -405,6 +405,11 @@ def test_completions_longer_than_the_model_reads_are_refused(make):
         run(make(max_new_tokens=61))
 
 
+def test_guidance_beside_drafts_is_refused(make):
+    with pytest.raises(ConfigError, match="drafts do not: leave one of them out"):
+        make(label="right", guidance=1.0, drafts=True)
+
+
 def test_a_label_is_for_generative_critics(make):
     with pytest.raises(ConfigError, match="no generative critic"):
         run(make(label="right"))
@@ -471,11 +476,14 @@ def test_a_generative_critic_answers_under_a_label(make, trained, store, tmp_pat
                 "per_device_train_batch_size": 32, "save_steps": 0}  # fmt: skip
     critic = train(RunConfig.from_flat({"stage": "critic"} | settings))
     found = {}
-    for label in ("right", "wrong"):
-        config = make(model=str(critic), label=label, samples=0, out=str(tmp_path / label))
+    for label, guidance in (("right", 0.0), ("wrong", 0.0), ("right", 4.0)):
+        asked = {"model": str(critic), "label": label, "guidance": guidance, "samples": 0}
+        config = make(**asked, out=str(tmp_path / f"{label}{guidance}"))
         run(config)
-        found[label] = [row["completion"] for row in read(Path(config.out) / "samples.jsonl")]
-    assert found["right"] != found["wrong"]
+        found[label, guidance] = tuple(row["completion"] for row in read(Path(config.out) / "samples.jsonl"))
+    assert len({*found.values()}) == 3
+    with pytest.raises(ConfigError, match=r"guidance 4\.0 and not None"):
+        run(make(**asked | {"guidance": 0.0}, out=str(tmp_path / "right4.0")))
 
 
 @pytest.mark.slow

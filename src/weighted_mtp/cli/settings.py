@@ -1,12 +1,11 @@
 """What commands are told that have no settings of their own elsewhere; defaults live here and nowhere else."""
 
-import math
 import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from weighted_mtp.engine.settings import EngineSettings, place_of
-from weighted_mtp.training.errors import require, require_temperature, settle
+from weighted_mtp.training.errors import require, require_guidance, require_temperature, settle
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,7 @@ class GenerateSettings:
         require(
             whole, "--prompt is no UTF-8 text, some of its bytes are no characters: mend it, or give --messages FILE"
         )
-        require(0 <= self.guidance < math.inf, f"--guidance is {self.guidance}: give 0 (none) or a number above it")
-        require(
-            not self.guidance or self.label is not None,
-            "--guidance leads away from a generative critic's other label: give --label right",
-        )
+        require_guidance(self.guidance, self.label, self.drafts)
 
 
 @dataclass(frozen=True)

