@@ -27,7 +27,7 @@ def _on_policy(words: list[str]) -> int:
     parser.add_argument(
         "--part", type=Literal["main", "shares", "rounds", "rates", "drawn"], default="main",
         help="main: all arms; shares: starts of 10 and 50 % right; rounds: three rounds; rates: steps and rates; "
-        "drawn: rows drawn by their weight.",
+        "drawn: rows drawn by their weight, and a gate by row.",
     )  # fmt: skip
     parser.add_argument("--draws", type=int | None, default=None, help="Draws; none: the part's.")
     parser.add_argument("--tasks", type=list[str] | None, default=None, help="Tasks; none: all three.")

@@ -7,8 +7,8 @@ from typing import Any
 from research.chains.study_arms import GATED, IMPLICIT, LOG_ODDS, ORACLE, RETURN_WEIGHTED, SHUFFLED_ACROSS, TD_WHITENED
 from weighted_mtp.demo.arms import CRITIC, GENERATIVE, RIGHT_ONLY, UNIFORM, Arm, four_heads
 
-START, SKILL = "start", "skill"
-"""Cells that are no arms: the start with its samples, and the generative critic's skill by folds."""
+START, SKILL, SKILL_IMPLICIT = "start", "skill", "skill_implicit"
+"""Cells that are no arms: the start with its samples, and the generative and the implicit critic's skill by folds."""
 EVALUATED = 2
 """Samples of each test problem."""
 FLOOR, AWAY = 0.01, -0.3
@@ -59,9 +59,15 @@ TRIED: dict[str, tuple[Arm, int, float]] = {
     for name in [f"{arm.name}_{steps}_{rate:g}"]
 }
 """Arms with their steps and rates there; right_only's decide, those of the others show what that choice does."""
+ROW_GATED = (
+    Arm("row_gated", scheme="column", rows=GENERATIVE.name),
+    Arm("row_gated_implicit", scheme="column", rows=IMPLICIT_CRITIC.name),
+)
+"""Weighed by token are only rows whose outcome that critic explains; of the others the right ones are kept."""
 DRAWN_ARMS = tuple(replace(arm, name=name) for name, arm in DRAWN.items())
 ARMS: dict[str, Arm] = {
-    arm.name: arm for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *DRAWN_ARMS, *(arm for arm, *_ in TRIED.values()))
+    arm.name: arm
+    for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *DRAWN_ARMS, *ROW_GATED, *(arm for arm, *_ in TRIED.values()))
 }
 
 
@@ -75,11 +81,20 @@ CHOICES = {arm.name: TRIED[arm.name][1:] for arm in tried((RIGHT_ONLY,))}
 """Cells of right_only, by which steps and rate of all arms are chosen."""
 
 
+def skill_of(critic: str) -> str:
+    """The cell of a critic's skill by folds."""
+    return SKILL if critic == GENERATIVE.name else SKILL_IMPLICIT
+
+
 def needs(name: str) -> set[str]:
     """Cells of the same round that must be there first."""
     if name == START:
         return set()
     critic = {GENERATIVE.name}
+    if name == SKILL_IMPLICIT:
+        return {START, IMPLICIT_CRITIC.name}
+    if name in (arm.name for arm in ROW_GATED):
+        return {START, ARMS[name].rows, skill_of(ARMS[name].rows)}
     if name == SKILL or name == GUIDED.name:
         return {START, *critic}
     if ARMS[name].scheme == "gated" or ARMS[name] in EQUAL_COMPUTE:
@@ -92,7 +107,7 @@ def with_needs(arms: tuple[Arm, ...]) -> list[str]:
     ordered: dict[str, Any] = {}
 
     def add(name: str) -> None:
-        for before in sorted(needs(name), key=[START, *ARMS, SKILL].index):
+        for before in sorted(needs(name), key=[START, *ARMS, SKILL, SKILL_IMPLICIT].index):
             add(before)
         ordered.setdefault(name)
 

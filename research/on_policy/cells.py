@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,22 @@ from research.on_policy.arms import (
     EVALUATED,
     FEW,
     GUIDED,
+    IMPLICIT_CRITIC,
     MORE_SAMPLES,
+    ROW_GATED,
     SKILL,
     START,
     TRIED,
     needs,
+    skill_of,
 )
+from research.on_policy.critics import quality, skill
 from research.on_policy.place import Place, Row
-from research.on_policy.weights import whitened_weights, write_drawn
-from weighted_mtp.data import load_rows
+from research.on_policy.weights import whitened_weights, write_drawn, write_row_gated
 from weighted_mtp.demo.arms import GENERATIVE, Arm
-from weighted_mtp.evaluation.critic_checks import quality_of_scores
-from weighted_mtp.evaluation.cross_fit import skill_of_rows, skill_of_scores
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
-from weighted_mtp.training.score_settings import ScoreConfig
-from weighted_mtp.training.scoring import score
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Cell:
 
     def work(self) -> Callable[[Place], dict[str, Any]]:
         """What makes it."""
-        named = {START: _start, SKILL: skill, GUIDED.name: _guided}
+        named = {START: _start, GUIDED.name: _guided}
+        named |= {skill_of(critic.name): partial(skill, critic=critic.name) for critic in (GENERATIVE, IMPLICIT_CRITIC)}
         return named.get(self.name) or Trained(ARMS[self.name])
 
     def finished(self) -> dict[str, Any] | None:
@@ -196,6 +197,9 @@ class Trained:
         if arm.name in DRAWN:
             rows = write_drawn(place, DRAWN[arm.name], options.get("skill", 0.0) if arm.scheme == "gated" else 1.0)
             stage, scheme, options = "baseline", "column", {}
+        if arm in ROW_GATED:
+            known = json.loads(Cell(place, skill_of(arm.rows)).file.read_text())["skill"]
+            rows = write_row_gated(place, arm.rows, min(1.0, known["slope"]["low"] or 0.0) if known["gate"] else 0.0)
         settings = {
             "stage": stage, "scheme": scheme, "scheme_options": options, "keep": arm.keep,
             "max_steps": steps, "learning_rate": rate, "n_future": arm.n_future,
@@ -212,7 +216,7 @@ class Trained:
         if arm.is_policy:
             told |= solved_by(place, folder, condition=arm.decode_under or None)
         if arm.stage == "critic":
-            told |= _quality(place, folder)
+            told |= quality(place, folder)
         elif arm not in FEW:
             shutil.rmtree(folder)
         return told
@@ -265,31 +269,3 @@ def _by_problem(problems: Sequence[str], rows: Iterable[Row]) -> str:
 
 def _guided(place: Place) -> dict[str, Any]:
     return solved_by(place, place.folder / GENERATIVE.name, condition="right", guidance=1.0)
-
-
-def _scoring(place: Place, critic: Path, data: str, out: str, **more: Any) -> ScoreConfig:
-    rows = str(place.folder / f"{data}.jsonl")
-    return ScoreConfig(str(critic), rows, str(place.folder / out), max_length=place.most_tokens, batch_size=256, **more)
-
-
-def _quality(place: Place, critic: Path) -> dict[str, Any]:
-    """What a critic knows of the start's samples of the test problems, which it was not trained on."""
-    config = _scoring(place, critic, "fresh", f"{critic.name}-fresh")
-    shutil.rmtree(config.out, ignore_errors=True)
-    score(config, quiet=True)
-    known = skill_of_rows(load_rows(config.out)[0]).as_dict()
-    quality = quality_of_scores(config.out, str(critic))[0]
-    shutil.rmtree(config.out)
-    located = quality.localisation
-    told = {name: getattr(located, name) for name in ("auc", "auc_within_wrong", "top1")}
-    return {"fresh_skill": known, "localisation": told}
-
-
-def skill(place: Place) -> dict[str, Any]:
-    """By folds of the training rows: what `wmtp score --cross_fit` measures, and scheme gated reads."""
-    critic = place.folder / GENERATIVE.name
-    config = _scoring(place, critic, "train", "folds", cross_fit=place.budget.folds)
-    known = skill_of_scores(config, quiet=True)
-    shutil.rmtree(config.out)
-    assert known is not None, "folds were asked for"
-    return {"skill": known.as_dict()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.drawing.pictures import Picture, shown
-from research.on_policy.arms import CRITICS, DRAWN, FEW, MAIN, SKILL
+from research.on_policy.arms import CRITICS, DRAWN, FEW, MAIN, ROW_GATED, SKILL
 from research.on_policy.picture import arms_picture
 from research.on_policy.results import (
     BASELINE,
@@ -60,6 +60,7 @@ def page(results: Results) -> str:
         *section("Fewer and more right", *(table_text(_few(results, tasks, m)) for m in METRICS)),
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
         *section("Rows drawn by their weight", table_text(_drawn(results, tasks))),
+        *section("A gate by row", table_text(_row_gate(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),
         *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
         *section("Worth knowing", items(notes(results, tasks))),
@@ -104,15 +105,21 @@ def said(difference: Difference) -> str:
     )
 
 
+DECIDED = ("Points (95 %)", "Draws", "p, Holm", "Verdict")
+
+
+def _decided(results: Results, tasks: Sequence[str], arms: Sequence[str], **how: Any) -> tuple[tuple[str, ...], ...]:
+    """A row for each arm, task and metric."""
+    found = [(name, d) for metric, name in METRICS.items() for d in differences(results, metric, arms, tasks, **how)]
+    return tuple(
+        (f"`{d.arm}`, {d.task}, {name}", said(d), str(d.draws), number(d.adjusted), d.verdict) for name, d in found
+    )
+
+
 def _oracle_table(results: Results, tasks: Sequence[str]) -> Table:
-    rows: list[tuple[str, ...]] = []
-    for metric, name in METRICS.items():
-        for d in differences(results, metric, [ORACLE, "signed_oracle"], tasks):
-            told = (said(d), str(d.draws), number(d.adjusted), d.verdict)
-            rows.append((f"`{d.arm}`, {d.task}, {name}", *told))
     return Table(
-        ("Oracle minus right_only", "Points (95 %)", "Draws", "p, Holm", "Verdict"),
-        tuple(rows),
+        ("Oracle minus right_only", *DECIDED),
+        _decided(results, tasks, [ORACLE, "signed_oracle"]),
         "The oracle drops the truly wrong tokens, the signed one gives them a negative weight: their lead over "
         "training on right samples is what perfect knowledge of the wrong tokens is worth here. Holm's correction is "
         "by metric.",
@@ -176,17 +183,23 @@ def _critics(results: Results, tasks: Sequence[str]) -> Table:
 
 
 def _drawn(results: Results, tasks: Sequence[str]) -> Table:
-    rows: list[tuple[str, ...]] = []
-    for metric, name in METRICS.items():
-        for d in differences(results, metric, list(DRAWN), tasks, against=lambda arm: DRAWN[arm].name):
-            told = (said(d), str(d.draws), number(d.adjusted), d.verdict)
-            rows.append((f"`{d.arm}`, {d.task}, {name}", *told))
     return Table(
-        ("Drawn by weight minus all rows", "Points (95 %)", "Draws", "p, Holm", "Verdict"),
-        tuple(rows),
+        ("Drawn by weight minus all rows", *DECIDED),
+        _decided(results, tasks, list(DRAWN), against=lambda arm: DRAWN[arm].name),
         "Weightless rows fill batches: here as many rows as the steps read are drawn in proportion to their mean "
         "weight, which is divided out, and the arm is held against the same weights on all rows. Holm's correction is "
         "by metric.",
+    )
+
+
+def _row_gate(results: Results, tasks: Sequence[str]) -> Table:
+    return Table(
+        (f"Minus {BASELINE}", *DECIDED),
+        _decided(results, tasks, [arm.name for arm in ROW_GATED]),
+        "In place of one s for all rows: weighed by token are the rows whose outcome the critic's evidence, shrunk by "
+        "its slope on folds, makes at least the square root of 10 times likelier; of the others the right ones are "
+        "kept, and what has no weight is left out. With the generative and with the implicit critic; Holm's correction "
+        "is by metric.",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from research.jobs import job_progress, run_jobs
-from research.on_policy.arms import CANDIDATES, DRAWN, DRAWN_ARMS, FEW, MAIN, START, TRIED, tried, with_needs
+from research.on_policy.arms import CANDIDATES, DRAWN, DRAWN_ARMS, FEW, MAIN, ROW_GATED, START, TRIED, tried, with_needs
 from research.on_policy.cells import Cell, run_cell
 from research.on_policy.place import Budget, Place
 from weighted_mtp.demo.arms import RIGHT_ONLY, Arm
@@ -40,7 +40,7 @@ PARTS = {
     "main": Part(MAIN),
     "shares": Part(FEW, shares=(10, 50), draws=3),
     "rounds": Part(FEW, draws=3, rounds=3),
-    "drawn": Part((*DRAWN.values(), *DRAWN_ARMS), draws=3),
+    "drawn": Part((*DRAWN.values(), *DRAWN_ARMS, *ROW_GATED), draws=3),
 }
 
 

@@ -1,16 +1,20 @@
 """Weights of surprisal, and rows drawn by their weights, so that no weightless row fills a batch."""
 
+import math
 import shutil
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from research.on_policy.critics import scoring
 from research.on_policy.place import Place, Row
 from weighted_mtp.data import load_rows
 from weighted_mtp.demo.arms import GENERATIVE, Arm
-from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
+
+EVIDENCE = math.log(10) / 2
+"""Log-odds from which evidence is called substantial: a Bayes factor of the square root of 10."""
 
 
 def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -43,19 +47,37 @@ def write_drawn(place: Place, arm: Arm, skill: float) -> str:
     return name
 
 
+def write_row_gated(place: Place, critic: str, slope: float) -> str:
+    """Writes the rows that are right, or whose outcome the critic's calibrated evidence makes likelier by `EVIDENCE`.
+
+    The latter are weighed by token, w = clip(exp(z), .1, 5), the others have weight 1.
+
+    Source: Jeffreys 1961, "Theory of Probability", appendix B, for the grade of evidence.
+    """
+    name = f"row_gated-{critic}"
+    rows = credited(place, critic)
+    weights = whitened_weights([row["credit"] for row in rows])
+    for row, w in zip(rows, weights, strict=True):
+        explained = slope * sum(row["credit"]) * (1 if row["label"] else -1) >= EVIDENCE
+        row["weights"] = w if explained else [float(row["label"])] * len(w)
+    place.write(name, [row for row in rows if any(row["weights"])])
+    return name
+
+
 def _by_credit(place: Place, skill: float) -> list[Row]:
     """The training rows as `gated` weighs them with that skill, 1 of which is `log_odds`; z over all rows."""
-    out = place.folder / "credit"
-    shutil.rmtree(out, ignore_errors=True)
-    score(
-        ScoreConfig(
-            str(place.folder / GENERATIVE.name), str(place.folder / "train.jsonl"), str(out), scheme="log_odds",
-            scheme_options={"whitening": "none"}, max_length=place.most_tokens, batch_size=256,
-        ),
-        quiet=True,
-    )  # fmt: skip
-    rows: list[Row] = [dict(row) for row in load_rows(str(out))[0]]
-    shutil.rmtree(out)
+    rows = credited(place, GENERATIVE.name)
     for row, w in zip(rows, whitened_weights([row["credit"] for row in rows]), strict=True):
         row["weights"] = [skill * x + (1 - skill) * row["label"] for x in w]
+    return rows
+
+
+def credited(place: Place, critic: str) -> list[Row]:
+    """The training rows with the critic's credit."""
+    unwhitened = {"scheme": "log_odds", "scheme_options": {"whitening": "none"}}
+    config = scoring(place, place.folder / critic, "train", f"{critic}-credit", **unwhitened)
+    shutil.rmtree(config.out, ignore_errors=True)
+    score(config, quiet=True)
+    rows: list[Row] = [dict(row) for row in load_rows(config.out)[0]]
+    shutil.rmtree(config.out)
     return rows

@@ -18,6 +18,7 @@ from research.on_policy.arms import (
     EQUAL_COMPUTE,
     FEW,
     MAIN,
+    ROW_GATED,
     SKILL,
     START,
     needs,
@@ -61,7 +62,7 @@ def finished(made_once) -> Path:
 
     def make(out: Path) -> None:
         place = Place("coin", 25, 0, out, TINY)
-        for name in with_needs((*MAIN, *DRAWN_ARMS)):
+        for name in with_needs((*MAIN, *DRAWN_ARMS, *ROW_GATED)):
             run_cell(Cell(place, name))
         for name in with_needs(FEW[:1]):
             run_cell(Cell(Place("coin", 25, 0, out, TINY, ("uniform",)), name))
@@ -95,6 +96,16 @@ def test_rows_drawn_by_weight_fill_the_steps_and_weigh_one_each(finished, name):
     lines = (finished / "work" / "coin-25-draw0" / f"{name}.jsonl").read_text().splitlines()
     assert len(lines) == TINY.steps * TINY.batch_size
     assert [float(np.mean(json.loads(line)["weights"])) for line in lines] == pytest.approx([1.0] * len(lines))
+
+
+@pytest.mark.parametrize("arm", ROW_GATED, ids=lambda arm: arm.name)
+def test_a_gate_by_row_keeps_every_right_row_and_none_without_weight(finished, arm):
+    def rows(name):
+        return list(map(json.loads, (finished / "work" / "coin-25-draw0" / name).read_text().splitlines()))
+
+    kept = rows(f"row_gated-{arm.rows}.jsonl")
+    assert sum(row["label"] for row in kept) == sum(row["label"] for row in rows("train.jsonl"))
+    assert all(any(row["weights"]) for row in kept)
 
 
 def test_a_row_is_drawn_in_proportion_to_its_mean_weight():
@@ -147,7 +158,7 @@ def test_the_page_is_made_of_what_is_there(finished, monkeypatch):
     text = page(read_results(finished))
     for arm in MAIN:
         assert f"| `{arm.name}` |" in text
-    for name in DRAWN:
+    for name in (*DRAWN, *(arm.name for arm in ROW_GATED)):
         assert f"| `{name}`, coin, greedy |" in text
     assert "undecided" in text
     assert "Three rounds" not in text
