@@ -134,7 +134,7 @@ class _Watch(TrainerCallback):
 
 
 def _train(settings: dict[str, Any], at: At | None, ranks: dict[str, str]) -> None:
-    from weighted_mtp.cli.quiet import quiet_libraries
+    from weighted_mtp.reports.quiet import quiet_libraries
     from weighted_mtp.training.run import train
 
     gc.freeze()  # every training begins with a search for garbage, and what was imported is none

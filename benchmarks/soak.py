@@ -31,7 +31,7 @@ from mlflow import MlflowClient
 from transformers import TrainerCallback
 
 from benchmarks.kill_training import make_training_inputs
-from weighted_mtp.cli.quiet import quiet_libraries
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.run import train
 

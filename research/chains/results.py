@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from research.chains.cells import Cell, read_chains
 from research.chains.study_arms import CRITICS, Setting, study_notes
 from research.corrected import holm, paired_p
 from weighted_mtp.data import share_right, share_right_with_error
+from weighted_mtp.demo.cells import Cell, read_chains
 from weighted_mtp.demo.draw import Budget
 from weighted_mtp.evaluation.intervals import paired_t_interval, summarise
 from weighted_mtp.evaluation.results import provenance

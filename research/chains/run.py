@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from research.chains.cells import Cell, run_cells
+from research.chains.cells import study_cell
 from research.chains.report.markdown import study_markdown
 from research.chains.report.pictures import write_pictures
 from research.chains.report.tables import main_table
@@ -22,9 +22,10 @@ from research.chains.resampling import resample_right
 from research.chains.results import study_results
 from research.chains.study_arms import PRESETS, Setting, with_needs
 from research.drawing.markdown import table_text
-from research.jobs import job_progress
 from weighted_mtp.data import LOW_SUCCESS, Chains, make_chains
+from weighted_mtp.demo.cells import Cell, run_cells
 from weighted_mtp.demo.draw import Budget, Draw
+from weighted_mtp.demo.jobs import job_progress
 from weighted_mtp.files import write_text
 from weighted_mtp.training.errors import mlflow_store
 from weighted_mtp.training.tracking import make_store
@@ -101,7 +102,7 @@ def _run_all(cells: Sequence[Cell], jobs: int, console: Console) -> list[tuple[C
     finished: list[tuple[Cell, dict[str, Any]]] = []
     with job_progress(console) as progress:
         task = progress.add_task("", total=len(cells))
-        for cell, result in run_cells(cells, jobs, prepare):
+        for cell, result in run_cells(cells, jobs, prepare, study_cell):
             finished.append((cell, result))
             done = f"{cell.setting}, draw {cell.seed}: {cell.arm.name}"
             progress.update(task, advance=1, description=done)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from research.jobs import job_progress, run_jobs
 from research.on_policy.arms import CANDIDATES, DRAWN, DRAWN_ARMS, FEW, MAIN, ROW_GATED, START, TRIED, tried, with_needs
 from research.on_policy.cells import Cell, run_cell
 from research.on_policy.place import Budget, Place
 from weighted_mtp.demo.arms import RIGHT_ONLY, Arm
+from weighted_mtp.demo.jobs import job_progress, run_jobs
 
 OUTSIDE = 1_000
 """The draw on which steps and rates were chosen, for the start and for right_only."""

@@ -4,11 +4,11 @@ import sys
 
 from jsonargparse import set_parsing_settings
 
-from research.jobs import workers
 from research.real_code.config import RealCodeConfig
 from weighted_mtp.cli.grammar import Parser, answer
-from weighted_mtp.cli.quiet import quiet_libraries
+from weighted_mtp.demo.jobs import workers
 from weighted_mtp.files import own_folder
+from weighted_mtp.reports.quiet import quiet_libraries
 
 PROGRAM = "python -m research.real_code"
 HELP = "real code with known bugs: which critic finds the wrong token, and does its credit teach?"

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 
 from research.drawing.markdown import table_text
-from research.jobs import job_progress, run_jobs
 from research.real_code.config import RealCodeConfig
 from research.real_code.jobs import UNTRAINED, Job, run_job
 from research.real_code.plan import Plan
@@ -17,6 +16,7 @@ from research.real_code.report.pictures import write_pictures
 from research.real_code.report.tables import localisation_table, outcome_table, students_table
 from research.real_code.results import RESULTS_FILE, write_results
 from research.real_code.rows import FOLDS, SUMMARY_FILE, Row, Selection, prepare_rows
+from weighted_mtp.demo.jobs import job_progress, run_jobs
 from weighted_mtp.files import write_text
 from weighted_mtp.models import load_tokenizer
 from weighted_mtp.training.errors import ConfigError, require

@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from tests.forked import start
-from weighted_mtp.cli.quiet import quiet_libraries
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.terminal import status_of
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig

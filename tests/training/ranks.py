@@ -15,8 +15,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from tests.forked import start
-from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.models.architecture import decoder_layers
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.training import run as run_module
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.loading import load_inputs

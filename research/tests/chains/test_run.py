@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from research.chains import run as study
-from research.chains.cells import Cell, read_chains, run_cells
 from research.chains.run import run_study, study_cells, study_chains
 from research.chains.study import main
 from research.chains.study_arms import ALL_ARMS, FULL, LOG_ODDS, PRESETS, QUICK, Setting, with_needs
 from weighted_mtp.data import share_right
 from weighted_mtp.demo.arms import Arm
+from weighted_mtp.demo.cells import Cell, read_chains, run_cells
 from weighted_mtp.demo.draw import Budget, write_chains
 
 TINY = Budget(steps=2, critic_steps=2, batch_size=16, test_prompts=24, curve_points=1)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from weighted_mtp.cli import convert, rows
 from weighted_mtp.cli.grammar import PROGRAM, Parser, fail, parse_over_file
-from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.rows import console
 from weighted_mtp.files import own_folder
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.terminal import printable, say, status_of
 from weighted_mtp.training.errors import require_file, require_folder
 from weighted_mtp.value_weighting.registry import PATHS

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.cli.rows import console
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.terminal import say
 from weighted_mtp.training.errors import require_folder
 

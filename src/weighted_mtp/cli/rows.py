@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from weighted_mtp.cli.grammar import PROGRAM
-from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.engine.settings import sharded
 from weighted_mtp.files import own_file, own_folder
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.terminal import printable, say
 from weighted_mtp.training.errors import require_file, require_folder
 

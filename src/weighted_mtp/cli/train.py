@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from weighted_mtp.cli.grammar import PROGRAM, Parser, UsageError, fail, parse_over_file
-from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.files import FULL_DISK
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.terminal import say
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, find_resumable, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig

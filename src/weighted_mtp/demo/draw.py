@@ -111,7 +111,7 @@ class Draw:
         }
         return RunConfig.from_flat(start | rows | sizes | rate | tracking | more)
 
-    def run(self, arm: Arm, callbacks: list[TrainerCallback] | None = None) -> dict[str, Any]:
+    def run(self, arm: Arm) -> dict[str, Any]:
         """Trains one arm and measures it; a finished arm is read from its directory instead.
 
         accuracy is the share of test prompts solved by greedy decoding; beside it stand curves, weights, and the
@@ -123,7 +123,7 @@ class Draw:
             return finished
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted arm left
         started, cpu_started = time.perf_counter(), time.process_time()
-        result = self._train(arm, callbacks or [])
+        result = self._train(arm)
         result |= {
             **self._asked_for(arm),
             "seconds": round(time.perf_counter() - started, 1),
@@ -144,7 +144,7 @@ class Draw:
     def _asked_for(self, arm: Arm) -> dict[str, Any]:
         return {"budget": asdict(self.budget), "definition": asdict(arm)}
 
-    def _train(self, arm: Arm, callbacks: list[TrainerCallback]) -> dict[str, Any]:
+    def _train(self, arm: Arm) -> dict[str, Any]:
         config = self.config(arm)
         if arm.scheme == "gated":
             self._measure_skill(arm.critic)
@@ -155,7 +155,7 @@ class Draw:
         curve = AccuracyCurve(self, max(1, config.train.max_steps // self.budget.curve_points), under)
         tags = {"arm": arm.name, "seed": str(self.seed), "setting": self.setting}
         watched = [curve] if arm.is_policy else []
-        trainer = make_trainer(config, inputs, quiet=True, callbacks=[*watched, *callbacks], tags=tags)
+        trainer = make_trainer(config, inputs, quiet=True, callbacks=watched, tags=tags)
         fit(trainer, config)
         history = [entry for entry in trainer.state.log_history if "loss" in entry]
         shown = inputs.train_dataset.select(range(min(512, len(inputs.train_dataset))))

@@ -5,18 +5,18 @@ not run again, so an interrupted demo goes on where it stopped.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from transformers import TrainerCallback
 
 from weighted_mtp.data import LOW_SUCCESS, make_chains, share_right
-from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, GATED, LOG_ODDS, NEXT_TOKEN, ORACLE, RIGHT_ONLY, UNIFORM, Arm
+from weighted_mtp.demo.arms import CRITIC, FOUR_HEADS, GATED, LOG_ODDS, NEXT_TOKEN, ORACLE, RIGHT_ONLY, UNIFORM
+from weighted_mtp.demo.cells import Cell, run_cells
 from weighted_mtp.demo.draw import Budget, Draw
+from weighted_mtp.demo.jobs import job_progress, workers
 from weighted_mtp.demo.page.accuracy import print_summary
 from weighted_mtp.demo.page.page import PageContent, write_page
 from weighted_mtp.evaluation.intervals import summarise
@@ -25,20 +25,11 @@ from weighted_mtp.files import write_text
 from weighted_mtp.reports.numbers import interval, points
 from weighted_mtp.training.errors import mlflow_store
 from weighted_mtp.training.skill import read_skill
+from weighted_mtp.training.tracking import make_store
 
 BUDGET = Budget(steps=150, critic_steps=200, folds=2)
 """Fewer steps of critics and folds than the study's, for time (README says what was seen before they were chosen)."""
 UNWEIGHTED = {arm.name for arm in (*NEXT_TOKEN, *FOUR_HEADS) if arm.stage != "verifiable" and arm.scheme != "rho1"}
-
-
-class _Steps(TrainerCallback):
-    """Moves the progress bar with the optimizer's steps."""
-
-    def __init__(self, progress: Progress, task: Any) -> None:
-        self.progress, self.task = progress, task
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress.advance(self.task)
 
 
 def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: Console | None = None) -> Path:
@@ -50,20 +41,15 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     out.mkdir(parents=True, exist_ok=True)
     uri = mlflow_store(out)
     draws = [demo_draw(seed, out, uri, budget) for seed in range(seeds)]
-    plan = [(draw, arm) for draw in draws for arm in (CRITIC, *NEXT_TOKEN)]
-    plan += [(draws[0], arm) for arm in FOUR_HEADS]
+    make_store(uri)
+    cells = [Cell(d.setting, d.seed, d.root, uri, budget, arm) for d in draws for arm in (CRITIC, *NEXT_TOKEN)]
+    cells += [replace(cells[0], arm=arm) for arm in FOUR_HEADS]
+    jobs = workers(None)
     console.print(
-        f"[bold]weighted-mtp demo[/]: {len(plan)} short trainings on made data with known errors, "
-        f"{seeds} draw{'s' * (seeds > 1)}, finished ones are kept in {out}"
+        f"[bold]weighted-mtp demo[/]: {len(cells)} short trainings on made data with known errors, "
+        f"{seeds} draw{'s' * (seeds > 1)}, {jobs} at a time; finished ones are kept in {out}"
     )
-    threads = torch.get_num_threads()
-    # Matrices of width 64 gain little from a second thread, and on a busy machine two wait for each other: beside
-    # another job on two cores the critic took 338 s with two threads, 10 s alone; with one it does not matter.
-    torch.set_num_threads(1)
-    try:
-        results = _run_all(plan, console)
-    finally:
-        torch.set_num_threads(threads)
+    results = _run_all(cells, jobs, {draw.seed: draw for draw in draws}, console)
     arms = [result for result in results if result["arm"] != CRITIC.name]
     baselines = {a.name: FOUR_HEADS[0].name if a.n_future > 1 else UNIFORM.name for a in (*NEXT_TOKEN, *FOUR_HEADS)}
     summary = summarise(arms, baselines)
@@ -73,7 +59,7 @@ def run_demo(out: Path, seeds: int = 3, budget: Budget | None = None, console: C
     print_summary(console, summary)  # pyright: ignore[reportArgumentType]
     console.print(_to_right_only(arms))
     console.print(
-        f"{minutes:.1f} minutes of training. Look at [bold]{page}[/], or: mlflow ui --backend-store-uri {uri}"
+        f"{minutes:.1f} minutes of training, added up. Look at [bold]{page}[/], or: mlflow ui --backend-store-uri {uri}"
     )
     return page
 
@@ -84,21 +70,15 @@ def demo_draw(seed: int, out: Path, tracking_uri: str, budget: Budget) -> Draw:
     return Draw(LOW_SUCCESS.name, chains, seed, out / f"draw{seed}", tracking_uri, budget)
 
 
-def _run_all(plan: list[tuple[Draw, Arm]], console: Console) -> list[dict[str, Any]]:
-    steps = sum(draw.config(arm).train.max_steps for draw, arm in plan)
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    results: list[dict[str, Any]] = []
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=steps)
-        done = 0
-        for draw in {draw.seed: draw for draw, _ in plan}.values():
-            draw.prepare()
-        for draw, arm in plan:
-            progress.update(task, description=f"draw {draw.seed}: {arm.name}")
-            results.append(draw.run(arm, [_Steps(progress, task)]))
-            done += draw.config(arm).train.max_steps
-            progress.update(task, completed=done)
-    return results
+def _run_all(cells: list[Cell], jobs: int, draws: dict[int, Draw], console: Console) -> list[dict[str, Any]]:
+    """The results in the order of the cells."""
+    found: list[tuple[Cell, dict[str, Any]]] = []
+    with job_progress(console) as progress:
+        task = progress.add_task("", total=len(cells))
+        for cell, result in run_cells(cells, jobs, lambda cell: draws[cell.seed].prepare()):
+            found.append((cell, result))
+            progress.update(task, advance=1, description=f"draw {cell.seed}: {cell.arm.name}")
+    return [result for _, result in sorted(found, key=lambda one: cells.index(one[0]))]
 
 
 def _write_results(
@@ -149,7 +129,7 @@ def _page(
         curves=curves,  # pyright: ignore[reportArgumentType]
         histograms=[_histogram(r) for r in arms if r["seed"] == 0 and r["arm"] not in UNWEIGHTED],
         examples=first.views(GATED, rows),  # pyright: ignore[reportArgumentType]
-        facts=[*provenance(), ("training time", f"{minutes:.1f} minutes")],
+        facts=[*provenance(), ("training time", f"{minutes:.1f} minutes, added up over all trainings")],
         notes=[
             _to_right_only(arms),
             f"Rho-1's reference is the right_only model of the same draw ({budget.steps} steps on right completions).",

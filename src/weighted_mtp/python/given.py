@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from weighted_mtp.cli.quiet import quiet_loggers
+from weighted_mtp.reports.quiet import quiet_loggers
 from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.value_weighting.registry import PATHS, make_scheme
 

@@ -5,7 +5,7 @@ import sys
 
 import weighted_mtp
 from tests.forked import start
-from weighted_mtp.cli.quiet import quiet_libraries
+from weighted_mtp.reports.quiet import quiet_libraries
 
 
 def _warn() -> None:

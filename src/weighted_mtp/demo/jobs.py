@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from weighted_mtp.engine.local import WORKER_KILLED
 from weighted_mtp.engine.settings import EngineError
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.verifiers.base import available_cores
 
 MOST_WORKERS = 8
@@ -90,9 +91,7 @@ def _ready(waiting: Sequence[J], running: Sequence[J]) -> list[J]:
 
 def _start_worker() -> None:
     """Begins a worker process: one thread, no chatter of libraries, and no life after its parent."""
-    import torch
-
-    from weighted_mtp.cli.quiet import quiet_libraries
+    import torch  # a command is parsed without it
 
     torch.set_num_threads(1)
     quiet_libraries()

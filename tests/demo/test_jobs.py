@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from research.jobs import run_jobs
+from weighted_mtp.demo.jobs import run_jobs
 from weighted_mtp.engine.settings import EngineError
 
 
@@ -75,21 +75,22 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     start = (
         "from pathlib import Path\n"
-        "from research.tests.test_jobs import Note, hold_open, run_jobs\n"
+        "from tests.demo.test_jobs import Note, hold_open, run_jobs\n"
         "if __name__ == '__main__':\n"
         f"    folder = Path({str(tmp_path)!r})\n"
         "    list(run_jobs([Note('one', folder), Note('two', folder)], 2, hold_open))\n"
     )
     (tmp_path / "start.py").write_text(start)
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(Path.cwd()), os.environ.get("PYTHONPATH", "")))}
     with (tmp_path / "said").open("w") as said:  # by what cleans up behind the killed, among others
         parent = subprocess.Popen([sys.executable, tmp_path / "start.py"], env=environment, stderr=said)
-    with open(tmp_path / "pipe", "rb", buffering=0) as pipe:
-        there = pipe.read(1) + pipe.read(1)
-        parent.kill()
-        parent.wait()
-        # a pipe can be read when something came, or when the last process that holds it is gone
-        ended, _, _ = select.select([pipe], [], [], 60)
-        assert there == b".."
-        assert ended
-        assert pipe.read(1) == b""
+    pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for _ in range(2):
+        assert select.select([pipe], [], [], 120)[0], "no worker began"
+        assert os.read(pipe, 1) == b"."
+    parent.kill()
+    parent.wait()
+    # a pipe can be read when something came, or when the last process that holds it is gone
+    assert select.select([pipe], [], [], 60)[0], "a worker lives on"
+    assert os.read(pipe, 1) == b""
+    os.close(pipe)
