@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import time
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -408,3 +409,16 @@ def test_mlflow_tells_nobody_that_it_is_used():
     from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 
     assert MLFLOW_DISABLE_TELEMETRY.get()
+
+
+def test_a_long_log_is_saved_piece_by_piece_as_the_text_that_transformers_would_write(prepare, tmp_path):
+    state, names = prepare(save_steps=4).fit().state, [f"metric_{i}" for i in range(20)]
+    state.log_history += [dict.fromkeys(names, 0.1) | {"step": step} for step in range(1000)]
+    tracemalloc.start()
+    state.save_to_json(str(tmp_path / "ours.json"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    TrainerState.save_to_json(state, str(tmp_path / "theirs.json"))
+    ours, theirs = ((tmp_path / f"{whose}.json").read_bytes() for whose in ("ours", "theirs"))
+    assert ours == theirs
+    assert peak < len(ours) / 4

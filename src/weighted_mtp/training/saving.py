@@ -1,10 +1,13 @@
 """What a run writes and takes up again: model, weighting and checkpoints, whole or not at all, and learning rates."""
 
+import json
 import logging
 import pickle
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 from accelerate.utils import load_fsdp_model
 from torch import Tensor
 from torch.optim import Optimizer
-from transformers import Trainer, set_seed
+from transformers import Trainer, TrainerState, set_seed
 
 from weighted_mtp.data.chat import end_tokens, known_tokens, padding_token
 from weighted_mtp.files import staged_save, told_when_full
@@ -89,6 +92,7 @@ class SavingTrainer(Trainer):
         if self.args.should_save and folder.is_dir():  # damaged or interrupted; of parts of two saves nothing is whole
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
+        self.state.save_to_json = partial(_write_state, self.state)
         self._is_checkpoint, self.args.save_total_limit = True, None
         try:
             with told_when_full(folder):
@@ -200,6 +204,13 @@ class SavingTrainer(Trainer):
         """
         if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
             super()._run_epoch(**kwargs)
+
+
+def _write_state(state: TrainerState, json_path: str) -> None:
+    """The very text of `TrainerState.save_to_json`, piece by piece: a long log, copied whole, is megabytes."""
+    with open(json_path, "w", encoding="utf-8") as file:
+        json.dump({f.name: getattr(state, f.name) for f in fields(state)}, file, indent=2, sort_keys=True)
+        file.write("\n")
 
 
 @contextmanager
