@@ -260,9 +260,9 @@ def by_epoch(prepare, rows, folder, **settings):
 
 
 def losses(trainer):
-    """Steps and losses, of training and of evaluations."""
-    log = trainer.state.log_history
-    return [[(entry["step"], entry[name]) for entry in log if name in entry] for name in ("loss", "eval_loss")]
+    """Steps and losses, of training, of evaluations, and of training in all."""
+    log, names = trainer.state.log_history, ("loss", "eval_loss", "train_loss")
+    return [[(entry["step"], entry[name]) for entry in log if name in entry] for name in names]
 
 
 def test_log_entry_and_evaluation_of_an_epoch_are_in_the_checkpoint_of_its_last_step(prepare, rows, tmp_path):
@@ -270,7 +270,7 @@ def test_log_entry_and_evaluation_of_an_epoch_are_in_the_checkpoint_of_its_last_
         losses(by_epoch(prepare, rows, tmp_path, save_steps=10).fit(at))
         for at in (None, tmp_path / "checkpoint-10", tmp_path / "checkpoint-20")
     )
-    assert [[step for step, _ in entries] for entries in whole] == [[10, 20], [0, 10, 20]]
+    assert [[step for step, _ in entries] for entries in whole] == [[10, 20], [0, 10, 20], [20]]
     assert resumed == [whole, whole]
 
 
@@ -278,9 +278,9 @@ def test_an_epoch_that_a_signal_cut_is_logged_and_evaluated_when_it_ends(prepare
     cut = by_epoch(prepare, rows, tmp_path, callbacks=[Accident(13, signal.SIGINT)])
     with pytest.raises(Interrupted):
         cut.fit()
-    assert [[step for step, _ in entries] for entries in losses(cut.trainer)] == [[10], [0, 10]]
+    assert [[step for step, _ in entries] for entries in losses(cut.trainer)] == [[10], [0, 10], [13]]
     resumed = by_epoch(prepare, rows, tmp_path).fit(tmp_path / "checkpoint-13")
-    assert [[step for step, _ in entries] for entries in losses(resumed)] == [[10, 20], [0, 10, 20]]
+    assert [[step for step, _ in entries] for entries in losses(resumed)] == [[10, 20], [0, 10, 20], [20]]
 
 
 def test_a_resumed_run_logs_what_the_store_never_got(logged_each_step, tmp_path):
