@@ -58,8 +58,7 @@ def main() -> None:
         model = MTPModel.from_pretrained(options.model), load_tokenizer(options.model), asked
         results["trained"] = show(options.model, [measure(*model, batch, most, turns) for batch in ROWS])
     if not options.quick:
-        device = f"-{torch.cuda.get_device_name().replace(' ', '-')}" if torch.cuda.is_available() else ""
-        print(write_results(f"drafts{device}", results))
+        print(write_results("cuda-drafts" if torch.cuda.is_available() else "drafts", results))
 
 
 def worked_chains(folder: Path, steps: int) -> tuple[MTPModel, Any, list[str]]:
