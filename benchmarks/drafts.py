@@ -2,11 +2,11 @@
 
     python -m benchmarks.drafts [--model DIR --about TEXT --rows gsm8k-test.jsonl] [--turns N] [--quick]
 
-CPU time on one thread, float32, greedy, turns in one process, 3 rows alone and a batch of 8, each until its end or
---tokens. Two models: one of 12 blocks that learns here, in four minutes, to work chains of digit operations out, whose
-text is easy to foresee; and the one in --model, trained on its own task with four heads (`n_future: 4`), asked with
-the questions in --rows (JSON lines with `question`, GSM8K's form). --quick takes a made-up model, of which nothing is
-to be learned.
+CPU time on one thread, or the wall time of a GPU where there is one, float32, greedy, turns in one process, 3 rows
+alone and a batch of 8, each until its end or --tokens. Two models: one of 12 blocks that learns here, in four minutes,
+to work chains of digit operations out, whose text is easy to foresee; and the one in --model, trained on its own task
+with four heads (`n_future: 4`), asked with the questions in --rows (JSON lines with `question`, GSM8K's form). --quick
+takes a made-up model, of which nothing is to be learned.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks.arms import Shape, trainer_on
 from benchmarks.harness import cpu_times, ratio, summary, write_results
 from benchmarks.steps import silence
+from benchmarks.turns import now
 from weighted_mtp.data import chain_tokenizer, tokenize_rows
 from weighted_mtp.data.chat import end_tokens, padding_token
 from weighted_mtp.evaluation.decoding import prompt_tokens
@@ -57,7 +58,7 @@ def main() -> None:
         model = MTPModel.from_pretrained(options.model), load_tokenizer(options.model), asked
         results["trained"] = show(options.model, [measure(*model, batch, most, turns) for batch in ROWS])
     if not options.quick:
-        print(write_results("drafts", results))
+        print(write_results("cuda-drafts" if torch.cuda.is_available() else "drafts", results))
 
 
 def worked_chains(folder: Path, steps: int) -> tuple[MTPModel, Any, list[str]]:
@@ -94,7 +95,7 @@ def measure(model: MTPModel, tokenizer: Any, prompts: list[str], batch: int, mos
     read, pad = prompt_tokens(tokenizer, prompts), padding_token(tokenizer) or 0
     ends = end_tokens(tokenizer, model.hf_model.generation_config.eos_token_id)
     shared = {"max_new_tokens": most, "eos_token_id": ends, "pad_token_id": pad, **PLAIN}
-    model.eval()
+    model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     found = dict[str, list[Any]]()
 
@@ -102,12 +103,12 @@ def measure(model: MTPModel, tokenizer: Any, prompts: list[str], batch: int, mos
         found[name] = []
         for rows in (read[start : start + batch] for start in range(0, ROWS[batch], batch)):
             width = max(map(len, rows))
-            ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
-            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+            ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
+            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
             found[name].append(model.generate(input_ids=ids, attention_mask=mask, **shared, **how))
 
     asked: dict[str, dict[str, Any]] = {"plain": {}, "drafts": {"drafts": True, "return_dict_in_generate": True}}
-    times = cpu_times({name: partial(write, name, **how) for name, how in asked.items()}, turns)
+    times = cpu_times({name: partial(write, name, **how) for name, how in asked.items()}, turns, now)
     same = [torch.equal(a, b.sequences) for a, b in zip(found["plain"], found["drafts"], strict=True)]
     total = DraftCounts.total(row for output in found["drafts"] for row in output.drafts)
     return {

@@ -227,6 +227,9 @@ DIGITS = "9" * 400
         (("--scheme", "td", "--scheme_options.beta", DIGITS), "scheme_options.beta is a number of about 400 digits"),
         (("--tracking_uri", "foo://x"), "MLflow has no store foo: give one of sqlite, "),
         (("--tracking_uri", "runs"), "tracking_uri is runs, a folder"),
+        (("--tracking_uri", "http://[bad"), "tracking_uri is http://[bad, which is no address: give http://HOST:PORT"),
+        (("--tracking_uri", "https://host:door"), "which is no address"),
+        (("--tracking_uri", "http://"), "which is no address"),
         (("--lora_rank", "1000000000"), "lora_rank is 1000000000, and the layers' weights have rank 64 at most"),
         (("--n_future", "100000"), "n_future is 100000, and rows have 1024 tokens at most"),
         (("--resume", "\x1b[2J\x9b\u202e"), r"\x1b[2J\x9b\u202e"),
@@ -240,13 +243,14 @@ def test_an_absurd_value_is_one_line(capsys, config_file, words, said):
 
 
 @pytest.mark.parametrize(
-    "value", ["!!binary aGk=", "!!set {a, b}", "!!omap [a: 1]", '!!int ""', "!!bool abc", "!own 3"]
+    "value",
+    ["!!binary aGk=", "!!set {a, b}", "!!omap [a: 1]", "!!map {}", '!!int ""', "!!bool abc", "!!null 3", "!own 3"],
 )
 def test_a_tag_in_a_file_of_settings_is_one_line(capsys, config_file, value):
     config_file.write_text(f"{config_file.read_text()}seed: {value}\n")
     status, err = run(capsys, "train", "baseline", "--config", config_file)
     assert status == 2
-    assert_one_line(err, "is none of a setting: write the value alone (line 6, column 7)")
+    assert_one_line(err, "does not fit this value: write the value alone (line 6, column 7)")
 
 
 def test_a_flag_that_is_given_twice_is_told(capsys, config_file):

@@ -111,6 +111,23 @@ def test_a_setting_that_may_be_empty_may_stand_empty_in_the_file(parsed):
     assert parsed(f"{NEEDED}eval_file:\nresume:\n")["eval_file"] is None
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("seed: !!int 7", 7),
+        ("learning_rate: !!float 1", 1.0),
+        ("learning_rate: !!float '1e-4'", 1e-4),
+        ("bf16: !!bool true", True),
+        ("run_name: !!str 12", "12"),
+        ("run_name: !<tag:yaml.org,2002:str> null", "null"),
+        ("run_name: !!null ''", None),
+    ],
+)
+def test_a_tag_that_says_what_a_value_is_does_no_harm(tmp_path, written, value):
+    (tmp_path / "run.yaml").write_text(written)
+    assert [*map(repr, read_settings(str(tmp_path / "run.yaml")).values())] == [repr(value)]
+
+
 def test_a_value_that_is_named_once_and_used_twice_is_read(parsed):
     assert (
         parsed("model_name_or_path: &m dir\ntokenizer_name_or_path: *m\ntrain_file: t\noutput_dir: o\n")[

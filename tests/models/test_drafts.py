@@ -1,6 +1,7 @@
 """Drafts change how often the decoder runs, and nothing of what is written."""
 
 import itertools
+from copy import deepcopy
 
 import pytest
 import torch
@@ -205,6 +206,16 @@ def test_samples_with_drafts_are_distributed_as_the_model_says():
     assert tail > 0.01, f"chi-square {statistic:.0f} with {freedom} degrees of freedom"
     total = DraftCounts.total(found.drafts)
     assert 0.05 < total.acceptance[0] < 0.95, "both branches of the rule are taken"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_drafts_on_a_gpu_write_what_is_written_without():
+    model = deepcopy(drafting("llama")).cuda()
+    asked = {name: x.cuda() for name, x in prompts().items()}
+    plain, drafted = both(model, **asked, max_new_tokens=20)
+    assert torch.equal(plain, drafted.sequences)
+    assert drafted.sequences.is_cuda
 
 
 def test_a_model_without_extra_heads_has_no_drafts():

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
+from weighted_mtp.data import chain_tokenizer
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import require, resolve
 
@@ -39,6 +40,17 @@ def test_code_of_a_strangers_directory_is_never_run_whatever_is_answered(tmp_pat
         with pytest.raises(ValueError):  # noqa: PT011
             load(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_saved_does_not_name_code_that_is_not_saved(tmp_path, make_lm):
+    given, saved, files = tmp_path / "given", tmp_path / "saved", ("config.json", "tokenizer_config.json")
+    make_lm("llama").save_pretrained(given)
+    chain_tokenizer().save_pretrained(given)
+    for name in files:
+        (given / name).write_text(json.dumps(json.loads((given / name).read_text()) | {"auto_map": {"Auto": "its.C"}}))
+    MTPModel.from_pretrained(given).save_pretrained(saved)
+    load_tokenizer(given).save_pretrained(saved)
+    assert not [name for name in files if "auto_map" in (saved / name).read_text()]
 
 
 def test_a_gguf_file_is_its_directory_and_name(tmp_path):

@@ -145,10 +145,23 @@ def test_rows_that_say_what_the_sampler_thought_of_them_are_right_only_unless_a_
     found = with_skill(sampled)
     assert (found.scheme_options, found.data.keep) == ({"skill": 0.0}, "right")
     assert "scheme_options: {skill: 0.38} mixes all the same" in caplog.text
+    with_skill(RunConfig.from_flat(sampled.to_flat() | {"scheme": "shuffled", "scheme_options": {"inner": "gated"}}))
+    assert "scheme_options: {inner_options: {skill: 0.38}} mixes all the same" in caplog.text
     assert with_skill(run, own).scheme_options == {"skill": 0.0}
     assert with_skill(run, rows).scheme_options == {"skill": 0.375}
     given = RunConfig.from_flat(sampled.to_flat() | {"scheme_options": {"skill": 0.375}})
     assert with_skill(given) is given
+
+
+@pytest.mark.parametrize("where", ["hub:{}", "{}.json"])
+def test_own_samples_are_known_wherever_they_lie(config, measured, prepare, tmp_path, where):
+    gate(config.critic, 0.375)
+    rows = [json.loads(line) | {"logprobs": [-0.5]} for line in Path(config.data).read_text().splitlines()]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "own.json").write_text(json.dumps(rows) + " " * 10_000_000)  # too large to be looked at early
+    flat = run_of(prepare, config.critic).to_flat() | {"train_file": where.format(tmp_path / "own")}
+    assert with_skill(RunConfig.from_flat(flat)).scheme_options == {"skill": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from tests.conftest import weights_in
-from tests.training.launch import Ended, launch
+from tests.training.launch import Accident, Ended, launch
 from weighted_mtp.evaluation.ranking import auc
 from weighted_mtp.models.lora import ADAPTER, DECODERS
 from weighted_mtp.training.arguments import training_arguments
@@ -25,17 +23,6 @@ from weighted_mtp.training.run import Interrupted
 
 # A learning rate that ruins the model: evaluations get worse long before step 20.
 RUINOUS = {"learning_rate": 0.1, "lr_scheduler_type": "constant", "max_steps": 20, "logging_steps": 3}
-
-
-class InterruptAt(TrainerCallback):
-    """A real SIGINT while this optimizer step is made."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_optimizer_step(self, args, state, control, **kwargs) -> None:
-        if state.global_step + 1 == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture
@@ -140,7 +127,7 @@ def test_an_interrupted_run_goes_on_with_the_patience_it_had_left(ruined, caplog
     state = whole.fit().state
     step = state.best_global_step + after
     assert step < state.global_step == state.best_global_step + 4
-    broken = ruined(callbacks=[InterruptAt(step)], **settings)
+    broken = ruined(callbacks=[Accident(step, signal.SIGINT)], **settings)
     with pytest.raises(Interrupted, match=f"interrupted at optimizer step {step} of 20"):
         broken.fit()
     run_dir = broken.config.train.output_dir
@@ -155,7 +142,7 @@ def test_an_interrupted_run_goes_on_with_the_patience_it_had_left(ruined, caplog
 
 def test_an_interrupt_at_the_step_of_an_early_stop_is_an_early_stop(ruined):
     last = ruined().fit().state.global_step
-    run = ruined(callbacks=[InterruptAt(last)])
+    run = ruined(callbacks=[Accident(last, signal.SIGINT)])
     assert run.fit().state.global_step == last
     assert final_weights(run)
 

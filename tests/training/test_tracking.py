@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import time
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from sqlalchemy.event import listens_for
 from transformers import TrainerControl, TrainerState
 
 from tests.forked import start
+from tests.training.launch import Accident
 from weighted_mtp.training.checkpoints import find_resumable
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.early_checks import check_run
 from weighted_mtp.training.errors import ConfigError, require_store
+from weighted_mtp.training.run import Interrupted
 from weighted_mtp.training.tracking import UNSENT, MLflowLogger, make_store, metric_name, tracking_uri
 
 NAMES = [
@@ -250,17 +253,34 @@ def test_the_first_entry_after_a_resume_is_of_all_steps_since_the_last(prepare, 
     assert resumed == whole
 
 
-def test_the_entry_of_an_epoch_is_in_the_checkpoint_of_its_last_step(prepare, tmp_path):
-    settings = {
-        "output_dir": str(tmp_path),
-        "save_steps": 10,
-        "max_steps": 20,
-        "trainer_args": {"logging_strategy": "epoch"},
-    }
-    histories = [prepare(**settings).fit(at).state.log_history for at in (None, tmp_path / "checkpoint-10")]
-    entries = [[(e["step"], e["loss"], e["ce_head_0"]) for e in history if "loss" in e] for history in histories]
-    assert [step for step, *_ in entries[0]] == [10, 20]
-    assert entries[1] == entries[0]
+def by_epoch(prepare, rows, folder, **settings):
+    """A run whose log entries and evaluations are due at the ends of epochs: steps 10 and 20."""
+    words = {"logging_strategy": "epoch", "eval_strategy": "epoch"}
+    return prepare(output_dir=str(folder), eval_file=str(rows["eval"]), max_steps=20, trainer_args=words, **settings)
+
+
+def losses(trainer):
+    """Steps and losses, of training, of evaluations, and of training in all."""
+    log, names = trainer.state.log_history, ("loss", "eval_loss", "train_loss")
+    return [[(entry["step"], entry[name]) for entry in log if name in entry] for name in names]
+
+
+def test_log_entry_and_evaluation_of_an_epoch_are_in_the_checkpoint_of_its_last_step(prepare, rows, tmp_path):
+    whole, *resumed = (
+        losses(by_epoch(prepare, rows, tmp_path, save_steps=10).fit(at))
+        for at in (None, tmp_path / "checkpoint-10", tmp_path / "checkpoint-20")
+    )
+    assert [[step for step, _ in entries] for entries in whole] == [[10, 20], [0, 10, 20], [20]]
+    assert resumed == [whole, whole]
+
+
+def test_an_epoch_that_a_signal_cut_is_logged_and_evaluated_when_it_ends(prepare, rows, tmp_path):
+    cut = by_epoch(prepare, rows, tmp_path, callbacks=[Accident(13, signal.SIGINT)])
+    with pytest.raises(Interrupted):
+        cut.fit()
+    assert [[step for step, _ in entries] for entries in losses(cut.trainer)] == [[10], [0, 10], [13]]
+    resumed = by_epoch(prepare, rows, tmp_path).fit(tmp_path / "checkpoint-13")
+    assert [[step for step, _ in entries] for entries in losses(resumed)] == [[10, 20], [0, 10, 20], [20]]
 
 
 def test_a_resumed_run_logs_what_the_store_never_got(logged_each_step, tmp_path):
@@ -389,3 +409,16 @@ def test_mlflow_tells_nobody_that_it_is_used():
     from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 
     assert MLFLOW_DISABLE_TELEMETRY.get()
+
+
+def test_a_long_log_is_saved_piece_by_piece_as_the_text_that_transformers_would_write(prepare, tmp_path):
+    state, names = prepare(save_steps=4).fit().state, [f"metric_{i}" for i in range(20)]
+    state.log_history += [dict.fromkeys(names, 0.1) | {"step": step} for step in range(1000)]
+    tracemalloc.start()
+    state.save_to_json(str(tmp_path / "ours.json"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    TrainerState.save_to_json(state, str(tmp_path / "theirs.json"))
+    ours, theirs = ((tmp_path / f"{whose}.json").read_bytes() for whose in ("ours", "theirs"))
+    assert ours == theirs
+    assert peak < len(ours) / 4

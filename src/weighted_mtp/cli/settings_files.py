@@ -16,6 +16,7 @@ from weighted_mtp.training.errors import ConfigError
 SHIPPED = Path(__file__).parents[1] / "configs"
 MOST_NESTED = 20
 MOST_BYTES = 1_000_000
+_TAG = "tag:yaml.org,2002:"
 
 
 def read_settings(path: str) -> dict[str, Any]:
@@ -89,14 +90,20 @@ class _Loader(yaml.SafeLoader):
             # A few lines of lists of lists of references are gigabytes, and a reference to itself has no end.
             if not isinstance(self.anchors.get(event.anchor), yaml.ScalarNode):
                 raise _mistake(f"*{event.anchor} stands for no single value: write it out", event.start_mark)
-        if (tag := getattr(self.peek_event(), "tag", None)) is not None:
-            raise _mistake(f"the tag {tag} is none of a setting: write the value alone", self.peek_event().start_mark)
+        event = self.peek_event()
+        if (tag := getattr(event, "tag", None)) is not None and not self._says(tag, getattr(event, "value", None)):
+            raise _mistake(f"the tag {tag} does not fit this value: write the value alone", event.start_mark)
         self._depth += 1
         if self._depth > MOST_NESTED:
             raise _mistake(f"it is nested more than {MOST_NESTED} deep", self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+    def _says(self, tag: str, value: str | None) -> bool:
+        """Whether a tag makes a text of a value, or says what the value is without it."""
+        kind = None if value is None else self.resolve(yaml.ScalarNode, value, (True, False))
+        return kind is not None and (tag in (_TAG + "str", kind) or (tag, kind) == (_TAG + "float", _TAG + "int"))
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[str] = set()
@@ -115,7 +122,7 @@ def _mistake(problem: str, mark: Any) -> yaml.MarkedYAMLError:
 
 def _resolve(tag: str, pattern: str, first: str = "-+0123456789.") -> None:
     regex = re.compile(f"^(?:{pattern})$")
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", regex, list(first))
+    _Loader.add_implicit_resolver(_TAG + tag, regex, list(first))
 
 
 # PyYAML copies the table of the base class on the first addition; what it knows of numbers, dates and yes and no goes.

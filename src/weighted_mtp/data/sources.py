@@ -113,20 +113,22 @@ def load_rows(
     return rows, LoadReport(name, read, len(rows), bad, unjudged, set_aside)
 
 
-def first_row(source: Any, on_bad_row: OnBadRow = "error", labelled: bool | None = True) -> Row | None:
+def first_row(
+    source: Any, on_bad_row: OnBadRow = "error", labelled: bool | None = True, split: str = "", stream: bool = False
+) -> Row | None:
     """The first usable row of a file, or of rows: what is wrong with it, or with all, is told before they are read.
 
-    None where all would be left out, or none was read: of the hub, and of a large .json file, which can only be read
-    whole.
+    None where all would be left out, or none was read: without a `split` (see `load_rows`), of the hub and of a large
+    .json file, which can only be read whole.
     """
-    if isinstance(source, str | Path):
+    if isinstance(source, str | Path) and not split:
         if str(source).startswith(HUB):
             return None
         path = Path(source)
         if _kind(path) == ".json" and path.is_file() and path.stat().st_size > _READ_AT_ONCE:
             return None
     where, bad = None, BadRows(on_bad_row)
-    for where, raw in _rows(source, "", stream=False):
+    for where, raw in _rows(source, split, stream):
         try:
             raw = raw() if callable(raw) else raw
             if (row := _parsed(raw, has_outcome(raw) if labelled is None else labelled)) is not None:

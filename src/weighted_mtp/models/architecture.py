@@ -139,6 +139,7 @@ def read_causal_lm(
     if source.gguf_file is not None:
         model.config.name_or_path = str(source)  # not the folder, where another model's files may lie
     settle_4_bits(model)
+    vars(model.config).pop("auto_map", None)  # names code that is not run, nor saved beside it
     return model
 
 

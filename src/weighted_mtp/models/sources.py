@@ -103,9 +103,11 @@ def load_tokenizer(path: str | PathLike[str]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source.location, trust_remote_code=False, **keywords)
+        tokenizer = AutoTokenizer.from_pretrained(source.location, trust_remote_code=False, **keywords)
     except Exception as error:  # OSError, ValueError and parse errors of several libraries
         raise ValueError(f"no tokenizer can be read at {os.fspath(path)!r}: {first_line(error)}") from error
+    tokenizer.init_kwargs.pop("auto_map", None)  # names code that is not run, nor saved beside it
+    return tokenizer
 
 
 def first_line(error: Exception) -> str:

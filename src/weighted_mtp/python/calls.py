@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from weighted_mtp.data import load_rows
 from weighted_mtp.data.exact_parquet import unfinished_shards
@@ -35,7 +35,6 @@ from weighted_mtp.python.given import (
 )
 from weighted_mtp.training import run as training
 from weighted_mtp.training import scoring
-from weighted_mtp.training.callbacks import LastLogged
 from weighted_mtp.training.config import RunConfig, settings_from
 from weighted_mtp.training.critics.base import Critic
 from weighted_mtp.training.early_checks import check_run, check_score
@@ -129,7 +128,7 @@ def train(
     require(not resume_with_changes or bool(resume), "resume_with_changes goes with resume: give auto, or a checkpoint")
     check_run(config, resume, held(config.to_flat()))
     with less_noise():
-        logged = LastLogged()
+        logged = _LastLogged()
         path = training.train(
             config,
             resume,
@@ -139,6 +138,16 @@ def train(
             callbacks=[*_several(callbacks), logged],
         )
     return Run(path, logged.metrics)
+
+
+class _LastLogged(TrainerCallback):
+    """Keeps the last value of every metric that was logged."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        self.metrics |= {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
 
 
 def _several(callbacks: Any) -> list[Any]:

@@ -29,7 +29,7 @@ class StepCallback(TrainerCallback):
     """Ends each optimizer step for the weighting scheme, logs the last one, and checks how the model was wrapped."""
 
     def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
+        self.trainer, self._evaluated_at = trainer, -1
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Refuses what is not finite, and a model that was wrapped in another way than was asked for."""
@@ -42,12 +42,19 @@ class StepCallback(TrainerCallback):
             take_first_statistics(self.trainer)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Logs the last step too: the steps since the last full window would be lost. The Trainer logs an epoch behind
-        the checkpoint of its last step, from which a resumed run would go on without that entry: it is logged before.
-        """
-        ends_epoch = args.logging_strategy == "epoch" and state.epoch is not None and float(state.epoch).is_integer()
-        if ends_epoch or state.global_step >= state.max_steps:
-            control.should_log = True
+        """Logs the last step too: the steps since the last full window would be lost. An epoch is logged and evaluated
+        before the checkpoint of its last step, not behind: a resumed run would go on without it."""
+        ends_epoch = state.epoch is not None and float(state.epoch).is_integer()
+        control.should_log |= (ends_epoch and args.logging_strategy == "epoch") or state.global_step >= state.max_steps
+        control.should_evaluate |= ends_epoch and args.eval_strategy == "epoch" and args.eval_delay <= state.epoch
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Remembers that this step was evaluated."""
+        self._evaluated_at = state.global_step
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Evaluates no step twice."""
+        control.should_evaluate &= self._evaluated_at != state.global_step
 
     def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Commits the scheme's statistics, which stay frozen within a step, and looks at what the update left."""
@@ -161,6 +168,12 @@ class InterruptCallback(TrainerCallback):
             self.interrupted = self.requested
         if self.interrupted and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """An epoch that was cut is not over: the resumed run logs and evaluates it."""
+        if self.interrupted and state.global_step < state.max_steps:
+            control.should_log &= args.logging_strategy != "epoch"
+            control.should_evaluate = control.should_save = False
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
@@ -285,14 +298,3 @@ class ProgressBar(ProgressCallback):
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: `LogLines` writes."""
-
-
-class LastLogged(TrainerCallback):
-    """Keeps the last value of every metric that was logged."""
-
-    def __init__(self) -> None:
-        self.metrics: dict[str, float] = {}
-
-    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Takes over what is a number."""
-        self.metrics |= {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}

@@ -133,8 +133,14 @@ def mlflow_store(folder: str | Path) -> str:
 
 
 def require_store(uri: str) -> None:
-    """Raises ConfigError for an address of a kind that neither MLflow nor a plugin of it knows."""
-    kind = urlsplit(uri).scheme.partition("+")[0] or uri * (uri in _ALONE)  # postgresql+psycopg2
+    """Raises ConfigError for what is no address, or of a kind that neither MLflow nor a plugin of it knows."""
+    try:
+        parts = urlsplit(uri)
+        wrong = parts.scheme in ("http", "https") and not (parts.hostname and parts.port != 0)
+    except ValueError:  # of brackets and of ports
+        wrong = True
+    require(not wrong, f"tracking_uri is {uri}, which is no address: give http://HOST:PORT, sqlite:///FILE.db, or none")
+    kind = parts.scheme.partition("+")[0] or uri * (uri in _ALONE)  # postgresql+psycopg2
     is_folder = kind in ("", "file") and uri.strip().lower() != "none"
     if is_folder and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
         raise ConfigError(

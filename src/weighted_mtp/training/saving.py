@@ -5,6 +5,7 @@ import pickle
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from weighted_mtp.training.checkpoints import CheckpointError, mark_complete, ro
 from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteRecord
 from weighted_mtp.training.resume import agreed
-from weighted_mtp.training.unlogged import load_unlogged, save_unlogged
+from weighted_mtp.training.unlogged import load_unlogged, save_unlogged, write_state
 from weighted_mtp.value_weighting import WeightingScheme
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class SavingTrainer(Trainer):
     loss_from: int | None = None
     """The step behind which the sum of `train_loss` begins, where a checkpoint brought it."""
     _is_checkpoint = False
+    _resumed_from: str | None = None
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """`Trainer.save_model`, whose output is whole where FSDP's checkpoints are shards: it would be empty."""
@@ -89,6 +91,7 @@ class SavingTrainer(Trainer):
         if self.args.should_save and folder.is_dir():  # damaged or interrupted; of parts of two saves nothing is whole
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
+        self.state.save_to_json = partial(write_state, self.state)
         self._is_checkpoint, self.args.save_total_limit = True, None
         try:
             with told_when_full(folder):
@@ -136,6 +139,7 @@ class SavingTrainer(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """The state of a checkpoint; with changed settings, at the rates of now."""
+        self._resumed_from = checkpoint
         fresh = _rates(self.optimizer) if checkpoint is not None and self.resumes_with_changes else None
         with _readable(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
@@ -200,6 +204,12 @@ class SavingTrainer(Trainer):
         """
         if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
             super()._run_epoch(**kwargs)
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Such a run's `train_loss` is that of the steps before it, too."""
+        if self._resumed_from is not None and self.state.global_step == self._initial_global_step:
+            load_unlogged(self, self._resumed_from)
+        return super()._finalize_training(*args, **kwargs)
 
 
 @contextmanager

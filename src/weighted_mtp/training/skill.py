@@ -64,9 +64,9 @@ def with_skill(config: RunConfig, rows: Any = None) -> RunConfig:
     elif own_samples:
         logger.warning(
             "%s, but rows with logprobs are a model's own samples, where mixing by skill did worse than right-only: "
-            "right-only; scheme_options: {skill: %.2f} mixes all the same",
+            "right-only; scheme_options: %s mixes all the same",
             found["verdict"],
-            found["gate"],
+            ("{inner_options: {skill: %.2f}}" if inner else "{skill: %.2f}") % found["gate"],
         )
     elif not skill:
         logger.warning("%s: right-only", found["verdict"])
@@ -78,5 +78,7 @@ def with_skill(config: RunConfig, rows: Any = None) -> RunConfig:
 
 def _are_own_samples(config: RunConfig, rows: Any) -> bool:
     """Whether the first usable row says how likely its tokens were to the model that wrote them."""
-    first = first_row(config.data.train_file if rows is None else rows, config.data.on_bad_row)
+    data = config.data
+    source = data.train_file if rows is None else rows
+    first = first_row(source, data.on_bad_row, split=data.split, stream=data.stream)
     return first is not None and first.get("logprobs") is not None

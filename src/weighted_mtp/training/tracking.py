@@ -161,7 +161,8 @@ class MLflowLogger(TrainerCallback):
             self._pause = 0.0
         except Exception as error:  # whatever the network or the server does, training goes on
             if not self._pause:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result of")]
+                reason = (lines or [type(error).__name__])[0]  # SQLAlchemy puts an advice before it
                 logger.warning("MLflow at %s does not answer, metrics wait for it: %s", self.uri, reason)
             self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
             self._next_try = time.monotonic() + self._pause

@@ -1,10 +1,13 @@
-"""What a checkpoint keeps of the steps since the last log entry, so that the next is of all of them, resumed or not."""
+"""What a checkpoint keeps of the log, and of the steps since its last entry: the next is of all, resumed or not."""
 
+import json
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerState
 
 
 def save_unlogged(trainer: Any, folder: str | Path) -> None:
@@ -34,3 +37,10 @@ def load_unlogged(trainer: Any, folder: str | Path) -> None:
     trainer._total_loss_scalar, trainer._globalstep_last_logged = any_one["total_loss"], any_one["logged_step"]
     trainer.loss_from = any_one["first_step"]
     trainer.window_start = time.perf_counter() - any_one["seconds"]
+
+
+def write_state(state: TrainerState, json_path: str) -> None:
+    """The very text of `TrainerState.save_to_json`, piece by piece: a long log, copied whole, is megabytes."""
+    with open(json_path, "w", encoding="utf-8") as file:
+        json.dump({f.name: getattr(state, f.name) for f in fields(state)}, file, indent=2, sort_keys=True)
+        file.write("\n")
