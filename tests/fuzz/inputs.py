@@ -173,7 +173,9 @@ def settings_cases(draw: random.Random, folder: Path) -> Iterator[Case]:
         lines = ["model_name_or_path: m", "train_file: t.jsonl", "output_dir: o"]
         for _ in range(draw.randrange(1, 4)):
             likely = draw.choice(("0", "1", "2", ".5", "true", "false", "all", "last", "auto", "[]", "{}", "100"))
-            odd = draw.choice((json.dumps(value(draw)), draw.choice(STRANGE), "&a [*a]", "!!python/object:os.system x"))
+            odd = draw.choice(
+                (json.dumps(value(draw)), draw.choice(STRANGE), "&a [*a]", "!!python/object:os.system x", "!!bool x")
+            )
             lines.append(f"{draw.choice(names)}: {likely if draw.random() < 0.8 else odd}")
         draw.shuffle(lines)
         stage = draw.choice(("baseline", "critic", "verifiable", "rho1"))
