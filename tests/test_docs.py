@@ -41,7 +41,7 @@ OTHER_FLAGS = {"resume", "resume_with_changes", "config", "help", "list", "input
 OTHER_FLAGS |= {"page", "serve", "judged_rows", "rows"}  # of wmtp inspect
 OTHER_FLAGS |= {"logdir"}  # of tensorboard
 OTHER_FLAGS |= {"value_head", "max_shard_size", "push"}  # of wmtp convert
-OTHER_FLAGS |= {"arms", "server"}  # of python -m benchmarks.kills and benchmarks.soak
+OTHER_FLAGS |= {"arms", "kills", "worlds", "server"}  # of python -m benchmarks.kills and benchmarks.soak
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
