@@ -1,6 +1,6 @@
 """What is trained on a model's own samples, and what each needs before it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -52,10 +52,12 @@ DRAWN = {f"{arm.name}_drawn": arm for arm in (LOG_ODDS, GATED, ORACLE)}
 """Trained on rows drawn in proportion to the mean of that arm's weights, which is divided out."""
 CANDIDATES = ((80, 1e-3), (80, 2e-3), (80, 5e-4), (40, 1e-3))
 """Steps and learning rates that are tried on a draw outside."""
+OF_ADAPTERS = ((24, 1e-3), (24, 3e-3), (12, 1e-3))
+"""The same of a pretrained model's adapters."""
 TRIED: dict[str, tuple[Arm, int, float]] = {
     name: (replace(arm, name=name), steps, rate)
     for arm in FEW
-    for steps, rate in CANDIDATES
+    for steps, rate in (*CANDIDATES, *OF_ADAPTERS)
     for name in [f"{arm.name}_{steps}_{rate:g}"]
 }
 """Arms with their steps and rates there; right_only's decide, those of the others show what that choice does."""
@@ -71,10 +73,14 @@ ARMS: dict[str, Arm] = {
 }
 
 
-def tried(arms: Iterable[Arm]) -> tuple[Arm, ...]:
+def tried(arms: Iterable[Arm], candidates: Collection[tuple[int, float]] = CANDIDATES) -> tuple[Arm, ...]:
     """The arms with every candidate's steps and rate."""
     names = [arm.name for arm in arms]
-    return tuple(arm for name, (arm, *_) in TRIED.items() if name.rsplit("_", 2)[0] in names)
+    return tuple(
+        arm
+        for name, (arm, *candidate) in TRIED.items()
+        if name.rsplit("_", 2)[0] in names and tuple(candidate) in candidates
+    )
 
 
 CHOICES = {arm.name: TRIED[arm.name][1:] for arm in tried((RIGHT_ONLY,))}

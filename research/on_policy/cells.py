@@ -64,7 +64,7 @@ class Cell:
 
     def work(self) -> Callable[[Place], dict[str, Any]]:
         """What makes it."""
-        named = {START: _start, GUIDED.name: _guided}
+        named = {START: start, GUIDED.name: _guided}
         named |= {skill_of(critic.name): partial(skill, critic=critic.name) for critic in (GENERATIVE, IMPLICIT_CRITIC)}
         return named.get(self.name) or Trained(ARMS[self.name])
 
@@ -92,18 +92,25 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     return result
 
 
-def _start(place: Place) -> dict[str, Any]:
-    """The start of the draw's first round is trained; that of a later one is there. Its samples are the rows."""
-    began, b, told = time.process_time(), place.budget, dict[str, Any]()
-    if not place.lineage:
-        place.write_first()
-        settings = {"stage": "baseline", "learning_rate": b.start_learning_rate, "seed": place.seed}
-        first = settings | {"max_steps": b.start_steps, "lr_scheduler_type": "constant_with_warmup"}
-        until = _UntilShare(place)
-        before = trained(place, "begun", place.folder / "untrained", "demonstrations", first, [until])
-        last = settings | {"max_steps": b.last_steps, "warmup_steps": 0, "seed": place.seed + 1}
-        trained(place, "start", before, "demonstrations", last)
-        told = {"start_steps": until.steps + b.last_steps}
+def _begun(place: Place) -> dict[str, Any]:
+    """The start of the draw's first round is trained; that of a later one is there."""
+    if place.lineage:
+        return {}
+    b = place.budget
+    place.write_first()
+    settings = {"stage": "baseline", "learning_rate": b.start_learning_rate, "seed": place.seed}
+    first = settings | {"max_steps": b.start_steps, "lr_scheduler_type": "constant_with_warmup"}
+    until = _UntilShare(place)
+    before = trained(place, "begun", place.folder / "untrained", "demonstrations", first, [until])
+    last = settings | {"max_steps": b.last_steps, "warmup_steps": 0, "seed": place.seed + 1}
+    trained(place, "start", before, "demonstrations", last)
+    return {"start_steps": until.steps + b.last_steps}
+
+
+def start(place: Place, begin: Callable[[Any], dict[str, Any]] = _begun) -> dict[str, Any]:
+    """The start, which `begin` makes, and what it writes: its samples are the rows."""
+    began, b = time.process_time(), place.budget
+    told = begin(place)
     ended = time.process_time()
     prompts = [p for p in place.problems[f"round{len(place.lineage)}"] for _ in range(b.samples)]
     rows = place.judged(prompts, place.decode(place.start, prompts, sampled="train"))
@@ -173,7 +180,7 @@ def trained(
         "max_length": place.most_tokens, "per_device_train_batch_size": b.batch_size, "seed": place.seed,
         "per_device_eval_batch_size": 256, "weight_decay": 0.01, "warmup_steps": 10, "lr_scheduler_type": "cosine",
         "trainer_args": {"adam_beta2": 0.98}, "save_steps": 0, "logging_steps": 50, "tracking_uri": "none",
-    }  # fmt: skip
+    } | place.training  # fmt: skip
     train(RunConfig.from_flat(common | settings), quiet=True, callbacks=watched)
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
@@ -208,7 +215,7 @@ class Trained:
             coefficient = 0.5 if arm.critic == "generative" else 4.0
             kind = None if arm.critic == "value_head" else arm.critic or None
             settings |= {"critic": kind, "value_coef": coefficient, "max_steps": b.critic_steps}
-            settings |= {"eval_share": 0.1, "eval_steps": b.critic_steps // 8}
+            settings |= {"eval_share": 0.1, "eval_steps": b.critic_steps // place.looks}
         elif stage == "verifiable":
             settings |= {"critic": str(place.folder / arm.critic)}
         folder = trained(place, arm.name, place.start, rows, settings)
@@ -217,7 +224,7 @@ class Trained:
             told |= solved_by(place, folder, condition=arm.decode_under or None)
         if arm.stage == "critic":
             told |= quality(place, folder)
-        elif arm not in FEW:
+        elif arm not in FEW or b.rounds == 1:
             shutil.rmtree(folder)
         return told
 

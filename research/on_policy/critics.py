@@ -15,7 +15,8 @@ from weighted_mtp.training.scoring import score
 def scoring(place: Place, critic: Path, data: str, out: str, **more: Any) -> ScoreConfig:
     """How a critic's rows are scored."""
     rows = str(place.folder / f"{data}.jsonl")
-    return ScoreConfig(str(critic), rows, str(place.folder / out), max_length=place.most_tokens, batch_size=256, **more)
+    how = {"max_length": place.most_tokens, "batch_size": 256, "bf16": place.training.get("bf16", False)}
+    return ScoreConfig(str(critic), rows, str(place.folder / out), **how, **more)
 
 
 def quality(place: Place, critic: Path) -> dict[str, Any]:

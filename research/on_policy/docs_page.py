@@ -9,18 +9,23 @@ from pathlib import Path
 
 from research.drawing.pictures import save_pictures
 from research.on_policy.report import page, pictures
-from research.on_policy.results import read_results
+from research.on_policy.results import Results, read_results
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT = DOCS / "results" / "on-policy.json"
 
 
-def main() -> None:
-    """Keeps the results of an output directory, a cell a line, and writes the page."""
-    given = Path(sys.argv[1])
+def kept(given: Path, to: Path) -> Results:
+    """The results of an output directory or of a file, after they were written to a file, a cell a line."""
     results = json.loads(given.read_text()) if given.is_file() else read_results(given)
     cells = ",\n".join(json.dumps(cell) for cell in results["cells"])
-    KEPT.write_text(f'{{"cells": [\n{cells}\n],\n"meta": {json.dumps(results["meta"])}}}\n')
+    to.write_text(f'{{"cells": [\n{cells}\n],\n"meta": {json.dumps(results["meta"])}}}\n')
+    return results
+
+
+def main() -> None:
+    """Keeps the results of an output directory, and writes the page."""
+    results = kept(Path(sys.argv[1]), KEPT)
     save_pictures(pictures(results), DOCS / "images", "on-policy")
     (DOCS / "on-policy.md").write_text(page(results))
 

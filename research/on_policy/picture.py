@@ -47,5 +47,5 @@ def _draw(axes: Axes, some: Sequence[Difference], arms: Sequence[str]) -> None:
         y, color = arms.index(d.arm), COLORS["ceiling" if "oracle" in d.arm else "arm"]
         if d.interval.low is not None and d.interval.high is not None:
             axes.plot([d.interval.low, d.interval.high], [y, y], color=color, lw=1.6, solid_capstyle="round")
-        face = color if d.verdict != "undecided" else COLORS["surface"]
+        face = color if d.verdict in ("better", "worse") else COLORS["surface"]
         axes.plot([d.interval.mean], [y], "o", ms=5.5, mew=1.5, color=color, mfc=face, zorder=4)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -54,6 +54,8 @@ class Place:
     budget: Budget
     lineage: tuple[str, ...] = field(default=())
     """Arms that were trained in the rounds before."""
+    looks: ClassVar[int] = 8
+    """At a critic's held-out rows, in as many steps as it is given."""
 
     @property
     def folder(self) -> Path:
@@ -78,6 +80,11 @@ class Place:
         """The model that wrote this round's samples, and from which its arms start."""
         before = self.before
         return before.folder / self.lineage[-1] if before else self.folder / "start"
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Settings of every training here that is not told otherwise."""
+        return {}
 
     @cached_property
     def tokenizer(self) -> Any:

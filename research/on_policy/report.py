@@ -50,13 +50,15 @@ def page(results: Results) -> str:
         "<!-- written by research/on_policy/report.py from results/on-policy.json: change that, or the results -->",
         _lead(results, tasks, main["greedy"]),
         COMMAND,
-        *section("How much any credit could win", table_text(_oracle_table(results, tasks))),
+        *section("How much any credit could win", table_text(oracle_table(results, tasks))),
         *section(
             "Every arm, about a quarter right",
             drawn.get("arms"),
-            *(table_text(_arms(results, tasks, m, main[m])) for m in METRICS),
+            *(table_text(arms_table(results, tasks, m, main[m])) for m in METRICS),
         ),
-        *section("What the critics know", table_text(_critics(results, tasks)), table_text(_gate(results, tasks))),
+        *section(
+            "What the critics know", table_text(critics_table(results, tasks)), table_text(gate_table(results, tasks))
+        ),
         *section("Fewer and more right", *(table_text(_few(results, tasks, m)) for m in METRICS)),
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
         *section("Rows drawn by their weight", table_text(_drawn(results, tasks))),
@@ -78,8 +80,14 @@ def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) 
         f"samples were right, their own samples judged by a program, one round, {draws(len(seeds))}: data, "
         "initialisation and order are drawn anew in each. Differences are to training on the right samples alone "
         f"(`{BASELINE}`), paired by draw; {len(greedy)} comparisons, corrected by Holm, and what that does not decide "
-        "is called undecided."
+        "is a tie where its interval lies within 5 points, else undecided."
     ]
+    return " ".join(told + decided(greedy))
+
+
+def decided(greedy: Sequence[Difference]) -> list[str]:
+    """Which arms are better or worse than the baseline, in sentences."""
+    told: list[str] = []
     for verdict in ("better", "worse"):
         named = [
             f"`{d.arm}` on {d.task if d.task != 'all' else 'all tasks together'}"
@@ -88,9 +96,9 @@ def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) 
         ]
         if named:
             told.append(f"Decidedly {verdict} by greedy decoding: {listing(named)}.")
-    if greedy and not any(d.verdict != "undecided" for d in greedy):
+    if greedy and not told:
         told.append("By greedy decoding no arm is decidedly better or worse.")
-    return " ".join(told)
+    return told
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -116,53 +124,63 @@ def _decided(results: Results, tasks: Sequence[str], arms: Sequence[str], **how:
     )
 
 
-def _oracle_table(results: Results, tasks: Sequence[str]) -> Table:
+def oracle_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table:
+    """The lead of whoever knows the wrong tokens."""
     return Table(
         ("Oracle minus right_only", *DECIDED),
-        _decided(results, tasks, [ORACLE, "signed_oracle"]),
+        _decided(results, tasks, [ORACLE, "signed_oracle"], share=share),
         "The oracle drops the truly wrong tokens, the signed one gives them a negative weight: their lead over "
         "training on right samples is what perfect knowledge of the wrong tokens is worth here. Holm's correction is "
         "by metric.",
     )
 
 
-def _arms(results: Results, tasks: Sequence[str], metric: str, found: Sequence[Difference]) -> Table:
+def arms_table(
+    results: Results,
+    tasks: Sequence[str],
+    metric: str,
+    found: Sequence[Difference],
+    arms: Sequence[str] = tuple(arm.name for arm in (*MAIN, GENERATIVE)),
+    share: int = 25,
+) -> Table:
+    """What every arm solves, and its differences to the baseline."""
     by = {(d.arm, d.task): d for d in found}
     rows: list[tuple[str, ...]] = []
-    for arm in (*MAIN, GENERATIVE):
+    for arm in arms:
         cells: list[str] = []
         for task in tasks:
-            mean = _mean(list(solved(results, metric, task=task, arm=arm.name).values()))
-            d = by.get((arm.name, task))
+            mean = _mean(list(solved(results, metric, task=task, arm=arm, share=share).values()))
+            d = by.get((arm, task))
             cells += [percent(mean), NOTHING if d is None else f"{said(d)} {mark(d)}".strip()]
-        every = by.get((arm.name, "all"))
-        seconds = [c["cpu_seconds"] for task in tasks for c in cells_named(results, arm.name, 25, task=task)]
+        every = by.get((arm, "all"))
+        seconds = [c["cpu_seconds"] for task in tasks for c in cells_named(results, arm, share, task=task)]
         if any(cell != NOTHING for cell in cells):
             whole = NOTHING if every is None else f"{said(every)} {mark(every)}".strip()
-            made = "/".join(str(len(cells_named(results, arm.name, 25, task=task))) for task in tasks)
-            both = over_problems(results, metric, arm.name, tasks) if every else None
+            made = "/".join(str(len(cells_named(results, arm, share, task=task))) for task in tasks)
+            both = over_problems(results, metric, arm, tasks, share=share) if every else None
             wide = NOTHING if both is None else interval(both.low, both.high)
-            rows.append((f"`{arm.name}`", *cells, whole, wide, made, f"{fmean(seconds):.0f}"))
+            rows.append((f"`{arm}`", *cells, whole, wide, made, f"{fmean(seconds):.0f}"))
     headings = [h for task in tasks for h in (f"{task}, %", "difference")]
     return Table(
         ("Arm", *headings, "all tasks", "by bootstrap", "draws", "CPU s"),
         tuple(rows),
         f"Test problems solved, {METRICS[metric]}, mean over draws; difference to `{BASELINE}` in points "
-        "with its 95 % interval, marked + or - where Holm's correction decides it; by bootstrap: over draws, then "
-        "problems. CPU seconds are the arm's own.",
+        "with its 95 % interval, marked + or - where Holm's correction decides it, = where the interval lies within 5 "
+        "points; by bootstrap: over draws, then problems. CPU seconds are the arm's own.",
     )
 
 
 def mark(difference: Difference) -> str:
     """What the table shows of a verdict."""
-    return {"better": "**+**", "worse": "**-**"}.get(difference.verdict, "")
+    return {"better": "**+**", "worse": "**-**", "tie": "="}.get(difference.verdict, "")
 
 
-def _critics(results: Results, tasks: Sequence[str]) -> Table:
+def critics_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table:
+    """What each critic knows of fresh samples."""
     rows: list[tuple[str, ...]] = []
     for critic in CRITICS:
         for task in tasks:
-            cells = cells_named(results, critic.name, 25, task=task)
+            cells = cells_named(results, critic.name, share, task=task)
             if cells:
                 skills = [cell["fresh_skill"] for cell in cells]
                 none = sum("knows nothing" in skill["verdict"] for skill in skills)
@@ -203,10 +221,11 @@ def _row_gate(results: Results, tasks: Sequence[str]) -> Table:
     )
 
 
-def _gate(results: Results, tasks: Sequence[str]) -> Table:
+def gate_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table:
+    """The skill that `gated` mixes by."""
     rows: list[tuple[str, ...]] = []
     for task in tasks:
-        cells = cells_named(results, SKILL, 25, task=task)
+        cells = cells_named(results, SKILL, share, task=task)
         if cells:
             skills = [cell["skill"] for cell in cells]
             auc, s = (spread(values) for values in ([k["auc"]["mean"] for k in skills], [k["gate"] for k in skills]))

@@ -16,6 +16,8 @@ from weighted_mtp.evaluation.results import provenance
 
 Results = dict[str, Any]
 BASELINE, ORACLE = "right_only", "oracle"
+TIE = 0.05
+"""Points / 100 that make no difference."""
 RESAMPLES = 1_000
 """Of a bootstrap."""
 
@@ -65,9 +67,10 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Undecided, unless the corrected test says otherwise."""
+        """Better or worse if the corrected test says so, a tie if the interval lies within `TIE`, else undecided."""
+        low, high = self.interval.low, self.interval.high
         if self.adjusted is None or self.adjusted >= LEVEL:
-            return "undecided"
+            return "tie" if low is not None and high is not None and -TIE <= low <= high <= TIE else "undecided"
         return "better" if self.interval.mean > 0 else "worse"
 
 

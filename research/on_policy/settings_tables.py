@@ -6,7 +6,7 @@ from statistics import fmean
 from research.drawing.markdown import Table
 from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, START
 from research.on_policy.results import Results, cells_named
-from weighted_mtp.demo.arms import GENERATIVE
+from weighted_mtp.demo.arms import GENERATIVE, Arm
 from weighted_mtp.reports.numbers import NOTHING, percent
 
 METRICS = {"greedy": "greedy", "sampled": "sampled at temperature 1"}
@@ -41,20 +41,26 @@ def percents(values: Sequence[float]) -> str:
     return f"{percent(fmean(values))} [{percent(min(values))}, {percent(max(values))}]"
 
 
-def choices(results: Results, tasks: Sequence[str]) -> Table:
+def choices(
+    results: Results,
+    tasks: Sequence[str],
+    arms: Sequence[Arm] = FEW,
+    candidates: Sequence[tuple[int, float]] = CANDIDATES,
+    share: int = 25,
+) -> Table:
     """What the arms solve by steps and rate, on the draw outside."""
     rows: list[tuple[str, ...]] = []
     for task in tasks:
         outside = {
-            c["name"]: c for c in results["cells"] if c["seed"] >= 1_000 and c["task"] == task and c["share"] == 25
+            c["name"]: c for c in results["cells"] if c["seed"] >= 1_000 and c["task"] == task and c["share"] == share
         }
-        for arm in FEW:
-            names = [f"{arm.name}_{steps}_{rate:g}" for steps, rate in CANDIDATES]
+        for arm in arms:
+            names = [f"{arm.name}_{steps}_{rate:g}" for steps, rate in candidates]
             if any(name in outside for name in names):
                 told = [" / ".join(percent(outside[n][m]) if n in outside else NOTHING for m in METRICS) for n in names]
                 rows.append((f"{task}, `{arm.name}`", *told))
     return Table(
-        ("On the draw outside", *(f"{steps} steps, {rate:g}" for steps, rate in CANDIDATES)),
+        ("On the draw outside", *(f"{steps} steps, {rate:g}" for steps, rate in candidates)),
         tuple(rows),
         "Test problems solved, greedy / sampled, by steps and peak learning rate. Every arm of the experiment has "
         "those with which `right_only` solved most by greedy decoding; the other arms show what it does to them.",

@@ -1,6 +1,6 @@
 """What the tests of the experiments share with those of the product."""
 
-from tests.conftest import made_once, pytest_terminal_summary, sandbox_works, smollm2, smollm2_dir, store
+from tests.conftest import made_once, pytest_terminal_summary, reasoning_gym, sandbox_works, smollm2, smollm2_dir, store
 from tests.reports.conftest import artifacts, browser
 from tests.test_two_writers import here, owner
 
@@ -11,6 +11,7 @@ __all__ = [
     "made_once",
     "owner",
     "pytest_terminal_summary",
+    "reasoning_gym",
     "sandbox_works",
     "smollm2",
     "smollm2_dir",

@@ -14,6 +14,7 @@ from weighted_mtp.files import own_file, own_folder
 
 DOCTESTS, STUDY, REAL_CODE = ("research.doctests.__main__", "research.chains.study", "research.real_code.__main__")
 ON_POLICY, REAL_TEACHER = "research.on_policy.__main__", "research.real_teacher.__main__"
+OWN_SMOLLM2 = "research.own_smollm2.__main__"
 CONFIGS = str(Path(__file__).parents[1] / "real_code" / "configs")
 BELOW_FILE = "is rows.jsonl/new, but rows.jsonl is no folder"
 MISTAKES = {
@@ -29,6 +30,8 @@ MISTAKES = {
     (REAL_TEACHER, "--data rows.jsonl"): "--data is rows.jsonl, which is no folder",
     (REAL_TEACHER, "--data folder --part dyk"): "dyk",
     (REAL_TEACHER, "--data folder --draws 0"): "--draws is 0: give at least 1",
+    (OWN_SMOLLM2, "--out rows.jsonl/new"): f"--out {BELOW_FILE}",
+    (OWN_SMOLLM2, "--draws 0"): "--draws is 0: give at least 1",
     (REAL_CODE, "--out rows.jsonl/new"): f"out {BELOW_FILE}",
     (REAL_CODE, "--configs folder"): "folder/critics holds no .yaml",
     (REAL_CODE, "--configs unread"): (
@@ -42,6 +45,7 @@ WRITERS = {
     "study": (own_folder, STUDY, ["--out", "out"]),
     "on_policy": (own_folder, ON_POLICY, ["--out", "out"]),
     "real_teacher": (own_folder, REAL_TEACHER, ["--out", "out", "--data", "."]),
+    "own_smollm2": (own_folder, OWN_SMOLLM2, ["--out", "out"]),
     "real_code": (own_folder, REAL_CODE, ["--out", "out", "--configs", CONFIGS, "--data", '["rows.jsonl"]']),
 }
 _EVERY = """
