@@ -75,8 +75,11 @@ class Own(Place):
     def _lengths(self) -> tuple[int, int]:
         """Tokens of the longest prompt and solution."""
         prompts = [p for some in self.problems.values() for p in some]
-        solutions = map(TASKS[self.task].solution, prompts)
-        return tuple(max(map(len, self.tokenizer(list(texts))["input_ids"])) for texts in (prompts, solutions))
+        solutions = [TASKS[self.task].solution(p) for p in prompts]
+        longest_prompt, longest_solution = (
+            max(map(len, self.tokenizer(texts)["input_ids"])) for texts in (prompts, solutions)
+        )
+        return longest_prompt, longest_solution
 
     @property
     def most_new_tokens(self) -> int:
@@ -88,10 +91,12 @@ class Own(Place):
         """Of a prompt and a completion, and an end behind one that was cut off."""
         return self._lengths[0] + self.most_new_tokens + 1
 
-    def decode(self, model: Path | MTPModel, prompts: Sequence[str], **how: Any) -> list[Completion]:
+    def decode(
+        self, model: Path | MTPModel, prompts: Sequence[str], *, batch_size: int = 200, **how: Any
+    ) -> list[Completion]:
         """As in `Place`, in batches of 200, with matrix products in bfloat16."""
         with torch.autocast("cpu", torch.bfloat16):
-            return super().decode(model, prompts, **{"batch_size": 200} | how)
+            return super().decode(model, prompts, batch_size=batch_size, **how)
 
     def judged(self, prompts: Iterable[str], completions: Iterable[Completion]) -> list[Row]:
         """Completions as rows, with what the program says and which tokens are truly wrong.

@@ -117,8 +117,8 @@ def _notes(results: Results, tasks: Sequence[str]) -> list[str]:
     ]
     return [
         *told,
-        "The start's steps and rate, and that `words` tells of two events, were set after two starts on the draw outside "
-        "with which 1 and 8 % of the samples of three events were right.",
+        "The start's steps and rate, and that `words` tells of two events, were set after two starts on a draw "
+        "outside, which left 1 and 8 % of the samples of three events right.",
         "Parameters are float32, matrix products bfloat16. The model was stored in four bits; what it lost is lost for "
         "every arm.",
         "Solutions are lines, each of which follows from the one before: a token is wrong from where its line leaves "

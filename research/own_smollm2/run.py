@@ -5,7 +5,7 @@ from pathlib import Path
 from research.on_policy.arms import OF_ADAPTERS
 from research.on_policy.run import run
 from research.own_smollm2.cells import HIGHEST, LOWEST, TAKEN, cells_of, choice_cells, rule_cells, taken
-from research.own_smollm2.place import Size
+from research.own_smollm2.place import Own, Size
 from weighted_mtp.training.errors import ConfigError
 
 SIZE = Size(
@@ -28,8 +28,8 @@ def run_all(out: Path, draws: int, jobs: int, size: Size = SIZE) -> None:
 def rule(out: Path, size: Size) -> list[str]:
     """The tasks: candidates are looked at one after another until enough are taken."""
     seen: dict[str, float] = {}
+    Own("", 0, 0, out, size).write_base()
     for cell in rule_cells(out, size):
-        cell.place.write_base()
         run([cell], 1)
         task = cell.place.task
         seen[task] = (cell.finished() or {})["sampled"]

@@ -105,11 +105,11 @@ def _chain(terms: Callable[[str], tuple[int, list[tuple[str, int]]]]) -> Step:
 
 _NAMES = ("Tom", "Ann", "Ben", "Mia", "Sam", "Eva", "Leo", "Zoe")
 _THINGS = ("apples", "books", "coins", "cards", "shells", "stamps", "pens", "balls")
-_EVENTS = {
+_EVENTS: dict[str, Sequence[str]] = {
     "+": ("buys {}", "finds {}", "gets {}", "wins {}"),
     "-": ("loses {}", "sells {}", "gives away {}", "uses {}"),
+    "*": ("then has {} times as many",),
 }
-_EVENTS["*"] = ("then has {} times as many",)
 _SIGNS = {re.compile(event.format(r"(\d+)")): sign for sign, events in _EVENTS.items() for event in events}
 
 
@@ -190,6 +190,12 @@ CANDIDATES = (
         "reasoning-gym's `spell_backward`, words of 5 to 7 letters",
         of_reasoning_gym("spell_backward", min_word_len=5, max_word_len=7),
         _backward,
+    ),
+    Task(
+        "short_sum",
+        "reasoning-gym's `chain_sum`, three terms of two digits",
+        of_reasoning_gym("chain_sum", min_terms=3, max_terms=3, min_digits=2, max_digits=2),
+        _chain(_sum_terms),
     ),
 )
 TASKS = {task.name: task for task in CANDIDATES}
