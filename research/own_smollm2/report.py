@@ -86,8 +86,9 @@ def _rule_table(results: Results, tasks: Sequence[str]) -> Table:
         ("Candidate", "right, %", "read back, %", ""),
         tuple(rows),
         f"By a rule that was fixed before any arm was seen: on a draw outside, the first {TAKEN} candidates are taken "
-        f"of whose samples from {LOWEST:.0%} to {HIGHEST:.0%} are right after the start; those behind them are not "
-        "looked at. Completions that read back as other tokens than were written are left out, and not right.",
+        f"of whose samples from {100 * LOWEST:.0f} to {100 * HIGHEST:.0f} % are right after the start; those behind "
+        "them are not looked at. Completions that read back as other tokens than were written are left out, and not "
+        "right.",
     )
 
 

@@ -36,4 +36,6 @@ def rule(out: Path, size: Size) -> list[str]:
         print(f"{task}: {seen[task]:.1%} of the samples right, {'taken' if task in taken(seen) else 'not taken'}")
         if len(taken(seen)) == TAKEN:
             return taken(seen)
-    raise ConfigError(f"only {len(taken(seen))} of the candidates are {LOWEST:.0%} to {HIGHEST:.0%} right")
+    raise ConfigError(
+        f"only {len(taken(seen))} of the candidates are {100 * LOWEST:.0f} to {100 * HIGHEST:.0f} % right"
+    )

@@ -191,11 +191,5 @@ CANDIDATES = (
         of_reasoning_gym("spell_backward", min_word_len=5, max_word_len=7),
         _backward,
     ),
-    Task(
-        "short_sum",
-        "reasoning-gym's `chain_sum`, three terms of two digits",
-        of_reasoning_gym("chain_sum", min_terms=3, max_terms=3, min_digits=2, max_digits=2),
-        _chain(_sum_terms),
-    ),
 )
 TASKS = {task.name: task for task in CANDIDATES}

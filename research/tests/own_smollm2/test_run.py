@@ -15,12 +15,14 @@ from research.on_policy.arms import START, with_needs
 from research.on_policy.cells import run_cell
 from research.on_policy.results import read_results
 from research.own_smollm2 import report
-from research.own_smollm2.cells import BEGUN, LAST, MAIN, OwnCell, cells_of, choice_cells, chosen, taken
+from research.own_smollm2.cells import BEGUN, LAST, MAIN, OwnCell, cells_of, choice_cells, chosen, rule_cells, taken
 from research.own_smollm2.docs_page import DOCS, KEPT
 from research.own_smollm2.place import Own, Size
+from research.own_smollm2.run import rule
 from research.own_smollm2.tasks import TASKS, Task
 from research.real_teacher.bpe import byte_pairs
 from weighted_mtp.models import MTPModel
+from weighted_mtp.training.errors import ConfigError
 
 COIN = Task(
     "coin",
@@ -106,11 +108,38 @@ def test_the_rule_takes_the_first_two_between_its_bounds():
     assert taken({"a": 0.0, "b": 0.6}) == ["b"]
 
 
+def finish(cell: OwnCell, **result: float) -> None:
+    """Leaves a result where the cell's would be."""
+    cell.file.parent.mkdir(parents=True, exist_ok=True)
+    cell.file.write_text(json.dumps({"asked": cell._asked()} | result))
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    """An output directory in which the base is there."""
+    Own("", 0, 0, tmp_path, TINY).base.mkdir(parents=True)
+    (Own("", 0, 0, tmp_path, TINY).base / "tokenizer.json").touch()
+    return tmp_path
+
+
+def test_candidates_behind_those_that_are_taken_are_not_looked_at(out, capsys):
+    cells = rule_cells(out, TINY)
+    for cell, share in zip(cells, (0.2, 0.9, 0.3), strict=False):
+        finish(cell, sampled=share)
+    assert rule(out, TINY) == [cells[0].place.task, cells[2].place.task]
+    assert f"{cells[1].place.task}: 90.0% of the samples right, not taken" in capsys.readouterr().out
+
+
+def test_too_few_tasks_are_an_error(out):
+    for cell in rule_cells(out, TINY):
+        finish(cell, sampled=0.0)
+    with pytest.raises(ConfigError, match="only 0 of the candidates are 10 to 60 % right"):
+        rule(out, TINY)
+
+
 def test_steps_and_rate_are_those_that_served_right_only_best_outside(tmp_path):
-    cells = choice_cells(["words"], tmp_path, TINY)
-    *_, last = [cell for cell in cells if cell.name != START]
-    last.file.parent.mkdir(parents=True)
-    last.file.write_text(f'{{"asked": {json.dumps(last._asked())}, "greedy": 0.5}}')
+    *_, last = [cell for cell in choice_cells(["words"], tmp_path, TINY) if cell.name != START]
+    finish(last, greedy=0.5)
     size = chosen("words", tmp_path, TINY)
     assert f"right_only_{size.steps}_{size.learning_rate:g}" == last.name
     assert replace(size, steps=TINY.steps, learning_rate=TINY.learning_rate) == TINY

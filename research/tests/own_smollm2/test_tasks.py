@@ -10,7 +10,6 @@ from weighted_mtp.models import load_tokenizer
 GIVEN = {
     "words": ("Tom has 62 pens, wins 28, then has 3 times as many. How many now?\n", "62+28=90\n90*3=270"),
     "chain_sum": ("State the final answer ... problem: 186 - 830 + 24 =\n", "186-830=-644\n-644+24=-620"),
-    "short_sum": ("State the final answer ... problem: 18 - 83 + 24 =\n", "18-83=-65\n-65+24=-41"),
     "products": ("Solve the following multiplication: 59 * 44. Give ...\n", "59*40=2360\n59*4=236\n2360+236=2596"),
     "gcd": ("Find the ... of these numbers: 12, 18. Give ...\n", "12%18=12\n18%12=6\n12%6=0\n6"),
     "spell_backward": ("Spell this word backward (example: sun -> nus): pens\n", "p e n s\ns n e p\nsnep"),
@@ -46,7 +45,7 @@ def test_every_prompt_has_a_right_solution_without_a_wrong_token(task):
 def test_reasoning_gym_accepts_the_answers_of_our_solutions(reasoning_gym):
     from reasoning_gym import create_dataset
 
-    for name in GIVEN.keys() - {"words", "short_sum"}:
+    for name in GIVEN.keys() - {"words"}:
         made = create_dataset(name, seed=3, size=20, **({"max_terms": 3} if name == "chain_sum" else {}))
         for entry in made:
             if name != "products" or 9 < int(entry["question"].split("* ")[1].split(".")[0]) < 100:
