@@ -6,8 +6,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from weighted_mtp.cli.grammar import Parser, UsageError, answer
-from weighted_mtp.cli.quiet import quiet_libraries
 from weighted_mtp.files import own_folder
+from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.training.errors import expand_path, require_folder
 
 PROGRAM = "python -m research.own_smollm2"
