@@ -15,9 +15,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 KEPT = DOCS / "results" / "on-policy.json"
 
 
-def kept(given: Path, to: Path) -> Results:
+def kept(given: Path, to: Path, program: str = "research.on_policy") -> Results:
     """The results of an output directory or of a file, after they were written to a file, a cell a line."""
-    results = json.loads(given.read_text()) if given.is_file() else read_results(given)
+    results = json.loads(given.read_text()) if given.is_file() else read_results(given, program)
     cells = ",\n".join(json.dumps(cell) for cell in results["cells"])
     to.write_text(f'{{"cells": [\n{cells}\n],\n"meta": {json.dumps(results["meta"])}}}\n')
     return results

@@ -22,7 +22,7 @@ RESAMPLES = 1_000
 """Of a bootstrap."""
 
 
-def read_results(out: Path) -> Results:
+def read_results(out: Path, program: str = "research.on_policy") -> Results:
     """Every finished cell in an output directory, and what made them.
 
     Raises:
@@ -30,7 +30,7 @@ def read_results(out: Path) -> Results:
     """
     cells = [flat(json.loads(path.read_text())) for path in sorted(out.glob("cells/*/*.json"))]
     if not cells:
-        raise ValueError(f"{out} holds no finished cell: run python -m research.on_policy --out {out}")
+        raise ValueError(f"{out} holds no finished cell: run python -m {program} --out {out}")
     return {"cells": cells, "meta": dict(provenance())}
 
 

@@ -14,7 +14,7 @@ KEPT = DOCS / "results" / "own-smollm2.json"
 
 def main() -> None:
     """Keeps the results of an output directory, a cell a line, and writes the page."""
-    (DOCS / "own-smollm2.md").write_text(page(kept(Path(sys.argv[1]), KEPT)))
+    (DOCS / "own-smollm2.md").write_text(page(kept(Path(sys.argv[1]), KEPT, "research.own_smollm2")))
 
 
 if __name__ == "__main__":

@@ -122,9 +122,8 @@ def _notes(results: Results, tasks: Sequence[str]) -> list[str]:
         "outside, which left 1 and 8 % of the samples of three events right.",
         "Parameters are float32, matrix products bfloat16. The model was stored in four bits; what it lost is lost for "
         "every arm.",
-        "Solutions are lines, each of which follows from the one before: a token is wrong from where its line leaves "
-        "the right one to the line's end, and lines that go on rightly from it are right. A program judges the answer "
-        "alone.",
+        "Solutions are lines, each of which follows from the one before, as it is written: a token is wrong where it "
+        "differs from the right line's at its place. A program judges the answer alone.",
         f"The oracle drops wrong tokens; the signed one gives them {AWAY:g} down to a probability of {FLOOR:g}.",
         "`gated` is told to mix by the measured skill; `label_conditioned` is the generative critic decoded under "
         '"right".',

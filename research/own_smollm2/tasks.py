@@ -8,7 +8,6 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 END = ""
@@ -49,20 +48,17 @@ class Task:
         return answer(completion) == answer(self.solution(prompt))
 
     def wrong_characters(self, prompt: str, completion: str) -> list[bool]:
-        """Which characters are wrong given the ones before them, as the writer wrote them; the last is the end.
+        """Which characters are wrong given the lines before them, as the writer wrote them; the last is the end.
 
-        A line is wrong from where it leaves the right one to its end; lines that go on rightly from it are right.
+        A line is held against the right one character by character; lines that go on rightly from it are right.
         """
-        lines, wrong, ended_early = completion.split("\n"), list[bool](), False
+        lines, wrong = completion.split("\n"), list[bool]()
         for i, line in enumerate(lines):
-            written = line if i == len(lines) - 1 else line + "\n"
             right = self.step(prompt, lines[:i]) or ""
-            if right and self.step(prompt, [*lines[:i], right]):
-                right += "\n"
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(written, right, strict=False)))
-            wrong += [k >= same for k in range(len(written))]
-            ended_early = same == len(written) and line != right.rstrip("\n")
-        return [*wrong, ended_early or self.step(prompt, lines) != END]
+            more = bool(right and self.step(prompt, [*lines[:i], right]))
+            wrong += [line[k] != right[k : k + 1] for k in range(len(line))]
+            wrong.append(len(line) < len(right) or more == (i == len(lines) - 1))
+        return wrong
 
 
 def answer(completion: str) -> str:

@@ -53,15 +53,15 @@ def test_reasoning_gym_accepts_the_answers_of_our_solutions(reasoning_gym):
                 assert made.score_answer(said, entry) == 1, entry["question"]
 
 
-def test_a_line_is_wrong_from_where_it_leaves_the_right_one_and_what_goes_on_from_it_is_right():
-    assert marks("words", "62+28=80\n80*3=240") == " " * 6 + "xxx" + " " * 9
-    assert marks("words", "62+38=90\n90*3=270") == " " * 3 + "x" * 6 + " " * 9
+def test_a_line_is_held_against_the_right_one_and_what_goes_on_from_a_wrong_one_is_right():
+    assert marks("words", "62+28=80\n80*3=240") == " " * 6 + "x" + " " * 11
+    assert marks("words", "62+38=90\n90*3=270") == " " * 3 + "x" + " " * 14
 
 
 def test_an_end_too_early_and_a_line_too_many_are_wrong():
     assert marks("words", "62+28=90") == " " * 8 + "x"
     assert marks("words", "62+28=90\n90*3=27") == " " * 16 + "x"
-    assert marks("words", "62+28=90\n90*3=270\n1") == " " * 17 + "xxx"
+    assert marks("words", "62+28=90\n90*3=270\n1") == " " * 17 + "xx "
 
 
 def test_behind_a_line_that_says_nothing_the_next_is_wrong():
