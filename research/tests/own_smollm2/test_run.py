@@ -15,7 +15,7 @@ from research.on_policy.arms import START, with_needs
 from research.on_policy.cells import run_cell
 from research.on_policy.results import read_results
 from research.own_smollm2 import report
-from research.own_smollm2.cells import BEGUN, LAST, MAIN, OwnCell, cells_of, choice_cells, chosen, rule_cells, taken
+from research.own_smollm2.cells import BEGUN, MAIN, OwnCell, cells_of, choice_cells, chosen, rule_cells, taken
 from research.own_smollm2.docs_page import DOCS, KEPT
 from research.own_smollm2.place import Own, Size
 from research.own_smollm2.run import rule
@@ -65,7 +65,7 @@ def finished(made_once) -> Path:
     def make(out: Path) -> None:
         place = Own("coin", 0, 0, out, TINY)
         write_small(place.base)
-        for name in (BEGUN, *with_needs((*MAIN, *LAST))):
+        for name in (BEGUN, *with_needs(MAIN)):
             run_cell(OwnCell(place, name))
 
     with coin():
@@ -76,7 +76,7 @@ def found(out: Path, name: str) -> dict:
     return OwnCell(Own("coin", 0, 0, out, TINY), name).finished() or {}
 
 
-@pytest.mark.parametrize("arm", [arm.name for arm in (*MAIN, *LAST)])
+@pytest.mark.parametrize("arm", [arm.name for arm in MAIN])
 def test_every_arm_says_what_it_solved_and_what_it_cost(finished, arm):
     assert 0 <= found(finished, arm)["greedy"] <= 1
     assert found(finished, arm)["cpu_seconds"] > 0
@@ -91,7 +91,7 @@ def test_the_start_is_sampled_and_its_critic_measured(finished):
 
 def test_models_that_no_cell_needs_any_more_are_gone(finished):
     folders = {path.name for path in (finished / "work" / "coin-0-draw0").iterdir() if path.is_dir()}
-    assert folders == {"start", "label_conditioned", "implicit_critic"}
+    assert folders == {"start", "label_conditioned"}
 
 
 def test_a_token_is_wrong_where_a_character_of_it_is(finished):
@@ -146,7 +146,7 @@ def test_steps_and_rate_are_those_that_served_right_only_best_outside(tmp_path):
 
 
 def test_what_a_cell_needs_stands_before_it(tmp_path):
-    cells = list(dict.fromkeys(cells_of(["words", "gcd"], tmp_path, TINY, 2)))
+    cells = list(cells_of(["words", "gcd"], tmp_path, TINY, 2))
     for i, cell in enumerate(cells):
         assert cell.first() <= {other.name for other in cells[:i] if cell.needs(other)}
 
