@@ -188,14 +188,8 @@ def _require_permission(name: str, path: str | Path, place: Path, mode: int) -> 
 
 
 def require_same_settings(file: Path, settings: Mapping[str, Any], what: str, by_content: Collection[str]) -> None:
-    """Raises ConfigError where a file of settings says that what lies beside it was made with others; says which.
-
-    Args:
-        file: JSON, as the call that began left it; where it is not there, nothing is known.
-        settings: of this call.
-        what: lies there.
-        by_content: names of settings that are digests, which say nothing to a reader.
-    """
+    """Raises ConfigError where a JSON file of settings says that what lies beside it (`what`) was made with others;
+    those that are digests, which say nothing to a reader, are `by_content`."""
     if not file.exists():
         return
     try:
