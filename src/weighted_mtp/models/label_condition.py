@@ -86,9 +86,7 @@ class LabelTags(nn.Module):
     Source: Korbak et al. 2023, "Pretraining Language Models with Human Preferences" (arXiv 2302.08582),
     conditional training.
 
-    Args:
-        right: token ids of the tag that says that the completion is right; `wrong` alike.
-        bos: the token that stays in front of the tag, where a row begins with it; None: no such token.
+    `bos` stays in front of the tag, where a row begins with it; None: no such token.
     """
 
     def __init__(self, right: list[int], wrong: list[int], bos: int | None = None):
