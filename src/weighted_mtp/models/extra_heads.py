@@ -134,9 +134,6 @@ def head_warmup(
     Returns:
         n_future weights, head 0 (next token) first.
 
-    Raises:
-        ValueError: an argument outside its range.
-
     Examples:
         >>> head_warmup(0, n_future=4, warmup_steps=100)
         (1.0, 0.0, 0.0, 0.0)

@@ -99,12 +99,6 @@ def expand_path(name: str, path: str) -> str:
 
     `hub:`, `package:` and web addresses stay as they are; of an sqlite address the file is expanded. A `$` that is part
     of the name of a file that is there is none of ours.
-
-    Examples:
-        >>> import os
-        >>> os.environ["RUNS"] = "/data/runs"
-        >>> expand_path("output_dir", "$RUNS/x"), expand_path("model", "hub:A/B")
-        ('/data/runs/x', 'hub:A/B')
     """
     if path.startswith(_STORE):
         return _STORE + expand_path(name, path.removeprefix(_STORE))

@@ -110,10 +110,6 @@ def rotary_rows(rows: Any, heads: int, to_meta: bool) -> Any:
     """Rows of wq or wk in the order of the other format.
 
     Rotary positions turn rows (2i, 2i+1) of a head together there, and rows (i, i + head_dim/2) here.
-
-    >>> import torch
-    >>> rotary_rows(torch.arange(8).view(8, 1), heads=2, to_meta=False).flatten().tolist()
-    [0, 2, 1, 3, 4, 6, 5, 7]
     """
     pairs, width = rows.shape[0] // heads // 2, rows.shape[1]
     split = (heads, 2, pairs, width) if to_meta else (heads, pairs, 2, width)
