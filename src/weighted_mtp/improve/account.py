@@ -70,9 +70,13 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
 
 def gains(values: Sequence[Mapping[int, float]]) -> list[tuple[int, Interval]]:
     """Of each round after the first: the round that it is measured against, and the paired difference to it. That is
-    the last round whose interval lay above 0, at first round 0, so that small gains add up before they count. Examples:
-    >>> start, better = dict.fromkeys(range(40), 0.0), dict.fromkeys(range(40), 1.0) >>> [(against, gain.mean) for
-    against, gain in gains([start, better, better])] [(0, 1.0), (1, 0.0)]"""
+    the last round whose interval lay above 0, at first round 0, so that small gains add up before they count.
+
+    Examples:
+        >>> start, better = dict.fromkeys(range(40), 0.0), dict.fromkeys(range(40), 1.0)
+        >>> [(against, gain.mean) for against, gain in gains([start, better, better])]
+        [(0, 1.0), (1, 0.0)]
+    """
     found: list[tuple[int, Interval]] = []
     best = 0
     for number, now in enumerate(values[1:], start=1):

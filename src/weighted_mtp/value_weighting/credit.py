@@ -74,6 +74,8 @@ def values_from_credit(
 
     with L of `log_odds_of_success`. `compute_td_errors` reads them like those of a value head.
 
+    Source: as for `log_odds_of_success`.
+
     Args:
         credit, prior, mask, segment_ids: as for `log_odds_of_success`.
 
