@@ -64,7 +64,8 @@ def printable(text: str) -> str:
     r"""Text with control characters but tabs and line ends, changes of direction and lone surrogates written out.
 
     >>> print(printable("a\x1b[31mb\nc"))
-    a\x1b[31mb c
+    a\x1b[31mb
+    c
     """
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

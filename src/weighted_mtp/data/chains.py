@@ -188,8 +188,8 @@ def chain_tokenizer() -> "PreTrainedTokenizerFast":
 
 def verify(prompt: str, completion: str) -> bool:
     """Whether a completion solves its prompt: one digit for each operation, and the last one is right, whatever stands
-    on the way: a chain that went wrong and came back is right. Raises: ValueError: when the prompt is not a chain. A
-    completion can be anything: what is no chain is False.
+    on the way: a chain that went wrong and came back is right. A completion can be anything: what is no chain is False.
+    ValueError: the prompt is not a chain.
 
     Examples:
         >>> verify("7 +3 *7 +7 *3 :", "0 0 7 1")
