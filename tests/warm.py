@@ -48,7 +48,7 @@ def warm_python(folder: Path) -> Iterator[str]:
 
 
 def _serve(address: str) -> None:
-    from weighted_mtp.cli.quiet import quiet_libraries
+    from weighted_mtp.reports.quiet import quiet_libraries
 
     quiet_libraries()
     import weighted_mtp.evaluation.evaluate
