@@ -159,6 +159,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
+@pytest.fixture(scope="session")
+def empty_store(made_once: Callable[..., Path]) -> Path:
+    """An MLflow database without a run, to copy where a test wants one of its own."""
+    from weighted_mtp.training.tracking import make_store
+
+    return made_once("mlflow-empty", lambda folder: make_store(f"sqlite:///{folder / 'mlflow.db'}")) / "mlflow.db"
+
+
 def td_unless_named(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of stage verifiable with scheme td, with beta .3 where nothing is said; "" names the stage's own."""
     if stage != "verifiable" or "scheme" in settings:

@@ -1,15 +1,10 @@
-"""`python -m research.chains.study`: flags into settings, and Ctrl-C into one line."""
+"""`python -m research.chains.study`: flags into settings."""
 
 import sys
-from pathlib import Path
 
-from jsonargparse import Namespace
-
-from weighted_mtp.cli.grammar import Parser, UsageError, answer
+from research.command import flags_of, run_cells
+from weighted_mtp.cli.grammar import Parser, answer
 from weighted_mtp.demo.jobs import workers
-from weighted_mtp.files import own_folder
-from weighted_mtp.reports.quiet import quiet_libraries
-from weighted_mtp.training.errors import expand_path, require_folder
 
 PROGRAM = "python -m research.chains.study"
 HELP = "which credit finds the wrong tokens, and what it is worth: many arms, draws and settings"
@@ -23,28 +18,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _study(words: list[str]) -> int:
     parser = Parser(prog=PROGRAM, description=HELP)
     parser.add_argument("--preset", choices=["full", "quick"], default="full", help="quick takes minutes.")
-    parser.add_argument("--out", type=str, default="study", help="Output directory; finished cells there are kept.")
-    parser.add_argument("--draws", type=int | None, default=None, help="Draws; none: the preset's.")
-    parser.add_argument(
-        "--jobs", type=int | None, default=None, help="Trainings at a time; none: a core each, at most 8."
-    )
-    parsed = Namespace(**parser.parse(words))
-    for name in ("draws", "jobs"):
-        if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
-            raise UsageError(f"--{name} is {getattr(parsed, name)}: give at least 1")
-    out = expand_path("--out", parsed.out)
-    require_folder("--out", out)
-    quiet_libraries()
-    from research.chains.run import run_study
-    from weighted_mtp.training.run import Interrupted
+    flags = flags_of(parser, words, out="study", draws=None, jobs=None)
 
-    try:
-        with own_folder(out):
-            run_study(parsed.preset, Path(out), workers(parsed.jobs), parsed.draws)
-    except (Interrupted, KeyboardInterrupt):
-        print(f"{PROGRAM}: stopped; the same command goes on with the unfinished cells", file=sys.stderr)
-        return 130
-    return 0
+    def run() -> None:
+        from research.chains.run import run_study
+
+        run_study(flags.preset, flags.out, workers(flags.jobs), flags.draws)
+
+    return run_cells(PROGRAM, flags.out, run)
 
 
 if __name__ == "__main__":

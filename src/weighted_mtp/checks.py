@@ -25,13 +25,7 @@ def check_shape(name: str, tensor: Tensor, needed: tuple[int, ...], meaning: str
 
 
 def check_rank(name: str, tensor: Tensor, meaning: str) -> None:
-    """Raise unless `tensor` has as many axes as `meaning`, such as "[batch, seq]", names.
-
-    Examples:
-        >>> check_rank("values", torch.ones(2, 3, 1), "[batch, seq]")
-        Traceback (most recent call last):
-        ValueError: values has shape [2, 3, 1]; needed is [batch, seq]
-    """
+    """Raise unless `tensor` has as many axes as `meaning`, such as "[batch, seq]", names."""
     if tensor.ndim != meaning.count(",") + 1:
         raise ValueError(f"{name} has shape {list(tensor.shape)}; needed is {meaning}")
 
@@ -55,13 +49,7 @@ def check_number(name: str, value: object, minimum: float, maximum: float, brack
 
 
 def check_temperature(name: str, value: object) -> float:
-    """Return `value` as a float, or raise unless it is a finite number above 0.
-
-    Examples:
-        >>> check_temperature("beta", float("inf"))
-        Traceback (most recent call last):
-        ValueError: beta is inf; needed is a number in (0, inf)
-    """
+    """Return `value` as a float, or raise unless it is a finite number above 0."""
     return check_number(name, value, 0.0, math.inf, "()")
 
 
@@ -126,13 +114,7 @@ def usable_temperature(temperature: float, dtype: torch.dtype) -> float:
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    """Return `value`, or raise unless it is one of `choices`.
-
-    Examples:
-        >>> check_choice("credit", "mc", ("td", "gae"))
-        Traceback (most recent call last):
-        ValueError: credit is 'mc'; needed is one of td, gae
-    """
+    """Return `value`, or raise unless it is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; needed is one of {', '.join(choices)}")
     return value

@@ -12,12 +12,14 @@ import pytest
 import yaml
 
 from tests.improve.conftest import TRAINING, settings_in
+from tests.warm import warm_python
 from weighted_mtp.cli.main import main
 from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.evaluation.intervals import wilson_interval
 from weighted_mtp.reports.numbers import percent
 
 pytestmark = pytest.mark.slow
+PYTHON = sys.executable
 MADE = (
     "rows.jsonl",
     "train.jsonl",
@@ -33,8 +35,16 @@ def command(settings, folder: Path) -> list[str]:
     return ["improve", "--config", str(file)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm(tmp_path_factory):
+    """Steps of rounds that are run here, and not by a command in a process of its own, begin with all imported."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as program, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", program)
+        yield
+
+
 @pytest.fixture(scope="module")
-def improved(start, tmp_path_factory):
+def improved(warm, start, tmp_path_factory):
     """Two rounds that are done; tests change copies."""
     folder = tmp_path_factory.mktemp("improved")
     assert main(command(settings_in(start, folder / "run"), folder)) == 0
@@ -99,20 +109,21 @@ def test_other_settings_than_a_step_was_made_with_are_one_error(copy, settings, 
     assert "round1: student is done with learning_rate 0.001 and not 0.002; nothing was changed" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_after_a_signal_the_same_command_ends_with_the_same_files(number, copy, improved, settings, tmp_path, capsys):
+def test_after_signals_the_same_command_ends_with_the_same_files(copy, improved, settings, tmp_path, capsys):
     shutil.rmtree(copy / "round2")
     words = command(settings, tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "weighted_mtp.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    while not (copy / "round2" / "sample.log").exists():
-        assert process.poll() is None
-    process.send_signal(number)
-    _, said = process.communicate()
-    assert process.returncode == 128 + number
-    assert "the same command goes on with the step that was stopped" in said
-    assert not json.loads((copy / "round2" / "sample.json").read_text())["finished"]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        (copy / "round2" / "sample.log").unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [PYTHON, "-m", "weighted_mtp.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while not (copy / "round2" / "sample.log").exists():
+            assert process.poll() is None
+        process.send_signal(number)
+        _, said = process.communicate()
+        assert process.returncode == 128 + number
+        assert "the same command goes on with the step that was stopped" in said
+        assert not json.loads((copy / "round2" / "sample.json").read_text())["finished"]
     assert main(words) == 0
     for name in MADE:
         # rows name the model by its path, which is the copy's
@@ -123,7 +134,7 @@ def test_after_a_signal_the_same_command_ends_with_the_same_files(number, copy, 
 def test_a_killed_improve_takes_its_step_along(copy, settings, tmp_path):
     shutil.rmtree(copy / "round1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "weighted_mtp.cli", *command(settings, tmp_path)], stdout=subprocess.PIPE, text=True
+        [PYTHON, "-m", "weighted_mtp.cli", *command(settings, tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -150,6 +161,9 @@ def test_a_failed_step_is_named_with_its_log(copy, settings, tmp_path, capsys):
 
 def test_a_critic_is_trained_judged_on_held_out_rows_and_weighs_the_student(improved, settings, tmp_path, capsys):
     shutil.copytree(improved / "round0", tmp_path / "run" / "round0")
+    (tmp_path / "run" / "round1").mkdir()
+    for name in ("sample.json", "rows.jsonl"):
+        shutil.copy(improved / "round1" / name, tmp_path / "run" / "round1" / name)
     settings |= {"rounds": 1, "critic": TRAINING, "score": {"scheme_options": {"beta": 0.5}}}
     assert main(command(settings, tmp_path)) == 0
     out = capsys.readouterr().out
@@ -163,7 +177,8 @@ def test_a_critic_is_trained_judged_on_held_out_rows_and_weighs_the_student(impr
     assert "critic" in (tmp_path / "run" / "improve.html").read_text()
 
 
-def test_a_verifier_that_rejects_all_ends_it_before_training(settings, tmp_path, capsys):
+def test_a_verifier_that_rejects_all_ends_it_before_training(improved, settings, tmp_path, capsys):
+    shutil.copytree(improved / "round0", tmp_path / "run" / "round0")
     rows = read_json_lines(settings["problems"])
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row | {"answer": "77"}) + "\n" for row in rows))
     assert main(command(settings | {"problems": str(tmp_path / "p.jsonl")}, tmp_path)) == 2

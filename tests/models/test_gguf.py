@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import gguf
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from weighted_mtp.cli.main import main
 from weighted_mtp.models import MTPModel, load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
 
@@ -74,6 +76,17 @@ def test_a_gguf_model_saves_as_a_directory_that_loads_everywhere(gguf_file, tmp_
 def test_a_gguf_file_gives_its_tokenizer(gguf_file):
     tokenizer = load_tokenizer(gguf_file)
     assert tokenizer("ab", add_special_tokens=False).input_ids == [5]
+
+
+def test_a_gguf_file_is_trained_as_it_is(gguf_file, tmp_path):
+    rows = [{"prompt": "a", "completion": "b" * n, "label": True} for n in (1, 2)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "model_name_or_path": gguf_file, "train_file": tmp_path / "rows.jsonl", "output_dir": tmp_path / "run",
+        "max_steps": 1, "per_device_train_batch_size": 2, "n_future": 2, "tracking_uri": "none",
+    }  # fmt: skip
+    assert main(["train", "baseline", *(f"--{name}={value}" for name, value in settings.items())]) == 0
+    assert MTPModel.from_pretrained(tmp_path / "run").n_future == 2
 
 
 def test_a_gguf_file_has_a_digest_of_its_content(gguf_file):

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -109,14 +110,13 @@ def test_stage_and_scheme_are_tags(tracked):
     assert (tags["stage"], tags["scheme"]) == ("verifiable", "td")
 
 
-def test_a_resumed_training_goes_on_in_the_same_run(prepare, tmp_path):
-    settings = {"output_dir": str(tmp_path), "tracking_uri": None, "save_steps": 2, "logging_steps": 1}
-    stopped = prepare(**settings)
+def test_a_resumed_training_goes_on_in_the_same_run(logged_each_step, tmp_path):
+    stopped = logged_each_step()
     stopped.trainer.add_callback(_stop_after(2))
     stopped.fit()
     checkpoint, _ = find_resumable(tmp_path)
     assert checkpoint == tmp_path / "checkpoint-2"
-    prepare(**settings).fit(checkpoint)
+    logged_each_step().fit(checkpoint)
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     found = only_run(client)
     assert found.info.status == "FINISHED"
@@ -184,9 +184,9 @@ def test_what_the_store_has_is_not_kept(make_config, store, tmp_path):
     assert not tracker._there
 
 
-def test_what_a_store_did_not_take_waits_for_it(prepare, caplog):
+def test_what_a_store_did_not_take_waits_for_it(prepare, empty_store, caplog):
     run = prepare(tracking_uri=None, logging_steps=1, max_steps=5)
-    store = Path(run.config.train.output_dir) / "mlflow.db"
+    store = Path(shutil.copy(empty_store, run.config.train.output_dir))
     run.trainer.add_callback(_rename_table_after(2, store, "metrics", "gone"))
     run.trainer.add_callback(_rename_table_after(4, store, "gone", "metrics"))
     with caplog.at_level(logging.WARNING, "weighted_mtp"):
@@ -220,10 +220,12 @@ def steps_logged(run_dir: Path) -> dict[str, list[int]]:
 
 
 @pytest.fixture
-def logged_each_step(prepare, tmp_path):
+def logged_each_step(prepare, empty_store, tmp_path):
     """A function that prepares a run of 4 steps, saved at step 2 and logged at each."""
 
     def make(**settings):
+        if not (tmp_path / "mlflow.db").exists():
+            shutil.copy(empty_store, tmp_path)
         return prepare(output_dir=str(tmp_path), tracking_uri=None, save_steps=2, logging_steps=1, **settings)
 
     return make

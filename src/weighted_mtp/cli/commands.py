@@ -1,8 +1,5 @@
-"""The commands of `wmtp`, one row each: its line of help, its settings, and what it runs.
-
-What a command needs is imported when it is called, so that `--help` answers at once and a mistake is told before torch
-is there.
-"""
+"""The commands of `wmtp`, one row each: its line of help, its settings, and what it runs. What a command needs is
+imported when it is called, so that `--help` answers at once and a mistake is told before torch is there."""
 
 import logging
 import sys

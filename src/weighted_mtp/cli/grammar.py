@@ -25,16 +25,9 @@ class UsageError(ValueError):
 
 
 def answer(run: Callable[[list[str]], int], arguments: list[str] | None, program: str = PROGRAM) -> int:
-    """Runs a command on its words; returns the exit status: of a user's mistake 2, after one line.
-
-    Our own errors are ValueErrors (ConfigError, DataError, CheckpointError, ...); files raise OSError. A full disk or
-    memory is nobody's mistake: 1. A signal: 128 and its number.
-
-    Args:
-        run: the command; returns its exit status.
-        arguments: its words; None: those that this process was called with.
-        program: what its lines begin with.
-    """
+    """Runs a command on its words (None: those of this process); returns the exit status: of a user's mistake 2, after
+    one line that begins with the program. Our own errors are ValueErrors, files raise OSError. A full disk or memory is
+    nobody's mistake: 1. A signal: 128 and its number."""
     try:
         with stoppable():
             return run(list(sys.argv[1:] if arguments is None else arguments))
@@ -76,10 +69,7 @@ class Parser(ArgumentParser):
 
     def parse(self, words: list[str], bare: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The settings that these words give, under their names; `bare` says what a flag without a value means.
-
-        Raises:
-            UsageError: a flag that is no setting, a value of another kind, a missing one.
-        """
+        UsageError: a flag that is no setting, a value of another kind, a missing one."""
         words = self._with_values(words, bare or {})
         flags = (name for action in self._actions for name in action.option_strings)
         check_flags(words, [name[2:] for name in flags if re.fullmatch(r"--(?!help|print_(?!config))\w+", name)])
@@ -128,15 +118,8 @@ def parse_over_file(
     also: tuple[str, ...] = (),
     prepare: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda path, settings: settings,
 ) -> dict[str, Any]:
-    """Flags over the file that `--config` names, wherever it stands, over defaults.
-
-    Args:
-        parser: has `--config`.
-        words: of the command line.
-        parts: dataclasses of the settings.
-        also: what else may stand in the file.
-        prepare: gets the file's name and what it holds, and returns what is taken of it.
-    """
+    """Flags over the file that `--config` names, wherever it stands, over defaults. `parts` are the dataclasses of the
+    settings, `also` what else may stand in the file; `prepare` returns what is taken of it."""
     path, flags = _take_config(words)
     if path is None:
         return parser.parse(flags)
@@ -184,14 +167,9 @@ _KEY = re.compile(r'Parser key "([\w.]+)":\s')
 _GIVEN = re.compile(r"Given value: (.*)|Got value: (.*)")
 _NESTED = re.compile(r"NestedArg\(key='(.*?)', val='?(.*?)'?\)")
 _KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "text",
-    "list": "a list, as [1,2]",
-    "dict": "a mapping, as {a: 1}",
-    "NoneType": "null",
-}
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list, as [1,2]",
+    "dict": "a mapping, as {a: 1}", "NoneType": "null",
+}  # fmt: skip
 
 
 def _about_value(message: str) -> str | None:

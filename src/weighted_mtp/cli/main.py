@@ -43,11 +43,8 @@ def _dispatch(words: list[str]) -> int:
     if full in MOVED:
         raise UsageError(f"`{PROGRAM} {full}` is `{MOVED[full]}` now, in a clone of the repository")
     if name not in known:
-        raise UsageError(
-            unknown(
-                {"train": "stage", "data": "data command", "convert": "conversion"}.get(group, "command"), name, known
-            )
-        )
+        kind = {"train": "stage", "data": "data command", "convert": "conversion"}.get(group, "command")
+        raise UsageError(unknown(kind, name, known))
     if group == "train":
         from weighted_mtp.cli.train import train
 

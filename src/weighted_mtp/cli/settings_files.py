@@ -1,9 +1,6 @@
-"""Files of settings: plain YAML, read strictly, so that nothing in them is dropped, doubled or guessed.
-
-Numbers as people write them (1e-4, which YAML 1.1 takes for text), dates, 12:30 and a bare no as text; no key twice,
-no reference to a list or mapping elsewhere in the file, no nesting beyond what settings need. Values of flags are read
-alike.
-"""
+"""Files of settings: plain YAML, read strictly, so that nothing in them is dropped, doubled or guessed: numbers as
+people write them (1e-4), dates, 12:30 and a bare no as text; no key twice, no reference to a list or mapping, no deep
+nesting. Values of flags are read alike."""
 
 import re
 from pathlib import Path
@@ -20,11 +17,8 @@ _TAG = "tag:yaml.org,2002:"
 
 
 def read_settings(path: str) -> dict[str, Any]:
-    """The keys and values of a file of settings; one that comes with the package goes by its name there.
-
-    Raises:
-        ConfigError: there is no such file, it is none of YAML, or not `key: value` lines.
-    """
+    """The keys and values of a file of settings; one that comes with the package goes by its name there. ConfigError:
+    there is no such file, it is none of YAML, or not `key: value` lines."""
     file = _found(path)
     if file.is_dir():
         inside = file / "run.yaml"
@@ -53,10 +47,8 @@ def _found(path: str) -> Path:
 
 
 def read_flags_alike() -> None:
-    """Lets jsonargparse read the values of flags as files are read here: its own reader takes 1:30 for 90.
-
-    `jsonargparse.set_loader` would not do: numbers are read by the default loader in any case.
-    """
+    """Lets jsonargparse read the values of flags as files are read here: its own reader takes 1:30 for 90, and numbers
+    are read by the default loader, whatever `set_loader` says."""
     from jsonargparse import _loaders_dumpers
 
     _loaders_dumpers.yaml_default_loader = _Loader

@@ -87,10 +87,8 @@ def parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
 
 
 def _of_moved_run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run.yaml whose directory was moved or copied: what lay in it lies where run.yaml lies now.
-
-    One that was copied alone lies beside no checkpoint and no finished run, and means its `output_dir`.
-    """
+    """The settings of a run.yaml whose directory was moved or copied: what lay in it lies where run.yaml lies now. One
+    that was copied alone, beside no checkpoint and no finished run, means its `output_dir`."""
     given, here = str(settings.get("output_dir", "")), path.parent
     holds_run = (here / MADE_WITH_FILE).is_file() or bool(list_checkpoints(here))
     if path.name != RUN_FILE or not given or not holds_run or here.resolve() == Path(given).resolve():

@@ -1,7 +1,5 @@
-"""Verified completions: one row schema, tokens and labels, batches, orders of sampling, and the made task.
-
-What needs torch is imported when it is asked for, so that files are read and split without it.
-"""
+"""Verified completions: one row schema, tokens and labels, batches, orders of sampling, and the made task; what needs
+torch is imported when it is asked for."""
 
 import lazy_loader  # pyright: ignore[reportMissingTypeStubs]
 

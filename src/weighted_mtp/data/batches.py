@@ -136,20 +136,14 @@ def _at_predictions(name: str, rows: Sequence[dict[str, Any]], labels: NDArray[n
 
 
 class RankBatches(Sampler[list[int]]):
-    """One process's part of an epoch.
+    """One process's part of an epoch, whose `sampler` gives the same order on every process.
 
         step s of one process of batch size world * B takes    order[s * world * B : (s + 1) * world * B]
         of it process r takes                                  the rows r * B to (r + 1) * B - 1, or [NO_ROW] if none
 
-    Every process makes the same number of steps, each row of the order is in one batch of one process, and batches of
-    even size hold whole pairs. No row is repeated to even out a short last step, which would count it twice.
-
-    Args:
-        sampler: the order of an epoch, the same on every process.
-        batch_size: B, rows of one batch on one process.
-        rank: number of this process, from 0.
-        world: number of processes.
-        drop_last: leave out a short last step.
+    Every process makes the same number of steps, each row is in one batch of one process, and batches of even size hold
+    whole pairs. No row is repeated to even out a short last step, which would count it twice; `drop_last` leaves it
+    out.
 
     Examples:
         >>> [list(RankBatches(range(5), batch_size=2, rank=rank, world=2)) for rank in range(2)]

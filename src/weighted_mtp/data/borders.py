@@ -1,10 +1,6 @@
-"""Text that continues another, to token ids and back: both ways, what stands before it decides how it is written.
-
-Tokenizers of the SentencePiece kind put a space before every text: tokenized alone, `2` becomes the token for ` 2`, and
-a completion that begins with a space loses it when it is decoded. So a continuation is tokenized behind an anchor, a
-short text whose own tokens come out unchanged, and the anchor's tokens are taken off again; and ids are decoded behind
-their prompt, whose own text is cut off.
-"""
+"""Text that continues another, to token ids and back: both ways, what stands before it decides how it is written (for
+SentencePiece `2` alone is ` 2`). So text is tokenized behind an anchor, a short text whose own tokens come out
+unchanged and are taken off again, and ids are decoded behind their prompt, whose own text is cut off."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -114,11 +110,7 @@ class Detokenizer:
         ]
 
     def _behind_a_broken_end(self, prompt: Ids, row: Ids, whole: str) -> str:
-        """Where the row changes how the prompt's end decodes.
-
-        Either the prompt ends within a character, which the row completes; or the row begins with bytes that are no
-        character, and the decoder takes the prompt's own bytes before them for broken too.
-        """
+        """Where the row completes a character of the prompt's end, or breaks that end, beginning with no character."""
         for n in range(len(prompt) - 1, max(len(prompt) - 4, -1), -1):  # a character has at most four bytes
             (head,) = self._border.decode([prompt[:n]])
             if not head.endswith(BROKEN) and whole.startswith(head):

@@ -28,14 +28,9 @@ class _Over(Exception):
 
 @contextmanager
 def bounded(template: str) -> Iterator[None]:
-    """Stops a template that renders for more than 5 s of processor time or takes more than 2 GiB; then and ever after.
-
-    In the main thread of Linux, since a signal and the process's limit do it; elsewhere there are no such bounds.
-    Powers, which no signal interrupts and no chat needs, are refused everywhere.
-
-    Raises:
-        DataError: the template is out of bounds.
-    """
+    """Stops a template that renders for more than 5 s of processor time or takes more than 2 GiB, then and ever after,
+    by DataError: in the main thread of Linux, since a signal and the process's limit do it. Powers, which no signal
+    interrupts and no chat needs, are refused everywhere."""
     if template not in _over and _raises_to_powers(template):
         _over[template] = "raises to powers, which is not bounded: leave `**` out of it"
     if template in _over:

@@ -1,15 +1,10 @@
 """The made task: chains of digit operations with systematic errors, where every token's truth is known.
 
-A prompt is a start digit and n operations mod 10, a completion the n running results:
+    7 +3 *7 +7 *3 :  ->  0 0 7 1        a start digit and n operations mod 10; the n running results
 
-    7 +3 *7 +7 *3 :  ->  0 0 7 1
-
-A few (digit, operation) entries carry a fixed wrong answer that the writer of the traces, the "teacher",
-uses more often than the right one; elsewhere it slips at random; it always goes on consistently from its own
-result. Entries that are wrong in the majority are what plain imitation learns: random slips alone would not
-hurt greedy decoding. Adding 3 or 7 and multiplying by 3 or 7 are bijections mod 10, so a lone error never
-heals, while a later one can cancel it.
-"""
+A few (digit, operation) entries carry a fixed wrong answer that the "teacher" uses more often than the right one, which
+imitation learns; elsewhere it slips at random; it goes on consistently from its own result. Adding and multiplying by 3
+or 7 are bijections mod 10: a lone error never heals, a later one can cancel it."""
 
 import re
 from collections.abc import Sequence
@@ -31,12 +26,7 @@ _PROMPT = re.compile(r"\s*(\d)((?:\s+[+*-]\d)+)\s*:\s*")
 
 @dataclass(frozen=True)
 class ChainTask:
-    """One setting of the made task.
-
-    Examples:
-        >>> EASY.n_prompts
-        2560
-    """
+    """One setting of the made task."""
 
     name: str
     """How results name the setting."""
@@ -121,15 +111,8 @@ def make_chains(
 ) -> Chains:
     """One draw of the task: training traces of the teacher and test prompts that training never shows.
 
-    Args:
-        task: the setting, `EASY` or `LOW_SUCCESS` or your own.
-        seed: the draw; it decides the teacher's tables, the prompts and the traces.
-        n_train_traces: training completions; None takes the task's.
-        n_test_prompts: test prompts, disjoint from the training prompts.
-        completions_per_prompt: completions of each training prompt; None takes the task's.
-
-    Returns:
-        `Chains` with schema rows; the same arguments give the same rows.
+    `seed` decides the teacher's tables, the prompts and the traces; None takes the task's own number. The same
+    arguments give the same rows.
 
     Raises:
         ValueError: when the task has fewer different prompts than that takes.
@@ -204,13 +187,9 @@ def chain_tokenizer() -> "PreTrainedTokenizerFast":
 
 
 def verify(prompt: str, completion: str) -> bool:
-    """Whether a completion solves its prompt: one digit for each operation, and the last one is right.
-
-    The program that checks reads only the prompt's text and knows nothing of the generator. Results on
-    the way do not count: a chain that went wrong and came back is right.
-
-    Raises:
-        ValueError: when the prompt is not a chain. A completion can be anything: what is no chain is False.
+    """Whether a completion solves its prompt: one digit for each operation, and the last one is right, whatever stands
+    on the way: a chain that went wrong and came back is right. A completion can be anything: what is no chain is False.
+    ValueError: the prompt is not a chain.
 
     Examples:
         >>> verify("7 +3 *7 +7 *3 :", "0 0 7 1")

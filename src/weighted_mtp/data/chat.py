@@ -34,11 +34,8 @@ class Written(NamedTuple):
 
 
 def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> str:
-    """Messages through the chat template, with the assistant's turn opened: what a model is asked with.
-
-    An assistant's message at the end is the beginning of the turn that is asked for. DataError where the tokenizer has
-    no chat template, or the template refuses the messages.
-    """
+    """Messages through the chat template, with the assistant's turn opened: what a model is asked with. An assistant's
+    message at the end begins it. DataError: no chat template, or it refuses the messages."""
     before, begun = _begun(messages)
     if begun:
         return _header(tokenizer, _readable(tokenizer, before, tools), tools, begun)
@@ -46,10 +43,8 @@ def opened_chat(tokenizer: Any, messages: Sequence[Message], tools: Any = None) 
 
 
 def not_shown(tokenizer: Any, messages: Sequence[Message], tools: Any = None) -> list[str]:
-    """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked.
-
-    DataError where these are the content of an unusual role, which is another's name then.
-    """
+    """Names of the parts of a chat that the template leaves out, each once; none where it cannot be asked. DataError:
+    the content of an unusual role, which is another's name then."""
     try:
         gone = left_out(partial(_render, tokenizer, opened=False), _readable(tokenizer, messages, tools), tools)[1]
     except DataError:
@@ -59,10 +54,7 @@ def not_shown(tokenizer: Any, messages: Sequence[Message], tools: Any = None) ->
 
 
 def turn_end(tokenizer: Any) -> str:
-    """The text that the chat template writes behind an assistant's content, without white space around it.
-
-    Empty where the template writes none, or cannot be asked.
-    """
+    """The text that the chat template writes behind an assistant's content, stripped; empty where that is not known."""
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": MARK}]
     return _around_mark(tokenizer, _forms(chat), None)[1].strip()
 
@@ -70,9 +62,8 @@ def turn_end(tokenizer: Any) -> str:
 def end_tokens(tokenizer: Any, named: int | Sequence[int] | None = None) -> list[int]:
     """Token ids behind which nothing is generated, each once, EOS first; where the tokenizer knows none, those `named`.
 
-    They are the tokenizer's EOS; the token with which its chat template ends a turn, where that is one (Gemma's
-    `<end_of_turn>`); and of those that a model's generation_config.json names (`named`) the ones that are no text in
-    this tokenizer: an id that was another vocabulary's end may be a word here.
+    The token with which its chat template ends a turn is one (Gemma's `<end_of_turn>`), and of those that a model's
+    generation_config.json names the ones that are no text here: another vocabulary's end may be a word.
     """
     several = [named] if isinstance(named, int) else list(named or [])
     known = known_tokens(tokenizer)
@@ -101,11 +92,8 @@ def _turn_end_token(tokenizer: Any) -> int | None:
 def written_chat(tokenizer: Any, row: Row, end: str, turns: str) -> Written:
     """The parts of a row whose prompt is messages; `end` is `turn_end(tokenizer)`, `turns` "all" or "last".
 
-    The whole conversation is rendered once, and cut where each turn of the assistant that is learned begins and ends
-    (see `Turns`). A prompt that ends with an assistant's message begins the turn that is learned from there.
-
-    DataError: no template, or one that refuses the messages, or shows nothing of the assistant's turns.
-    """
+    The whole conversation is rendered once, and cut where each learned turn begins and ends (see `Turns`). DataError:
+    no template, or one that refuses the messages, or shows nothing of the assistant's turns."""
     tools = row.get("tools")
     given: list[Message] = list(row.get(TURNS) or [{"role": "assistant", "content": row["completion"]}])
     ended_twice = False
@@ -200,11 +188,8 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: Any, opened: boo
 
 
 def _readable(tokenizer: Any, messages: Sequence[Message], tools: Any) -> list[Message]:
-    """The messages with arguments of calls as objects, or in another form where the template shows more of that.
-
-    Templates differ in whether they take content that is text, null or a list of parts, and arguments that are an
-    object or its JSON text; one that does not raises, shows nothing, or prints it as Python does.
-    """
+    """The messages with arguments of calls as objects, or in another form where the template shows more of that: one
+    that does not take content of a kind, or arguments as objects, raises, shows nothing, or prints as Python does."""
     parsed = with_arguments_parsed(messages)
     found: dict[int, list[Message]] = {}
     for form in chain(_forms(parsed), _forms(messages) if parsed != messages else ()):

@@ -1,7 +1,5 @@
-"""What of a chat a template shows, found out by asking it: every part is replaced by a mark, and marks are looked for.
-
-Looking for the parts themselves would take a `d` in `<|end|>` for an answer that is shown.
-"""
+"""What of a chat a template shows, found out by asking it: every part is replaced by a mark, and marks are looked for,
+since a `d` would be found in `<|end|>`."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -85,10 +83,8 @@ class Marks:
 
 
 def left_out(render: Render, messages: Sequence[Message], tools: Any) -> tuple[str, list[str]]:
-    """The text of marked messages, and names of the parts that it does not show, each once.
-
-    Those of the last message, if it is the assistant's, are bare. What the template raises passes through.
-    """
+    """The text of marked messages, and names of the parts that it does not show, each once; those of a last message of
+    the assistant's are bare."""
     marks = Marks()
     marked = [marks.message(message, _whose(messages, i)) for i, message in enumerate(messages)]
     text = render(marked, tools and [marks.function(tool, "tools") for tool in tools])

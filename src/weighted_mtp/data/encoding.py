@@ -50,11 +50,8 @@ def _or_reason(function: Callable[..., T], *args: Any) -> T | DataError:
 
 @dataclass
 class RowEncoder:
-    """Turns rows into token ids and columns; knows nothing of limits and counts.
-
-    The invariant: prompt tokens and learned tokens decode to the text that the chat template, or prompt + completion,
-    gives as a whole; it is checked on every row, and a row where it fails says so in its `notes`.
-    """
+    """Turns rows into token ids and columns. The invariant: prompt tokens and learned tokens decode to the text that
+    the chat template, or prompt + completion, gives as a whole; a row where it fails says so in its `notes`."""
 
     tokenizer: Any
     append_eos: bool
@@ -177,9 +174,7 @@ class RowEncoder:
 
     def _another(self, prompt: list[int], head: str, text: str, is_read: bool) -> tuple[Continuation, bool]:
         """The tokens behind the first anchor that suits, and whether they say what was written; else without any.
-
-        What is only read holds special tokens, as a prompt does, which may be decoded with spaces.
-        """
+        Special tokens of what is only read may be decoded with spaces."""
         for anchor in self.border.anchors:
             (found,) = self.border.tokens([text], self._need_places, anchor)
             said = self.border.decode([prompt + found.ids])[0] if found else ""
@@ -275,18 +270,14 @@ class RowEncoder:
 
 
 def prompt_text(prompt: str | list[dict[str, Any]], tokenizer: Any, tools: Any = None) -> str:
-    """The text of a prompt: itself, or messages through the chat template, the assistant's turn opened.
-
-    Raises:
-        DataError: when the prompt is messages and the tokenizer has no chat template, or it refuses them.
-    """
+    """The text of a prompt: itself, or messages through the chat template, the assistant's turn opened; or
+    DataError."""
     return prompt if isinstance(prompt, str) else opened_chat(tokenizer, prompt, tools)
 
 
 def prompt_id(prompt: str | list[dict[str, Any]], tools: Any = None) -> int:
-    """A number in [0, 2**63) that depends on the prompt and its tools alone: the same in every file, on every machine.
-
-    The ids of messages and of calls of tools (`id`, `tool_call_id`), which logs draw anew, do not count.
+    """A number in [0, 2**63) that depends on the prompt and its tools alone, without ids of messages and calls, which
+    logs draw anew: the same in every file, on every machine.
 
     Examples:
         >>> prompt_id("7 +3 :") == prompt_id("7 +3 :"), prompt_id("7 +3 :") == prompt_id("7 +7 :")

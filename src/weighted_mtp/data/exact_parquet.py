@@ -1,9 +1,6 @@
-"""Rows as Parquet that come back as they were, and the names of the files in a folder of scored rows.
-
-What Arrow would bend or refuse is carried as JSON text. A column of mixed types, or of objects with different keys, has
-no one Arrow type: Arrow refuses it, or fills it up with nulls. Such a column `meta` is stored as `meta@json`, and
-`load_rows` gives it back as `meta`. The name says it, so that the files may pass through other programs.
-"""
+"""Rows as Parquet that come back as they were, and the names of the files in a folder of scored rows. A column `meta`
+of mixed types, or of objects with different keys, which Arrow refuses or bends, is stored as JSON text, `meta@json`, as
+which it also passes through other programs."""
 
 import io
 import json
@@ -42,10 +39,8 @@ class ExactColumns:
 
 
 def exact_columns(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> ExactColumns:
-    """How to store rows so that each comes back as it is; DataError names a row with what JSON cannot hold either.
-
-    `types` are tried first, as those of the Parquet file that the rows come from.
-    """
+    """How to store rows so that each comes back as it is, by the `types` of their Parquet file first; DataError names a
+    row with what JSON cannot hold either."""
     held: dict[str, pa.DataType] = {}
     text: list[str] = []
     optional: list[str] = []
@@ -86,12 +81,7 @@ def optional_columns(schema: pa.Schema) -> Collection[str] | None:
 
 
 def unpacked(row: Mapping[str, Any], optional: Collection[str]) -> dict[str, Any]:
-    """A row of a Parquet file as it was before `write_rows`.
-
-    Examples:
-        >>> unpacked({"prompt": "a", "meta@json": '{"x": 1}', "note@json": None}, [])
-        {'prompt': 'a', 'meta': {'x': 1}}
-    """
+    """A row of a Parquet file as it was before `write_rows`."""
     found: dict[str, Any] = {}
     for name, value in row.items():
         own = name.removesuffix(AS_JSON)

@@ -12,11 +12,8 @@ _PLACED = (*MADE_COLUMNS, *TOKEN_COLUMNS, "token_error", "span")
 
 
 class FarText:
-    """Leaves out text that `max_length` tokens of this tokenizer do not reach.
-
-    A row that is cut so is still too long by its tokens, and is counted as any other. One that is not (`is_beyond`) is
-    to be tokenized whole: a tokenizer may drop characters, or make one unknown token of many.
-    """
+    """Leaves out text that `max_length` tokens of this tokenizer do not reach. A row cut so is still too long; one that
+    is not (`is_beyond`) is tokenized whole: a tokenizer may drop characters, or make one unknown token of many."""
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self.tokenizer, self.max_length = tokenizer, max_length

@@ -130,10 +130,8 @@ def span_of(value: Any, completion: str) -> list[int]:
 
 
 def messages_of(name: str, messages: Any) -> list[dict[str, Any]]:
-    """The messages of a column; fields that are null count as absent, `content` apart.
-
-    Content is text, or a list of text parts; it may be null beside `tool_calls` or `reasoning_content`.
-    """
+    """The messages of a column; fields that are null count as absent, `content` apart, which is text, or a list of text
+    parts, or null beside `tool_calls` or `reasoning_content`."""
     messages = plain_value(messages)
     if not isinstance(messages, list) or not messages:
         raise DataError(f"`{name}` is {short(messages)}: a list of messages with role and content is needed")

@@ -1,17 +1,13 @@
 """Splits by task, and how much of one text stands in others, so that no fold holds what another one was trained on.
-
-A template, an instruction or a system prompt stands in every text of a data set and says nothing about a pair of them.
-Shingles that more than `popular_limit` texts hold are not counted, as terms of high document frequency are not in
-retrieval, and where they make up a whole passage, it is cut out as if it had never been there. This also bounds the
-work and the memory by the number of texts.
-"""
+Shingles that more than `popular_limit` texts hold (of a template, an instruction) are not counted, and passages of them
+are cut out, which also bounds work and memory by the number of texts."""
 
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +23,6 @@ def split_tasks(tasks: Sequence[str], together: Iterable[tuple[str, str]], folds
     """A fold, from 0, for each task; pairs in `together` must not be parted, so they share one, also by way of others.
 
     The largest groups are placed first, each in the fold that has the fewest tasks, ties by chance.
-
-    Examples:
-        >>> split = split_tasks(["a", "b", "c", "d"], [("a", "b")], folds=2)
-        >>> split["a"] == split["b"] != split["c"] == split["d"]
-        True
     """
     if folds < 2:
         raise ValueError(f"folds is {folds}: give at least 2")
@@ -53,32 +44,20 @@ def split_tasks(tasks: Sequence[str], together: Iterable[tuple[str, str]], folds
 
 def groups_of(tasks: Sequence[str], together: Iterable[tuple[str, str]]) -> list[list[str]]:
     """Tasks that must not be parted, also by way of others: connected components, in the order of the tasks."""
-    leader = {task: task for task in tasks}
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def find(task: str) -> str:
-        while leader[task] != task:
-            leader[task] = leader[leader[task]]
-            task = leader[task]
-        return task
-
+    united: Any = DisjointSet(tasks)
     for first, second in together:
-        leader[find(second)] = find(first)
+        united.merge(first, second)
     groups: dict[str, list[str]] = defaultdict(list)
     for task in tasks:
-        groups[find(task)].append(task)
+        groups[united[task]].append(task)
     return list(groups.values())
 
 
 def popular_limit(n_texts: int) -> int:
-    """In how many texts a shingle may stand and still say something about two of them.
-
-    32, or a hundredth of the texts where that is more: twenty copies of a problem are still found, and a group that
-    a rarer template keeps together is at most a hundredth of the data, which no fold feels. Among 10 to 35 texts, nine
-    tenths: what nearly all of them hold tells none from another.
-
-    Examples:
-        >>> popular_limit(20), popular_limit(40), popular_limit(7473)
-        (18, 32, 74)
+    """In how many texts a shingle may stand and still say something about two of them: 32, or a hundredth of the texts
+    where that is more; among 10 to 35 texts, nine tenths: what nearly all of them hold tells none from another.
     """
     limit = max(_FEW, n_texts // _SHARE)
     return limit if n_texts < 10 else min(limit, n_texts * 9 // 10)

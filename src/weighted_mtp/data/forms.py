@@ -113,10 +113,8 @@ def _answer(name: str, turns: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _stepwise(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """TRL's stepwise form: texts of steps, and a label of each; a line break stands between two of them.
-
-    Source: TRL, `PRMConfig.step_separator`.
-    """
+    """TRL's stepwise form (`PRMConfig.step_separator`): texts of steps and a label of each, a line break between
+    them."""
     texts, labels = plain_value(raw["completions"]), plain_value(raw["labels"])
     if not isinstance(texts, list) or not isinstance(labels, list) or not texts or len(texts) != len(labels):
         raise DataError("`completions` and `labels` must be lists of one length: the text of each step and its label")

@@ -15,11 +15,8 @@ COMPRESSED = (".gz", ".zst")
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
-    """The objects of a `.jsonl` file, one a line; blank lines are passed over.
-
-    Raises:
-        DataError: `file:line: reason`; no such file; a line that is no JSON object; no line at all.
-    """
+    """The objects of a `.jsonl` file, one a line, blank lines passed over; DataError (`file:line: reason`): there is no
+    such file, no line, or a line that is no JSON object."""
     return list(_some_objects(Path(path)))
 
 
@@ -97,10 +94,8 @@ def _some_objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class JsonLinesWriter:
-    """Appends rows to a file, each flushed as it comes. Rows of an earlier call that are whole are kept.
-
-    A last line cut off by a kill is dropped. `done` holds the rows that were there.
-    """
+    """Appends rows to a file, each flushed as it comes. Whole rows of an earlier call are kept, as `done`; a last line
+    cut off by a kill is dropped."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

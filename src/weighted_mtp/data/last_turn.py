@@ -38,11 +38,8 @@ class LastTurn:
         return [False] * (self.n_learned - self.n_last) + wrong
 
     def rewards(self, outcome: float) -> tuple[list[float], list[float]]:
-        """What each labelled token is paid: a step at the token that holds its last character, else the outcome.
-
-        And the reward of the step that each belongs to, the last one's behind it; in a row without steps the outcome. A
-        step that ends with the completion is paid at the very last token, as an outcome is.
-        """
+        """What each labelled token is paid: a step at the token that holds its last character (at the very last token,
+        where it ends with the completion), else the outcome; and the reward of the step that each belongs to."""
         paid, of_step = [0.0] * self.n_learned, [outcome] * self.n_learned
         if "steps" not in self.row:
             return [*paid[:-1], outcome], of_step
@@ -73,9 +70,7 @@ class LastTurn:
 
 def overlapping(extents: Sequence[tuple[int, int]], span: Sequence[int]) -> list[bool]:
     """Which tokens share a character with the span; of an empty one (something was deleted), the token at its start.
-
-    Where the tokenizer's offsets leave out the white space that the span covers, the next token carries it, else the
-    last.
+    White space that offsets leave out is the next token's, else the last's.
 
     Examples:
         >>> overlapping([(0, 3), (3, 5), (5, 9)], [4, 6])

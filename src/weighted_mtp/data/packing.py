@@ -18,18 +18,10 @@ Pack = tuple[int, ...]
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Packs of items, each in the pack with the least room that is enough, the longest item first.
-
-    The lengths alone, in whatever order they come, decide how many packs there are; it is mostly the least possible.
+    """Packs of items of these lengths, at most `capacity`, each in the pack with the least room that is enough, the
+    longest item first; the number of packs, by the lengths alone, is mostly the least possible.
 
     Source: Johnson 1974, "Fast Algorithms for Bin Packing" (best-fit decreasing); Krell et al. 2021, arXiv 2107.02027.
-
-    Args:
-        lengths: tokens of each item, at most `capacity`.
-        capacity: tokens of a pack.
-
-    Returns:
-        Indices of the items of each pack.
 
     Examples:
         >>> best_fit([3, 5, 2, 4, 1], capacity=6)
@@ -59,22 +51,8 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 class PackedOrder(Sampler[Pack]):
     """The order of a sampler of rows, packed: an epoch of packs, as many in every epoch as in the first.
 
-    Pairs of a sampler that gives pairs stay in one pack where both rows fit into one. Where each epoch shows every row
-    once, so do the packs. A sampler that draws its rows may need a few packs more or fewer in a later epoch: those over
-    are left out, and missing ones are drawn from the epoch's own again.
-
-    Args:
-        sampler: of rows.
-        lengths: tokens of every row, at most `capacity`.
-        capacity: tokens of a pack.
-
-    Examples:
-        >>> from weighted_mtp.data import make_sampler
-        >>> rows = {"reward": [1.0, 0.0, 0.0], "prompt_id": [5, 5, 5], "labels": [[1], [1], [1]]}
-        >>> from datasets import Dataset
-        >>> order = PackedOrder(make_sampler("shuffled", Dataset.from_dict(rows), 1), [4, 3, 2], capacity=6)
-        >>> sorted(order), len(order)
-        ([(0, 2), (1,)], 2)
+    Pairs of a sampler that gives pairs stay in one pack where both rows fit into one. A sampler that draws its rows may
+    need a few packs more or fewer in a later epoch: those over are left out, missing ones drawn from the epoch again.
     """
 
     def __init__(self, sampler: SeededSampler, lengths: NDArray[np.int64], capacity: int) -> None:
@@ -117,12 +95,6 @@ class PackedRows(Dataset[list[dict[str, Any]]]):
     """A data set of rows, looked up pack by pack; `NO_ROW` is a pack of its own.
 
     Kernels of flash attention tell rows apart in a single sequence only: with `in_one`, a batch is one long pack.
-
-    Examples:
-        >>> PackedRows(["a", "b", "c"]).__getitems__([(2, 0), (1,)])
-        [['c', 'a'], ['b']]
-        >>> PackedRows(["a", "b", "c"], in_one=True).__getitems__([(2, 0), (1,)])
-        [['c', 'a', 'b']]
     """
 
     def __init__(self, rows: Any, in_one: bool = False) -> None:

@@ -1,8 +1,5 @@
-"""The order rows come in: shuffled, or so that right and wrong meet evenly, overall, by prompt or by length.
-
-Every order is a pure function of the seed and the epoch (`set_epoch`), so that a run resumed in the middle of
-an epoch and every process of a distributed run see the same one; `RankBatches` cuts it into each one's batches.
-"""
+"""The order rows come in: shuffled, or so that right and wrong meet evenly, overall, by prompt or by length. It is a
+pure function of the seed and the epoch (`set_epoch`), so that resumed runs and all processes see the same one."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -21,13 +18,8 @@ Indices = NDArray[np.int64]
 
 
 class SeededSampler(Sampler[int]):
-    """A sampler over a dataset of `tokenize_rows`, with a seed and an epoch.
-
-    Args (of every sampler):
-        dataset: rows with `reward`, `prompt_id` and `labels`.
-        batch_size: rows of one batch on one process; it only checks that pairs fit into batches.
-        seed: with the epoch, it decides the order.
-    """
+    """A sampler over a dataset of `tokenize_rows` (`reward`, `prompt_id`, `labels`), with a seed and an epoch.
+    `batch_size` only checks that pairs fit into batches of one process."""
 
     options: ClassVar[tuple[str, ...]] = ()
     """Names of the further keyword arguments that the sampler takes."""
@@ -61,14 +53,7 @@ class SeededSampler(Sampler[int]):
 
 
 class ShuffledSampler(SeededSampler):
-    """Every row once an epoch, in random order.
-
-    Examples:
-        >>> rows = {"reward": [1.0, 0.0, 0.0], "prompt_id": [5, 5, 5], "labels": [[1], [1], [1]]}
-        >>> from datasets import Dataset
-        >>> sorted(ShuffledSampler(Dataset.from_dict(rows), batch_size=2))
-        [0, 1, 2]
-    """
+    """Every row once an epoch, in random order."""
 
     def order(self, rng: np.random.Generator) -> Indices:
         """A permutation."""
@@ -82,13 +67,10 @@ class CurriculumSampler(SeededSampler):
         p    = (epoch + j / n) / epochs       progress at draw j of the n of an epoch, at most 1
         P(row i) = (1 - p) * (s[i] + f) / sum(s + f) + p * (1 - s[i] + f) / sum(1 - s + f),   f = .1
 
-    Rows are drawn with replacement, as many an epoch as there are rows. Easy prompts have more right rows, so
-    the share of right rows falls with progress; at p = .5 it is about that of the data.
+    Rows are drawn with replacement, as many an epoch as there are rows. Easy prompts have more right rows, so the share
+    of right rows falls with progress; at p = .5 it is about that of the data. `epochs` is the length of the way.
 
     Source: Bengio et al. 2009, Curriculum Learning: a weighting of examples that moves with training.
-
-    Args:
-        epochs: how many epochs the way from easy to hard takes.
     """
 
     options = ("epochs",)
@@ -115,11 +97,8 @@ class CurriculumSampler(SeededSampler):
 class BalancedSampler(SeededSampler):
     """Right and wrong in equal share: each right row is followed by a wrong one of the same group. All are one group.
 
-    A group of m rows gives m // 2 pairs an epoch, so an epoch is about as long as without pairing. Of the
-    class with more rows an epoch shows a random part, of the other each row equally often (up to one). The
-    pairs of all groups are shuffled; batches of even size hold whole pairs. Rows of a group that lacks one
-    class are never shown and are counted in `left_out`.
-    """
+    A group of m rows gives m // 2 pairs an epoch: a random part of the class with more rows, of the other each row
+    equally often (up to one). Rows of a group that lacks one class are never shown and are counted in `left_out`."""
 
     unit = 2
     nothing_to_pair: ClassVar[str] = ""
@@ -181,17 +160,11 @@ class PairSampler(BalancedSampler):
 
 
 class LengthBalancedSampler(BalancedSampler):
-    """Right and wrong equally frequent at every length, so that length does not predict the label.
+    """Right and wrong equally frequent at every length, so that length does not predict the label: a known shortcut.
 
-    The field's known shortcut is that wrong answers are longer: a critic can learn the length and no more.
-    The groups are bins of length (labelled tokens, EOS included); their edges are quantiles of the lengths of
-    the class with fewer rows, so that no bin has to repeat a handful of them. Rows shorter or longer than
-    every row of that class have no counterpart and are left out.
-
-    Args:
-        n_bins: bins asked for; fewer where lengths repeat. More bins leave less of the shortcut and repeat
-            the rarer class more unevenly.
-    """
+    The groups are `n_bins` bins of length (labelled tokens, EOS included), fewer where lengths repeat; their edges are
+    quantiles of the lengths of the class with fewer rows, so that no bin has to repeat a handful of them. Rows shorter
+    or longer than every row of that class have no counterpart and are left out."""
 
     options = ("n_bins",)
     nothing_to_pair = "right and wrong rows share no length: LengthBalancedSampler cannot balance them"

@@ -70,18 +70,8 @@ class BadRows:
 
 
 def is_unjudged(raw: Any) -> bool:
-    """Whether nothing is known of a row: its check could not be made, so that it is neither right nor wrong.
-
-    Such a row says `verdict: "error"`, whatever its label, or `label: null` (or `reward: null`) and has no `steps`. One
-    that has no `label` at all is not unjudged but malformed.
-
-    Examples:
-        >>> is_unjudged({"prompt": "p", "completion": "c", "label": False, "verdict": "error"})
-        True
-        >>> is_unjudged({"prompt": "p", "completion": "c", "label": None})
-        True
-        >>> is_unjudged({"prompt": "p", "completion": "c"})
-        False
+    """Whether nothing is known of a row, so that it is neither right nor wrong: it says `verdict: "error"`, or `label:
+    null` (or `reward: null`) and has no `steps`. One that has no `label` at all is malformed instead.
     """
     if not isinstance(raw, Mapping):
         return False
@@ -131,12 +121,11 @@ def parse_row(raw: Any, *, labelled: bool = True) -> Row:
 
     `label`, or its alias `is_correct`, is a bool, 0 or 1, 0.0 or 1.0, or "true" or "false"; `reward` is any finite
     number, right above 0.5. Several of them may stand there if they agree; beside a `verdict` and a label the reward is
-    the share of tests that passed, and is left out. `steps` are {"end", "reward" or "label"},
-    each end in characters of the completion; alone they give the outcome, the least of them. Optional are `weights`,
-    `values`, `td_errors`, `credit` and `pass_rate` (finite), `token_error` (bools) and `span` ([start, end] in
-    characters of the completion). Values of numpy and Arrow are taken as Python's. Every other column passes untouched.
-    Parsing a parsed row gives the same row. A row that is to be judged by a critic alone is not `labelled`: it has
-    neither a label nor a reward.
+    the share of tests that passed, and is left out. `steps` are {"end", "reward" or "label"}, each end in characters of
+    the completion; alone they give the outcome, the least of them. Optional are `weights`, `values`, `td_errors`,
+    `credit` and `pass_rate` (finite), `token_error` (bools) and `span` ([start, end] in characters of the completion).
+    Values of numpy and Arrow are taken as Python's. Every other column passes untouched. Parsing a parsed row gives the
+    same row. A row that is to be judged by a critic alone is not `labelled`: it has neither a label nor a reward.
 
     Raises:
         DataError: the reason, without a place.

@@ -64,10 +64,9 @@ def load_rows(
     Rows whose check could not be made (`verdict: "error"`, or `label: null`) are dropped and counted.
 
     Args:
-        source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of
-            objects), either with .gz or .zst behind it, or .parquet; a folder that `wmtp score` wrote;
-            `hub:OWNER/NAME`, with `:SPLIT` if it is not `split`; or the rows themselves, a list of dicts or a
-            `datasets.Dataset`.
+        source: a path ending in .jsonl (one object a line; blank lines are passed over), .json (one array of objects),
+            either with .gz or .zst behind it, or .parquet; a folder that `wmtp score` wrote; `hub:OWNER/NAME`, with
+            `:SPLIT` if it is not `split`; or the rows themselves, a list of dicts or a `datasets.Dataset`.
         on_bad_row: "error" stops at the first malformed row; "skip" leaves them out and reports them.
         shown: how many skipped rows the report lists with their reason.
         split: of a data set of the hub.
@@ -117,10 +116,8 @@ def first_row(
     source: Any, on_bad_row: OnBadRow = "error", labelled: bool | None = True, split: str = "", stream: bool = False
 ) -> Row | None:
     """The first usable row of a file, or of rows: what is wrong with it, or with all, is told before they are read.
-
     None where all would be left out, or none was read: without a `split` (see `load_rows`), of the hub and of a large
-    .json file, which can only be read whole.
-    """
+    .json file, which can only be read whole."""
     if isinstance(source, str | Path) and not split:
         if str(source).startswith(HUB):
             return None

@@ -1,10 +1,6 @@
-"""Where in a rendered conversation the assistant's turns begin and end.
-
-A template may write a message differently by what follows it (reasoning of earlier turns is dropped, tools stand before
-the last question), so that a part of the conversation does not render as the beginning of its text. A turn's borders
-are then found from the message before them: marks replace what that says, and what the template writes behind the last
-mark is the same wherever the message stands.
-"""
+"""Where in a rendered conversation the assistant's turns begin and end. A template may write a message differently by
+what follows it: borders are then found from the message before, whose marks, and what is written behind the last of
+them, are the same wherever it stands."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

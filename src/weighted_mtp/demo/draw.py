@@ -69,10 +69,8 @@ class Draw:
         self._datasets: dict[tuple[str, str], Dataset] = {}
 
     def prepare(self) -> None:
-        """Writes the rows and the shared initial model.
-
-        Both follow from seed and budget and are written anew: rows left by another budget could hold its test prompts.
-        """
+        """Writes the rows and the shared initial model, anew: another budget's rows could hold this one's test
+        prompts."""
         write_chains(self.root, self.chains)
         torch.manual_seed(self.seed)
         MTPModel(tiny_llama(self.tokenizer)).save_pretrained(self.root / "base")
@@ -112,11 +110,8 @@ class Draw:
         return RunConfig.from_flat(start | rows | sizes | rate | tracking | more)
 
     def run(self, arm: Arm) -> dict[str, Any]:
-        """Trains one arm and measures it; a finished arm is read from its directory instead.
-
-        accuracy is the share of test prompts solved by greedy decoding; beside it stand curves, weights, and the
-        quality of a critic.
-        """
+        """Trains one arm and measures it; a finished arm is read from its directory instead. accuracy is the share of
+        test prompts solved by greedy decoding; beside it stand curves, weights, and the quality of a critic."""
         folder = self.root / arm.name
         finished = self.finished(arm)
         if finished is not None:

@@ -1,8 +1,5 @@
-"""`wmtp demo`: the main job in miniature. Critics, twelve arms on the made task, a control and a ceiling, and a page.
-
-Everything runs through the project's own stages, Trainer and loss. A finished arm is kept in the output directory and
-not run again, so an interrupted demo goes on where it stopped.
-"""
+"""`wmtp demo`: the main job in miniature, by the project's own stages, Trainer and loss: critics, twelve arms on the
+made task, a control and a ceiling, and a page. A finished arm is kept, so that an interrupted demo goes on."""
 
 import json
 from dataclasses import replace

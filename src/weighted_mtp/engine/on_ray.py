@@ -24,10 +24,8 @@ TRIES = 3
 def ray(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
     """On the cluster that RAY_ADDRESS names, else on one that runs on this machine, else on one begun for this call.
 
-    Actors that the cluster has no room for are not waited for: those that are there make the parts.
-
-    Raises:
-        EngineError: Ray is not installed or its cluster not there, or a part has killed its worker three times.
+    Actors that the cluster has no room for are not waited for: those that are there make the parts. Raises
+    EngineError where Ray is not installed or its cluster not there, or a part has killed its worker three times.
     """
     with _cluster() as ray:
         from ray.exceptions import RayActorError, RayTaskError

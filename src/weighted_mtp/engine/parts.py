@@ -43,12 +43,8 @@ Made = Iterator[tuple[Part, Iterable[Row]]]
 def parts_of(items: Sequence[Any], known: int, size: int | None, depends: Any = None) -> tuple[list[Part], int]:
     """The parts that hold the items behind the first `known`, and how many of those the first part holds.
 
-    Args:
-        items: each of which makes one row.
-        known: items that have been made.
-        size: of a part; a part that was begun is made again as a whole, since its rows may depend on each other. None:
-            one part of all that is not known, for work whose rows do not.
-        depends: what else the rows depend on.
+    Each item makes one row. A part that was begun is made again as a whole, since its rows may depend on each other;
+    `size` None: one part of all that is not known, for work whose rows do not.
     """
     if known >= len(items):
         return [], 0
@@ -107,10 +103,8 @@ def as_made(
 ) -> Made:
     """The rows of parts as workers finish them, each of which works on one at a time.
 
-    Args:
-        begin: gives a part to a worker, by its number.
-        workers: each is done when it can be given one; those that never are, are not waited for.
-        parts: are begun in order, and read one ahead.
+    `begin` gives a part to a worker, by its number; a worker is done when it can be given one, and those that never
+    are, are not waited for. Parts are begun in order, and read one ahead.
     """
     todo = iter(parts)
     following = next(todo, None)

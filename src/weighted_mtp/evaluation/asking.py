@@ -31,19 +31,12 @@ def load_asked(
     continues: bool = False,
     memory: InMemory = NOTHING,
 ) -> tuple[MTPModel, Any]:
-    """Model and tokenizer, on the accelerator if there is one.
+    """Model and tokenizer, on the accelerator if there is one, for a `config` with `model`, `problems` (a file's name),
+    `chat` and `max_new_tokens`.
 
-    Args:
-        config: with `model`, `problems` (a file's name), `chat` and `max_new_tokens`.
-        problems: by number, with `prompt` and `tools`.
-        tell: takes a line where text prompts go to a model that is asked in chats.
-        continues: text prompts are meant to be gone on with, so that nothing is told.
-        memory: a model or tokenizer that is loaded already.
-
-    Raises:
-        ConfigError: no chat template where a chat is wanted, or a prompt for which the model has too few positions.
-        DataError: a prompt that cannot be read, with its problem's number.
-    """
+    `tell` takes a line where text prompts, unless they are to be gone on with (`continues`), go to a model that is
+    asked in chats. ConfigError: no chat template where a chat is wanted, or too few positions for a prompt; DataError:
+    a prompt that cannot be read, with its problem's number."""
     name = str(config.model)
     tokenizer = tokenizer_of(config, problems, tell, continues=continues, memory=memory)
     model = name if memory.model is None else memory.model

@@ -24,12 +24,8 @@ JUDGED_ROWS = 2_000
 
 
 def discounted_outcomes(paid: Paid, lengths: Sequence[int], gamma: float) -> list[list[float]]:
-    """What a value estimates before each of a completion's labelled tokens: gamma^k R, k tokens before the last.
-
-    Of a row whose steps are paid, what is still to come of them.
-
-    >>> discounted_outcomes([1.0, [0.5, 0.0, 0.25]], [3, 3], 0.5)
-    [[0.25, 0.5, 1.0], [0.5625, 0.125, 0.25]]
+    """What a value estimates before each of a completion's labelled tokens: gamma^k R, k tokens before the last; of a
+    row whose steps are paid, what is still to come of them.
     """
     found: list[list[float]] = []
     for reward, length in zip(paid, lengths, strict=True):
@@ -51,11 +47,9 @@ def quality_of(
     gamma: float = 1.0,
     paid: Paid | None = None,
 ) -> CriticQuality:
-    """`critic_quality` of completions of any length, the last labelled token (EOS) left out.
-
-    EOS cannot be wrong; and a value head's TD error there reads the reward, which credit must not. The values were
-    trained with the discount gamma per labelled token, on what rows are `paid`, their rewards if not their steps.
-    """
+    """`critic_quality` of completions of any length, the last labelled token (EOS) left out: it cannot be wrong, and a
+    value head's TD error there reads the reward, which credit must not. The values were trained with the discount gamma
+    per labelled token, on what rows are `paid`, their rewards if not their steps."""
     targets = discounted_outcomes(rewards if paid is None else paid, [len(row) for row in values], gamma)
     lengths = np.array([len(row) - 1 for row in values])
     mask = np.arange(max(lengths.max(initial=0), 1)) < lengths[:, None]
@@ -95,9 +89,7 @@ def quality_of_scores(
     folder: str | Path, critic_dir: str, gamma: float = 1.0, turns: Turn = "all"
 ) -> tuple[CriticQuality, bool]:
     """The quality of the critic whose scores, of all shards, `wmtp score` wrote, and whether wrong tokens were known.
-
-    Of more than `JUDGED_ROWS` rows at most that many are judged, evenly spaced.
-    """
+    Of more than `JUDGED_ROWS` rows at most that many are judged, evenly spaced."""
     rows, _ = load_rows(folder)
     rows = rows[:: -(-len(rows) // JUDGED_ROWS)]
     dataset, _ = tokenize_rows(rows, load_tokenizer(critic_dir), max_length=10**9, turns=turns)

@@ -53,9 +53,7 @@ class CriticQuality:
     auc_by_position: list[float | None]
     """AUC of the outcome by the value at each position."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain types that JSON can hold."""
-        return asdict(self)
+    as_dict = asdict
 
 
 def critic_quality(
@@ -117,8 +115,7 @@ def critic_quality(
 
 
 def print_critic_quality(console: Console, quality: Mapping[str, Any], *, errors_known: bool) -> None:
-    """What the values of `CriticQuality.as_dict()` foretell, how far they are probabilities, and, where the rows say
-    which tokens are wrong, whether its credit finds them."""
+    """What `CriticQuality.as_dict()` holds; of credit only where the rows say which tokens are wrong."""
     table = Table("critic", "", "by length alone", "by position alone", box=None, pad_edge=False)
     rows = [
         ("AUC of the outcome", quality["outcome_auc"], quality["length_only_outcome_auc"]),

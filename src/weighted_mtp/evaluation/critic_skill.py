@@ -1,7 +1,5 @@
-"""What a critic knows of the outcome beyond the prompt and the length, with intervals over prompts, and in words.
-
-It is to be asked on completions of prompts that the critic was not trained on: on its own rows any critic knows much.
-"""
+"""What a critic knows of the outcome beyond the prompt and the length, with intervals over prompts, and in words: asked
+on completions of prompts that it was not trained on, since on its own rows any critic knows much."""
 
 import math
 from collections.abc import Mapping
@@ -113,20 +111,14 @@ def critic_skill(
 
     with the k whose r has the least log-loss. So neither a hard prompt nor a long completion counts as the critic's
     knowledge. Outcomes enter r_i without the row's own, and m_i not at all; logit r_i has no coefficient, since a
-    fitted one would read a row's outcome off those of its prompt where all prompts have as many right ones (and a
-    negative c its log-odds). The others are fitted by logistic regression with that offset, which scikit-learn's has
-    not, once for each of 300 resamples of the prompts.
+    fitted one (as a negative c) would read a row's outcome off those of its prompt. The others are fitted by logistic
+    regression with that offset, which scikit-learn's has not, once for each of 300 resamples of the prompts.
 
     Source: McFadden 1974, "Conditional logit analysis of qualitative choice behavior", for the share of deviance
     explained; Cox 1958, "Two further applications of a model for binary regression", for the calibration slope; Field
     and Welsh 2007, "Bootstrapping clustered data".
 
-    Args:
-        log_odds: of success after the whole completion, as the critic says, up to a constant.
-        outcomes: which completions are right.
-        prompts: the prompt's number of each completion.
-        lengths: tokens of each completion, at least 1.
-        seed: of the resamples.
+    `log_odds` of success after the whole completion are up to a constant; lengths are in tokens, at least 1.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -198,10 +190,8 @@ def _standard(x: Floats) -> Floats:
 
 
 def _fit(x: Floats, counts: Floats, y: Floats, offset: Floats) -> tuple[Floats, Floats]:
-    """Logistic regressions of the rows, each counted so often [R, N]: coefficients [R, d] and deviances / 2 [R].
-
-    By Newton's method, with a ridge of a hundredth of a row that keeps them finite where the classes are separated.
-    """
+    """Logistic regressions of the rows, each counted so often [R, N]: coefficients [R, d] and deviances / 2 [R], by
+    Newton's method, with a ridge of a hundredth of a row that keeps them finite where the classes are separated."""
     n, d = x.shape
     squares = (x[:, :, None] * x[:, None, :]).reshape(n, d * d)
     start = np.zeros((1, d)) if len(counts) == 1 else _fit(x, np.ones((1, n)), y, offset)[0]

@@ -1,8 +1,6 @@
-"""A critic's skill out of fold: of critics made like it, each asked about the prompts that it was not trained on.
-
-The critic that was trained on all rows gives the weights, since those of a part of them lose credit (9 points on the
-made task, of halves); the folds say how far it may be trusted.
-"""
+"""A critic's skill out of fold: of critics made like it, each asked about the prompts that it was not trained on. The
+one that was trained on all rows gives the weights: those of a part of them lose credit (9 points on the made task, of
+halves)."""
 
 import json
 from collections.abc import Sequence
@@ -32,14 +30,9 @@ _SAME = ("reference", "gamma", "max_length", "turns", "batch_size", "bf16", *OF_
 
 
 def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = False) -> CriticSkill | None:
-    """The skill of a critic whose scores `wmtp score` wrote, measured out of fold and written to skill.json there and
-    beside the critic; None where the scored rows are, or may be, those that it was trained on.
-
-    With `cross_fit` by critics of the folds, which are made now, as far as they are missing.
-
-    Raises:
-        ConfigError: the critic's directory does not say how it was trained.
-    """
+    """The skill of a critic whose scores `wmtp score` wrote, measured out of fold (by critics of the folds with
+    `cross_fit`, made as far as they are missing) and written to skill.json there and beside the critic; None where the
+    scored rows are, or may be, those that it was trained on. ConfigError: nothing says how it was trained."""
     if config.cross_fit:
         given = load_rows(config.data if rows is None else rows)[0]
         folders = [_fold(config, given, i, quiet) for i in range(config.cross_fit)]

@@ -38,33 +38,16 @@ class Completion:
 
 
 def decode(
-    model: MTPModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    *,
-    max_new_tokens: int,
-    batch_size: int = 256,
-    temperature: float = 0.0,
-    condition: str | None = None,
-    guidance: float = 0.0,
-    tools: Sequence[Any] | None = None,
-) -> list[str]:
+    model: MTPModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, batch_size: int = 256,
+    temperature: float = 0.0, tools: Sequence[Any] | None = None, **options: Any,
+) -> list[str]:  # fmt: skip
     """Texts of `complete` for prompts of many batches; temperature 0 is greedy, above it torch seeds the samples."""
     seeds = torch.randint(2**63 - 1, (len(prompts), 1)).tolist() if temperature > 0 else None
     texts: list[str] = []
     for start in range(0, len(prompts), batch_size):
         chosen = slice(start, start + batch_size)
-        found = complete(
-            model,
-            tokenizer,
-            prompts[chosen],
-            max_new_tokens=max_new_tokens,
-            seeds=seeds and seeds[chosen],
-            temperature=temperature,
-            condition=condition,
-            guidance=guidance,
-            tools=tools and tools[chosen],
-        )
+        given: Any = {"seeds": seeds and seeds[chosen], "tools": tools and tools[chosen], "temperature": temperature}
+        found = complete(model, tokenizer, prompts[chosen], **given, **options)
         texts += [completion.text for completion in found]
     return texts
 
@@ -87,19 +70,15 @@ def complete(
 ) -> list[Completion]:
     """One completion for each prompt of one batch, by head 0.
 
-    Prompts become tokens as in training (`tokenize_rows`): special tokens around a text, a chat template around
-    messages. A completion is what its tokens add to the prompt's text (`Detokenizer`).
-    Nothing of the model's generation_config.json is used but its end tokens, to which are added those with which
-    training ends completions (`end_tokens`).
+    Prompts become tokens as in training (`tokenize_rows`). A completion is what its tokens add to the prompt's text
+    (`Detokenizer`). Nothing of the model's generation_config.json is used but its end tokens, to which are added those
+    with which training ends completions (`end_tokens`).
 
     Args:
-        model: left in the mode (training or evaluation) it came in.
-        tokenizer: of the model.
-        prompts: texts or messages, at least one.
+        model, tokenizer, prompts: texts or messages, at least one; the model keeps its mode (training or evaluation).
         max_new_tokens: tokens at most, end of text included.
         seeds: integers for each prompt, from which its sample is drawn, whatever else is in the batch; None: greedy.
-        temperature: of the sampling, above 0 where there are seeds.
-        top_p: of the sampling, in (0, 1].
+        temperature, top_p: of the sampling, above 0 where there are seeds, and in (0, 1].
         stop: strings; a completion ends before the first of them.
         condition: "right" or "wrong": the label that a generative critic decodes under.
         guidance: with a condition, how far from what it would write under the other label (`Guidance`).
@@ -180,15 +159,9 @@ def generate_text(
     tell: Callable[[str], None] = lambda line: None,
     drafts: bool = False,
 ) -> str:
-    """One completion by head 0.
-
-    Text is read as it is; `label` is what a generative critic is told, `guidance` how far it is led from the other
-    label, and `tell` takes a line for whoever asked, with `drafts` also what came of them.
-
-    Raises:
-        ConfigError: a label or a chat that the model does not take.
-        DataError: messages that its chat template refuses.
-    """
+    """One completion by head 0: text is read as it is; `label` is what a generative critic is told, `guidance` how far
+    it is led from the other, and `tell` takes a line for whoever asked, with `drafts` also what came of them.
+    ConfigError: a label or a chat that the model does not take; DataError: messages that its chat template refuses."""
     tokenizer = load_tokenizer(model_dir)
     if not isinstance(prompt, str):
         require_template(tokenizer, "a chat", model_dir)

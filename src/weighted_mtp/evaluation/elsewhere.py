@@ -16,14 +16,10 @@ def read_completions(path: str, problems: Problems, whole: bool, tell: Callable[
     """Rows `problem, task_id, kind, sample, completion, ended` of a `.jsonl` file, in its order.
 
     A row names its problem by `problem` (its number), `task_id` or `prompt` (or GSM8K's `question`), and holds
-    `completion`, a text or messages, or `completions`, a list of them. `kind` and `ended` are those of our own
-    samples.jsonl; a row without `kind` is sampled.
-    Unless the problems are the `whole` file of them, rows of others are left out.
-
-    Raises:
-        DataError: a row of no problem, or of several, or without a completion; a problem without one; greedy ones of
-            some problems alone, or more than one of a problem.
-    """
+    `completion`, a text or messages, or `completions`, a list of them; `kind` (sampled, if not said) and `ended` are
+    those of our own samples.jsonl. Unless the problems are the `whole` file of them, rows of others are left out.
+    DataError: a row of none or several, or without a completion; a problem without one; greedy ones of some problems,
+    or several of one."""
     tasks, prompts = (_known({i: row.get(name) for i, row in problems.items()}) for name in ("task_id", "prompt"))
     numbers = _known({i: i for i in problems})
     known = {"problem": numbers | prompts, "task_id": tasks, "prompt": prompts, "question": prompts}

@@ -1,8 +1,5 @@
 """`wmtp evaluate`: greedy and sampled completions of problems, a verifier's verdict on each, exact match and pass@k.
-
-Two files grow row by row, in one fixed order: completions.jsonl while the model writes, samples.jsonl while the
-verifier checks. A call goes on where the last one stopped.
-"""
+Two files grow row by row, completions.jsonl and samples.jsonl; a call goes on where the last one stopped."""
 
 import json
 from collections import Counter
@@ -46,10 +43,8 @@ BY_VALUE = ("verifier", "samples", "temperature", "top_p", "max_new_tokens", "se
 def evaluate(config: EvaluationConfig, console: Console, memory: InMemory = NOTHING) -> dict[str, Any]:
     """Generates what is missing, checks what is unchecked, writes and prints the results: what results.json holds.
 
-    Raises:
-        VerifierError: the verifier cannot work; known before anything is generated.
-        DataError: problems without what they need, or files in the folder that do not fit.
-        ConfigError: the folder holds an evaluation with other settings, or a setting does not fit the model.
+    Raises VerifierError where the verifier cannot work, DataError for problems without what they need or files that do
+    not fit, ConfigError for a folder with other settings, or a setting that does not fit the model.
     """
     verifier = make_verifier(config.verifier, **config.options())
     tell = _tell(console)

@@ -36,17 +36,9 @@ def write_tokens(
     Of equal prompts one is read, and its keys and values are copied; every 16 tokens, rows that have ended leave the
     batch with theirs. Numbers differ from those of one call of `generate` by rounding.
 
-    Args:
-        model: in evaluation mode.
-        prompts: token ids, at least one of each.
-        max_new_tokens: tokens at most, the end included.
-        pad: token that fills shorter prompts on the left.
-        ends: tokens that end a row.
-        draws: draws the tokens, a row of random numbers for each prompt, with guidance twice; None: greedy.
-        stop: ends rows by their text.
-        condition: what a generative critic is told.
-        guidance: how far from what it would write under the other label (`Guidance`); 0: no such thing.
-        drafts: the extra heads guess ahead, and what came of it for each prompt is put in here.
+    `pad` fills shorter prompts on the left; `ends` end a row; `draws` has a row of random numbers for each prompt, with
+    guidance twice (None: greedy); `guidance` leads from what would be written under the other label than `condition`
+    (`Guidance`); with `drafts` the extra heads guess ahead, and what came of it for each prompt is put in there.
     """
     asked, told = len(prompts), None
     if guidance:

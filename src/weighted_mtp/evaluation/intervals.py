@@ -99,16 +99,9 @@ def _check_confidence(confidence: float) -> None:
 
 
 def summarise(results: Sequence[Mapping[str, Any]], baselines: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Accuracies of arms over draws -> one row an arm, in the order in which arms first appear.
-
-    Args:
-        results: arm, seed and accuracy of every finished run.
-        baselines: the arm that each arm's differences are taken from, pair by pair over the draws that both have; an
-            arm that is its own baseline has no difference.
-
-    Returns:
-        rows of arm, mean, std (unbiased; None for one draw), n, diff, low, high, baseline.
-    """
+    """Accuracies of arms over draws (arm, seed, accuracy) -> one row an arm, in the order in which arms first appear:
+    arm, mean, std (unbiased; None for one draw), n, and the difference from its baseline, pair by pair over the draws
+    that both have (none for an arm that is its own): diff, low, high, baseline."""
     by_arm: dict[str, dict[int, float]] = {}
     for result in results:
         by_arm.setdefault(result["arm"], {})[result["seed"]] = result["accuracy"]

@@ -37,9 +37,7 @@ class Form(NamedTuple):
 
 def as_problem(row: Mapping[str, Any]) -> Row:
     """The row with the columns that its form gives: `prompt`, `task_id` and what a verifier reads; others as they are.
-
-    Raises:
-        DataError: a row of a known form that cannot be read.
+    DataError: a row of a known form that cannot be read.
 
     Examples:
         >>> as_problem({"question": "6 * 7?", "answer": "6 * 7 = <<6*7=42>>42\\n#### 42"})["answer"]
@@ -53,10 +51,6 @@ def form_of(row: Mapping[str, Any]) -> Form | None:
     """The known form of a row, by its columns."""
     there = {name for name, value in row.items() if value is not None}
     return next((form for form in FORMS if form.has <= there and not form.lacks & there), None)
-
-
-def _humaneval(row: Mapping[str, Any]) -> Row:
-    return {}
 
 
 def _big_code_bench(row: Mapping[str, Any]) -> Row:
@@ -205,7 +199,7 @@ FORMS = tuple(
         ("MBPP", "code test_list", "", "python-tests", _mbpp),
         ("EvalPlus", "prompt canonical_solution entry_point base_input", "test", "python-tests", _evalplus),
         ("BigCodeBench", "complete_prompt test entry_point", "prompt", "python-tests", _big_code_bench),
-        ("HumanEval", "prompt test entry_point", "", "python-tests", _humaneval),
+        ("HumanEval", "prompt test entry_point", "", "python-tests", lambda row: {}),
         ("MATH", "problem solution", "prompt", "math (or numeric)", _math),
         ("GSM8K", "question answer", "prompt", "numeric (or math)", _gsm8k),
     )

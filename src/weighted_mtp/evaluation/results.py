@@ -55,10 +55,6 @@ def summarise_samples(
     Every verdict but `pass` counts as not passed, `error` included, which is counted apart as well. Without greedy
     completions there is no exact match (None).
 
-    Args:
-        samples: rows `problem, task_id, kind, ended, verdict`; of each problem one greedy one at most.
-        problems: their numbers.
-        tries: every k of pass@k; every problem has as many sampled ones.
     """
     tables = {i: {"problem": i, "task_id": None, "greedy": None, "n": 0, "c": 0} for i in problems}
     for row in samples:

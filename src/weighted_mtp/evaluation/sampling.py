@@ -30,10 +30,8 @@ class SeededDraws(RowProcessor):
     Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", arXiv 1904.09751, for top_p; the
     inverse of the distribution function for the draw.
 
-    `logprobs` [rows, steps] holds log p of each token that was drawn, of all the rows that there were at first.
-
-    Each row's numbers are seeded by one or more integers, and there are `steps` of them, as many as tokens at most.
-    """
+    `logprobs` [rows, steps] holds log p of each token that was drawn, of all rows. Each row's numbers, `steps` of them,
+    are seeded by one or more integers."""
 
     likeliest = 256
     """Tokens that nearly always hold a nucleus, which is sought among them first."""
@@ -93,10 +91,8 @@ class Guidance(LogitsProcessor):
 
 
 def _draw_nucleus(probabilities: Tensor, u: Tensor, top_p: float, among: int) -> tuple[Tensor, Tensor]:
-    """A token of the fewest that together hold top_p, and what they hold; [rows, 1] both.
-
-    Only where the likeliest tokens do not suffice are all of them sorted, which takes as long as a small model's step.
-    """
+    """A token of the fewest that together hold top_p, and what they hold; [rows, 1] both. Only where the likeliest do
+    not suffice are all sorted, which takes as long as a small model's step."""
     all_of_them = among >= probabilities.shape[-1]
     if all_of_them:
         ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
@@ -124,9 +120,8 @@ def _invert(weights: Tensor, u: Tensor) -> Tensor:
 class StopStrings(StoppingCriteria):
     """Ends a row as soon as the text that it generated holds one of the strings; the prompt is not looked at.
 
-    Only the last tokens are turned into text at each step, and the whole only where those hold a string: a token
-    adds a byte at least, so a string just completed lies within as many tokens as it has bytes. Where special tokens
-    stand between its parts it is missed, which costs time alone: completions are cut afterwards anyway.
+    Only the last tokens are turned into text at each step, and the whole only where those hold a string: a token adds a
+    byte at least. What special tokens keep from being seen costs time alone: completions are cut afterwards anyway.
     """
 
     def __init__(self, detokenizer: Detokenizer, strings: Sequence[str]) -> None:
@@ -158,10 +153,5 @@ class StopStrings(StoppingCriteria):
 
 
 def cut_at_stop(text: str, strings: Sequence[str]) -> str:
-    """The text before the first of the strings; all of it where it holds none.
-
-    Examples:
-        >>> cut_at_stop("    return a + b\\n\\ndef g():\\n    pass\\n", ["\\nclass", "\\ndef"])
-        '    return a + b\\n'
-    """
+    """The text before the first of the strings; all of it where it holds none."""
     return text[: min((at for string in strings if (at := text.find(string)) >= 0), default=len(text))]

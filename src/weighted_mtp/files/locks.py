@@ -1,9 +1,7 @@
 """One writer at a time: a lock beside what is written, that names its owner and ends with it.
 
-The lock is a POSIX record lock on a small file, not the file's being there: the kernel gives it up at the moment its
-owner dies, by SIGKILL too. Record locks, unlike `flock`, are not handed down to forked children, which may outlive the
-owner, and network file systems know them across machines. Not all do: so where the file names an owner on another
-machine, the lock is refused even if the kernel would give it.
+A POSIX record lock, which the kernel gives up when its owner dies; unlike `flock` it is not handed down to forked
+children, and network file systems know it. Not all do: a file that names an owner on another machine is refused.
 """
 
 import errno

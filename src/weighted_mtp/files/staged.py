@@ -1,8 +1,7 @@
 """A saved model that is whole or no model: written aside, committed by one rename, then moved into place.
 
-A folder is taken for a model by its config.json. So the old one goes first and the new one comes last, and at no moment
-does the folder look like a model while files of it are missing or old. What a kill left is cleared away, where the
-commit had not been reached, and else carried to its end, by `finish_interrupted`.
+A folder is taken for a model by its config.json: the old one goes first and the new one comes last. What a kill left is
+cleared away before the commit, and carried to its end after it, by `finish_interrupted`.
 """
 
 import json
@@ -82,8 +81,7 @@ def _move_in(committed: Path, folder: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """Gives a folder beside `out` to write into, which becomes `out` at the end; what a killed call left is removed.
 
-    Raises:
-        ValueError: something is at `out`, or it cannot be replaced.
+    ValueError where something is at `out`, or it cannot be replaced.
     """
     given, out = out, out.resolve()  # a link to an empty folder is that folder
     unfinished = out.parent / f".{out.name}.unfinished"

@@ -69,9 +69,8 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
 
 
 def gains(values: Sequence[Mapping[int, float]]) -> list[tuple[int, Interval]]:
-    """Of each round after the first: the round that it is measured against, and the paired difference to it.
-
-    That is the last round whose interval lay above 0, at first round 0, so that small gains add up before they count.
+    """Of each round after the first: the round that it is measured against, and the paired difference to it. That is
+    the last round whose interval lay above 0, at first round 0, so that small gains add up before they count.
 
     Examples:
         >>> start, better = dict.fromkeys(range(40), 0.0), dict.fromkeys(range(40), 1.0)
@@ -93,13 +92,7 @@ def shows_gain(gain: Interval) -> bool:
 
 
 def no_gain_twice(found: Sequence[tuple[int, Interval]]) -> bool:
-    """Whether the last two rounds show no gain.
-
-    Examples:
-        >>> up, none = Interval(0.2, 0.1, 0.3), Interval(0.1, -0.1, 0.3)
-        >>> [no_gain_twice(found) for found in ([(0, none)], [(0, none), (0, up)], [(0, up), (1, none), (1, none)])]
-        [False, False, True]
-    """
+    """Whether the last two rounds show no gain."""
     return len(found) > 1 and not any(shows_gain(gain) for _, gain in found[-2:])
 
 

@@ -19,16 +19,8 @@ _JUDGED = 2_000
 
 
 def training_rows(rounds: Sequence[Sequence[Row]], distinct: bool = False) -> list[Row]:
-    """The rows of a round; of several rounds those of all, newest first, balanced by prompt, perhaps each only once.
-
-    No prompt has more rows than prompts have on average, rounded up: right and wrong ones stay in turn, so that the
-    rarer are not crowded out. Rows that could not be judged, or hold nothing, are left out.
-
-    Examples:
-        >>> first = [{"prompt": "a", "completion": c, "label": c == "4"} for c in "1234"]
-        >>> second = [{"prompt": p, "completion": c, "label": False} for p, c in ("a5", "a1", "b7", "b8")]
-        >>> [row["prompt"] + row["completion"] for row in training_rows([first, second])]  # 8 rows, 2 prompts: 4 each
-        ['a4', 'a5', 'a1', 'a1', 'b7', 'b8']
+    """The rows of a round; of several rounds those of all, newest first, balanced by prompt, perhaps each only once: no
+    prompt has more than prompts have on average, right and wrong in turn. What could not be judged is left out.
     """
     newest = [[row for row in rows if row["label"] is not None and row["completion"]] for rows in rounds][::-1]
     if len(newest) == 1:

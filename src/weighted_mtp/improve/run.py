@@ -21,13 +21,8 @@ PAGE = "improve.html"
 
 
 def improve(config: ImproveConfig, problems: Problems, held_out: Problems, console: Console) -> str:
-    """Does what is not done yet; returns, in a sentence, why it ended.
-
-    Raises:
-        ConfigError: a step is done with other settings.
-        DataError: the first round's samples are all right, all wrong, or could not be judged.
-        StepFailedError: a step's command ended with an error.
-    """
+    """Does what is not done yet; returns, in a sentence, why it ended. ConfigError: a step is done with other settings;
+    DataError: the first round's samples teach nothing; StepFailedError: a step's command ended with an error."""
     page = Path(config.out) / PAGE
     tell = partial(console.print, soft_wrap=True, markup=False, highlight=False)
     run = partial(_run, Tokens(config.model), tell)

@@ -134,12 +134,9 @@ class ImproveConfig:
 
 
 def check_improve(config: ImproveConfig) -> tuple[Problems, Problems]:
-    """Training and held-out problems; raises for what a step would stumble over, before torch is imported.
-
-    Raises:
-        ConfigError: a setting that a step's command would refuse, with the section that it stands in.
-        DataError: problems that are not there or cannot be checked, or are both trained on and held out.
-    """
+    """Training and held-out problems, before torch is imported. ConfigError: a setting that a step's command would
+    refuse, with its section; DataError: problems that are not there, cannot be checked, or are both trained on and held
+    out."""
     sources.require(config.model)
     asked = _section("sample", SampleConfig, config.sampling(config.model))
     judged = _section("evaluate", EvaluationConfig, config.evaluation(config.model))

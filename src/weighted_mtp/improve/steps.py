@@ -1,8 +1,5 @@
-"""A step of a round: a command in a process of its own, whose marker says that it is done, with what, and at what cost.
-
-The marker holds the settings and digests of what is read, so that a finished step is never run again and never taken
-for another; what an unfinished one left is gone on with by its command.
-"""
+"""A step of a round: a command in a process of its own, whose marker says that it is done, with which settings and what
+content, and at what cost, so that it is never run again nor taken for another; an unfinished one is gone on with."""
 
 import json
 import os
@@ -77,12 +74,8 @@ class Step:
         return json.loads(self.marker.read_text(encoding="utf-8")) if self.marker.exists() else {}
 
     def run(self, account: Callable[[], Mapping[str, Any]]) -> Record:
-        """Runs it, unless it is done; returns its record, with what `account` says of the finished work.
-
-        Raises:
-            ConfigError: it is done with other settings, or from something else.
-            StepFailedError: the command ended with an error.
-        """
+        """Runs it, unless it is done; returns its record, with what `account` says of the finished work. ConfigError:
+        it is done with other settings, or from something else; StepFailedError: the command ended with an error."""
         before, settings = self.record(), self.fingerprint()
         if before.get("finished"):
             made = before["settings"]

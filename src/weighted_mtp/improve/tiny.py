@@ -1,7 +1,5 @@
-"""`python -m weighted_mtp.improve.tiny DIR`: a small start model and problems of the made task, for `wmtp improve`.
-
-The model imitated a teacher with systematic errors; whether an answer is right is told by the last digit alone.
-"""
+"""`python -m weighted_mtp.improve.tiny DIR`: for `wmtp improve`, problems of the made task, and a small start model
+that imitated a teacher with systematic errors."""
 
 import json
 import sys

@@ -44,10 +44,8 @@ def inspect_run(
     console: Console,
     moved: Mapping[str, str] | None = None,
 ) -> None:
-    """Prints completions of a run's training file with every token coloured by its weight.
-
-    They are the rows of these numbers; where `rows` is None, the first `count` that are right, wrong or any.
-    """
+    """Prints completions of a run's training file with every token coloured by its weight: the rows of these numbers;
+    where `rows` is None, the first `count` that are right, wrong or any."""
     run = open_run(run_dir, moved)
     dataset = run.inputs.train_dataset
     chosen = _choose(dataset["reward"], count, label) if rows is None else find_rows(dataset["row_id"], rows)

@@ -20,10 +20,8 @@ Record = dict[str, Series]
 
 
 def read_record(run_dir: Path, config: RunConfig) -> Record:
-    """Every metric of a run; empty where nothing was kept.
-
-    Where MLflow is gone or does not answer, the log of the newest complete checkpoint has them up to that step.
-    """
+    """Every metric of a run, from MLflow, else from the log of its newest complete checkpoint; empty where none was
+    kept."""
     return _from_mlflow(run_dir, config) or _from_checkpoint(run_dir)
 
 

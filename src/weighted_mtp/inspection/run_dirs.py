@@ -1,7 +1,5 @@
-"""What `wmtp inspect` is given: directories of finished runs.
-
-Nothing heavy is imported, so that a directory that is none is told at once.
-"""
+"""What `wmtp inspect` is given: directories of finished runs; told without importing anything heavy where they are
+none."""
 
 import json
 import logging

@@ -53,11 +53,9 @@ def inspect_on_page(
     console: Console,
     moved: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes finished runs, as `check_dirs` leaves them, as one HTML file; returns its path.
-
-    The reliability of values is taken from `judged_rows` rows, evenly spaced, of the evaluation file where a run has
-    one. Progress goes to `console`; for `moved` and what is raised see `open_run`.
-    """
+    """Writes finished runs, as `check_dirs` leaves them, as one HTML file; returns its path. The reliability of values
+    is taken from `judged_rows` rows, evenly spaced, of the evaluation file where a run has one (`moved`: see
+    `open_run`)."""
     names = run_names(dirs)
     found: list[tuple[InspectedRun, list[dict[str, Any]]]] = []
     with progress_bar(console if console.is_terminal else None, transient=True) as progress:

@@ -46,10 +46,8 @@ def view_tokens(
             picked = batch.mask[b]
             learned = [label != IGNORED for label in row["labels"]]
             first = learned.index(True)
-            prompt, pieces = (
-                row["input_ids"][:first],
-                detokenizer.pieces(row["input_ids"][:first], row["input_ids"][first:]),
-            )
+            prompt = row["input_ids"][:first]
+            pieces = detokenizer.pieces(prompt, row["input_ids"][first:])
             view = {
                 "row": row["row_id"],
                 "prompt": tokenizer.decode(prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False),
@@ -88,9 +86,7 @@ def forwarded(
 
 
 def _of_tokens(x: Float[Tensor, "batch seq n_future"]) -> Float[Tensor, "batch seq n_future"]:
-    """From predictions by their position to predictions of one token: y[b, t, k] = x[b, t-k, k], NaN where t < k.
-
-    Every y[b, t] is about token t+1, as the weight at t is (`align_to_heads` is the inverse).
-    """
+    """From predictions by their position to predictions of one token: y[b, t, k] = x[b, t-k, k], NaN where t < k. Every
+    y[b, t] is about token t+1, as the weight at t is (`align_to_heads` is the inverse)."""
     heads = [pad(x[:, : x.shape[1] - k, k], (k, 0), value=torch.nan) for k in range(x.shape[2])]
     return torch.stack(heads, dim=-1)

@@ -20,11 +20,8 @@ _THIRDS = ("first third", "middle third", "last third")
 def judge_values(
     trainer: WeightedMTPTrainer, rows: Dataset, source: str, gamma: float, advance: Advance, *, fresh: bool = False
 ) -> ValueQuality | None:
-    """What the run's values of completions are worth, that before EOS left out; None where its stage has no values.
-
-    The numbers of all prefixes are those of `critic_quality`, which `wmtp score` prints too. Of rows that are `fresh`,
-    since the run was not trained on them, it says what the critic knows.
-    """
+    """What the run's values of completions are worth, that before EOS left out, as `critic_quality` has it; None where
+    its stage has no values. Of rows that are `fresh`, on which it was not trained, it says what the critic knows."""
     log_odds: list[float] = []
     values: list[list[float]] = []
     credit: list[list[float]] = []

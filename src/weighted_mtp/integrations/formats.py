@@ -60,15 +60,8 @@ def write_format(
 ) -> str:
     """Writes rows that `wmtp score` left in a folder in another format, into `folder/<format>/`; says what it did.
 
-    Args:
-        name: a key of `FORMATS`.
-        folder: of scored rows, all shards finished; `loss_weights` of messages are in the weights that are written.
-        tokenizer: of the critic, or where it is.
-        max_length: at which rows were cut.
-        turns: which of the assistant's turns were scored.
-
-    Returns:
-        A line on each thing that a reader of the file should know.
+    All shards are finished; `loss_weights` of messages are in the weights that are written; `tokenizer` is the
+    critic's, or where it is. Returns a line on each thing that a reader of the file should know.
     """
     rows, _ = load_rows(folder, labelled=None)
     tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer

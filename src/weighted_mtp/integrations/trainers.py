@@ -28,13 +28,9 @@ def weighted_next_token_loss(
     `weighted_mtp_loss` of one head, for trainers that build the logits anyway.
 
     Args:
-        logits: of a causal language model.
         labels: token ids at the tokens' own places, -100 where nothing is learned.
         weights: of the tokens, likewise; constants.
         normalizer: tokens that the whole optimizer step learns; None: those of this batch.
-
-    Raises:
-        ValueError: labels or weights have another shape.
 
     Examples:
         >>> logits, labels = torch.zeros(1, 3, 4), torch.tensor([[-100, 2, 1]])
@@ -67,11 +63,7 @@ class WeightsCollator:
     collate: Callable[[list[dict[str, Any]]], dict[str, Any]]
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The other collator's batch with `weights` [batch, seq] beside its `labels`.
-
-        Raises:
-            ValueError: only some rows have weights, or one has not as many as tokens.
-        """
+        """The other collator's batch with `weights` [batch, seq] beside its `labels`."""
         batch = dict(self.collate([{name: x for name, x in row.items() if name != WEIGHTS} for row in rows]))
         given = [row.get(WEIGHTS) for row in rows]
         if all(weights is None for weights in given):

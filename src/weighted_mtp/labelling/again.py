@@ -98,13 +98,9 @@ class AgainSettings(Protocol):
 
 
 def judge_again(settings: AgainSettings, console: Console | None = None) -> Again:
-    """Judges `rows` (200) judged rows, drawn by `seed`, as their trail says, or by another verifier or time limit.
-
-    Flipped rows go to `output`, each with `flip`: the verdict it `was`, those `found` now, and whether it is `flaky`.
-
-    Raises:
-        DataError: a row that was not judged, or that does not say by what; an output that is there already.
-    """
+    """Judges `rows` (200) judged rows, drawn by `seed`, as their trail says, or by another verifier or time limit;
+    flipped ones go to `output`, each with `flip`: the verdict it `was`, those `found` now, and whether it is `flaky`.
+    DataError: a row that was not judged, or does not say by what; an output that is there already."""
     source, out = Path(settings.input), settings.output and Path(settings.output)
     if out and out.exists() and out.stat().st_size:
         raise DataError(f"{out} is there already: give another output, or move this one away")

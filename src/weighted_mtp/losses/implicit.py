@@ -46,24 +46,16 @@ def implicit_reward_loss(
     cross-entropy objective); the prior stands for the share of right completions, which theirs leaves out.
 
     Args:
-        hidden: states of the model after its final norm.
-        lm_head_weight: its unembedding.
-        targets: token ids, -100 where there is nothing to predict.
+        hidden, lm_head_weight, targets, bias, logit_scale, softcap: as for `weighted_mtp_loss`.
         reference_nll: of the same targets by the frozen reference, in nats.
         rewards: 1 right, 0 wrong.
         prior: log-odds of success before the completion; learned.
         beta: log-odds per nat of log-ratio.
         normalizer: denominator; None: the number of rows with a target.
         row_of: which of the rewards each position is judged by, where rows share sequences; None: each has its own.
-        bias: of the unembedding.
-        logit_scale: factor on the logits.
-        softcap: bound on the logits' size.
-
-    Returns:
-        Scalar loss in nats. As with `weighted_mtp_loss`, a second backward raises RuntimeError.
 
     Raises:
-        ValueError: a shape or dtype does not fit.
+        RuntimeError: in a second backward, as `weighted_mtp_loss`.
 
     Examples:
         >>> hidden, unembedding = torch.zeros(1, 2, 1, 2), torch.zeros(3, 2)

@@ -51,20 +51,9 @@ def mtp_likelihoods(
     of a row. An unembedding that learns is gone through once more, since its gradient sums over rows by their weights.
 
     Args:
-        hidden: states after the final norm; index k of the third axis belongs to head k.
-        lm_head_weight: unembedding, shared by all heads.
-        targets: token ids, -100 where there is nothing to predict.
+        hidden, lm_head_weight, targets, bias, logit_scale, softcap: as for `weighted_mtp_loss`.
         entropy: whether to make it.
         entropy_top20: whether to make that of the 20 likeliest tokens, renormalised to add up to 1.
-        bias: of the unembedding.
-        logit_scale: factor on the logits.
-        softcap: bound on the logits' size; None leaves them.
-
-    Returns:
-        `MTPLikelihoods`, float32 (float64 for float64 hidden states).
-
-    Raises:
-        ValueError: a shape, dtype or option does not fit, or (on the CPU) a target is no token id.
 
     Examples:
         >>> hidden, unembedding = torch.zeros(1, 2, 1, 2), torch.zeros(3, 2)
@@ -101,28 +90,12 @@ def mtp_nll(
 
         nll[b, t, k] = -log softmax(logits[b, t, k])[targets[b, t, k]],  0 where the target is -100
 
-    Logits as in `weighted_mtp_loss`. Rows with target -100 are not read. This is the surprisal that Rho-1
-    selects by, and the log-probability that generative critics compare.
+    Logits and arguments as for `weighted_mtp_loss`; nats. Rows with target -100 are not read. This is the surprisal
+    that Rho-1 selects by, and the log-probability that generative critics compare.
 
-    Source: Lin et al. 2024, "Rho-1: Not All Tokens Are What You Need", arXiv 2404.07965 (its
-    reference and training losses per token).
-
-    Args:
-        hidden: states after the final norm; index k of the third axis belongs to head k.
-        lm_head_weight: unembedding, shared by all heads.
-        targets: token ids, -100 where there is nothing to predict.
-        bias: of the unembedding.
-        logit_scale: factor on the logits.
-        softcap: bound on the logits' size; None leaves them.
-
-    Returns:
-        nats, float32 (float64 for float64 hidden states).
-
-    Raises:
-        ValueError: a shape, dtype or option does not fit, or (on the CPU) a target is no token id.
+    Source: Lin et al. 2024, Rho-1, arXiv 2404.07965 (its reference and training losses per token).
 
     Examples:
-        >>> import torch
         >>> hidden, unembedding = torch.zeros(1, 2, 1, 2), torch.zeros(3, 2)
         >>> mtp_nll(hidden, unembedding, torch.tensor([[[0], [-100]]])).squeeze(-1)  # ln 3, nothing
         tensor([[1.0986, 0.0000]])

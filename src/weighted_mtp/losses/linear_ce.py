@@ -1,13 +1,10 @@
 """Weighted sum of linear cross-entropies, its gradients made in the forward pass, chunk by chunk.
 
-The logits of a few rows at a time live in one scratch buffer; each chunk's share of every gradient is added
-up before the next chunk overwrites it, so that nothing of size rows x vocabulary is ever held. Keeping the
-gradients of hidden and unembedding, which backward returns anyway, costs less than keeping logits, and saves
-the second matmul with the unembedding that recomputing them in backward would take.
+Logits of a few rows at a time live in one scratch buffer, and nothing of size rows x vocabulary is ever held. Keeping
+the gradients of hidden and unembedding costs less than keeping logits, and saves recomputing them in backward.
 
-Source: chunks with gradients in the forward pass are Liger Kernel's (Hsu et al. 2024, arXiv 2410.10989); that
-logits need not be stored, Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models", arXiv
-2411.09009.
+Source: chunks with gradients in the forward pass are Liger Kernel's (Hsu et al. 2024, arXiv 2410.10989); that logits
+need not be stored, Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models", arXiv 2411.09009.
 """
 
 from collections.abc import Callable

@@ -64,9 +64,8 @@ def weighted_mtp_loss(
         logits = softcap * tanh(z / softcap),  z = logit_scale * (hidden @ W.T + bias);  softcap None: z
 
     The denominator is the number of valid predictions over all heads ("tokens"), the sum of their absolute weights
-    ("weights"), 1 ("sum"), or the given number. Head weights never enter it. Give the global count (all
-    micro-batches and ranks) as a tensor and micro-batches add up to the whole batch exactly; a mean of means
-    does not.
+    ("weights"), 1 ("sum"), or the given number. Head weights never enter it. Give the global count (all micro-batches
+    and ranks) as a tensor and micro-batches add up to the whole batch exactly; a mean of means does not.
 
     Rows with target -100, weight 0 or head weight 0 are dropped before the matmul and never read: NaN there
     does no harm. NaN in a row that counts makes the loss NaN. Without any row the loss is 0 and its
@@ -97,9 +96,6 @@ def weighted_mtp_loss(
         likelihoods: what `mtp_likelihoods` gave for these very tensors; with a frozen unembedding, or without
             gradient, the unembedding is then not gone through again.
 
-    Returns:
-        `MTPLossOutput`. The loss is float32 (float64 for float64 hidden states).
-
     Raises:
         ValueError: a shape, dtype or option does not fit, or (on the CPU) a target is no token id.
         RuntimeError: in a second backward.
@@ -107,7 +103,6 @@ def weighted_mtp_loss(
     Examples:
         Three tokens of vocabulary, equal logits, so each nll is ln 3 = 1.0986; the weights scale it:
 
-        >>> import torch
         >>> hidden, unembedding = torch.zeros(1, 3, 1, 2), torch.zeros(3, 2)
         >>> targets = torch.tensor([[[0], [2], [-100]]])
         >>> weights = torch.tensor([[[0.5], [1.5], [9.0]]])

@@ -27,12 +27,6 @@ def mtp_targets(
         n_future: number of heads, at least 1; head 0 is next-token prediction.
         segment_ids: for packed rows, the id of the example each token belongs to, 0 for padding.
 
-    Returns:
-        int64 targets, prediction-aligned.
-
-    Raises:
-        ValueError: n_future is below 1, or a shape or dtype does not fit.
-
     Examples:
         >>> import torch
         >>> mtp_targets(torch.tensor([[-100, -100, 7, 8, 9]]), n_future=2)

@@ -1,9 +1,7 @@
 """What a critic minimises: regression of values to returns, and ranking of completions of one prompt.
 
-All arguments are prediction-aligned, `mask` is True where a position counts, and masked positions are never
-read: NaN there leaks neither forward nor backward. Sums are float32 (float64 for float64). `normalizer` None
-divides by the number of terms in the batch; a number or tensor divides by that instead, so that micro-batches
-add up when it is the global count. Without any term the loss is 0, still attached to its graph.
+Masked positions are never read. `normalizer` None divides by the number of terms in the batch; the global count makes
+micro-batches add up. Without any term the loss is 0, still attached to its graph.
 """
 
 import torch
@@ -38,14 +36,7 @@ def value_mse(
         mask: True where a position counts.
         normalizer: denominator; None: the number of valid positions.
 
-    Returns:
-        Scalar loss.
-
-    Raises:
-        ValueError: shapes differ, or values are not floating point.
-
     Examples:
-        >>> import torch
         >>> values, returns = torch.tensor([[0.5, 0.8, 0.3]]), torch.ones(1, 3)
         >>> mask = torch.tensor([[True, True, False]])
         >>> round(value_mse(values, returns, mask).item(), 4)  # (.5^2 + .2^2) / 2
@@ -69,23 +60,14 @@ def value_bce(
     Returns between 0 and 1 are soft labels. Outside [0, 1] the expression is no likelihood and may be
     unbounded below; this is not checked, since it would synchronise.
 
-    Source: Lightman et al. 2023, "Let's Verify Step by Step", arXiv 2305.20050 (reward models trained
-    to classify).
+    Source: Lightman et al. 2023, "Let's Verify Step by Step", arXiv 2305.20050 (reward models trained to classify).
 
     Args:
         value_logits: raw output of the value head (logits).
         returns: probability of success, in [0, 1]; no gradient reaches them.
-        mask: True where a position counts.
-        normalizer: denominator; None: the number of valid positions.
-
-    Returns:
-        Scalar loss in nats.
-
-    Raises:
-        ValueError: shapes differ, or value_logits are not floating point.
+        mask, normalizer: as for `value_mse`.
 
     Examples:
-        >>> import torch
         >>> value_logits, returns = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
         >>> round(value_bce(value_logits, returns, torch.ones(1, 2)).item(), 4)  # ln 2
         0.6931
@@ -114,23 +96,13 @@ def value_clipped_mse(
     ppo2); written out in Engstrom et al. 2020, arXiv 2005.12729.
 
     Args:
-        values: current values.
+        values, returns, mask, normalizer: as for `value_mse`.
         old_values: values before the update, constants.
-        returns: targets; no gradient reaches them.
-        mask: True where a position counts.
         clip_range: c, in units of value, above 0.
-        normalizer: denominator; None: the number of valid positions.
-
-    Returns:
-        Scalar loss.
-
-    Raises:
-        ValueError: shapes differ, values are not floating point, or clip_range is not above 0.
 
     Examples:
         V moved from .5 to .9, past .5 + .2; the clipped error (.7 - 1)^2 is larger than (.9 - 1)^2:
 
-        >>> import torch
         >>> values, old_values, returns = torch.tensor([[[0.9]], [[0.5]], [[1.0]]])
         >>> round(value_clipped_mse(values, old_values, returns, torch.tensor([[True]])).item(), 4)
         0.09
@@ -174,16 +146,9 @@ def pairwise_ranking(
         mask: True where a position counts.
         normalizer: denominator; None: the number of pairs.
 
-    Returns:
-        Scalar loss in nats.
-
-    Raises:
-        ValueError: a shape or dtype does not fit.
-
     Examples:
         Rows 0 and 1 are a pair; row 2 belongs to another prompt:
 
-        >>> import torch
         >>> value_logits = torch.tensor([[2.0, 4.0], [1.0, 1.0], [9.0, 9.0]])
         >>> rewards, group_ids = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([7, 7, 8])
         >>> mask = torch.ones(3, 2, dtype=torch.bool)

@@ -1,7 +1,4 @@
-"""Multi-token prediction over any Hugging Face decoder: model, loading, warm-up of new heads.
-
-What needs torch is imported when it is asked for, so that a path that leads to no model is told without it.
-"""
+"""Multi-token prediction over any Hugging Face decoder; what needs torch is imported when it is asked for."""
 
 import lazy_loader  # pyright: ignore[reportMissingTypeStubs]
 

@@ -32,11 +32,9 @@ class UnsupportedModelError(ValueError):
 
 
 def decoder_layers(hf_model: Any) -> nn.ModuleList:
-    """The decoder's layers in order of computation.
-
-    UnsupportedModelError: an encoder, an encoder-decoder, or a decoder without a list named `layers` (gpt2 and its kin,
-    whose forward also folds the heads back into the hidden size).
-    """
+    """The decoder's layers in order of computation; UnsupportedModelError for an encoder, an encoder-decoder, or a
+    decoder without a list named `layers` (gpt2 and its kin, whose forward also folds the heads into the hidden
+    size)."""
     model_type = hf_model.config.model_type
     if hf_model.config.is_encoder_decoder:
         raise UnsupportedModelError(model_type, "it is an encoder-decoder")
@@ -58,10 +56,8 @@ def packed_attention_mask(hf_model: Any, position_ids: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def require_packable(model: Any) -> None:
-    """Raises ValueError for a decoder that lets rows which share a sequence see each other, or shifts their positions.
-
-    Asked of the model itself, an `MTPModel` in evaluation mode: two short rows, packed and each alone.
-    """
+    """Raises ValueError for a decoder that lets rows which share a sequence see each other, or shifts their positions:
+    asked of an `MTPModel` in evaluation mode, by two short rows, packed and each alone."""
     ids = torch.arange(1, 7, device=model.device).view(2, 3) % model.config.get_text_config().vocab_size
     mask, packing = torch.ones_like(ids), Packing(ids.new_tensor([[0, 1]]), 6)
     alone = model.trunk_forward(ids, mask)["hidden_states"]
@@ -79,10 +75,8 @@ def logit_scaling(config: Any) -> tuple[float, float | None]:
 
         logits = softcap * tanh(z / softcap),  z = logit_scale * lm_head(hidden);  softcap None: logits = z
 
-    Granite divides by `logits_scaling`, Cohere multiplies by `logit_scale`, Falcon-H1 by
-    `lm_head_multiplier`; Gemma caps by `final_logit_softcapping`. `check_heads` refuses whatever else a
-    family may do.
-    """
+    Granite divides by `logits_scaling`, Cohere multiplies by `logit_scale`, Falcon-H1 by `lm_head_multiplier`; Gemma
+    caps by `final_logit_softcapping`. `check_heads` refuses whatever else a family may do."""
     config = config.get_text_config(decoder=True)
     scale = 1.0
     for name, power in (("logits_scaling", -1), ("logit_scale", 1), ("lm_head_multiplier", 1)):

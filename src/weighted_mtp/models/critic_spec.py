@@ -1,7 +1,7 @@
 """What kind of critic a model is, beyond a value head: kept beside its weights, so that a directory explains itself."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch.nn as nn
@@ -16,9 +16,6 @@ class CriticSpec:
     generative: one model of right and of wrong completions, told the label (see `LabelEmbedding`, `LabelTags`);
     implicit: log-odds of success = b + beta * sum of log(model / reference). In both the value head gives the
     log-odds of success before the completion: its bias alone, or (prior "head") from the prompt's last state.
-
-    Raises:
-        ValueError: an unknown kind or prior.
     """
 
     kind: str
@@ -45,10 +42,6 @@ class CriticSpec:
         """The module that tells a decoder the label, None where none is told."""
         return CONDITIONS[self.like or self.kind](self, hf_model)
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
 
 def _told_the_label(spec: CriticSpec, hf_model: Any) -> LabelCondition:
     if spec.tags is not None:
@@ -57,13 +50,9 @@ def _told_the_label(spec: CriticSpec, hf_model: Any) -> LabelCondition:
     return LabelEmbedding(embeddings)
 
 
-def _told_nothing(spec: CriticSpec, hf_model: Any) -> None:
-    """A decoder that reads the row alone."""
-
-
 CONDITIONS: dict[str, Callable[[CriticSpec, Any], LabelCondition | None]] = {
     "generative": _told_the_label,
-    "implicit": _told_nothing,
+    "implicit": lambda spec, hf_model: None,
 }
 """How each kind of critic is told the label."""
 PRIORS = ("base_rate", "head")

@@ -91,10 +91,8 @@ class Reading:
         return self.hidden
 
     def draft(self, newest: Tensor, undone: Tensor) -> Tensor:
-        """What the heads guess to follow the newest token of each row [rows, 1], [rows, heads].
-
-        That token is not read yet; it stands behind the tokens that were read last, without so many of them.
-        """
+        """What the heads guess to follow the newest token of each row [rows, 1], [rows, heads]: it is not read yet, and
+        stands behind the tokens that were read last, without so many of them."""
         last = self.ids.shape[1] - 1 - undone
         return self.model.extra_heads.draft(self.model.hf_model, self.hidden, self.ids, newest[:, 0], last, self.given)
 
@@ -138,16 +136,9 @@ class Writing:
         self.drafted, self.accepted = ([[0] * heads for _ in range(batch)] for _ in range(2))
 
     def take(self, rows: Sequence[int], logits: Tensor, drafts: list[list[int]]) -> list[int]:
-        """Appends to each row head 0's tokens for as long as they are the drafted ones, and the first that is not.
-
-        Args:
-            rows: numbers of the rows.
-            logits: of head 0 behind the last token of each and behind its drafts, [rows, 1 + drafts, vocab].
-            drafts: tokens.
-
-        Returns:
-            How many tokens each row took, at least 1.
-        """
+        """Appends to each row head 0's tokens for as long as they are the drafted ones, and the first that is not; how
+        many each took. `logits` of head 0 are those behind each row's last token and its drafts, [rows, 1 + drafts,
+        vocab]."""
         taken, going = [0] * len(rows), list(range(len(rows)))
         for row in rows:
             self.forwards[row] += 1

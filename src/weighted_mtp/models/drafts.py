@@ -40,14 +40,12 @@ def generate_with_drafts(model: HeadedModel, *args: Any, **kwargs: Any) -> Any:
         x_{t+1} = d_1: the same forward says p_{t+1}, and head 0 goes on with d_2;  else: new guesses from here
 
     d_k is the likeliest token of head k. As a proposal q it has all its mass on d_k, for which the rule of speculative
-    sampling (accept with min(1, p / q), else draw from the rest, (p - q)+) says just this: draw from p, and go on where
-    the draw is d_k. So what is written has exactly p's distribution, and with the same random numbers is the same text.
+    sampling says just this. So what is written has exactly p's distribution, with the same random numbers the same
+    text.
 
-    A head has a layer with keys and values of its own, made of the trunk's states: of each token in the forward that
-    reads it, and so there for all tokens that were taken; or, where heads follow one another, once head 0 has taken
-    the next, and once more where it had been told a draft. Those of tokens that were not taken are dropped, and rows
-    are aligned on the right again, so that to masks and windows all is as in plain decoding. Equal prompts are read
-    once, and rows that have ended are read no more.
+    A head has a layer with keys and values of its own, of the tokens in the forward that reads them; where heads follow
+    one another, once head 0 has taken the next, and once more where it had been told a draft. Those of tokens that were
+    not taken are dropped, and rows aligned on the right again, so that masks and windows are as in plain decoding.
 
     Source: Gloeckle et al. 2024, arXiv 2404.19737, section 3.2; Leviathan et al. 2023, arXiv 2211.17192, algorithm 1;
     Chen et al. 2023, arXiv 2302.01318.

@@ -27,11 +27,7 @@ def write_eagle(model: MTPModel, folder: Path) -> int:
     Embedding and unembedding are not in it: servers share the decoder's own. vLLM 0.33.0 (model_executor/models/
     llama_eagle.py) builds W without a bias and passes over one in a file, SGLang 0.5.23 (srt/models/llama_eagle.py)
     builds it with one, random where none is in the file: so one is written, all 0.
-
-    Source: Li et al. 2024, arXiv 2401.15077.
-
-    Raises:
-        ValueError: the model has no `heads: eagle`.
+    Source: Li et al. 2024, arXiv 2401.15077. Raises ValueError where the model has no `heads: eagle`.
     """
     if model.extra_heads.kind != "eagle":
         had = "no extra heads" if model.n_future == 1 else f"{model.extra_heads.kind} heads"

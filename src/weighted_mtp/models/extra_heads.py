@@ -14,15 +14,8 @@ from weighted_mtp.models.architecture import decoder_layers, head_logits
 
 
 class ExtraHeads(nn.ModuleList):
-    """Copies of the last of `layers`, to be run on the arguments that this layer receives.
-
-    Args:
-        layers: a decoder's layers in order of computation.
-        count: number of copies, 0 for none.
-
-    Raises:
-        ValueError: more copies than this machine has memory for.
-    """
+    """Copies of the last of `layers`, run on the arguments that this layer receives; ValueError: more than memory
+    holds."""
 
     kind = "parallel"
     """In the words of the setting `heads`."""
@@ -42,11 +35,8 @@ class ExtraHeads(nn.ModuleList):
 
     @contextmanager
     def attached_to(self, hf_model: Any) -> Iterator[None]:
-        """While inside, the decoder returns its own and all heads' hidden states, stacked on axis -2.
-
-        The hook lives only this long, so that a decoder used outside is untouched, copies of a model carry
-        no hook, and a decoder may be wrapped twice.
-        """
+        """While inside, the decoder returns its own and all heads' hidden states, stacked on axis -2; used outside it
+        is untouched, copies of a model carry no hook, and a decoder may be wrapped twice."""
         handle = decoder_layers(hf_model)[-1].register_forward_hook(self._stack, with_kwargs=True)
         try:
             yield
@@ -60,16 +50,9 @@ class ExtraHeads(nn.ModuleList):
             yield None
 
     def draft(self, hf_model: Any, hidden: Tensor, ids: Tensor, newest: Tensor, last: Tensor, given: Any) -> Tensor:
-        """The likeliest tokens behind the newest one, [rows, heads].
-
-        Args:
-            hf_model: the decoder.
-            hidden: states of a forward `watching`, [rows, tokens, heads, dim].
-            ids: the tokens that it read, [rows, tokens].
-            newest: the token that follows, [rows].
-            last: behind which of these tokens, [rows]; those after it were none.
-            given: what `watching` noted.
-        """
+        """The likeliest tokens behind the newest one [rows], [rows, heads]: by the states [rows, tokens, heads, dim] of
+        a forward `watching`, which noted what is `given`, over `ids`, of which each row's `last` is the last one that
+        counts."""
         rows = torch.arange(len(ids), device=ids.device)
         return head_logits(hf_model, hidden[rows, last, 1:]).argmax(-1)
 
@@ -134,9 +117,9 @@ def head_warmup(
         head 0:      1
         head k > 0:  decay^k (start + (1 - start) min(1, step / warmup_steps))
 
-    A fresh extra head is a copy of the last layer: it predicts the next token where the second, third, ...
-    is asked for, and so begins *worse* than a uniform guess (11.0 to 11.9 nats against ln V = 10.8). At full
-    weight its first gradients would push the shared trunk away from what it knows.
+    A fresh extra head is a copy of the last layer, which predicts the next token: it begins *worse* than a uniform
+    guess (11.0 to 11.9 nats against ln V = 10.8), and at full weight would push the shared trunk away from what it
+    knows.
 
     Source of the decay: Cai et al. 2025, "FastMTP", arXiv 2509.18362, equation 2, which has no head 0 in the loss and
     divides by the sum; here head 0 keeps weight 1, and the ratios of the heads are the same.
@@ -150,9 +133,6 @@ def head_warmup(
 
     Returns:
         n_future weights, head 0 (next token) first.
-
-    Raises:
-        ValueError: an argument outside its range.
 
     Examples:
         >>> head_warmup(0, n_future=4, warmup_steps=100)

@@ -86,9 +86,7 @@ class LabelTags(nn.Module):
     Source: Korbak et al. 2023, "Pretraining Language Models with Human Preferences" (arXiv 2302.08582),
     conditional training.
 
-    Args:
-        right: token ids of the tag that says that the completion is right; `wrong` alike.
-        bos: the token that stays in front of the tag, where a row begins with it; None: no such token.
+    `bos` stays in front of the tag, where a row begins with it; None: no such token.
     """
 
     def __init__(self, right: list[int], wrong: list[int], bos: int | None = None):
@@ -129,14 +127,7 @@ class LabelTags(nn.Module):
         attention_mask: Shaped[Tensor, "batch seq"] | None,
         condition: Shaped[Tensor, " batch"],
     ) -> tuple[Int[Tensor, "batch longer"], Int[Tensor, "batch longer"], Int[Tensor, "batch seq"]]:
-        """Ids and attention mask with the tags in, and where each position of `input_ids` went.
-
-        Examples:
-            >>> tags = LabelTags(right=[8], wrong=[9, 9])
-            >>> ids, mask, place = tags.insert(torch.tensor([[1, 2], [3, 4]]), None, torch.tensor([1, 0]))
-            >>> ids.tolist(), mask.tolist(), place.tolist()
-            ([[8, 0, 1, 2], [9, 9, 3, 4]], [[1, 0, 1, 1], [1, 1, 1, 1]], [[2, 3], [2, 3]])
-        """
+        """Ids and attention mask with the tags in, and where each position of `input_ids` went."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
         batch, seq = input_ids.shape
         tag = self.tags[torch.where(condition == UNTOLD, 2, condition).to(self.tags.device)]

@@ -32,11 +32,9 @@ class MTPModel(StoredModel):
         logits     one language-model head for all
         value      P(success | x_{<=t}) = link(value_head(head 0's state))
 
-    All heads run in parallel on the trunk's output. While this model's forward runs, a forward hook on the
-    last layer calls each extra head on the very arguments that layer received and stacks the results, so the
-    decoder's own final norm serves all heads, and masks and position embeddings need no code here. The hook
-    is gone when the forward returns: `hf_model` used directly, `generate` included, is the plain model.
-
+    All heads run in parallel on the trunk's output. While this model's forward runs, a hook on the last layer calls
+    each extra head on the very arguments that layer received and stacks the results, so that the decoder's own final
+    norm serves all heads, and masks and position embeddings need no code. `hf_model` used directly is the plain model.
     Losses that a ForCausalLM adds itself (the router's balance loss of mixtures of experts) are not computed.
 
     Source: Gloeckle et al. 2024, "Better & Faster Large Language Models via Multi-token Prediction",
@@ -166,14 +164,9 @@ class MTPModel(StoredModel):
 
             logits = softcap * tanh(z / softcap),  z = logit_scale * (hidden @ lm_head_weight.T + bias)
 
-        The weight is then used outside a wrapper's forward. FSDP2 has it whole, in the root's group, from the
-        wrapper's forward to the end of the backward: call this after each forward. DDP must be told
-        find_unused_parameters=False (transformers' Trainer says True unless
-        ddp_find_unused_parameters=False): a weight that forward does not read would count as unused.
-
-        Returns:
-            "lm_head_weight" [vocab, dim], "bias" [vocab] or None, "logit_scale", "softcap" (None: no cap).
-        """
+        The weight is then used outside a wrapper's forward. FSDP2 has it whole from the wrapper's forward to the end of
+        the backward: call this after each forward. DDP must be told find_unused_parameters=False (transformers'
+        Trainer: ddp_find_unused_parameters=False): a weight that forward does not read would count as unused."""
         head = self.hf_model.get_output_embeddings()
         scale, softcap = logit_scaling(self.config)
         bias = getattr(head, "bias", None)
@@ -188,8 +181,6 @@ class MTPModel(StoredModel):
             drafts: the extra heads guess ahead and head 0 checks: the same tensor in fewer forwards, where it is
                 sampled one of the same distribution; with `return_dict_in_generate` the result has `drafts`, a
                 `DraftCounts` of each row (see `drafts.generate_with_drafts`).
-            args: of the decoder.
-            kwargs: of the decoder.
 
         Raises:
             ValueError: a condition for a model that takes none, or an unknown one; drafts that cannot be.
@@ -207,11 +198,7 @@ class MTPModel(StoredModel):
         return self._conditioned().generate(self.hf_model, condition, **kwargs)
 
     def freeze_trunk(self, extra_heads: bool = False) -> None:
-        """Let only the value head train, or only the extra heads.
-
-        Raises:
-            ValueError: if there is none.
-        """
+        """Let only the value head train, or only the extra heads; ValueError if there is none."""
         named = ("the extra heads", "n_future=2") if extra_heads else ("the value head", "value_head=True")
         part = self.extra_heads if extra_heads else self.value_head
         parameters = [] if part is None else list(part.parameters())

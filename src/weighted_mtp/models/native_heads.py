@@ -26,17 +26,9 @@ _ANCHOR = "input_layernorm.weight"
 
 
 class NativeHeads(SequentialHeads):
-    """`SequentialHeads` that a checkpoint brings.
-
-    A layer is given the mask and positions of the last decoder layer of its kind of attention.
-
-    Args:
-        hf_model: with `num_mtp_layers` in its config, and read from a checkpoint that holds them.
-        count: layers to take, at least 1, the first ones; the others are kept as they are.
-
-    Raises:
-        ValueError: transformers cannot read such layers of this family or checkpoint, or there are fewer.
-    """
+    """`SequentialHeads` that a checkpoint brings: the first `count` layers, the others are kept as they are. A layer is
+    given the mask and positions of the last decoder layer of its kind of attention. ValueError: transformers cannot
+    read such layers of this family or checkpoint, or there are fewer."""
 
     kind = "native"
     new_parameters = ExtraHeads.new_parameters

@@ -1,7 +1,5 @@
-"""Multi-token layers of a checkpoint that transformers leaves out on load: those of Qwen3.5, GLM-4.5, DeepSeek-V3.
-
-They are `mtp.*`, or decoder layers beyond the last that have a projection `eh_proj`.
-"""
+"""Multi-token layers of a checkpoint that transformers leaves out on load (Qwen3.5, GLM-4.5, DeepSeek-V3): `mtp.*`, or
+decoder layers beyond the last that have a projection `eh_proj`."""
 
 import functools
 import json
@@ -26,12 +24,8 @@ logger = logging.getLogger(__name__)
 FILE = "model-mtp.safetensors"
 """Where they lie in what is saved here; the index names them as it names the rest."""
 ANNOUNCED_BY = (
-    "num_nextn_predict_layers",
-    "num_mtp_layers",
-    "mtp_num_hidden_layers",
-    "mtp_num_layers",
-    "num_mtp_modules",
-)
+    "num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers", "num_mtp_modules",
+)  # fmt: skip
 """In config.json: how many there are."""
 _NAMED = re.compile(r"(?:\w+\.)*mtp(?:_\w+)?\.")
 _BEYOND = re.compile(r"((?:model\.|language_model\.)*layers\.(\d+)\.)")
@@ -39,22 +33,17 @@ _PLAIN_TYPES = ("F64", "F32", "F16", "BF16")
 
 
 def stored_layers(hf_model: Any) -> dict[str, Path]:
-    """The names of their tensors in the checkpoint that a model was read from, and the files.
-
-    Raises:
-        Exception: there is no such checkpoint any more (OSError), or it cannot be read, for whatever reason.
-    """
+    """The names of their tensors in the checkpoint that a model was read from, and the files; raises what reading
+    does."""
     return _left_out(_directory(hf_model.config.name_or_path), len(decoder_layers(hf_model)))
 
 
 def carry_over(hf_model: Any, folder: Path, trained: Mapping[str, Tensor] | None = None) -> None:
-    """Completes the folder of a plain model by the multi-token layers of the checkpoint it was read from, bit for bit.
-
-    Those that were `trained` are given, under their names, and written as they are.
+    """Completes the folder of a plain model by the multi-token layers of the checkpoint it was read from, bit for bit;
+    those that were `trained` are given, under their names.
 
     Whether the checkpoint holds any decides, not its config, whose default is 1 in some families. Where they cannot be
-    carried over, the folder's config.json announces none, and a line says why: there is no such checkpoint any more, or
-    they are of another width, depth or vocabulary, or quantized beside a model that is not.
+    carried over (gone; another width, depth or vocabulary; quantized), config.json announces none, and a line says why.
     """
     source = hf_model.config.name_or_path
     left: dict[str, Path] = {}

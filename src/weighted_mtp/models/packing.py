@@ -1,8 +1,5 @@
-"""Rows that share sequences in the decoder: where their tokens lie, there and back.
-
-Only the decoder sees packed sequences. Before it and behind it a batch is padded rows, so that what is made of its
-outputs (signals, weights, value losses) need not know; the language-model loss reads the hidden states as they lie.
-"""
+"""Rows that share sequences in the decoder: where their tokens lie. Before and behind it a batch is padded rows, so
+that signals, weights and value losses need not know; the language-model loss reads the hidden states as they lie."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise

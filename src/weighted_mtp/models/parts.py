@@ -82,12 +82,9 @@ class HeadedModel(nn.Module):
 
 @torch.no_grad()
 def check_heads(model: HeadedModel) -> None:
-    """Run five tokens through a model with fresh heads: every head must give the plain model's logits.
-
-    One test covers whatever could go wrong in an unknown family: a forward that reshapes the stacked heads,
-    a layer that depends on its index, logits scaled in an unknown way, attention that is not causal. A
-    model on the meta device has nothing to run and is not checked, and of native heads, which are trained, only head 0.
-    """
+    """Run five tokens through a model with fresh heads: every head must give the plain model's logits, or the family
+    does something unknown: reshapes stacked heads, scales logits, depends on a layer's index, is not causal. A model on
+    the meta device is not checked, and of native heads, which are trained, only head 0."""
     hf_model, model_type = model.hf_model, model.config.model_type
     if model.device.type == "meta":
         return

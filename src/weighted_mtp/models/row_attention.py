@@ -24,10 +24,8 @@ def attend_by_row(hf_model: Any) -> None:
 
 
 class _ByRow(torch.autograd.Function):
-    """softmax(scale q k' + mask) v of each row's own pairs; 0 between rows.
-
-    The backward pass computes the softmax again: torch's own kernel of it is slower than these five products.
-    """
+    """softmax(scale q k' + mask) v of each row's own pairs; the backward's torch kernel is slower than five
+    products."""
 
     @staticmethod
     def forward(

@@ -1,11 +1,10 @@
 """What lies beside a plain model: weighted_mtp.json says which heads and critic, weighted_mtp.safetensors holds them.
-
-Version 0.1.0 kept both in the plain model's own files, config.json and model.safetensors. That is still read.
-"""
+Version 0.1.0 kept both in the plain model's own files, which are still read."""
 
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
 
@@ -48,7 +47,7 @@ class SavedHeads(NamedTuple):
     def of(cls, model: HeadedModel) -> Self:
         """What is beside the plain model in one in memory."""
         head = model.value_head
-        critic = None if model.critic is None else model.critic.as_dict()
+        critic = None if model.critic is None else asdict(model.critic)
         link, width = (None, 0) if head is None else (head.link, head.hidden_units)
         return cls(model.n_future, head is not None, link, critic, width, model.extra_heads.kind)
 
@@ -64,10 +63,7 @@ class SavedHeads(NamedTuple):
             raise ValueError(f"heads is {self.heads!r}, not {' or '.join(HEADS)}")
 
     def is_of(self, critic: CriticSpec | None) -> bool:
-        """Whether what is saved is of this kind of critic.
-
-        The head of a generative or implicit critic is its prior, and no value head; nor the other way round.
-        """
+        """Whether what is saved is of this kind: a generative or implicit critic's head is its prior, no value head."""
         return (None if critic is None else critic.kind) == (self.critic["kind"] if self.critic else None)
 
     def names(self, tensor: str) -> bool:
@@ -123,11 +119,8 @@ def read_tensors(source: Source) -> dict[str, Tensor]:
 
 
 def restore_heads(model: HeadedModel, source: object, stored: Mapping[str, Tensor], saved: SavedHeads) -> None:
-    """Takes over, in place, what was saved of the parts that the model has.
-
-    Raises:
-        ValueError: tensors are missing, too many or of another shape.
-    """
+    """Takes over, in place, what was saved of the parts that the model has; ValueError: missing, too many, other
+    shapes."""
     same_kind = saved.is_of(model.critic)
     own = {name: tensor for name, tensor in model.state_dict().items() if saved.names(name)}
     wanted = {name: tensor for name, tensor in own.items() if same_kind or name.startswith("extra_heads.")}

@@ -26,12 +26,8 @@ class SequentialHead(nn.Module):
     state one of the size that the last layer reads: the head begins as that layer run once more. Without norms it
     begins as the head before: what the layer adds is 0.
 
-    Args:
-        hf_model: whose parts are copied.
-        scale: c; None: no norm but that before the layer's MLP, as in an EAGLE-1 draft model.
-
-    Raises:
-        ValueError: a decoder without a final norm, or that ends in another width.
+    `scale` is c; None: no norm but that before the layer's MLP, as in an EAGLE-1 draft model. ValueError: a decoder
+    without a final norm, or that ends in another width.
     """
 
     def __init__(self, hf_model: Any, scale: Tensor | None):
@@ -75,11 +71,7 @@ class SequentialHeads(ExtraHeads):
 
     Source: DeepSeek-AI 2024, "DeepSeek-V3 Technical Report", arXiv 2412.19437, section 2.2; without its norms Li et al.
     2024, "EAGLE: Speculative Sampling Requires Rethinking Feature Uncertainty", arXiv 2401.15077, section 3.1.
-
-    Args:
-        hf_model: whose last layer and final norm the heads start as copies of.
-        count: number of heads, at least 1.
-        kind: "sequential", or "eagle" for heads without norms, which EAGLE-1's draft models are (see `eagle`).
+    `kind` is "sequential", or "eagle" for heads without norms, which EAGLE-1's draft models are (see `eagle`).
     """
 
     likes: list[int]

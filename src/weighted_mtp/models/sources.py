@@ -1,7 +1,5 @@
-"""Where models and tokenizers come from: directories, GGUF files, files inside packages, the hub by name.
-
-transformers is imported only to read a tokenizer, so that a path that leads nowhere is told at once.
-"""
+"""Where models and tokenizers come from: directories, GGUF files, files inside packages, the hub by name. transformers
+is imported only to read a tokenizer, so that a path that leads nowhere is told at once."""
 
 import functools
 import importlib.util
@@ -125,10 +123,8 @@ def digest_of_model(path: str | PathLike[str]) -> str:
 
 
 def _only_cached(name: str) -> bool:
-    """Whether a model must be taken from the cache of downloads, because the hub does not answer.
-
-    ValueError: the cache does not hold it either, or it is no name that a model can have.
-    """
+    """Whether a model must be taken from the cache of downloads, because the hub does not answer; ValueError: it is not
+    there either, or no name."""
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.utils import validate_repo_id
 

@@ -213,10 +213,7 @@ def _in_memory(model: nn.Module) -> tuple[str, Any, SavedHeads, CriticSpec | Non
 
 
 def _fits(dtype: torch.dtype, state: Mapping[str, Tensor]) -> bool:
-    """Whether the weights lie in the range of `dtype`; a warning says which does not.
-
-    They are then saved as they were trained: a run that ends must not lose its model.
-    """
+    """Whether the weights lie in the range of `dtype`, else a warning: a run that ends must not lose its model."""
     largest = torch.finfo(dtype).max
     for name, tensor in state.items():
         if _is_cast(name, tensor) and tensor.numel() and tensor.abs().max() > largest:

@@ -22,19 +22,9 @@ def require_readable(
     """Raises ValueError for the first token or row that the model cannot read; a device would only say "assert".
 
     A learned table of positions ends, so a longer row is refused. Rotary positions go on for ever: beyond
-    `max_position_embeddings` the model was not trained, but training it there is how contexts are lengthened, so one
-    warning says it.
-
-    Args:
-        model: its embedding, unembedding and positions are what must suffice; the tags of a generative critic count.
-        tokenizer: where the ids come from; its PAD fills up batches, so it counts too.
-        rows: token ids.
-        name_of: what row i is called in the message.
-        further: tokens that will be generated behind each row.
-
-    Raises:
-        ValueError: with row, token, both sizes, and how to mend it.
-    """
+    `max_position_embeddings` a warning, since training there is how contexts are lengthened. The PAD of the tokenizer
+    and the tags of a generative critic count too; `name_of` says what row i is called, `further` how many tokens will
+    be generated behind each row."""
     ends = (model.hf_model.get_input_embeddings(), model.hf_model.get_output_embeddings())
     limit = min(end.weight.shape[0] for end in ends)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

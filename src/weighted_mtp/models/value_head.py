@@ -26,9 +26,6 @@ class ValueHead(nn.Linear):
         link: "sigmoid" or "identity".
         hidden: units of the hidden layer, which starts as any nn.Linear; 0: none.
         device: of all weights.
-
-    Raises:
-        ValueError: an unknown link, or hidden below 0.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 """What the commands do, from Python: `import weighted_mtp as wm`, with what lies on disk or is in memory.
 
-A path goes into the configuration as it is. What is in memory is named there, "<120 rows in memory>", for whoever
-reads run.yaml, and handed on beside it.
+What is in memory is named in the configuration, "<120 rows in memory>", and handed on beside it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -169,8 +168,7 @@ def score(
 
     Args:
         critic: a path, or what `load_critic` gave.
-        rows: a path, a list of dicts, or a `datasets.Dataset`.
-        scheme: a name, package.module:Class, or a `WeightingScheme`.
+        rows, scheme: as for `train`.
         tokenizer: of a critic in memory that was read nowhere.
         out: folder for the rows with their columns; an interrupted call goes on there.
         quiet: no progress bar.
@@ -178,9 +176,6 @@ def score(
 
     Returns:
         The rows with their columns as a list of dicts; with `out` the folder, which `rows` may name.
-
-    Raises:
-        ValueError: a mistake, in one line.
     """
     require_left_out(settings, data="rows")
     name, loaded = critic_of(critic)
@@ -226,16 +221,12 @@ def evaluate(
         model: a path, a loaded causal language model, or an `MTPModel`; None where `samples` is a file.
         problems: a path, "humaneval", or rows with prompt and what the verifier reads, or of a known form.
         verifier: who judges, by name.
-        tokenizer: a tokenizer, or where one lies; None: it lies where the model does, or was read.
+        tokenizer: as for `train`.
         out: folder of every completion and of results.json; a second call goes on there. None: nothing is kept.
         quiet: prints nothing.
         settings: those of the command (`wmtp evaluate --help`): samples, max_new_tokens, chat, ...
 
-    Returns:
-        What results.json holds.
-
-    Raises:
-        ValueError: a mistake, in one line.
+    Returns what results.json holds.
     """
 
     (name, loaded), (place, given) = (None, None) if model is None else model_of(model), rows_of("problems", problems)

@@ -60,10 +60,8 @@ def section(name: str, heading: str, body: str) -> str:
 
 
 def picture(name: str, draw: Callable[[bool], Figure], description: str, caption: str) -> str:
-    """A figure in its wide and its narrow layout; the page shows the one that fits.
-
-    `draw` makes it, from whether it is to be wide; a screen reader says `description`, text; `caption` is HTML.
-    """
+    """A figure in its wide and its narrow layout (`draw` is told which); the page shows the one that fits. A screen
+    reader says `description`, text; `caption` is HTML."""
     layouts = "".join(
         f'<div class="{layout}" role="img" aria-label="{escape(description)}">'
         f"{inline_svg(draw(layout == 'wide'), f'{name}-{layout}')}</div>"
@@ -86,10 +84,8 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: 
 def table(
     headings: Sequence[str], groups: Sequence[tuple[str, Sequence[Sequence[str]]]], caption: str, look: str = ""
 ) -> str:
-    """Rows of text below the heading of their group, if it has one, escaped; `look` are attributes.
-
-    What follows a line break in a cell is said quietly beside it.
-    """
+    """Rows of text below the heading of their group, if it has one, escaped; `look` are attributes. What follows a line
+    break in a cell is said quietly beside it."""
     head = "".join(f'<th role="columnheader" scope="col">{escape(text)}</th>' for text in headings)
     bodies = ""
     for group, rows in groups:
@@ -120,15 +116,9 @@ def _footer(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def page_server(page: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1 that answers GET of `/` and of the page's name with the page, and nothing else.
-
-    The file is read for each request, so it need not be there yet; port 0 takes a free one, see `server_port`. A
-    request that names another host is refused: a foreign page could else read this one under a name of its own that
-    points here (DNS rebinding).
-
-    Raises:
-        ValueError: the port cannot be had.
-    """
+    """A server on 127.0.0.1 that answers GET of `/` and of the page's name with the page, and nothing else; port 0
+    takes a free one (`server_port`). The file is read for each request. A request that names another host is refused: a
+    foreign page could else read this one under its own name (DNS rebinding). ValueError: the port cannot be had."""
     paths = {"/", f"/{page.name}"}
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,8 +1,5 @@
-r"""The scales that turn a token's weight, TD error, credit or loss into a shade.
-
-Level 0 is neutral, -6 the strongest shade of "teaches less", +6 that of "teaches more". A loss has a scale of its own,
-0 to 6.
-"""
+"""The scales that turn a token's weight, TD error, credit or loss into a shade: level 0 is neutral, -6 the strongest
+shade of "teaches less", +6 that of "teaches more"; a loss has a scale of its own, 0 to 6."""
 
 import math
 
@@ -20,11 +17,8 @@ TICKS = {
 
 
 def weight_level(weight: float) -> int:
-    r"""Level of a weight: $\mathrm{round}(6 \log_5 w)$, within [-6, 6].
-
-    Logarithmic, because weights are exponentials of TD errors: w and 1/w are equally strong. A weight of
-    0 or less is the lowest level; NaN is neutral (the tooltip shows both).
-    """
+    r"""Level of a weight: $\mathrm{round}(6 \log_5 w)$, within [-6, 6]: w and 1/w are equally strong. 0 or less is the
+    lowest level; NaN is neutral (the tooltip shows both)."""
     if math.isnan(weight):
         return 0
     if weight <= 0:
@@ -33,10 +27,7 @@ def weight_level(weight: float) -> int:
 
 
 def td_level(td_error: float) -> int:
-    r"""Level of a TD error: $\mathrm{round}(6\,\mathrm{sign}(d)\sqrt{|d|})$, within [-6, 6].
-
-    A square root, so that a TD error of 0.05 is still seen beside one of 1.
-    """
+    r"""Level of a TD error: $\mathrm{round}(6\,\mathrm{sign}(d)\sqrt{|d|})$, within [-6, 6]; 0.05 is seen beside 1."""
     if math.isnan(td_error):
         return 0
     return _level(math.copysign(math.sqrt(abs(td_error)), td_error))

@@ -70,10 +70,8 @@ def shorten(name: str, limit: int = 22) -> str:
 def panel_grid(
     count: int, *, wide: bool, slots: int, height: float, above: float, label: str
 ) -> tuple[Figure, list[Axes]]:
-    """`count` panels, `slots` side by side, that share their axes; tick labels and `label` at the left and below only.
-
-    `height` is that of a panel and `above` the room for its title, in SVG units.
-    """
+    """`count` panels of a `height`, in SVG units, with room for a title `above`, `slots` side by side, that share their
+    axes; tick labels and `label` at the left and below only."""
     left, between, below = 42, 20, 40
     columns = min(slots, max(count, 1))
     rows = -(-count // columns)

@@ -1,8 +1,5 @@
-"""What commands show in the terminal: a progress bar, and completions with their tokens shaded by weight.
-
-Where the terminal has no colour (a pipe, `NO_COLOR`), a line of digits below the tokens carries the same
-information: 1 to 9, 5 for a weight near 1.
-"""
+"""What commands show in the terminal: a progress bar, and completions with their tokens shaded by weight, or, without
+colour (a pipe, `NO_COLOR`), above a line of digits: 1 to 9, 5 for a weight near 1."""
 
 from collections.abc import Sequence
 
@@ -31,11 +28,8 @@ def progress_bar(console: Console | None, *, transient: bool = False) -> Progres
 
 
 def print_tokens(console: Console, views: Sequence[TokenView]) -> None:
-    """Print completions with every token shaded by its weight, truly wrong ones underlined.
-
-    Raises:
-        ValueError: a list of a view has another length than its tokens.
-    """
+    """Print completions with every token shaded by its weight, truly wrong ones underlined; ValueError as
+    `check_token_view`."""
     for view in views:
         check_token_view(view)
     plain = console.no_color or console.color_system is None

@@ -53,10 +53,7 @@ class TokenBatch:
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Any], n_future: int, device: torch.device | None = None) -> "TokenBatch":
-        """Takes the collator's tensors, to a device if one is named; what the rows did not carry stays None.
-
-        A batch that was built of them before, to be counted, is taken as it is.
-        """
+        """Takes the collator's tensors, to a device if one is named; a batch that was built of them already is kept."""
         if BUILT in inputs:
             return inputs[BUILT]
         tensors: dict[str, Any] = {f.name: inputs[f.name] for f in fields(cls) if f.name in inputs}
@@ -132,8 +129,7 @@ class TokenBatch:
 class BatchCounts(NamedTuple):
     """Global denominators of one optimizer step: summed over its micro-batches and over all processes.
 
-    They come from the labels alone, before the first backward pass, so that a batch equals its micro-batches
-    and its ranks.
+    They come from the labels alone, before the first backward, so that a batch equals its micro-batches and its ranks.
     """
 
     predictions: Tensor

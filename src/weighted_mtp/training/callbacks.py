@@ -84,10 +84,8 @@ FIRST_STEPS = 8
 def take_first_statistics(trainer: Any) -> None:
     """Shows the scheme the first batches, as training will, so that the first weights are in the unit of later ones.
 
-    Steps end where they do in training, over micro-batches and processes, so that two ranks find what one process
-    does. No randomness is used up: the order of rows, dropout and the control schemes stay as they were. A scheme that
-    has its statistics, from a checkpoint, is left alone.
-    """
+    Steps end where they do in training, so that ranks equal one process, and no randomness is used up. A scheme that
+    has its statistics, from a checkpoint, is left alone."""
     scheme: WeightingScheme = trainer.scheme
     if not scheme.needs_statistics():
         return
@@ -135,9 +133,8 @@ def _signals_of_first_steps(trainer: Any) -> tuple[int, list[list[Signals]]]:
 class InterruptCallback(TrainerCallback):
     """Turns Ctrl-C, SIGTERM and SIGHUP (a terminal that closed) into a checkpoint and a stop after the optimizer step.
 
-    With several processes the wish is shared at logging steps, where all of them meet. A second Ctrl-C stops at once;
-    the other two come twice from shells and launchers. A signal that is ignored, by nohup say, stays so.
-    """
+    Several processes share the wish at logging steps. A second Ctrl-C stops at once; an ignored signal (nohup) stays
+    so."""
 
     def __init__(self) -> None:
         self.requested = 0  # the signal's number
@@ -194,8 +191,7 @@ class LastStepEvaluation(TrainerCallback):
 class EarlyStopping(EarlyStoppingCallback):
     """Stops training after `early_stopping_patience` evaluations without a better metric, resumed runs included.
 
-    NaN is never better. The evaluation before training is no candidate, because the untrained model has no checkpoint;
-    its metric is remembered, to say so at the end where it was the better one.
+    NaN is never better. The evaluation before training is no candidate, having no checkpoint, but is remembered.
     """
 
     def __init__(self, early_stopping_patience: int = 1, early_stopping_threshold: float = 0.0) -> None:
@@ -215,10 +211,7 @@ class EarlyStopping(EarlyStoppingCallback):
         return kept
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Takes over what the checkpoint kept, and ends a run that had stopped there.
-
-        The Trainer restores callbacks only if told to, and then with the patience of the checkpoint.
-        """
+        """Takes over what the checkpoint kept, with the patience of now, and ends a run that had stopped there."""
         # Absent where the checkpoint is of a run without early stopping; the Trainer would then fail to save.
         callbacks: Any = state.stateful_callbacks
         kept = callbacks.setdefault(type(self).__name__, self.state())

@@ -1,9 +1,6 @@
-"""Checkpoints that are whole or not used: a completion marker written last, and a resume that trusts only it.
-
-`transformers.Trainer` writes a checkpoint file by file; a kill in between leaves a directory that it would pick for
-resuming and then die on, and a missing optimizer or scheduler file it ignores silently. The marker lists every file
-with its size and a digest, is renamed into place when all of them are on disk, and is the only proof of completeness.
-"""
+"""Checkpoints that are whole or not used. A kill during `transformers.Trainer`'s save leaves a directory that it would
+resume from and die on, and a missing optimizer file it ignores: so a marker with every file's size and digest, renamed
+into place when all are on disk, is the only proof of completeness."""
 
 import json
 import re
@@ -95,10 +92,8 @@ def list_checkpoints(output_dir: str | Path) -> list[Path]:
 
 
 def rotate(newest: Path, limit: int, best: str | None, damaged: Collection[Path]) -> None:
-    """Removes interrupted saves beside a complete checkpoint, and of the complete ones all but `limit`.
-
-    Those kept are it, the best, and the last before; what is known to be damaged is not counted, and left.
-    """
+    """Removes interrupted saves beside a complete checkpoint, and of the complete ones all but `limit`: it, the best
+    and the last before. What is known to be damaged is not counted, and left."""
     first = {newest.name, Path(best or newest).name}
     complete: list[Path] = []
     for checkpoint in list_checkpoints(newest.parent):

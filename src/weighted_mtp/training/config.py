@@ -1,7 +1,4 @@
-"""What a run is made of: a stage and the settings of each concern, checked against each other.
-
-Nothing heavy is imported, so that `wmtp --help` answers at once.
-"""
+"""What a run is made of: a stage and the settings of each concern. Imports nothing heavy: `wmtp --help` is quick."""
 
 import copy
 import logging
@@ -157,8 +154,8 @@ class RunConfig:
     def load(cls, run_dir: str | Path) -> "RunConfig":
         """The resolved configuration that a run left in its directory, for whoever looks at the run.
 
-        It may come from another version: settings that this one does not have are passed over with a warning, those
-        that it does not mention have their defaults. What only training reads is not checked.
+        It may come from another version: unknown settings are passed over with a warning, those that it does not
+        mention have their defaults. What only training reads is not checked.
         """
         import yaml
 
@@ -226,11 +223,7 @@ _WORDS = {
 
 
 def settings_from(kinds: Iterable[type], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of these dataclasses as Python gives them: paths as text, NumPy's numbers as Python's.
-
-    Raises:
-        ConfigError: a name that is no setting, or a value of another kind.
-    """
+    """Settings of these dataclasses as Python gives them; ConfigError: no setting, or a value of another kind."""
     hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items() if name != "PARTS"}
     settings: dict[str, Any] = {}
     for name, value in given.items():

@@ -1,9 +1,5 @@
-"""What can be known of a run without torch, told before torch is imported, which takes seconds.
-
-Files are there, of a known kind, and their first row can be read; what names a model leads to one; what is written can
-be written; every setting is read by something, per-token columns come from one place, and one discount holds for all.
-The same functions check all of it again, and whole, when the run begins.
-"""
+"""What can be known of a run without torch, told before torch is imported, which takes seconds: files, models, places
+to write, settings that nothing reads, per-token columns, discounts. The run checks all of it again, and whole."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -175,10 +171,7 @@ def _with(what: str, when: When) -> str:
 def require_columns(
     config: RunConfig, files: Mapping[str, Collection[str]], reads: Collection[str], *, trains: bool
 ) -> None:
-    """Refuses files, by their columns, that lack what the scheme reads from rows alone, or are one source too many.
-
-    `trains` is False for a finished run that is only looked at: its weights were made as they were.
-    """
+    """Refuses files, by their columns, that lack what the scheme reads from rows alone, or are one source too many."""
     for name in ("weights", "values", "credit", "steps"):
         have = [file for file, columns in files.items() if name in columns]
         lack = [file for file in files if file not in have]

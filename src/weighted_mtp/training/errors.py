@@ -99,12 +99,6 @@ def expand_path(name: str, path: str) -> str:
 
     `hub:`, `package:` and web addresses stay as they are; of an sqlite address the file is expanded. A `$` that is part
     of the name of a file that is there is none of ours.
-
-    Examples:
-        >>> import os
-        >>> os.environ["RUNS"] = "/data/runs"
-        >>> expand_path("output_dir", "$RUNS/x"), expand_path("model", "hub:A/B")
-        ('/data/runs/x', 'hub:A/B')
     """
     if path.startswith(_STORE):
         return _STORE + expand_path(name, path.removeprefix(_STORE))
@@ -188,14 +182,8 @@ def _require_permission(name: str, path: str | Path, place: Path, mode: int) -> 
 
 
 def require_same_settings(file: Path, settings: Mapping[str, Any], what: str, by_content: Collection[str]) -> None:
-    """Raises ConfigError where a file of settings says that what lies beside it was made with others; says which.
-
-    Args:
-        file: JSON, as the call that began left it; where it is not there, nothing is known.
-        settings: of this call.
-        what: lies there.
-        by_content: names of settings that are digests, which say nothing to a reader.
-    """
+    """Raises ConfigError where a JSON file of settings says that what lies beside it (`what`) was made with others;
+    those that are digests, which say nothing to a reader, are `by_content`."""
     if not file.exists():
         return
     try:

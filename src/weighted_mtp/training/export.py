@@ -47,10 +47,7 @@ def export(
 
 def add_heads(directory: str, out: str, n_future: int | None = None, value_head: bool = False) -> str:
     """`export` with fresh heads: up to n_future in all, copies of the last layer, and a value head that is zero.
-
-    Raises:
-        ValueError: also where it has as many heads, or a value head.
-    """
+    ValueError where it has them already."""
     model = MTPModel.from_pretrained(directory)
     if n_future is not None and n_future <= model.n_future:
         raise ValueError(f"{directory} has n_future {model.n_future}: give one above it")

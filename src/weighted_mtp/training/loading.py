@@ -57,8 +57,7 @@ NOTHING = InMemory()
 def load_inputs(config: RunConfig, *, trains: bool = True, memory: InMemory = NOTHING) -> Inputs:
     """Reads tokenizer, rows and models; every mistake in their names surfaces here, before any training.
 
-    `trains` is False for a finished run that is only looked at: its model is read as it is stored, and settings that it
-    never read, of another version's, do no harm.
+    `trains` is False for a finished run that is looked at: its model is read as stored, and odd settings do no harm.
     """
     if trains:
         require_all_read(config)
@@ -105,10 +104,8 @@ def load_dataset(
     rows: Any = None,
     by_policy: bool = False,
 ) -> Dataset:
-    """Rows of a file, or in memory, as token ids; malformed, cut and dropped rows are reported.
-
-    `by_policy`: what wrote the rows is the reference, if they have its `logprobs`.
-    """
+    """Rows of a file, or in memory, as token ids; malformed, cut and dropped rows are reported. `by_policy`: what wrote
+    the rows is the reference, if they have its `logprobs`."""
     data, source = config.data, path if rows is None else rows
     rows, report = load_rows(source, on_bad_row=data.on_bad_row, split=data.split, stream=data.stream)
     if report.kept < report.read or report.set_aside:
@@ -135,10 +132,8 @@ def load_dataset(
 
 
 def hold_out(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
-    """Training and evaluation rows: a share of the prompts, at least one of each, the same whatever the run's seed.
-
-    Of up to 20 draws the first that leaves right and wrong rows on both sides, which a critic needs; else the last.
-    """
+    """Training and evaluation rows: a share of the prompts, at least one of each, the same whatever the run's seed; of
+    up to 20 draws the first that leaves right and wrong rows on both sides, which a critic needs; else the last."""
     prompts = np.unique(rows["prompt_id"])
     if len(prompts) < 2:
         raise ConfigError("eval_share holds out prompts, and all rows are of one: give --eval_file")
@@ -208,11 +203,7 @@ def load_model(
 
 
 def _dtype(settings: ModelConfig, frozen: bool) -> Literal["auto", "float32", "bfloat16", "float16"]:
-    """The precision in which the model is read for training; frozen: all that the checkpoint holds stays as it is.
-
-    Adam moves a weight by about the learning rate a step. bfloat16 tells numbers apart that differ by 1/256: at weights
-    of .1 and a rate of 2e-5 almost every update rounds away, and nothing is learned though the loss is finite.
-    """
+    """The precision in which the model is read for training; frozen: all that the checkpoint holds stays as it is."""
     if settings.dtype == "bfloat16" and not frozen:
         logger.warning(
             "parameters train in bfloat16, as dtype says: updates smaller than 1/256 of a weight round away, which "

@@ -1,8 +1,5 @@
-"""What a run is made with: its settings, fingerprints of its rows and models, and the code that ran.
-
-It stands in every checkpoint and beside the finished model. Paths are not compared, contents are, so that files may
-move.
-"""
+"""What a run is made with: settings, fingerprints of rows and models, code. It stands in every checkpoint and beside
+the finished model; contents are compared and no paths, so that files may move."""
 
 import hashlib
 import json
@@ -27,14 +24,8 @@ from weighted_mtp.training.loading import Inputs
 from weighted_mtp.training.stage_table import stage_row
 
 COMPARED_BY_CONTENT = (
-    "model_name_or_path",
-    "tokenizer_name_or_path",
-    "train_file",
-    "eval_file",
-    "split",
-    "stream",
-    "reference",
-)
+    "model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "split", "stream", "reference",
+)  # fmt: skip
 FREE = (
     "output_dir", "logging_steps", "save_steps", "save_total_limit", "tracking_uri", "experiment_name", "run_name",
     "on_bad_row",  # the rows that came of it are compared
@@ -167,10 +158,8 @@ def _feed(digest: Any, values: Any) -> None:
 
 
 def fingerprint_model(model: MTPModel) -> str:
-    """A digest of every parameter's name, shape and type, and of up to 4,096 of its values, spread evenly.
-
-    Another model differs in some whole tensor, so that it shows; all values of a large one would take minutes.
-    """
+    """A digest of every parameter's name, shape and type, and of up to 4,096 of its values, spread evenly: another
+    model differs in some whole tensor, and all values of a large one would take minutes."""
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())

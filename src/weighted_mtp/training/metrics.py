@@ -1,8 +1,5 @@
-"""Metrics between two log entries: sums on the device, floats only when they are logged.
-
-Every metric is made from additive sums and mergeable moments, so that micro-batches, steps and processes combine
-exactly: the entropy of the weights of eight ranks is the entropy of all of their weights, not a mean of eight.
-"""
+"""Metrics between two log entries: sums and mergeable moments on the device, floats only when they are logged, so that
+micro-batches, steps and ranks combine exactly: the entropy of eight ranks' weights is no mean of eight."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -123,12 +120,9 @@ class MetricWindow:
         )
 
     def named(self, state: Float[Tensor, "processes numbers"], value_coef: float = 0.0) -> dict[str, float]:
-        """Floats under the names of the mission, from a `state` that was copied to the host.
+        """Floats under the names of the mission, from a `state` that was copied to the host; none for an empty window.
 
-        Returns:
-            weighted_ce, ce_head_k, value_loss, value_explained_variance, td_*, weight_*, outcome_auc as far as there,
-            and `objective`, language-model loss (its coefficient is in the head weights) + value_coef * value loss;
-            nothing for an empty window.
+        `objective` is the language-model loss (its coefficient is in the head weights) + value_coef * value loss.
         """
         sizes = [s.numel() for s in self._sums.values()] + [len(Moments._fields)] * len(self._moments)
         parts = state.split(sizes, dim=1)

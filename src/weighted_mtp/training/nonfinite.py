@@ -16,10 +16,8 @@ class NonFiniteError(RuntimeError):
 class NonFiniteRecord:
     """Remembers the first optimizer step with a non-finite loss or gradient, and its rows; and the first broken update.
 
-    All state lives in device tensors: what observes never waits for the device. `step_is_bad` makes the update a no-op
-    (see `skip_update`), so the parameters stay as they were before the broken step. An update of a finite gradient may
-    break them all the same, by its size: it is found afterwards.
-    It is read at logging, with the metrics, and by `raise_if_any` at saving and at the end.
+    All state lives in device tensors, read at logging, saving and the end. `step_is_bad` makes the update a no-op (see
+    `skip_update`); an update that a finite gradient breaks by its size is found afterwards.
     """
 
     def __init__(self, rows: int, device: torch.device) -> None:
@@ -69,10 +67,8 @@ class NonFiniteRecord:
         self.update = torch.where((self.update[0] < 0) & bad.any(), found, self.update)
 
     def state(self) -> Int[Tensor, " 4+rows"]:
-        """The first broken update, the first bad step and its rows, -1 where there is none, on the device.
-
-        Processes that hold parts of one model agree on the update's step; every one of them calls this.
-        """
+        """The first broken update, the first bad step and its rows, -1 where there is none, on the device; every
+        process calls this, so that those that hold parts of one model agree on the update's step."""
         update = self.update
         if torch.distributed.is_initialized():
             first = torch.where(update[:1] < 0, sys.maxsize, update[:1])
@@ -107,11 +103,8 @@ class NonFiniteRecord:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> tuple[list[str], Bool[Tensor, " tensors"]]:
-    """Names of the floating-point tensors, and which of them hold NaN or infinity; no synchronisation.
-
-    Its ends (on a CPU) or its largest magnitude tell it: NaN where there is one, and, unlike a sum, never infinite
-    otherwise.
-    """
+    """Names of the floating-point tensors, and which of them hold NaN or infinity; no synchronisation. Ends (on a CPU)
+    or the largest magnitude tell it: NaN where there is one, and, unlike a sum, never infinite otherwise."""
     local = {name: t.to_local() if isinstance(t, DTensor) else t for name, t in tensors.items()}
     floats = {name: t.detach() for name, t in local.items() if t.is_floating_point() and t.numel()}
     if not floats:

@@ -1,8 +1,5 @@
-"""Whether a run may go on from what is there: the same settings, rows and models, or changes that were asked for.
-
-By what stands in the checkpoint and beside the finished model (`made_with`). Other code than the checkpoint's is told
-and not refused.
-"""
+"""Whether a run may go on from what is there, by `made_with`: the same settings, rows and models, or changes that were
+asked for. Other code is told, not refused."""
 
 import json
 import logging

@@ -1,8 +1,5 @@
-"""From a configuration to a trained directory: scheme, Trainer, and a clean end; `loading` reads what it names.
-
-Each function is one step; `train` is their sequence. Experiments that hold models and rows in memory enter at
-`make_trainer`.
-"""
+"""From a configuration to a trained directory: each function is one step, `train` their sequence, `loading` reads what
+it names. What holds models and rows in memory enters at `make_trainer`."""
 
 import gc
 import logging
@@ -61,10 +58,9 @@ def train(
 ) -> Path:
     """Runs one stage from its files to its output directory, and returns that directory; quietly without a bar.
 
-    What the caller has in `memory` is taken from there, and named in run.yaml.
-    The directory is the process's own meanwhile: of several, the main one's. A save that a kill interrupted is ended
-    first. A resume with other settings, rows or models than the checkpoint's is refused, unless made `with_changes`.
-    Raises Occupied where another run writes there, and what `fit` raises.
+    What the caller has in `memory` is taken from there, and named in run.yaml. The directory is the process's own
+    meanwhile (else Occupied); a save that a kill interrupted is ended first. A resume with other settings, rows or
+    models than the checkpoint's is refused, unless made `with_changes`. Raises what `fit` raises.
     """
     run = partial(_train, config, resume, with_changes, quiet, memory, callbacks)
     if os.environ.get("RANK", "0") != "0":

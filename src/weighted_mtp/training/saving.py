@@ -84,8 +84,7 @@ class SavingTrainer(Trainer):
             self.made_with.write(folder, finished=not self._is_checkpoint)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Saves only what is finite; then the completion marker, when every process has written its part; then the
-        older ones go, which the Trainer would remove before the new one is whole."""
+        """Saves only what is finite; the marker when every process has written; then older ones go, no sooner."""
         self.nonfinite.raise_if_any()
         folder, limit = Path(f"{self.args.output_dir}/checkpoint-{self.state.global_step}"), self.args.save_total_limit
         if self.args.should_save and folder.is_dir():  # damaged or interrupted; of parts of two saves nothing is whole
@@ -167,10 +166,8 @@ class SavingTrainer(Trainer):
             super()._load_scaler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """The random states of as many processes; on another number new ones, since none is of that many.
-
-        Sums since the last log entry are gone on with, unless the settings are others now.
-        """
+        """The random states of as many processes, else new ones; sums since the last log entry, unless settings
+        changed."""
         world = self.args.world_size
         if checkpoint is not None and not self.resumes_with_changes:
             with _readable(checkpoint):
@@ -198,10 +195,7 @@ class SavingTrainer(Trainer):
         return optimizer
 
     def _run_epoch(self, **kwargs: Any) -> None:
-        """Nothing where nothing is left: the Trainer would make one step more before it looks.
-
-        So it is with a run that was killed between its last checkpoint and its end, and is resumed.
-        """
+        """Nothing where nothing is left (killed behind its last checkpoint): the Trainer would make one step more."""
         if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
             super()._run_epoch(**kwargs)
 
@@ -230,11 +224,9 @@ def _readable(checkpoint: str | None) -> Iterator[None]:
 
 
 def _name_ends(hf_model: Any, tokenizer: Any) -> None:
-    """Gives a model's configurations the end, begin and padding tokens that it was trained with, for other tools.
-
-    generation_config.json and config.json both name every end, since tools read one or the other. config.json names the
-    tokenizer's own padding token alone: models keep that token's embedding from learning, so it must not be the end's.
-    """
+    """Gives a model's configurations the end, begin and padding tokens that it was trained with; other tools read one
+    or the other. config.json pads by the tokenizer's own token alone: its embedding never learns, so it is not the
+    end's."""
     config, generation = hf_model.config.get_text_config(), hf_model.generation_config
     ends = end_tokens(tokenizer, generation.eos_token_id)
     known = known_tokens(tokenizer)
@@ -250,9 +242,8 @@ def _name_ends(hf_model: Any, tokenizer: Any) -> None:
 def separate_new_parts(optimizer: Optimizer, model: MTPModel, learning_rate: float) -> None:
     """Moves value head and label embedding of a fresh optimizer into groups with their own learning rate; in place.
 
-    They start at zero, and Adam moves a weight by about the learning rate a step, whatever its gradient: what suits
-    pretrained weights or adapters leaves them near zero for hundreds of steps. Schedulers scale every group's rate
-    alike. Weight decay stays as it was.
+    They start at zero, where the rate that suits pretrained weights leaves them for hundreds of steps (Adam moves a
+    weight by about the rate). Schedulers scale every group's rate alike.
     """
     parts = (model.value_head, model.label_condition)
     new = {id(parameter) for part in parts if part is not None for parameter in part.parameters()}

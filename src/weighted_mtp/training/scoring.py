@@ -1,8 +1,5 @@
 """Values, TD errors, credit and weights of a data set by a frozen critic, ahead of training, on any number of machines.
-
-A shard is written in parts, each renamed into place when it is whole, so that an interrupted run goes on where it
-stopped. A marker ends the shard; `load_rows` reads a folder only when all of its shards have one.
-"""
+Parts are renamed into place when whole, so that an interrupted run goes on; a marker ends each shard."""
 
 import json
 import math
@@ -72,10 +69,8 @@ class Scored:
 
 
 def score(config: ScoreConfig, *, memory: InMemory = NOTHING, quiet: bool = False) -> Scored:
-    """Scores one shard of the rows; parts that are there already are kept. Raises Occupied beside one that does.
-
-    Critic, tokenizer, scheme and rows are taken from `memory` where the caller has them.
-    """
+    """Scores one shard of the rows; parts that are there already are kept. Raises Occupied beside one that does. What
+    the caller has in `memory` is taken from there."""
     folder, (number, count) = Path(config.out), place_of(config.shard)
     require_room(folder, count)
     with own_file(folder / shard_marker(number, count)):  # other shards may be at work beside it

@@ -1,7 +1,5 @@
-"""The concerns of a run: one frozen dataclass each, flat names as in `transformers.TrainingArguments`.
-
-Defaults live here and nowhere else. Nothing heavy is imported, so that `wmtp --help` answers at once.
-"""
+"""The concerns of a run: one frozen dataclass each, flat names as in `transformers.TrainingArguments`. Defaults live
+here and nowhere else; nothing heavy is imported."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -38,9 +38,8 @@ def measured_skill(config: RunConfig) -> Mapping[str, Any] | None:
 def with_skill(config: RunConfig, rows: Any = None) -> RunConfig:
     """The run with the `skill` of scheme `gated` filled in, so that run.yaml says it and a resumed run keeps it.
 
-    That of the scored rows, or of the critic; 0 where none was measured, and of a model's own samples, which rows with
-    `logprobs` are: their wrong rows teach nothing that it does not say already, and at any weight pull it back. Rows of
-    weight 0 are left out then, so that batches are those of right-only, unless the own value head learns from them.
+    0 where none was measured, and of a model's own samples (rows with `logprobs`), whose wrong rows pull it back at any
+    weight. Rows of weight 0 are then left out as right-only does, unless the own value head learns from them.
     """
     name, options = config.scheme, config.scheme_options
     inner = options.get("inner") == "gated"

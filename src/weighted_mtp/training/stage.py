@@ -1,12 +1,4 @@
-"""Stage 0, baseline, and the base of the others; `stage_table` lists them all.
-
-| stage        | signals beyond the mask               | value loss                  | default scheme |
-|--------------|---------------------------------------|-----------------------------|----------------|
-| 0 baseline   | columns of the data                   | none                        | uniform        |
-| 1 critic     | values                                | value_coef * its objective  | uniform        |
-| 2 verifiable | values (own head, detached, or critic)| value_coef * its objective  | gated          |
-| 3 rho1       | nll of the model and of a reference   | none                        | rho1           |
-"""
+"""Stage 0, baseline, and the base of the others; `stage_table` lists them all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,20 +37,15 @@ class Stage:
     counted: ClassVar[str] = "positions"
     """Which of `BatchCounts` the value loss is divided by."""
 
-    @property
-    def needs_value_head(self) -> bool:
-        """Whether the trained model carries a value head, to be learned or read."""
-        return False
+    needs_value_head: ClassVar[bool] = False
+    """Whether the trained model carries a value head, to be learned or read."""
+    undiscounted: ClassVar[str | None] = None
+    """Why gamma must be 1, if it must."""
 
     @property
     def reads_reference(self) -> bool:
         """Whether it, or its critic, is compared with the run's reference."""
         return self.reference is not None
-
-    @property
-    def undiscounted(self) -> str | None:
-        """Why gamma must be 1, if it must."""
-        return None
 
     def prepare(self, model: MTPModel, rows: Dataset) -> None:
         """Readies a model for its training on these rows, before the first step."""
@@ -114,11 +101,8 @@ class Stage:
 
     @torch.no_grad()
     def _reference_nll(self, batch: TokenBatch) -> Tensor | None:
-        """The reference's loss on every prediction, [batch, seq, n_future], in nats; without one, the policy's.
-
-        One with a single head gives every head k the next-token loss of the token that head k predicts: it then sees k
-        tokens more than the head, so the excess over it is an upper bound.
-        """
+        """[batch, seq, n_future], in nats; without a reference, the policy's. One head gives head k the next-token loss
+        of the token that k predicts: it sees k tokens more, so the excess over it is an upper bound."""
         if "reference_nll" not in self.wanted:
             return None
         if self.reference is None:

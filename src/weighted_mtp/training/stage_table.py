@@ -2,19 +2,18 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weighted_mtp.training.critics.table import CRITICS, VALUE_HEAD, Reads, Run, When, critic_kind, reads
+from weighted_mtp.training.critics.table import CRITICS, VALUE_HEAD, Reads, When, critic_kind, reads
 from weighted_mtp.training.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from weighted_mtp.training.config import RunConfig
 
 OWN_HEAD = When("its own value head", lambda config: config.separate_critic is None)
 TRAINED_HEAD = When(
     "its own value head, without freeze", lambda config: OWN_HEAD.holds(config) and config.model.freeze is None
 )
-
-
-def _all_fits(config: Run) -> None:
-    """Settings that the stage reads are checked by themselves."""
 
 
 class StageRow(NamedTuple):
@@ -29,21 +28,21 @@ class StageRow(NamedTuple):
     reads a critic, also from a loaded one."""
     reads: Reads
     """Settings that it reads of those that not every stage reads; one that trains a critic, also those of the kind."""
-    check: Callable[[Run], None] = _all_fits
+    check: "Callable[[RunConfig], None]" = lambda config: None
     """Raises ConfigError where settings of the run do not fit."""
     trains_critic: bool = False
     """Whether what it trains is a critic, of the kind that `critic` names, rather than a policy."""
     reads_critic: bool = False
     """Whether it weighs rows by what a critic says: a separate one, its own value head, or columns of the rows."""
 
-    def load(self, config: Run, tokenizer: Any, critic: Any = None) -> Any:
+    def load(self, config: "RunConfig", tokenizer: Any, critic: Any = None) -> Any:
         """The `Stage` with its frozen models; the separate critic may be loaded already."""
         module, function = self.loader.split(":")
         loaded = {} if critic is None else {"critic": critic}
         return getattr(importlib.import_module(module), function)(config, tokenizer, **loaded)
 
 
-def _check_verifiable(config: Run) -> None:
+def _check_verifiable(config: "RunConfig") -> None:
     critic = config.critic.critic
     if critic in CRITICS:
         raise ConfigError(
@@ -52,7 +51,7 @@ def _check_verifiable(config: Run) -> None:
         )
 
 
-def _check_critic(config: Run) -> None:
+def _check_critic(config: "RunConfig") -> None:
     n_future = config.model.n_future
     require(
         not (config.critic.freeze_trunk and config.model.lora_rank),
@@ -62,7 +61,7 @@ def _check_critic(config: Run) -> None:
     critic_kind(config.critic.kind)  # raises where there is none
 
 
-def _check_rho1(config: Run) -> None:
+def _check_rho1(config: "RunConfig") -> None:
     require(
         config.reference.reference is not None,
         "stage rho1 needs a reference model: give --reference DIR (a model trained on right rows, say)",

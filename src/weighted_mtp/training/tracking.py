@@ -1,8 +1,5 @@
-"""MLflow: one run per training run, on an embedded sqlite file unless a server is named.
-
-Only the main process logs, every metric once per step, resumed or not. What a server that is down did not get waits for
-it; training never does.
-"""
+"""MLflow: one run per training run, on an embedded sqlite file unless a server is named. Only the main process logs,
+every metric once per step, resumed or not; what a server that is down did not get waits for it, training never does."""
 
 import fcntl
 import json
@@ -59,8 +56,8 @@ def store_file(uri: str | None) -> Path | None:
 
 
 class MLflowLogger(TrainerCallback):
-    """Logs the resolved configuration as parameters and artifact, and every log entry as metrics; `tags` are further
-    tags of the run, the draw of a study say."""
+    """Logs the resolved configuration as parameters and artifact, every log entry as metrics; `tags` are further
+    tags."""
 
     anew = False
     """Whether a resume begins another run, since it goes on with other settings."""
@@ -109,8 +106,8 @@ class MLflowLogger(TrainerCallback):
         )
 
     def finish(self) -> None:
-        """Of a finished run: sends what a server that was down never got, and has it be FINISHED where it was killed
-        between the save of its model and its end."""
+        """Sends what a server that was down never got; FINISHED too where a kill came between the model's save and
+        it."""
         from mlflow import MlflowClient
         from mlflow.entities import Metric
 
@@ -230,8 +227,7 @@ class MLflowLogger(TrainerCallback):
 
 
 def make_store(uri: str | None) -> None:
-    """Makes an sqlite store that is not there aside and links it into place: a kill leaves none half made, and of two
-    runs one makes it. Folders that killed runs left aside are removed."""
+    """Makes an sqlite store aside and links it into place: a kill leaves none half made; what killed runs left goes."""
     file = store_file(uri)
     if file is None or (file.exists() and not any(file.parent.glob(_ASIDE))):
         return

@@ -1,8 +1,5 @@
-"""The page to read first: forward, signals, weights, loss, on top of `transformers.Trainer`.
-
-`WeightedMTPTrainer.compute_loss` is the method; everything below it keeps that method exact across micro-batches,
-processes and interruptions.
-"""
+"""The page to read first: `compute_loss` is the method, on top of `transformers.Trainer`; all below it keeps that exact
+across micro-batches, processes and interruptions."""
 
 import logging
 import time
@@ -194,11 +191,9 @@ class WeightedMTPTrainer(SavingTrainer):
         return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the window's metrics to a training or evaluation entry; this is where the device is waited for.
-
-        In place: after this call `Trainer.evaluate` hands the same dictionary to the callbacks, to the choice of the
-        best model and to its caller.
-        """
+        """Adds the window's metrics to a training or evaluation entry; this is where the device is waited for. In
+        place: `Trainer.evaluate` hands the same dictionary to callbacks, to the choice of the best model and to its
+        caller."""
         mode = "train" if "loss" in logs else "eval" if "eval_runtime" in logs else None
         if mode is not None:
             metrics = self._read_window(self.windows[mode])
@@ -243,10 +238,8 @@ class WeightedMTPTrainer(SavingTrainer):
     def prediction_step(
         self, model: torch.nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, None, None]:
-        """The same loss and the same statistics as in training, read only; the window holds what comes of it.
-
-        The Trainer's own evaluation loss would be a mean of batch means.
-        """
+        """The loss and statistics of training, read only, into the window; the Trainer's own were a mean of batch
+        means."""
         with torch.no_grad():
             self.compute_loss(model, self._prepare_inputs(inputs))
         return None, None, None

@@ -1,8 +1,6 @@
-"""Every field of `transformers.TrainingArguments`, and what `trainer_args` does with it: nothing is taken and dropped.
-
-A field is a setting of our own, is passed on and has its effect, or is refused with the reason. One that is not here,
-of a newer transformers, is refused as unknown. No transformers is imported, so that a mistake is told at once.
-"""
+"""Every field of `transformers.TrainingArguments`, and what `trainer_args` does with it: ours, passed on, or refused
+with the reason; one of a newer transformers is unknown. No transformers is imported, so that a mistake is told at
+once."""
 
 import importlib.util
 import os
@@ -241,10 +239,8 @@ REPORTERS: dict[str, Package | str] = {
 
 
 def check_packages(optim: str, report_to: Sequence[str], deepspeed: Any = None) -> None:
-    """Raises where an optimizer or a reporter needs a package that is not installed, or cannot be had.
-
-    Optimizers that are in no table are left to transformers, which lists its own.
-    """
+    """Raises where an optimizer or a reporter needs a package that is not installed, or cannot be had; optimizers in no
+    table are left to transformers, which lists its own."""
     _check(f"optim is {optim}", "it ", OPTIMIZERS.get(optim))
     for name in report_to:
         if name not in REPORTERS:

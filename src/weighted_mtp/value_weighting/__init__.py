@@ -1,4 +1,7 @@
-"""How much each prediction matters: signals of a critic in, weights out. Needs torch alone, and that when asked."""
+"""How much each prediction matters: signals of a critic in, weights out. Needs torch alone, and that when asked.
+
+Numbers are float32, or float64 where the input is. A shape or an option that does not fit raises ValueError.
+"""
 
 import lazy_loader  # pyright: ignore[reportMissingTypeStubs]
 

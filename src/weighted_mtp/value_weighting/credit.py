@@ -22,12 +22,10 @@ def log_odds_of_success(
 
     over the episode of t: credit[s] is that of token s+1, so at the first valid position L = prior, and after
     the last token, T+1, the log-odds are L[T] + credit[T]. Positions outside the mask are never read. NaN at
-    a valid position reaches the later positions of its own episode and no other. Computed in float32, or in
-    float64 where the credit is float64.
+    a valid position reaches the later positions of its own episode and no other.
 
-    Source: Bayes' rule; Lin et al. 2024 (arXiv 2411.19943), cDPO, for credit of two conditioned models; Yuan
-    et al. 2024 (arXiv 2412.01981) and Cui et al. 2025 (arXiv 2502.01456), PRIME, for sums of log-ratios as
-    implicit values.
+    Source: Bayes' rule; Lin et al. 2024 (arXiv 2411.19943), cDPO, for credit of two conditioned models; Yuan et al.
+    2024 (arXiv 2412.01981) and Cui et al. 2025 (arXiv 2502.01456), PRIME, for sums of log-ratios as implicit values.
 
     Args:
         credit: change of the log-odds by the token that position t predicts.
@@ -37,11 +35,7 @@ def log_odds_of_success(
         segment_ids: episode of each position in packed rows, 0 for padding.
 
     Returns:
-        Log-odds, 0 outside the mask. Keep to them where P(success) is near 1: a float32 sigmoid is 1 from 17
-        on.
-
-    Raises:
-        ValueError: a shape, or a prior per row together with `segment_ids`.
+        Log-odds, 0 outside the mask. Keep to them where P(success) is near 1: a float32 sigmoid is 1 from 17 on.
 
     Examples:
         >>> credit, mask = torch.tensor([[9.0, 1.0, 9.0, -3.0, 0.5]]), torch.tensor([[0, 1, 0, 1, 1]])
@@ -83,16 +77,7 @@ def values_from_credit(
     Source: as for `log_odds_of_success`.
 
     Args:
-        credit: as for `log_odds_of_success`.
-        prior: as for `log_odds_of_success`.
-        mask: as for `log_odds_of_success`.
-        segment_ids: as for `log_odds_of_success`.
-
-    Returns:
-        Probabilities, 0 outside the mask; float32, or float64 where the credit is float64.
-
-    Raises:
-        ValueError: as for `log_odds_of_success`.
+        credit, prior, mask, segment_ids: as for `log_odds_of_success`.
 
     Examples:
         >>> credit, mask = torch.tensor([[1.0, -3.0, 0.5]]), torch.tensor([[1, 1, 0]])
@@ -128,11 +113,6 @@ def sums_before(
 
     Each episode is added up by itself: a sum over the row less the one at the episode's start would carry NaN
     from one episode to the next, and their rounding.
-
-    Examples:
-        >>> x = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
-        >>> sums_before(x, None).tolist(), sums_before(x, torch.tensor([[1, 1, 2, 2]])).tolist()
-        ([[0.0, 1.0, 3.0, 7.0]], [[0.0, 1.0, 0.0, 4.0]])
     """
     if segment_ids is None or x.numel() == 0:
         return F.pad(x, (1, 0))[:, :-1].cumsum(1)

@@ -30,20 +30,13 @@ def softmax_weights(
 
     over the N valid tokens of the row, or of the segment in packed rows.
 
-    Source: Peters, Muelling and Altun 2010, "Relative Entropy Policy Search" (softmax weighting of
-    advantages).
+    Source: Peters, Muelling and Altun 2010, "Relative Entropy Policy Search" (softmax weighting of advantages).
 
     Args:
         td_errors: TD errors or other credit.
         temperature: tau in the unit of the TD errors, finite and above 0; a tensor gives each row its own.
         mask: non-zero where a position counts.
         segment_ids: episode of each position in packed rows, 0 for padding.
-
-    Returns:
-        Weights; float32, or float64 for float64 input.
-
-    Raises:
-        ValueError: a shape, or the temperature.
 
     Examples:
         >>> td = torch.tensor([[0.0, 0.0, 5.0]])
@@ -75,8 +68,7 @@ def entropy_floor_temperature(
     bisection of log tau with a fixed number of steps; the upper end, R / sqrt(8 (1 - floor) log N) with R =
     max td - min td, satisfies the floor because KL(p || uniform) <= (R / tau)^2 / 8 (Hoeffding's lemma).
 
-    Source: Hoeffding 1963, "Probability inequalities for sums of bounded random variables", for the upper
-    end.
+    Source: Hoeffding 1963, "Probability inequalities for sums of bounded random variables", for the upper end.
 
     Args:
         td_errors: TD errors or other credit.
@@ -87,9 +79,6 @@ def entropy_floor_temperature(
 
     Returns:
         tau per row, [batch, 1], or per position, [batch, seq], with `segment_ids`.
-
-    Raises:
-        ValueError: a shape, `floor`, or `beta`.
 
     Examples:
         >>> td, mask = torch.tensor([[0.0, 0.0, 0.0, 4.0]]), torch.ones(1, 4)

@@ -30,12 +30,6 @@ def prediction_mask(
         labels: token ids, -100 where a token carries no loss.
         segment_ids: episode of each token in packed rows, 0 for padding.
 
-    Returns:
-        True where position t predicts a trained token.
-
-    Raises:
-        ValueError: a shape or dtype does not fit.
-
     Examples:
         >>> prediction_mask(torch.tensor([[-100, -100, 7, 8]])).int().tolist()
         [[0, 1, 1, 0]]
@@ -69,16 +63,9 @@ def next_valid(
 
         n(t) = min {u > t : valid[u] and segment_ids[u] == segment_ids[t]}
 
-    Source: Sutton and Barto, Reinforcement Learning (2018), sec. 6.1: the successor state, here within a
-    mask.
+    also at positions that are not valid themselves; a gather from a row padded by one column reads it.
 
-    Args:
-        valid: True where a position counts.
-        segment_ids: episode of each position in packed rows.
-
-    Returns:
-        n(t), also at positions that are not valid themselves; a gather from a row padded by one column reads
-        it.
+    Source: Sutton and Barto, Reinforcement Learning (2018), sec. 6.1: the successor state, here within a mask.
 
     Examples:
         >>> next_valid(torch.tensor([[True, False, True, True, False]])).tolist()
@@ -107,18 +94,7 @@ def align_to_heads(weights: Shaped[Tensor, "batch seq"], n_future: int) -> Shape
     Head k predicts, from position t, token t+1+k. The weight of that token is the one of the position just
     before it, t+k, whichever head predicts it.
 
-    Source: Gloeckle et al. 2024 (arXiv 2404.19737), sec. 2: n heads on one trunk, head k predicts token
-    t+1+k.
-
-    Args:
-        weights: prediction-aligned weight of each token.
-        n_future: number of heads, at least 1; head 0 predicts the next token.
-
-    Returns:
-        Weights per head, in the dtype of `weights`.
-
-    Raises:
-        ValueError: `weights` is not [batch, seq], or `n_future` is not a positive integer.
+    Source: Gloeckle et al. 2024 (arXiv 2404.19737), sec. 2: n heads on one trunk, head k predicts token t+1+k.
 
     Examples:
         >>> align_to_heads(torch.tensor([[1.0, 2.0, 3.0]]), 2).tolist()
@@ -133,34 +109,19 @@ def align_to_heads(weights: Shaped[Tensor, "batch seq"], n_future: int) -> Shape
 
 
 def episode_index(segment_ids: Shaped[Tensor, "batch seq"]) -> Int64[Tensor, "batch seq"]:
-    """Number of the run of equal ids that a position lies in, counted from 0 within its row.
-
-    Examples:
-        >>> episode_index(torch.tensor([[0, 4, 4, 9]])).tolist()
-        [[0, 1, 1, 2]]
-    """
+    """Number of the run of equal ids that a position lies in, counted from 0 within its row."""
     return F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0)).cumsum(1)
 
 
 def episode_sum(x: Shaped[Tensor, "batch seq"], index: Tensor | None) -> Float[Tensor, "batch _"]:
-    """Sum over each row, [batch, 1], or with `index` over each episode, [batch, seq]: ready to broadcast.
-
-    Examples:
-        >>> episode_sum(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0, 0, 1]])).tolist()
-        [[3.0, 3.0, 4.0]]
-    """
+    """Sum over each row, [batch, 1], or with `index` over each episode, [batch, seq]: ready to broadcast."""
     if index is None:
         return x.sum(1, keepdim=True)
     return torch.zeros_like(x).scatter_add(1, index, x).gather(1, index)
 
 
 def episode_max(x: Float[Tensor, "batch seq"], index: Tensor | None) -> Float[Tensor, "batch _"]:
-    """Maximum over each row or episode, ready to broadcast like `episode_sum`.
-
-    Examples:
-        >>> episode_max(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0, 0, 1]])).tolist()
-        [[2.0, 2.0, 4.0]]
-    """
+    """Maximum over each row or episode, ready to broadcast like `episode_sum`."""
     if index is None:
         return x.amax(1, keepdim=True)
     return torch.full_like(x, -torch.inf).scatter_reduce(1, index, x, "amax").gather(1, index)

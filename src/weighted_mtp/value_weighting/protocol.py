@@ -35,9 +35,6 @@ HOW_TO_SUPPLY = {
 class Signals:
     """What a stage knows about a batch: prediction-aligned and without gradient. What is None is not known.
 
-    Raises:
-        ValueError: a shape does not fit.
-
     Examples:
         >>> mask = torch.tensor([[True, True, True]])
         >>> values, reward = torch.tensor([[0.5, 0.7, 0.9]]), torch.tensor([1.0])
@@ -226,10 +223,6 @@ def weigh(scheme: WeightingScheme, signals: Signals) -> Float[Tensor, "batch seq
     for a scheme that gives one weight w per token; one that gives a weight per prediction is taken as it is.
     Where the scheme has a `floor`, `stop_at_floor` bounds what negative weights do.
 
-    Args:
-        scheme: an entry of `SCHEMES`, or one's own.
-        signals: what is known about the batch.
-
     Returns:
         float32 weights without gradient, 0 where a prediction has no target.
 
@@ -274,19 +267,11 @@ def stop_at_floor(
 
         w' = 0 where w < 0 and exp(-nll) < floor, else w
 
-    A negative weight lowers the token's probability, and its loss w * nll has no lower bound; with the guard it
-    gets no lower than w * -log(floor), but for the last step.
+    A negative weight lowers the token's probability, and its loss w * nll (nats) has no lower bound; with the guard
+    it gets no lower than w * -log(floor), but for the last step. A floor of 0 stops nothing.
 
     Source: the trust region of Schulman et al. 2017 (arXiv 1707.06347), which ends the push at a share of the old
     policy's probability; here at a probability, for which no old policy is needed.
-
-    Args:
-        weights: one per prediction.
-        nll: of these predictions, in nats.
-        floor: in [0, 1); 0 stops nothing.
-
-    Returns:
-        Weights; NaN stays NaN.
 
     Examples:
         >>> stop_at_floor(torch.tensor([-1.0, -1.0, 1.0]), torch.tensor([0.5, 5.0, 5.0]), 0.01).tolist()

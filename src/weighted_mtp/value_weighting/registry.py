@@ -79,12 +79,8 @@ def make_scheme(name: str, **options: Any) -> "WeightingScheme":
     """A weighting scheme by its name in a config.
 
     Args:
-        name: a key of `SCHEMES`, or "package.module:Class" for a `WeightingScheme` of one's own that Python
-            can import.
+        name: a key of `SCHEMES`, or "package.module:Class" for a `WeightingScheme` of one's own that Python can import.
         options: arguments of the class.
-
-    Returns:
-        The scheme, in training mode.
 
     Raises:
         ValueError: the name is unknown, the class cannot be imported or is no `WeightingScheme`, or an option

@@ -38,12 +38,6 @@ def compute_gae(
         lam: 0 trusts the critic, 1 the reward; in [0, 1].
         segment_ids: episode of each position in packed rows, 0 for padding; rewards must be per position.
 
-    Returns:
-        Advantages, 0 outside the mask; float32, or float64 where the values are float64.
-
-    Raises:
-        ValueError: a shape, `gamma`, `lam`, or rewards per row together with `segment_ids`.
-
     Examples:
         >>> values, reward = torch.tensor([[0.5, 0.25, 0.75]]), torch.tensor([1.0])
         >>> compute_gae(values, reward, None, lam=0.0).tolist()
@@ -86,22 +80,10 @@ def compute_lambda_returns(
     on valid positions, 0 elsewhere, with A of `compute_gae`. lam = 1 gives the discounted reward to come.
     Detach them before they become a regression target.
 
-    Source: Sutton and Barto, Reinforcement Learning (2018), eq. 12.2; Schulman et al. 2015 (arXiv
-    1506.02438).
+    Source: Sutton and Barto, Reinforcement Learning (2018), eq. 12.2; Schulman et al. 2015 (arXiv 1506.02438).
 
     Args:
-        values: as for `compute_gae`.
-        rewards: as for `compute_gae`.
-        mask: as for `compute_gae`.
-        gamma: as for `compute_gae`.
-        lam: as for `compute_gae`.
-        segment_ids: as for `compute_gae`.
-
-    Returns:
-        Lambda-returns, 0 outside the mask; float32, or float64 where the values are float64.
-
-    Raises:
-        ValueError: as for `compute_gae`.
+        values, rewards, mask, gamma, lam, segment_ids: as for `compute_gae`.
 
     Examples:
         >>> values, reward = torch.tensor([[0.5, 0.25, 0.75]]), torch.tensor([1.0])
@@ -124,12 +106,7 @@ def dense_gae(
     gamma: float,
     lam: float,
 ) -> Float[Tensor, "batch seq"]:
-    """Kernel of `compute_gae` where every position is valid and every row is one episode.
-
-    Examples:
-        >>> dense_gae(torch.tensor([[0.5, 0.25]]), torch.tensor([1.0]), 1.0, 0.5).tolist()
-        [[0.125, 0.75]]
-    """
+    """Kernel of `compute_gae` where every position is valid and every row is one episode."""
     if gamma * lam == 1:
         return rewards_to_come(values, rewards, None, None) - values
     if rewards.ndim == 1:
@@ -146,13 +123,7 @@ def packed_gae(
     gamma: float,
     lam: float,
 ) -> Float[Tensor, "batch seq"]:
-    """Kernel of `compute_gae` for packed rows in which every position but the padding is valid.
-
-    Examples:
-        >>> values, rewards = torch.tensor([[0.5, 0.25, 0.75]]), torch.tensor([[0.0, 1.0, 1.0]])
-        >>> packed_gae(values, rewards, torch.tensor([[1, 1, 2]]), 1.0, 0.5).tolist()
-        [[0.125, 0.75, 0.25]]
-    """
+    """Kernel of `compute_gae` for packed rows in which every position but the padding is valid."""
     place = place_in_episode(segment_ids, values.dtype)
     if gamma * lam == 1:
         return beyond(rewards_to_come(values, rewards, None, place) - values, place, 0)
@@ -173,12 +144,6 @@ def masked_gae(
 
     The valid positions of a row are pushed together at its right end, where no gap is left, and their
     advantages brought back: .35 to .7 of the time of counting the valid positions between any two.
-
-    Examples:
-        >>> valid = torch.tensor([[True, False, True]])
-        >>> gae = masked_gae(torch.tensor([[0.5, 9.0, 0.75]]), torch.tensor([1.0]), valid, None, 1.0, 0.5)
-        >>> [round(x, 6) for x in gae[0].tolist()]
-        [0.375, 0.0, 0.25]
     """
     if gamma * lam == 0:
         return td_errors(values, rewards, valid, next_valid(valid, segment_ids), gamma)
@@ -213,10 +178,6 @@ def rewards_to_come(
     """Undiscounted rewards from each position on: the lambda-return at gamma = lam = 1, where values cancel.
 
     Only their NaN and infinities do not: they come in as 0 * V and reach the positions before, as always.
-
-    Examples:
-        >>> rewards_to_come(torch.zeros(1, 2), torch.tensor([[1.0, 2.0]]), None, None).tolist()
-        [[3.0, 2.0]]
     """
     steps = 0.0 * values
     if rewards.ndim == 2:

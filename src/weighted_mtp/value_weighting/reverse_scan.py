@@ -22,20 +22,13 @@ FEW_NUMBERS = 2**16
 def reverse_scan(x: Float[Tensor, "batch seq"], decay: float) -> Float[Tensor, "batch seq"]:
     """Discounted sums from the right, where a row is one episode.
 
-        y[t] = sum over u >= t of decay^(u - t) * x[u]
+        y[t] = sum over u >= t of decay^(u - t) * x[u],   decay in [0, 1]
 
     In blocks, with p[t] = decay^(t - start of the block): the sums of p * x from the right, divided by p,
     plus the sum at the start of the next block times the decay between. NaN at u reaches every t <= u, as it
     would in the loop, and no t > u.
 
     Source: Blelloch 1990, "Prefix sums and their applications", sec. 1.4: recurrences as scans.
-
-    Args:
-        x: what is summed.
-        decay: in [0, 1].
-
-    Returns:
-        y, of the dtype of `x`.
 
     Examples:
         >>> reverse_scan(torch.tensor([[1.0, 2.0, 4.0]]), 0.5).tolist()
@@ -68,12 +61,7 @@ def segmented_reverse_scan(
     product with the logarithm.
 
     Args:
-        x: what is summed; never read in the padding.
-        decay: in [0, 1].
-        place: of `place_in_episode`, in the dtype of `x`.
-
-    Returns:
-        y, of the dtype of `x`.
+        place: of `place_in_episode`, in the dtype of `x`, which is never read in the padding.
 
     Examples:
         >>> x, segment_ids = torch.tensor([[1.0, 2.0, 4.0, 8.0, 9.0]]), torch.tensor([[1, 1, 2, 2, 0]])
@@ -105,10 +93,6 @@ def doubling_scan(
     where place[t+k] > k.
 
     Source: Hillis and Steele 1986, "Data parallel algorithms", Communications of the ACM 29(12).
-
-    Examples:
-        >>> doubling_scan(torch.tensor([[1.0, 2.0, 4.0]]), 0.5, torch.tensor([[1.0, 2.0, 1.0]])).tolist()
-        [[2.0, 2.0, 4.0]]
     """
     # all rows in one: a row's first position has place 1, and slices of a vector are the cheapest
     sums, places = beyond(x, place, 0).flatten(), place.flatten()
@@ -125,10 +109,6 @@ def place_in_episode(segment_ids: Shaped[Tensor, "batch seq"], dtype: torch.dtyp
     """Place of each position within its run of equal ids, counted from 1; 0 in the padding.
 
     Position u and the one k before it are of one episode just where place[u] > k.
-
-    Examples:
-        >>> place_in_episode(torch.tensor([[7, 7, 7, 4, 4, 0]]), torch.float32).tolist()
-        [[1.0, 2.0, 3.0, 1.0, 2.0, 0.0]]
     """
     seq, device = segment_ids.shape[1], segment_ids.device
     # int32 and `bool()`: booleans times floats, and `!= 0`, take three times as long
@@ -157,10 +137,6 @@ def decay_powers(exponents: Float[Tensor, "*shape"], decay: float) -> Float[Tens
 
     The logarithm is split into 8 leading bits, whose product with a count below 2^16 is exact, and the rest.
     A plain exponential is off by 2e-6 of itself at exp(-46): that matters where one divides by it.
-
-    Examples:
-        >>> decay_powers(torch.tensor([0.0, 1.0, 2.0]), 0.5).tolist()
-        [1.0, 0.5, 0.25]
     """
     log_decay = math.log(decay)
     fraction, exponent = math.frexp(log_decay)
@@ -183,12 +159,7 @@ def block_size(seq: int, decay: float) -> int:
 
 
 def blocks_of(x: Shaped[Tensor, "batch seq"], size: int) -> Shaped[Tensor, "batch blocks size"]:
-    """Rows cut into blocks; the last one is filled up with zeros.
-
-    Examples:
-        >>> blocks_of(torch.tensor([[1, 2, 3]]), 2).tolist()
-        [[[1, 2], [3, 0]]]
-    """
+    """Rows cut into blocks; the last one is filled up with zeros."""
     missing = -x.shape[1] % size
     if missing:
         x = F.pad(x, (0, missing))

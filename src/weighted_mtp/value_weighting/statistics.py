@@ -37,20 +37,11 @@ class Moments(NamedTuple):
 def moments(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = None) -> Moments:
     """Moments of the valid elements, without a host synchronisation and without a gradient.
 
-    NaN at a valid element shows in every moment but the count; elements outside the mask are never read.
+    NaN at a valid element shows in every moment but the count; elements outside the mask are never read. float64
+    stays, all else is computed in float32.
 
     Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
     Statistician 37(3).
-
-    Args:
-        x: numbers of any shape; float64 stays, all else is computed in float32.
-        mask: non-zero where an element counts; None: everywhere.
-
-    Returns:
-        `Moments`.
-
-    Raises:
-        ValueError: the mask has another shape.
 
     Examples:
         >>> m = moments(torch.tensor([1.0, 3.0, float("nan")]), torch.tensor([True, True, False]))
@@ -84,13 +75,7 @@ def entropy_of_shares(x: Float[Tensor, "*shape"], total: Float[Tensor, ""]) -> F
 def masked_mean_and_m2(
     x: Float[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"]
 ) -> tuple[Int64[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """Count, mean and sum of squared deviations, in two passes: a sum of squares loses 1e6 +- 1 in float32.
-
-    Examples:
-        >>> count, mean, m2 = masked_mean_and_m2(torch.tensor([1e6, 1e6 + 2]), torch.tensor([True, True]))
-        >>> count.item(), mean.item(), m2.item()
-        (2, 1000001.0, 2.0)
-    """
+    """Count, mean and sum of squared deviations, in two passes: a sum of squares loses 1e6 +- 1 in float32."""
     count = mask.sum()
     mean = torch.where(mask, x, 0.0).sum() / count.clamp(min=1)
     m2 = torch.where(mask, x - mean, 0.0).square().sum()
@@ -104,11 +89,6 @@ def merge_mean_and_m2(
 
     Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
     Statistician 37(3).
-
-    Examples:
-        >>> parts = torch.tensor([1, 1]), torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0])
-        >>> [x.item() for x in merge_mean_and_m2(*parts)]
-        [2, 2.0, 2.0]
     """
     count = counts.sum()
     mean = (counts * means).sum() / count.clamp(min=1)
@@ -117,16 +97,9 @@ def merge_mean_and_m2(
 
 
 def merge_moments(*parts: Moments) -> Moments:
-    """Moments of the union of disjoint sets: of micro-batches, of steps, of processes.
+    """Moments of the union of disjoint sets, as of all elements at once, to rounding: of micro-batches, of processes.
 
-    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
-    Statistician 37(3).
-
-    Args:
-        parts: one or more `Moments`, on one device.
-
-    Returns:
-        What `moments` would have given on all elements at once, to rounding.
+    Source: as for `moments`.
 
     Examples:
         >>> a, b = moments(torch.tensor([1.0])), moments(torch.tensor([3.0, 5.0]))
@@ -179,9 +152,6 @@ def weight_stats(m: Moments) -> dict[str, Float[Tensor, ""]]:
     Source: Shannon 1948, "A mathematical theory of communication", sec. 6; Cover and Thomas 2006, Elements of
     Information Theory, eq. 2.94.
 
-    Args:
-        m: moments of weights.
-
     Returns:
         `weight_mean`, `weight_std`, `weight_min`, `weight_max`, `weight_entropy`, `weight_kl`.
 
@@ -217,21 +187,9 @@ def clip_fraction(
     min_weight: float | Tensor,
     max_weight: float | Tensor,
 ) -> Float[Tensor, ""]:
-    """Share of the valid weights that lie at a clip bound.
+    """Share of the valid weights that lie at a clip bound; 0 when none is valid.
 
     Source: the diagnostic of clipped policy updates, Schulman et al. 2017 (arXiv 1707.06347).
-
-    Args:
-        weights: clipped weights.
-        mask: non-zero where a weight counts.
-        min_weight: lower bound.
-        max_weight: upper bound.
-
-    Returns:
-        A share in [0, 1]; 0 when no weight is valid.
-
-    Raises:
-        ValueError: shapes differ.
 
     Examples:
         >>> clip_fraction(torch.tensor([0.1, 5.0, 1.0, 0.0]), torch.tensor([1, 1, 1, 0]), 0.1, 5.0).item()
@@ -250,21 +208,10 @@ def critic_drift(
 
         mean of V log(V / U) + (1 - V) log((1 - V) / (1 - U)),   V = values, U = values at the start
 
-    Probabilities are kept one rounding step away from 0 and 1, where the divergence is infinite.
+    in nats, on the same prefixes; 0 when no position is valid. Probabilities are kept one rounding step away from 0
+    and 1, where the divergence is infinite.
 
-    Source: Kullback and Leibler 1951, "On information and sufficiency", Annals of Mathematical Statistics
-    22(1).
-
-    Args:
-        values: P(success) now.
-        values_at_start: P(success) by the critic that training began with, on the same prefixes.
-        mask: non-zero where a position counts.
-
-    Returns:
-        Nats per position; 0 when no position is valid.
-
-    Raises:
-        ValueError: shapes differ.
+    Source: Kullback and Leibler 1951, "On information and sufficiency", Annals of Mathematical Statistics 22(1).
 
     Examples:
         >>> now, start = torch.tensor([0.5, 0.9]), torch.tensor([0.25, 0.1])

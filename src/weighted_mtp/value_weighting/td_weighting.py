@@ -33,9 +33,8 @@ def compute_td_errors(
         td[t] = r[t] + gamma * V[n(t)] - V[t],   td[T] = r[T] - V[T]
 
     with n(t) the next valid position of the same episode and T its last valid one. A reward per row is paid
-    at T. A gap in the mask costs no discount. Positions outside the mask are never read and get 0; a row
-    without a valid position is all 0. NaN at a valid position reaches only the errors that the equation
-    makes of it. Computed in float32, or in float64 where the values are float64.
+    at T. A gap in the mask costs no discount. Positions outside the mask are never read and get 0; a row without a
+    valid position is all 0. NaN at a valid position reaches only the errors that the equation makes of it.
 
     Source: Sutton and Barto, Reinforcement Learning (2018), eq. 6.5.
 
@@ -46,12 +45,6 @@ def compute_td_errors(
         attention_mask: non-zero where a position counts; in training, the prediction mask.
         gamma: discount per valid position, in [0, 1].
         segment_ids: episode of each position in packed rows, 0 for padding; rewards must be per position.
-
-    Returns:
-        TD errors, 0 outside the mask.
-
-    Raises:
-        ValueError: a shape, `gamma`, or rewards per row together with `segment_ids`.
 
     Examples:
         >>> values = torch.tensor([[0.5, 0.7, 0.9]])
@@ -85,14 +78,7 @@ def td_errors(
     following: Int64[Tensor, "batch seq"],
     gamma: float,
 ) -> Float[Tensor, "batch seq"]:
-    """Kernel of `compute_td_errors`: checked tensors, and `following` from `next_valid`.
-
-    Examples:
-        >>> valid = torch.tensor([[True, True]])
-        >>> values, reward = torch.tensor([[0.25, 0.5]]), torch.tensor([1.0])
-        >>> td_errors(values, reward, valid, next_valid(valid), 1.0).tolist()
-        [[0.25, 0.5]]
-    """
+    """Kernel of `compute_td_errors`: checked tensors, and `following` from `next_valid`."""
     following_values = F.pad(values, (0, 1)).gather(1, following)
     if rewards.ndim == 1:
         rewards = torch.where(following == values.shape[1], rewards[:, None], 0.0)
@@ -124,12 +110,6 @@ def build_weights(
         max_weight: upper clip bound, at least `min_weight`.
         mask: non-zero where a position counts; None: everywhere.
 
-    Returns:
-        Weights, float32 (float64 for float64 input).
-
-    Raises:
-        ValueError: `beta`, a bound, or the shape of the mask.
-
     Examples:
         >>> weights = build_weights(torch.tensor([0.2, -0.5, 0.1]))
         >>> [round(x, 3) for x in weights.tolist()]
@@ -160,12 +140,7 @@ def check_clip_bounds(min_weight: float, max_weight: float) -> None:
 def clipped_exponential(
     x: Float[Tensor, "*shape"], beta: float, min_weight: float, max_weight: float, mask: Bool[Tensor, "*shape"] | None
 ) -> Float[Tensor, "*shape"]:
-    """Kernel of `build_weights` on checked arguments.
-
-    Examples:
-        >>> clipped_exponential(torch.tensor([0.0, 9.0]), 1.0, 0.1, 5.0, None).tolist()
-        [1.0, 5.0]
-    """
+    """Kernel of `build_weights` on checked arguments."""
     # one more than the logarithm of a bound, so that a clipped weight is the bound itself to the last bit;
     # never beyond what the dtype can hold (below, the exponential may become 0)
     largest = math.log(torch.finfo(x.dtype).max)
@@ -182,21 +157,10 @@ def compute_td_stats(
 ) -> dict[str, float]:
     """Mean, unbiased standard deviation, minimum and maximum of the TD errors, as floats for a log.
 
-    No valid element gives zeros, one gives a standard deviation of 0. Reads from the device: where the host
-    must not wait, use `td_stats(moments(...))`, which this wraps.
+    Of the elements where the mask is non-zero. No valid element gives zeros, one gives a standard deviation of 0.
+    Reads from the device: where the host must not wait, use `td_stats(moments(...))`, which this wraps.
 
-    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", The American
-    Statistician 37(3).
-
-    Args:
-        td_errors: TD errors, of any shape.
-        mask: non-zero where a position counts; None: everywhere.
-
-    Returns:
-        `td_mean`, `td_std`, `td_min`, `td_max`.
-
-    Raises:
-        ValueError: the mask has another shape.
+    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance".
 
     Examples:
         >>> stats = compute_td_stats(torch.tensor([1.0, 2.0, 3.0, 99.0]), torch.tensor([1, 1, 1, 0]))
@@ -217,16 +181,6 @@ def compute_weight_stats(
     all, when none is valid, and when all weights are 0. Wraps `weight_stats(moments(...))`.
 
     Source: Shannon 1948, "A mathematical theory of communication", sec. 6.
-
-    Args:
-        weights: weights >= 0, of any shape.
-        mask: non-zero where a position counts; None: everywhere.
-
-    Returns:
-        `weight_mean`, `weight_std`, `weight_min`, `weight_max`, `weight_entropy`.
-
-    Raises:
-        ValueError: the mask has another shape.
 
     Examples:
         >>> stats = compute_weight_stats(torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor([1, 1, 1, 0]))

@@ -19,16 +19,6 @@ def whiten(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = 
 
     Source: Andrychowicz et al. 2020 (arXiv 2006.05990), decision C67 (advantage normalisation).
 
-    Args:
-        x: numbers of any shape.
-        mask: non-zero where an element counts; None: everywhere.
-
-    Returns:
-        z-scores in units of the standard deviation; float32, or float64 for float64 input.
-
-    Raises:
-        ValueError: the mask has another shape.
-
     Examples:
         >>> whiten(torch.tensor([1.0, 2.0, 3.0, 50.0]), torch.tensor([1, 1, 1, 0])).tolist()
         [-1.0, 0.0, 1.0, 0.0]
@@ -41,12 +31,7 @@ def whiten(x: Shaped[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"] | None = 
 
 
 def standardise(x: Float[Tensor, "*shape"], mean: Float[Tensor, ""], std: Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
-    """(x - mean) / std, and 0 where the spread is no more than the rounding of the mean.
-
-    Examples:
-        >>> standardise(torch.tensor([1.0, 5.0]), torch.tensor(3.0), torch.tensor(2.0)).tolist()
-        [-1.0, 1.0]
-    """
+    """(x - mean) / std, and 0 where the spread is no more than the rounding of the mean."""
     # a sum of equal float32 numbers is off by a few units in the last place, and 1e-9 / 1e-9 is no score
     constant = std <= 32.0 * torch.finfo(x.dtype).eps * mean.abs()
     centred = x - mean
@@ -68,14 +53,10 @@ class EMAWhitener(nn.Module):
     that are NaN or infinite stay what they are and enter no statistic; a step without a valid element changes
     nothing. The buffers are the whole state: `state_dict` is the checkpoint.
 
-    Source: bias correction as in Kingma and Ba 2014 (arXiv 1412.6980), sec. 3; merging as
-    `merge_mean_and_m2`.
+    Source: bias correction as in Kingma and Ba 2014 (arXiv 1412.6980), sec. 3; merging as `merge_mean_and_m2`.
 
     Args:
         decay: weight of the past, in [0, 1); 0.99 remembers about 100 optimizer steps.
-
-    Raises:
-        ValueError: `decay` is outside [0, 1).
 
     Examples:
         >>> whitener = EMAWhitener(decay=0.9)
@@ -154,12 +135,7 @@ class EMAWhitener(nn.Module):
 def merge_over_processes(
     count: Shaped[Tensor, ""], mean: Float[Tensor, ""], m2: Float[Tensor, ""]
 ) -> tuple[Shaped[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """Count, mean and sum of squared deviations over all processes; what came in where there is only one.
-
-    Examples:
-        >>> [x.item() for x in merge_over_processes(torch.tensor(2), torch.tensor(0.5), torch.tensor(1.0))]
-        [2, 0.5, 1.0]
-    """
+    """Count, mean and sum of squared deviations over all processes; what came in where there is only one."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return count, mean, m2
     own = torch.stack([count.to(mean.dtype), mean, m2])

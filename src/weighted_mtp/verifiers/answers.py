@@ -18,9 +18,8 @@ TOLERANCE = Fraction(1, 10**6)
 class ExactMatch(Verifier):
     """Passes a completion that is the answer, character by character.
 
-    White space around both is dropped and both are in Unicode's composed form (NFC), so that "é" is "é" however it
-    was typed. Nothing else is done: case, inner white space, punctuation and "4" against "4.0" all count. An answer
-    that is a JSON number is the text that JSON writes it as.
+    White space around both is dropped and both are in Unicode's composed form (NFC). Nothing else is done: case, inner
+    white space, punctuation and "4" against "4.0" all count. A JSON number is the text that JSON writes it as.
     """
 
     requires = ("completion", "answer")

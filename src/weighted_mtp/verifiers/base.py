@@ -89,9 +89,7 @@ class Verifier(ABC):
 
     def problem_errors(self, problems: Iterable[Mapping[str, Any]]) -> Iterator[str | None]:
         """For each problem, a row without a completion, why none of it could be checked; None: nothing is in the way.
-
-        An `error` does not depend on the completion, so one that nobody would write finds it.
-        """
+        An `error` does not depend on the completion, so one that nobody would write finds it."""
         rows = [row | {"completion": _behind_thinking(row.get("prompt"), PROBE)} for row in map(dict, problems)]
         for row, (verdict, _, reason) in zip(rows, self.judge_all(rows), strict=True):
             if verdict != "error":

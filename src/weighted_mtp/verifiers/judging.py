@@ -24,13 +24,7 @@ def judged_in_parts(
 
 
 def made_with(verifier: Verifier) -> dict[str, Any]:
-    """The options that a verifier was made with, but for how many rows it judges at a time.
-
-    Examples:
-        >>> from weighted_mtp.verifiers.answers import ExactMatch
-        >>> made_with(ExactMatch())
-        {}
-    """
+    """The options that a verifier was made with, but for how many rows it judges at a time."""
     options = inspect.signature(type(verifier)).parameters
     return {name: getattr(verifier, name, None) for name in options if name != "workers"}
 

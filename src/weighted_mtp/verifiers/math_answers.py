@@ -38,19 +38,11 @@ class MathMatch(LibraryVerifier):
     multiple-choice letter ("B", "(B)", "B) 12") by the letter, or by what stands behind it.
 
     The completion's answer is its last \boxed{...}, or boxes that stand together; else what follows the last "answer
-    is" or "Answer:"; else the last formula, or number, in it.
-
-    `error`: there is no answer, or nothing can be made of it. `timeout`: the comparison takes longer than `timeout`
-    seconds by the wall clock.
+    is" or "Answer:"; else the last formula, or number, in it. `error`: there is no answer, or nothing can be made of
+    it. `timeout`: the comparison takes longer than `timeout` seconds by the wall clock; `workers` rows at a time, None:
+    one a core. VerifierError: a timeout that is not positive, no math-verify, or no sandbox to be had.
 
     Source: math-verify, https://github.com/huggingface/Math-Verify.
-
-    Args:
-        timeout: seconds a row.
-        workers: processes at a time; None: one a core that this process may use.
-
-    Raises:
-        VerifierError: a timeout that is not positive, no math-verify, or no sandbox to be had (SandboxError).
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion", "answer")

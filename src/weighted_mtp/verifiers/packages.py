@@ -22,11 +22,8 @@ def site_packages(environment: str | None) -> list[str]:
 
 
 def installed(names: Iterable[str], environment: str | None) -> tuple[Path, ...]:
-    """The files and folders of the named distributions, and of what they need.
-
-    Raises:
-        VerifierError: no such environment, or something is not installed there, or only by a link to its sources.
-    """
+    """The files and folders of the named distributions, and of what they need; VerifierError: no such environment, or
+    something is not installed there, or only by a link to its sources."""
     folders, found = site_packages(environment), dict[str, Distribution]()
     waiting = [(name.strip(), "allow", True) for name in names]
     while waiting:

@@ -26,17 +26,12 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     """The text of the program that a completion gives, or makes of its prompt.
 
     Without a fence (three or more of ` or ~ on a line of their own) it is `prompt + completion`, without a paragraph of
-    words and all behind it where that is no program. Of fenced blocks in
-    Python, or in no named language, the last one that defines the entry point counts, or else the last one (in Python,
-    where one says so); one that nothing closes goes on to the end. A block that defines the entry point is the program,
-    behind the prompt's other functions and classes, and those of its complete statements whose names these use; a
-    method without its class takes the place of the one that the prompt begins. Any other block goes on where the prompt
-    stops, indented as that needs.
-
-    Args:
-        prompt: the unfinished program, or a question in words.
-        completion: the part of it that counts (`final_answer`).
-        entry_point: a function; or a method, dotted or of an instance that is made: `Solution().add`.
+    words and all behind it where that is no program. Of fenced blocks in Python, or in no named language, the last one
+    that defines the entry point (a function, or a method, dotted or of an instance: `Solution().add`) counts, or else
+    the last one (in Python, where one says so); one that nothing closes goes on to the end. A block that defines the
+    entry point is the program, behind the prompt's other functions and classes, and those of its complete statements
+    whose names these use; a method without its class takes the place of the one that the prompt begins. Any other block
+    goes on where the prompt stops, indented as that needs.
 
     Examples:
         >>> program_of("def one():", "So:\\n```python\\nreturn 1\\n```\\nIt returns 1.", "one")
@@ -89,12 +84,7 @@ def _is_prose(line: str) -> bool:
 
 
 def with_provided(program: str, entry_point: str) -> str:
-    """The program behind the imports that LeetCode provides to a `Solution`, of names that it uses and lacks.
-
-    Examples:
-        >>> with_provided("class Solution:\\n  def f(self, x: List): return inf\\n", "Solution().f").splitlines()[0]
-        'from math import inf; from typing import List'
-    """
+    """The program behind the imports that LeetCode provides to a `Solution`, of names that it uses and lacks."""
     tree = _parsed(program) if _outer(entry_point) == "Solution" else None
     if tree is None:
         return program

@@ -39,17 +39,10 @@ _GRACE_SECONDS = 0.25  # in which the tests' process tells what it has counted
 class Programs(Verifier):
     """Rows at a time in threads, each with a kept process of its own for the tests; `check` is left to write.
 
-    Args:
-        timeout: seconds by the wall clock, starting included.
-        workers: rows at a time; None: one a core that this process may use.
-        seed: of what the programs draw with `random`, and of the order of their sets of texts.
-        allow: distributions that can be imported, with what they need, as `numpy,sortedcontainers`; none: none.
-        environment: the folder of the environment that has them; None: this Python's own.
-
-    Raises:
-        VerifierError: a timeout that is not positive, a distribution that is not installed, or no sandbox to be had
-            (SandboxError).
-    """
+    `timeout` is in seconds by the wall clock, starting included; `workers` rows at a time, None: one a core; `seed` of
+    what programs draw with `random`, and of the order of their sets of texts; `allow`: distributions that can be
+    imported, with what they need, of `environment` (a folder; None: this Python's own). VerifierError: a timeout that
+    is not positive, a distribution that is not installed, or no sandbox to be had."""
 
     tests: ClassVar[tuple[str, ...]]
     """The columns that decide, with the completion."""

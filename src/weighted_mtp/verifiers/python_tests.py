@@ -39,9 +39,7 @@ class PythonTests(Programs):
     as not passed.
 
     Source: Chen et al. 2021, "Evaluating Large Language Models Trained on Code", arXiv 2107.03374, for the form.
-
-    Args and Raises: as `Programs`; the limit of time is a row's.
-    """
+    Options as `Programs`; the limit of time is a row's."""
 
     requires = ("prompt", "completion", "test", "entry_point")
     candidate = "candidate", ("crossing",)

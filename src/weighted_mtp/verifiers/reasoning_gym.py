@@ -60,12 +60,7 @@ LONGEST_ANSWER = 100_000
 
 
 def may_be_scored(task: str, answer: str) -> bool:
-    """False for an answer that cannot be right and should not be run.
-
-    Examples:
-        >>> may_be_scored("countdown", "(7 + 3) * 5"), may_be_scored("countdown", "__import__('os').getpid()")
-        (True, False)
-    """
+    """False for an answer that cannot be right and should not be run."""
     if task in EVALUATED:
         return len(answer) <= LONGEST_EVALUATED and EVALUATED[task].fullmatch(answer) is not None
     return len(answer) <= LONGEST_ANSWER
@@ -74,20 +69,13 @@ def may_be_scored(task: str, answer: str) -> bool:
 class ReasoningGym(LibraryVerifier):
     """Passes an answer that its task's scorer gives exactly 1.0.
 
-    A partial score is a `fail`, 0.999 too, and so is an answer at which the scorer raises. The answer is what
-    counts of the completion (`final_answer`), stripped. `entry` is the item of
-    the library (question, answer, metadata), as JSON text or as an object.
-
-    `error`: no such item or task, a task of `UNSOUND`, or an item whose own answer does not pass, as one of a
-    configuration that the default scorer does not fit.
+    A partial score is a `fail`, and so is an answer at which the scorer raises. The answer is what counts of the
+    completion (`final_answer`), stripped. `entry` is the item of the library (question, answer, metadata), as JSON text
+    or an object. `error`: no such item or task, a task of `UNSOUND`, or an item whose own answer does not pass.
 
     Answers are scored in a sandbox, because some scorers evaluate them: such an answer has a process of its own, and
-    one that holds more than a formula does fails without being scored.
-
-    Limits are in seconds an answer by the wall clock, and `workers` answers at a time; None: one a core.
-
-    Raises:
-        VerifierError: a timeout that is not positive, no reasoning-gym, or no sandbox to be had (SandboxError).
+    one that holds more than a formula does fails without being scored. Limits are in seconds an answer by the wall
+    clock, and `workers` answers at a time; None: one a core. VerifierError: no reasoning-gym, or no sandbox to be had.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("completion", "entry")
@@ -105,10 +93,8 @@ class ReasoningGym(LibraryVerifier):
         return self._pool.submit(lambda: self._process().ask(request)).result()["items"]
 
     def score_all(self, answers: Iterable[tuple[str, Entry]]) -> Iterator[dict[str, Any]]:
-        """What the scorer says to (answer, item), in order, of any task and with no answer held back.
-
-        {"score": ...}, {"raised": name of the exception} or {"timeout": true}.
-        """
+        """What the scorer says to (answer, item), in order, of any task and with no answer held back: {"score": ...},
+        {"raised": name of the exception} or {"timeout": true}."""
         return self._in_order(self._score_answers, answers)
 
     def _judge(self, rows: list[Mapping[str, Any]]) -> list[Judgement]:

@@ -102,8 +102,7 @@ def _marked(text: str) -> tuple[str | None, str]:
 
 def stated_text(text: str) -> str:
     """The answer of a completion as it is written: what the last box holds, or stands behind "answer is", or the last
-    line.
-    """
+    line."""
     box, behind = _marked(text)
     cues = list(_CUE.finditer(behind))
     if box is not None:
@@ -136,61 +135,15 @@ _UNIT = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _SHORT = {
-    *[
-        "cm",
-        "mm",
-        "km",
-        "kg",
-        "mg",
-        "ml",
-        "dm",
-        "ft",
-        "in",
-        "yd",
-        "mi",
-        "lb",
-        "oz",
-        "hr",
-        "am",
-        "pm",
-        "kb",
-        "mb",
-        "gb",
-        "st",
-        "nd",
-        "rd",
-        "th",
-        "ms",
-        "mph",
-        "kph",
-        "ha",
-        "usd",
-        "eur",
-    ]
-}
+    "cm", "mm", "km", "kg", "mg", "ml", "dm", "ft", "in", "yd", "mi", "lb", "oz", "hr", "am", "pm", "kb", "mb", "gb",
+    "st", "nd", "rd", "th", "ms", "mph", "kph", "ha", "usd", "eur",
+}  # fmt: skip
 _LETTERS = set("mgslLhVWNJKCFAa")
 _NO_UNITS = {
-    *[
-        "or",
-        "and",
-        "mod",
-        "base",
-        "if",
-        "when",
-        "where",
-        "plus",
-        "minus",
-        "times",
-        "to",
-        "from",
-        "than",
-        "factorial",
-        "squared",
-        "cubed",
-        "choose",
-    ],
-    *["sqrt", "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "lim", "max", "min", "gcd", "lcm"],
-}
+    "or", "and", "mod", "base", "if", "when", "where", "plus", "minus", "times", "to", "from", "than", "factorial",
+    "squared", "cubed", "choose", "sqrt", "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "lim",
+    "max", "min", "gcd", "lcm",
+}  # fmt: skip
 _GOES_ON = re.compile(
     r"""\s?[,/:.'–-]?[0-9] | \s*[*/^×÷·+=<>≤≥≠–-]\s*(?:[0-9(\\√]|\$[0-9]|[A-Za-z]\b) | \s*[\\√_^π] | \s?\(\s?[0-9a-z]\b
     | \s*(?:or|and|to|,)\s+[-$]?[0-9]+(?!\s?[A-Za-z]{2}) | \s*[a-zA-Z]\s?[=+] | \s+[xyzn]\b | \s*\?\s*\S

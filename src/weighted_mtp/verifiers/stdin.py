@@ -9,13 +9,8 @@ from weighted_mtp.verifiers.program_text import program_of
 from weighted_mtp.verifiers.programs import Programs
 
 _COLUMNS = (
-    "input_output",
-    "public_tests",
-    "private_tests",
-    "generated_tests",
-    "public_test_cases",
-    "private_test_cases",
-)
+    "input_output", "public_tests", "private_tests", "generated_tests", "public_test_cases", "private_test_cases",
+)  # fmt: skip
 _SLACK_SECONDS = 2.0
 
 
@@ -34,9 +29,8 @@ class StdinPrograms(Programs):
 
     `reward` is the share of the inputs that pass. `error`: no inputs, not as many outputs, a checker that does not run.
 
-    Source: Li et al. 2022, "Competition-level code generation with AlphaCode", Science 378, for the form.
-
-    Args and Raises: as `Programs`; the limit of time is an input's.
+    Source: Li et al. 2022, "Competition-level code generation with AlphaCode", Science 378, for the form. Options as
+    `Programs`; the limit of time is an input's.
     """
 
     requires = ("completion", "inputs", "outputs")

@@ -25,10 +25,7 @@ One's own is named by such a path too, as `my_package.words:AllWords`."""
 
 def make_verifier(name: str, **options: Any) -> Verifier:
     """The verifier of that name, with `timeout`, `seed` or what else its class takes; None: its own default.
-
-    Raises:
-        VerifierError: as `verifier_class`; what the verifier needs is not installed.
-    """
+    VerifierError as `verifier_class`, or where what the verifier needs is not installed."""
     verifier: Any = verifier_class(name, **options)
     try:
         return verifier(**{option: value for option, value in options.items() if value is not None})
@@ -39,12 +36,8 @@ def make_verifier(name: str, **options: Any) -> Verifier:
 
 
 def verifier_class(name: str, **options: Any) -> type[Verifier]:
-    """What `make_verifier` makes an instance of: it knows the columns, and nothing is started.
-
-    Raises:
-        VerifierError: an unknown name, or what cannot be imported or is no verifier; a timeout that is not above 0, or
-            an option that the verifier does not take.
-    """
+    """What `make_verifier` makes an instance of: it knows the columns, and nothing is started. VerifierError: an
+    unknown name, what is no verifier, a timeout that is not above 0, or an option that the verifier does not take."""
     if name not in VERIFIERS and ":" not in name:
         hint = "".join(f"did you mean {near}? " for near in nearest(name, VERIFIERS)[:1])
         raise VerifierError(
@@ -69,11 +62,9 @@ def verifier_class(name: str, **options: Any) -> type[Verifier]:
 
 
 def trail(verifier: Verifier) -> dict[str, Any]:
-    """What a row that was judged says of its verdict: `verified_by`, the verifier's name, and `verification`.
-
-    `verification` holds the version of this package, of the `library` that the verifier rests on if it does, and what
-    it was made with: `timeout` in seconds and `seed`, null where it takes none.
-    """
+    """What a row that was judged says of its verdict: `verified_by`, the verifier's name, and `verification`: the
+    versions of this package and of the `library`, and what it was made with (`timeout`, `seed`, null where it takes
+    none)."""
     kind = type(verifier)
     path = f"{kind.__module__}:{kind.__name__}"
     names = {path: name for name, path in VERIFIERS.items()}

@@ -139,16 +139,8 @@ class LibraryProcess:
 
 
 class LibraryVerifier(Verifier):
-    """Asks a library in the sandbox, several rows at once, in `workers` processes at a time.
-
-    Args:
-        library: what is asked, and how it is installed.
-        timeout: seconds an answer by the wall clock.
-        workers: processes; None: one a core that this process may use.
-
-    Raises:
-        VerifierError: a timeout that is not positive, or a library that cannot be loaded.
-    """
+    """Asks a library in the sandbox (its name, and how it is installed), several rows at once, in `workers` processes
+    at a time; None: one a core. VerifierError: a timeout that is not positive, or a library that cannot be loaded."""
 
     def __init__(self, library: tuple[str, str], timeout: float, workers: int | None) -> None:
         self.timeout = check_timeout(timeout)

@@ -1,8 +1,5 @@
-"""The figures of the demo's page: plain numbers in, a matplotlib figure out.
-
-Every figure comes in two layouts, `wide` (for 720 px and more) and narrow, so that text keeps its size on
-a phone instead of shrinking with the picture.
-"""
+"""The figures of the demo's page: plain numbers in, a matplotlib figure out, `wide` (for 720 px and more) or narrow, so
+that text keeps its size on a phone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -19,10 +19,8 @@ _CURVE_CAPTIONS = {
 
 
 def write_page(path: str | Path, content: PageContent) -> Path:
-    """Write `content` as one HTML file: styles, script and figures inline, equal input giving equal bytes.
-
-    Every text is escaped, and a content security policy forbids every request and every script but the page's own.
-    """
+    """Write `content` as one HTML file: styles, script and figures inline, equal input giving equal bytes. Every text
+    is escaped; a content security policy forbids every request and every script but the page's own."""
     write_text(path, render_page(content))
     return Path(path)
 

@@ -1,8 +1,6 @@
-"""MBPP's rows in HumanEval's form: the function that the tests call becomes prompt and completion.
-
-Source: Austin et al. 2021, "Program Synthesis with Large Language Models", arXiv 2108.07732; its full and its sanitized
-version name their columns differently.
-"""
+"""MBPP's rows in HumanEval's form: the function that the tests call becomes prompt and completion. Source: Austin et
+al. 2021, "Program Synthesis with Large Language Models", arXiv 2108.07732, in its two versions, whose columns
+differ."""
 
 import ast
 import io

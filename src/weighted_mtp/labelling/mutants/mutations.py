@@ -12,11 +12,7 @@ from weighted_mtp.labelling.mutants.source_code import SourceCode, descendants, 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A completion with one edit.
-
-    Putting `replaced` back where `span` lies gives the completion it was made from. The span of a deletion is empty and
-    lies where the text goes on.
-    """
+    """A completion with one edit. The span of a deletion is empty and lies where the text goes on."""
 
     operator: str
     """A name in OPERATORS."""
@@ -48,9 +44,6 @@ def mutations(prompt: str, completion: str) -> list[Mutation]:
     Each compiles, and its syntax tree is neither that of the completion nor that of another mutation. The prompt,
     docstrings, annotations and f-strings are left alone.
 
-    Raises:
-        SourceError: prompt and completion do not compile as they are.
-
     Examples:
         >>> for found in mutations("def f(a, b):\\n", "    return a - b\\n"):
         ...     print(found.operator, repr(found.replaced), repr(found.replacement), found.span)
@@ -66,12 +59,9 @@ def mutations(prompt: str, completion: str) -> list[Mutation]:
 
 
 def sample_mutations(prompt: str, completion: str, count: int, seed: str) -> list[Mutation]:
-    """At most `count` mutations, spread over operators and places, the same for the same seed; by place.
-
-    Operators take turns, in an order of chance; each gives a mutation at a place that was changed least often so far.
-    Only what is chosen is compiled, so that long functions cost little. More of them include the fewer. The seed of a
-    task should hold its name, lest all tasks draw alike. Errors are those of `mutations`.
-    """
+    """At most `count` mutations, spread over operators and places, the same for the same seed (which should hold the
+    task's name); by place. Operators take turns, each at a place that was changed least often; only what is chosen is
+    compiled. More of them include the fewer. SourceError as `mutations`."""
     code, generator = SourceCode(prompt, completion), random.Random(seed)
     queues = {name: edits for name, edits in _edits(code).items() if edits}
     names = generator.sample(list(queues), len(queues))

@@ -1,12 +1,6 @@
-"""The mutation operators: for a node of the syntax tree, the small edits that would be plausible bugs there.
-
-Source: DeMillo, Lipton, Sayward 1978, "Hints on Test Data Selection", for mutants as small, plausible errors. The
-operators are those of today's Python tools (mutmut, Cosmic Ray), without what no programmer would write, as
-`return None` for every result; wrong variables, bounds that are off by one and forgotten parts come on top.
-
-A new operator is a function from a node and its code to edits, and a line in `OPERATORS`. It need not care whether a
-mutant compiles, is new or lies in the completion: `mutations` sees to that.
-"""
+"""The mutation operators: for a node of the syntax tree, the small edits that would be plausible bugs there. A new one
+is a function and a line in `OPERATORS`. Source: DeMillo, Lipton, Sayward 1978, "Hints on Test Data Selection"; those of
+mutmut and Cosmic Ray that a programmer would write, and wrong variables, bounds off by one and forgotten parts."""
 
 import ast
 import re

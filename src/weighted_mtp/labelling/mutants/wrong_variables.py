@@ -16,11 +16,8 @@ def misread_variables(function: _Function, code: SourceCode) -> Iterator[tuple[a
     """For each place where the function reads a variable, the variables that could be read there by mistake.
 
     Such a variable is bound above that place, and one role is common to both somewhere in the function, as being
-    indexed, an index, an operand, or an argument of the same function: nobody writes a list for its index.
-
-    Edge conventions: what a nested function or class reads is its own; a name that is called is no variable; a variable
-    of a comprehension or lambda can be read inside it only.
-    """
+    indexed, an index, an operand: nobody writes a list for its index. What a nested function or class reads is its own;
+    a name that is called is no variable; a variable of a comprehension or lambda can be read inside it only."""
     bound, reads = _bound(function, code), list(_reads(function, frozenset()))
     roles = _roles(function, reads)
     for read in reads:

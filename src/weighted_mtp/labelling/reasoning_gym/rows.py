@@ -106,14 +106,10 @@ class Made:
 def make_rows(config: ReasoningGymConfig, gym: ReasoningGym, console: Console | None = None) -> Made:
     """Writes `config.out` and `config.problems`, and goes on with what an earlier call has left there.
 
-    Every question is asked once, in one of the two files. The right completion is the item's answer, and a problem
-    whose answer the scorer does not give 1.0 is left out. Wrong ones (`wrong_answers`) are kept if the scorer fails
-    them. The same settings give the same rows, whether in one call or in several.
-
-    Raises:
-        DataError: a task that is unknown or whose scorer is unsound; a file with rows of another seed or version.
-        LibraryError: the library could not make an item.
-    """
+    Every question is asked once, in one of the two files. The right completion is the item's answer; a problem whose
+    answer the scorer does not give 1.0 is left out. Wrong ones (`wrong_answers`) are kept if the scorer fails them. The
+    same settings give the same rows, in one call or several. DataError: an unknown task, an unsound scorer, a file with
+    rows of another seed or version; LibraryError: the library could not make an item."""
     for task in config.tasks:
         _check_task(task, gym.tasks)
     with ExitStack() as stack:

@@ -48,11 +48,9 @@ def swap_neighbours(answer: str, generator: random.Random) -> Changed | None:
 
 
 def wrong_answers(answer: str, others: Sequence[str], count: int, generator: random.Random) -> list[Changed]:
-    """Up to `count` different ones, of each kind in turn, the kinds in random order.
-
-    Where the other items have few different answers between them, as yes and no, the wrong ones are among those: a word
-    that is never right would be known by its looks.
-    """
+    """Up to `count` different ones, of each kind in turn, the kinds in random order. Where the other items have few
+    answers between them, as yes and no, the wrong ones are among those: a word that is never right would be known by
+    its looks."""
     choices = sorted({other for other in others if other.strip() != answer.strip()})
 
     def take_other(answer: str, generator: random.Random) -> Changed | None:

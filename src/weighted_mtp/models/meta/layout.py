@@ -1,12 +1,9 @@
 """What is where: Meta's names, shapes and cuts against ours, tensor by tensor, and params.json against config.json.
 
-    tok_embeddings, layers.0 .. layers.L-1, extra_heads.0 .. extra_heads.H-2, norm, output
+    tok_embeddings, layers.0 .. layers.L-1, extra_heads.0 .. extra_heads.H-2, norm, output;  L = n_layers - n_future + 1
 
-`n_layers` counts all blocks, so L = n_layers - n_future + 1; the last of `layers` is head 0, `extra_heads` are the
-others, and all of them read the output of `layers.L-2`.
-
-Source: Gloeckle et al. 2024, arXiv 2404.19737, and the reading code released with facebook/multi-token-prediction.
-"""
+The last of `layers` is head 0; all heads read the output of `layers.L-2`. Source: Gloeckle et al. 2024, arXiv
+2404.19737, and the reading code released with facebook/multi-token-prediction."""
 
 import json
 import sys
@@ -113,10 +110,6 @@ def rotary_rows(rows: Any, heads: int, to_meta: bool) -> Any:
     """Rows of wq or wk in the order of the other format.
 
     Rotary positions turn rows (2i, 2i+1) of a head together there, and rows (i, i + head_dim/2) here.
-
-    >>> import torch
-    >>> rotary_rows(torch.arange(8).view(8, 1), heads=2, to_meta=False).flatten().tolist()
-    [0, 2, 1, 3, 4, 6, 5, 7]
     """
     pairs, width = rows.shape[0] // heads // 2, rows.shape[1]
     split = (heads, 2, pairs, width) if to_meta else (heads, pairs, 2, width)
@@ -137,11 +130,7 @@ WITHOUT_EFFECT = {"max_batch_size", "use_scaled_rope"}
 
 
 def read_params(file: Path) -> tuple[Params, list[str]]:
-    """params.json, and what is to be said of it.
-
-    Raises:
-        ValueError: it is none, or names what this converter does not know how to carry over.
-    """
+    """params.json, and what is to be said of it; ValueError: it is none, or names what cannot be carried over."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         _require(isinstance(content, dict), "it holds no object")
@@ -197,11 +186,7 @@ def config_of(params: Params) -> dict[str, Any]:
 
 
 def params_of(config: Any, n_future: int) -> Params:
-    """Those of a transformers config with further heads beside it.
-
-    Raises:
-        ValueError: a model that Meta's code cannot build.
-    """
+    """Those of a transformers config with further heads beside it; ValueError: Meta's code cannot build the model."""
     _require(config.model_type == "llama", f"model_type is {config.model_type!r}: Meta's format is for llama alone")
     needed = {
         "hidden_act": "silu",

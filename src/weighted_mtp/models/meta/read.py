@@ -1,7 +1,5 @@
-"""Tensors out of Meta's files and out of a Hugging Face directory, one at a time.
-
-A file is mapped anew for every tensor: pages of a mapping that have been read count as memory until it ends.
-"""
+"""Tensors out of Meta's files and of a Hugging Face directory, one at a time: a file is mapped anew for each, since
+pages of a mapping that have been read count as memory until it ends."""
 
 import json
 import pickle
@@ -27,12 +25,9 @@ _BLOCK = re.compile(r"(model\.)?(layers|extra_heads)\.\d+\.")
 
 
 class MetaFiles:
-    """Meta's directory: params.json and one consolidated.pth, or several, each with a part of every matrix.
-
-    Raises:
-        ValueError: a file that is missing, cut off or holds more than tensors, and names or shapes that are not those
-            of params.json.
-    """
+    """Meta's directory: params.json and one consolidated.pth, or several, each with a part of every matrix; ValueError:
+    a file that is missing, cut off or holds more than tensors, or names and shapes that are not those of
+    params.json."""
 
     def __init__(self, directory: Path):
         self.files = _consolidated(directory)
@@ -176,11 +171,8 @@ def _sizes(shape: Any) -> str:
 
 
 class PlainFiles:
-    """A Hugging Face directory of ours, or of a plain Llama.
-
-    Raises:
-        ValueError: a model that Meta's format has no place for, or an incomplete one.
-    """
+    """A Hugging Face directory of ours, or of a plain Llama; ValueError: incomplete, or without a place in Meta's
+    format."""
 
     def __init__(self, directory: Path):
         from transformers import AutoConfig

@@ -17,11 +17,8 @@ def find_tokenizer(directory: Path) -> Path | None:
 
 
 def hugging_face(file: Path) -> Any:
-    """The tokenizer in the form of Llama 2's tokenizer.json, with BOS before every text, as Meta's code encodes.
-
-    Raises:
-        ValueError: no SentencePiece model, or one that is not of Llama's kind.
-    """
+    """The tokenizer in the form of Llama 2's tokenizer.json, with BOS before every text, as Meta's code encodes;
+    ValueError: no SentencePiece model, or one that is not of Llama's kind."""
     from transformers import PreTrainedTokenizerFast
 
     spec = _read(file)
@@ -82,11 +79,8 @@ def _read(file: Path) -> Any:
 
 
 def _merges(pieces: Any) -> list[tuple[str, str]]:
-    """Every way to join two pieces into a third, the best third first.
-
-    SentencePiece joins by the score of what comes out; here the pairs are ranked, which is the same but for a piece
-    that two pairs make.
-    """
+    """Every way to join two pieces into a third, the best third first: SentencePiece joins by the score of what comes
+    out, which is the same but for a piece that two pairs make."""
     rank = {piece.piece: (-piece.score, i) for i, piece in enumerate(pieces) if piece.type == _NORMAL}
     found = [
         (rank[piece], rank[piece[:i]], piece[:i], piece[i:])

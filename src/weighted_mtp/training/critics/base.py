@@ -99,10 +99,8 @@ def _require_probabilities(rows: Dataset, what: str, low: float, high: float) ->
 
 
 def start_prior(model: MTPModel, rows: Dataset) -> None:
-    """Lets the fresh head of a critic that is a language model start from the share of right rows.
-
-    A prior that is the base rate keeps no weights; whether its bias is learned on, the kind of critic decides.
-    """
+    """Lets the fresh head of a critic that is a language model start from the share of right rows; a prior that is the
+    base rate keeps no weights."""
     spec, head = model.critic, model.value_head
     assert spec is not None, "the model is a generative or an implicit critic"
     assert head is not None, "such a model is built with a value head"
@@ -123,8 +121,7 @@ SMALLEST_SPREAD = 1e-6
 def require_spread(critic: Critic, rows: Dataset, collate: Callable[..., dict[str, Any]], name: str) -> None:
     """Refuses a critic whose credit, or whose values where it has no credit, is one number for all tokens.
 
-    Rows are judged one at a time until two tokens differ: of a critic that knows something, one is mostly enough. No
-    randomness is used up, and every process looks at the same rows.
+    Rows are judged one at a time until two tokens differ. No randomness is used up; processes look at the same rows.
     """
     low, high, tokens = math.inf, -math.inf, 0
     some = rows.select(range(min(JUDGED_ROWS, len(rows))))

@@ -60,15 +60,8 @@ class GenerativeStage(Stage):
     nothing; otherwise the prior is the share of right completions."""
     counted: ClassVar[str] = "rows"
 
-    @property
-    def undiscounted(self) -> str:
-        """Its values come from the log-odds of success."""
-        return "a generative critic learns P(success), undiscounted"
-
-    @property
-    def needs_value_head(self) -> bool:
-        """True: its head is the prior."""
-        return True
+    undiscounted = "a generative critic learns P(success), undiscounted"
+    needs_value_head = True  # the prior
 
     def prepare(self, model: MTPModel, rows: Dataset) -> None:
         """A fresh prior is the share of right rows; where it is the base rate, it stays that."""

@@ -58,15 +58,8 @@ class ImplicitStage(Stage):
     """Log-odds per nat of log-ratio."""
     counted: ClassVar[str] = "rows"
 
-    @property
-    def undiscounted(self) -> str:
-        """Its values come from the log-odds of success."""
-        return "an implicit critic learns P(success), undiscounted"
-
-    @property
-    def needs_value_head(self) -> bool:
-        """True: its head is the prior."""
-        return True
+    undiscounted = "an implicit critic learns P(success), undiscounted"
+    needs_value_head = True  # the prior
 
     def prepare(self, model: MTPModel, rows: Dataset) -> None:
         """A fresh bias is the log-odds of the share of right rows, and is learned on."""

@@ -1,34 +1,14 @@
-"""The kinds of critic by name: one row holds all that differs. Importing this file imports nothing heavy.
-
-| critic     | credit of the token predicted at t          | values                                   |
-|------------|---------------------------------------------|------------------------------------------|
-| value head | none of its own: take the TD error          | link of a head on the hidden state       |
-| generative | log p(x, given right) - log p(x, given wrong) | exact by Bayes' rule, given prior and model |
-| implicit   | beta * (log p(x) - log p_ref(x))            | a proxy before the last token            |
-"""
+"""The kinds of critic by name: one row holds all that differs. Importing this file imports nothing heavy."""
 
 import importlib
 from collections.abc import Callable, Mapping
 from os import PathLike, fspath
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weighted_mtp.training.errors import ConfigError
-from weighted_mtp.training.settings import CriticConfig, ModelConfig, ReferenceConfig
 
-
-class Run(Protocol):
-    """What rows of the tables of critics and stages ask of a run, a `RunConfig`, which is made of them."""
-
-    @property
-    def stage(self) -> str: ...  # noqa: D102
-    @property
-    def model(self) -> ModelConfig: ...  # noqa: D102
-    @property
-    def critic(self) -> CriticConfig: ...  # noqa: D102
-    @property
-    def reference(self) -> ReferenceConfig: ...  # noqa: D102
-    @property
-    def separate_critic(self) -> str | None: ...  # noqa: D102
+if TYPE_CHECKING:
+    from weighted_mtp.training.config import RunConfig
 
 
 class When(NamedTuple):
@@ -36,7 +16,7 @@ class When(NamedTuple):
 
     said: str
     """In words that go behind "with"; empty: always."""
-    holds: Callable[[Run], bool]
+    holds: "Callable[[RunConfig], bool]"
     """Whether it is met."""
 
 
@@ -72,11 +52,11 @@ class CriticKind(NamedTuple):
     needs_reference: bool = False
     """Whether it is read beside a frozen reference."""
 
-    def spec(self, config: Run, tokenizer: Any = None) -> Any:
+    def spec(self, config: "RunConfig", tokenizer: Any = None) -> Any:
         """What weighted_mtp.json says of the model beyond a value head: a `CriticSpec`, None for nothing."""
         return self._function("spec")(config, tokenizer)
 
-    def stage(self, config: Run, tokenizer: Any) -> Any:
+    def stage(self, config: "RunConfig", tokenizer: Any) -> Any:
         """The `Stage` that trains it."""
         return self._function("stage")(config, tokenizer)
 

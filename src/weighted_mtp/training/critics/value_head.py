@@ -58,7 +58,7 @@ class ValueStage(Stage):
         return {"values": outputs["values"].detach().squeeze(-1), "credit": batch.credit}
 
     @property
-    def needs_value_head(self) -> bool:
+    def needs_value_head(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the trained model has the head that is learned."""
         return self.critic is None
 
@@ -68,7 +68,7 @@ class ValueStage(Stage):
         return super().reads_reference or (self.critic is not None and self.critic.reads_reference)
 
     @property
-    def undiscounted(self) -> str | None:
+    def undiscounted(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """A ranking, or a critic that reckons in log-odds."""
         if self.critic is not None:
             return "its critic gives P(success), undiscounted" if self.critic.gives_credit else None
@@ -146,10 +146,7 @@ def _pairwise(stage: ValueStage, batch: TokenBatch, outputs: Mapping[str, Tensor
 
 
 def knows_nothing(model: MTPModel) -> bool:
-    """Whether the value head gives one value to all that it reads: so it starts, and training moves it.
-
-    Its bias alone, and hidden units that read nothing or that nothing reads, do not depend on the state.
-    """
+    """Whether the value head gives one value to all that it reads, as it starts: a bias alone, dead hidden units."""
     head = model.value_head
     if head is None:
         return True

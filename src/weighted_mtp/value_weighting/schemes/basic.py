@@ -36,9 +36,6 @@ class Column(WeightingScheme):
         floor: probability below which a negative weight pushes no further (`stop_at_floor`), in (0, 1); None, where
             the column has no negative weight.
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> mask = torch.tensor([[True, True]])
         >>> Column()(Signals(mask=mask, valid=mask[..., None], weights=torch.tensor([[2, 3]]))).tolist()

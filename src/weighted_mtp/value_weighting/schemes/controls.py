@@ -20,9 +20,6 @@ class Control(WeightingScheme):
         inner: name of the scheme that is controlled for, or the scheme itself.
         inner_options: its options.
 
-    Raises:
-        ValueError: the inner scheme is unknown, or an option of it.
-
     Examples:
         >>> Control(inner="td", inner_options={"beta": 0.3}).requires
         ('values', 'rewards')
@@ -188,21 +185,10 @@ def hash_per_prediction(
 ) -> Int64[Tensor, "batch seq heads"]:
     """Random 64 bits by seed, row, head, and rank among the valid positions.
 
-    A hash of these four (the finaliser of SplitMix64) instead of `torch.rand`, whose numbers for a valid
-    position would change with the padding around it, and with the device. Each call takes one number from the
-    generator.
+    A hash of these four (the finaliser of SplitMix64) instead of `torch.rand`, whose numbers for a valid position would
+    change with the padding around it, and with the device. Each call takes one number from the generator.
 
     Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (OOPSLA).
-
-    Args:
-        valid: True where a number counts.
-        generator: where the seed is drawn from.
-
-    Returns:
-        int64 numbers; those outside `valid` mean nothing.
-
-    Raises:
-        ValueError: there is no generator.
 
     Examples:
         >>> left, right = torch.tensor([[[0], [1], [1]]]), torch.tensor([[[1], [1], [0]]])
@@ -222,24 +208,14 @@ def hash_per_prediction(
 
 
 def standard_normal(bits: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Standard normal numbers by the inverse of their distribution function: one from each 64 bits.
-
-    Examples:
-        >>> [round(abs(z), 2) for z in standard_normal(torch.tensor([-(2**63), 0])).tolist()]
-        [0.0, 5.29]
-    """
+    """Standard normal numbers by the inverse of their distribution function: one from each 64 bits."""
     # 23 bits and a half: all that float32 holds without rounding to 1, where the inverse is infinite
     uniform = (_shift_right(bits, 41).float() + 0.5) * 2.0**-23
     return 2.0**0.5 * torch.erfinv(2.0 * uniform - 1.0)
 
 
 def mix64(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """Scramble 64 bits one to one; int64 products wrap around.
-
-    Examples:
-        >>> mix64(torch.tensor([0, 1])).tolist()
-        [0, 6238072747940578789]
-    """
+    """Scramble 64 bits one to one; int64 products wrap around."""
     x = (x ^ _shift_right(x, 30)) * -0x40A7B892E31B1A47
     x = (x ^ _shift_right(x, 27)) * -0x6B2FB644ECCEEE15
     return x ^ _shift_right(x, 31)
@@ -255,21 +231,13 @@ class PositionAligned(Control):
 
         weights[b, t, k] = w[b, t] where t predicts a trained token, else 1
 
-    where token alignment (`align_to_heads`) has w[b, t+k], the weight of the very token that head k predicts.
-    It is what comes of multiplying weights [batch, seq] into losses [batch, seq, n_future], and exists to be
-    compared with token alignment: heads k >= 1 learn a token by the credit of one before it. Just before the
-    response, and in a gap, head 0 predicts nothing that is trained but a later head may; no credit is known
-    there, hence 1. Of an inner scheme with a weight per prediction, head 0's is taken. With one head it is
-    the inner scheme itself.
+    where token alignment (`align_to_heads`) has w[b, t+k], the weight of the very token that head k predicts. It is
+    what comes of multiplying weights [batch, seq] into losses [batch, seq, n_future], and exists to be compared with
+    token alignment: heads k >= 1 learn a token by the credit of one before it. Just before the response, and in a gap,
+    head 0 predicts nothing that is trained but a later head may; no credit is known there, hence 1. Of an inner scheme
+    with a weight per prediction, head 0's is taken. With one head it is the inner scheme itself.
 
     Source: Gloeckle et al. 2024 (arXiv 2404.19737), sec. 2, for the losses of all heads at one position.
-
-    Args:
-        inner: name of the scheme, or the scheme itself.
-        inner_options: its options.
-
-    Raises:
-        ValueError: the inner scheme is unknown, or an option of it.
 
     Examples:
         >>> from weighted_mtp.value_weighting import weigh

@@ -22,9 +22,6 @@ class EAFT(WeightingScheme):
     Args:
         alpha: power, above 0.
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> import torch
         >>> from weighted_mtp.value_weighting import weigh

@@ -30,15 +30,11 @@ class Exponential(WeightingScheme):
         beta: temperature in the unit of the credit; None: 0.9, or 1 where the credit is whitened.
         min_weight: lower clip bound.
         max_weight: upper clip bound.
-        whitening: `none`; `batch`: z-scores by this micro-batch; `ema`: by running statistics
-            (`EMAWhitener`).
+        whitening: `none`; `batch`: z-scores by this micro-batch; `ema`: by running statistics (`EMAWhitener`).
         entropy_floor: share of the greatest entropy that each sequence keeps, in [0, 1); raises beta where
             needed (`entropy_floor_temperature`); 0 switches it off.
         unit_mean: divide by the running mean of the weights.
         ema_decay: weight of the past in the running statistics, in [0, 1).
-
-    Raises:
-        ValueError: an option is out of range.
 
     Examples:
         >>> from weighted_mtp.value_weighting import weigh

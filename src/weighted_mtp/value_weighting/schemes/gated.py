@@ -28,13 +28,7 @@ class Gated(Exponential):
     Args:
         skill: s, in [0, 1]; None: as measured for the critic that a run reads, else 0, with a warning.
         beta: as for `LogOdds`.
-        min_weight: as for `Exponential`.
-        max_weight: as for `Exponential`.
-        whitening: as for `Exponential`.
-        ema_decay: as for `Exponential`.
-
-    Raises:
-        ValueError: an option is out of range.
+        min_weight, max_weight, whitening, ema_decay: as for `Exponential`.
 
     Examples:
         >>> import torch

@@ -29,9 +29,6 @@ class IwSFT(WeightingScheme):
         min_weight: lower clip bound; None: 0 for rows, .2 for tokens.
         max_weight: upper clip bound; None: 16 for rows, 1.8 for tokens.
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask, nll = torch.tensor([[True, True]]), torch.tensor([[0.0, 1.0]])

@@ -16,9 +16,8 @@ class LogOdds(Exponential):
         w = clip(exp(c' / beta), min_weight, max_weight)
         c'[t] = credit[t] = log p(x[t+1] | prefix, right) - log p(x[t+1] | prefix, wrong), smoothed, whitened
 
-    by Bayes' rule the change of logit P(success | prefix) at token t+1. Reads neither rewards nor values: what
-    a completion's label has to say went into the critic. Whole batch = micro-batches = ranks with whitening
-    `none` and `ema`; `batch` uses the statistics of the micro-batch at hand.
+    by Bayes' rule the change of logit P(success | prefix) at token t+1. Reads neither rewards nor values: what a
+    completion's label has to say went into the critic. Whether it matters how a batch is split: as for `Exponential`.
 
     Source: Lin et al. 2024 (arXiv 2411.19943), cDPO, for the contrast of a model of right and one of wrong
     completions; Yuan et al. 2024 (arXiv 2412.01981) for credit as a log-ratio of two models; Peng et al. 2019
@@ -26,17 +25,10 @@ class LogOdds(Exponential):
 
     Args:
         beta: temperature in the unit of the credit: standard deviations, or log-odds with whitening `none`.
-        min_weight: as for `Exponential`.
-        max_weight: as for `Exponential`.
-        whitening: as for `Exponential`.
+        min_weight, max_weight, whitening: as for `Exponential`.
         smoothing: probability that a label is wrong, in [0, 0.5), by which both conditions are mixed
             (`smooth_log_odds`); bounds the credit by log((1 - smoothing) / smoothing).
-        entropy_floor: as for `Exponential`.
-        unit_mean: as for `Exponential`.
-        ema_decay: as for `Exponential`.
-
-    Raises:
-        ValueError: an option is out of range.
+        entropy_floor, unit_mean, ema_decay: as for `Exponential`.
 
     Examples:
         >>> import torch
@@ -87,9 +79,6 @@ def smooth_log_odds(credit: Shaped[Tensor, "*shape"], smoothing: float) -> Float
     Args:
         credit: log-odds, of any shape.
         smoothing: e, in [0, 0.5).
-
-    Returns:
-        Smoothed log-odds; float32, or float64 for float64 input.
 
     Examples:
         >>> import torch

@@ -44,9 +44,6 @@ class NFT(WeightingScheme):
         prompt_weight: omega: `hard`, 1 - r (Dr. GRPO); `root`, sqrt((1 - r) / r) (GRPO); `none`, 1.
         floor: probability below which a token is pushed down no further (`stop_at_floor`), in [0, 1).
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask, losses = torch.tensor([[True], [True]]), {"nll": torch.ones(2, 1, 1)}

@@ -21,9 +21,6 @@ class ProFit(WeightingScheme):
     Args:
         tau: threshold, in [0, 1).
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask, nll = torch.tensor([[True, True]]), torch.tensor([[0.7, 3.0]])

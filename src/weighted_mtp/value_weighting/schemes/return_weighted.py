@@ -19,9 +19,6 @@ class ReturnWeighted(Exponential):
     Source: Peters and Schaal 2007, "Reinforcement learning by reward-weighted regression for operational
     space control" (ICML); Peng et al. 2019 (arXiv 1910.00177), who start from it.
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> import torch
         >>> from weighted_mtp.value_weighting import weigh

@@ -30,9 +30,6 @@ class Rho1(WeightingScheme):
         keep_fraction: share of the valid predictions of each head to keep, in (0, 1]; rounded up.
         mode: what the score is made of; `reference` does not read the model's own loss.
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask = torch.tensor([[True, True, True, False]])
@@ -77,12 +74,6 @@ def top_share(
         scores: higher is kept.
         valid: non-zero where a prediction has a target.
         share: share to keep, in (0, 1], to a millionth.
-
-    Returns:
-        0 and 1, 0 outside `valid`.
-
-    Raises:
-        ValueError: shapes differ.
 
     Examples:
         >>> scores = torch.tensor([[[1.0], [3.0], [2.0], [9.0]]])

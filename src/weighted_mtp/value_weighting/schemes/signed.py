@@ -29,9 +29,6 @@ class SignedCredit(WeightingScheme):
         max_weight: upper clip bound, at least 0.
         floor: probability below which a token is pushed down no further (`stop_at_floor`), in (0, 1).
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> import torch
         >>> from weighted_mtp.value_weighting import weigh

@@ -24,9 +24,6 @@ class Softmax(WeightingScheme):
         lam: lambda of `gae`, in [0, 1].
         entropy_floor: share of the greatest entropy that each sequence keeps, in [0, 1).
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> import torch
         >>> from weighted_mtp.value_weighting import weigh

@@ -17,9 +17,6 @@ class Steps(Column):
     Args:
         floor: as for `Column`, where a step's reward is negative.
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> import torch
         >>> from weighted_mtp.value_weighting import Signals, weigh

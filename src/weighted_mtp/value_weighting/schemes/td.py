@@ -18,28 +18,15 @@ class TD(Exponential):
 
         w = clip(exp(c / beta), min_weight, max_weight),   c = TD error or GAE, or its z-score
 
-    Whole batch = micro-batches = ranks with whitening `none` and `ema`; `batch` uses the statistics of the
-    micro-batch at hand. With `unit_mean` the clipped weights are divided by the running mean of earlier
-    steps' weights, so that they average 1 and change the mix of tokens but not the step size.
+    Whether it matters how a batch is split: as for `Exponential`.
 
-    Source: Peng et al. 2019 (arXiv 1910.00177) for the exponential; Schulman et al. 2015 (arXiv 1506.02438)
-    for GAE.
+    Source: Peng et al. 2019 (arXiv 1910.00177) for the exponential; Schulman et al. 2015 (arXiv 1506.02438) for GAE.
 
     Args:
         beta: temperature in the unit of the credit; None: 0.9, or 1 where the credit is whitened.
-        min_weight: lower clip bound.
-        max_weight: upper clip bound.
-        whitening: `none`; `batch`: z-scores by this micro-batch; `ema`: by running statistics
-            (`EMAWhitener`).
+        min_weight, max_weight, whitening, entropy_floor, unit_mean, ema_decay: as for `Exponential`.
         credit: `td`, or `gae`, which looks ahead by `lam`.
         lam: lambda of `gae`, in [0, 1].
-        entropy_floor: share of the greatest entropy that each sequence keeps, in [0, 1); raises beta where
-            needed (`entropy_floor_temperature`); 0 switches it off.
-        unit_mean: divide by the running mean of the weights.
-        ema_decay: weight of the past in the running statistics, in [0, 1).
-
-    Raises:
-        ValueError: an option is out of range.
 
     Examples:
         >>> import torch

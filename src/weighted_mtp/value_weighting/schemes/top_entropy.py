@@ -21,9 +21,6 @@ class TopEntropy(WeightingScheme):
     Args:
         share: share of the predictions to keep, in (0, 1]; rounded up.
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> import torch
         >>> from weighted_mtp.value_weighting import weigh

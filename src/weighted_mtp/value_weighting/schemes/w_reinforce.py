@@ -31,9 +31,6 @@ class WReinforce(WeightingScheme):
         clip: e, in (0, 1); None: no ratio, and no reference is read.
         floor: probability below which a token is pushed down no further (`stop_at_floor`), in (0, 1).
 
-    Raises:
-        ValueError: an option is out of range.
-
     Examples:
         >>> from weighted_mtp.value_weighting import weigh
         >>> mask, nll = torch.tensor([[True, True], [True, True]]), torch.tensor([[1.0, 6.0], [1.0, 6.0]])
