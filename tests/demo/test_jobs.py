@@ -94,3 +94,35 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     assert select.select([pipe], [], [], 60)[0], "a worker lives on"
     assert os.read(pipe, 1) == b""
     os.close(pipe)
+
+
+@pytest.mark.parametrize(
+    ("number", "everybody", "status"),
+    [(signal.SIGINT, True, 130), (signal.SIGHUP, True, 129), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129)],
+)
+def test_a_stop_is_one_line_and_its_signals_status_while_workers_begin(tmp_path, number, everybody, status):
+    os.mkfifo(tmp_path / "pipe")
+    start = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "if __name__ != '__main__':  # a worker begins by reading this\n"
+        f"    os.write(os.open({str(tmp_path / 'pipe')!r}, os.O_WRONLY), b'.')\n"
+        "    signal.pause()\n"
+        "from tests.demo.test_jobs import Note, run_jobs, write\n"
+        "from weighted_mtp.cli.grammar import answer\n"
+        f"sys.exit(answer(lambda _: list(run_jobs([Note('one', Path({str(tmp_path)!r}))], 1, write)), []))\n"
+    )
+    (tmp_path / "start.py").write_text(start)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(Path.cwd()), os.environ.get("PYTHONPATH", "")))}
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "start.py"], env=environment, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    with (tmp_path / "pipe").open("rb", buffering=0) as pipe:
+        assert pipe.read(1) == b"."
+        (os.killpg if everybody else os.kill)(parent.pid, number)
+        try:
+            said = parent.communicate(timeout=60)[1]
+        finally:
+            parent.kill()
+    assert (parent.returncode, said) == (status, "wmtp: stopped\n")

@@ -2,19 +2,16 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from weighted_mtp.engine.local import WORKER_KILLED
-from weighted_mtp.engine.settings import EngineError
+from weighted_mtp.engine.local import ending, submit, unheard
 from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.verifiers.base import available_cores
 
@@ -56,26 +53,21 @@ def run_jobs(
     Raises:
         Exception: what a job raised; those that others are at work on are finished first.
         EngineError: a worker was killed.
-        KeyboardInterrupt: SIGTERM, which is passed on to the workers; Ctrl-C reaches them by itself.
+        KeyboardInterrupt: what stops this process, which stops the workers; a training saves where it is.
     """
     waiting, running = list(jobs), dict[Future[R], J]()
     context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
-    with (
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool,
-        _without_bars(),
-        _stopping_workers(),
-    ):
-        try:
-            while waiting or running:
-                for job in _ready(waiting, list(running.values()))[: workers - len(running)]:
-                    if prepare is not None:
-                        prepare(job)
-                    waiting.remove(job)
-                    running[pool.submit(work, job)] = job
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        except BrokenProcessPool:  # the pool has ended the others
-            raise EngineError(WORKER_KILLED) from None
+    with unheard():  # what cleans up behind the pool starts here
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    with _without_bars(), ending(pool, Exception):
+        while waiting or running:
+            for job in _ready(waiting, list(running.values()))[: workers - len(running)]:
+                if prepare is not None:
+                    prepare(job)
+                waiting.remove(job)
+                running[submit(pool, work, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
 
 
 def job_progress(console: Console) -> Progress:
@@ -117,22 +109,3 @@ def _without_bars() -> Iterator[None]:
         del os.environ["TQDM_DISABLE"]
         if before is not None:
             os.environ["TQDM_DISABLE"] = before
-
-
-@contextmanager
-def _stopping_workers() -> Iterator[None]:
-    """While inside, SIGTERM stops the workers, which save where they are."""
-
-    def stop(number: int, frame: Any) -> None:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

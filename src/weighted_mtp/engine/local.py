@@ -7,15 +7,18 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from weighted_mtp.engine.parts import Made, Make, Part, Row, Work, as_made
 from weighted_mtp.engine.settings import EngineError, EngineSettings
 
 WORKER_KILLED = "a worker was killed, by a lack of memory perhaps: what is made is kept, and the same command goes on"
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -33,18 +36,48 @@ def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
     os.environ.setdefault("TQDM_DISABLE", "1")  # workers' own bars, of loading a model
     count = settings.workers
     context = multiprocessing.get_context("spawn")
-    numbers = context.SimpleQueue()
+    with unheard():  # what cleans up behind the pool starts here
+        numbers = context.SimpleQueue()
     for number in range(count):
         numbers.put(number)
     cores = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
     pool = ProcessPoolExecutor(count, context, _begin, (work, cores, threads(), numbers))
-    try:
+    with ending(pool):
         there = [Future[Any]() for _ in range(count)]
         for future in there:
             future.set_result(None)
-        yield from as_made(lambda number, part: pool.submit(_make, part.given), there, parts)
+        yield from as_made(lambda number, part: submit(pool, _make, part.given), there, parts)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Processes that start inside never hear of Ctrl-C or a closed terminal: who begins would say so in thirty lines.
+
+    The parent ends them; a signal that comes to it meanwhile is its at the end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def submit(pool: ProcessPoolExecutor, work: Callable[[Given], Result], given: Given) -> Future[Result]:
+    """Hands work to a pool, one of whose workers may start here."""
+    with unheard():
+        return pool.submit(work, given)
+
+
+@contextmanager
+def ending(pool: ProcessPoolExecutor, *unasked: type[BaseException]) -> Iterator[None]:
+    """Ends a pool behind what is inside, at once where that is stopped or fails; but after these exceptions its workers
+    finish what they are at."""
+    try:
+        yield
     except BrokenProcessPool:  # the pool has ended the others
         raise EngineError(WORKER_KILLED) from None
+    except unasked:
+        raise
     except BaseException:
         for child in multiprocessing.active_children():
             child.terminate()
@@ -90,8 +123,6 @@ def _opened() -> Make:
 
 def _begin(work: Work, cores: int, count: int | None, numbers: Any) -> None:
     end_with_parent()
-    for number in (signal.SIGINT, signal.SIGHUP):  # the parent ends its workers
-        signal.signal(number, signal.SIG_IGN)
     set_threads(count)
     if (torch := sys.modules.get("torch")) and torch.accelerator.is_available():
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
