@@ -127,7 +127,8 @@ def mlflow_store(folder: str | Path) -> str:
 
 
 def require_store(uri: str) -> None:
-    """Raises ConfigError for what is no address, or of a kind that neither MLflow nor a plugin of it knows."""
+    """Raises ConfigError for what is no address, of a kind that neither MLflow nor a plugin of it knows, or of a file
+    that cannot be."""
     try:
         parts = urlsplit(uri)
         wrong = parts.scheme in ("http", "https") and not (parts.hostname and parts.port != 0)
@@ -140,6 +141,11 @@ def require_store(uri: str) -> None:
         raise ConfigError(
             f"tracking_uri is {uri}, a folder, where MLflow keeps no runs: give sqlite:///FILE.db, or none"
         )
+    if kind == "sqlite":
+        file = uri.partition(":///")[2].partition("?")[0]
+        kept = file not in ("", ":memory:") and not set(file) & set("%\0")
+        require(kept, f"tracking_uri is {uri}, which names no file, or one with %: give sqlite:///FILE.db, or none")
+        require_file("tracking_uri", file)
     if kind not in _STORES and not entry_points(group="mlflow.tracking_store", name=kind):
         known = ", ".join(one for one in _STORES if one)
         raise ConfigError(f"tracking_uri is {uri}, and MLflow has no store {kind}: give one of {known}, or none")
