@@ -230,6 +230,7 @@ DIGITS = "9" * 400
         (("--tracking_uri", "http://[bad"), "tracking_uri is http://[bad, which is no address: give http://HOST:PORT"),
         (("--tracking_uri", "https://host:door"), "which is no address"),
         (("--tracking_uri", "http://"), "which is no address"),
+        (("--tracking_uri", "http://me:secret@host"), "tracking_uri is http://me:***@host, with a password"),
         (("--tracking_uri", "sqlite:///"), "which names no file"),
         (("--tracking_uri", "sqlite:///:memory:"), "which names no file"),
         (("--tracking_uri", "sqlite:///a%20b.db"), "or one with %: give sqlite:///FILE.db, or none"),

@@ -174,6 +174,16 @@ def test_a_finished_run_that_is_resumed_sends_what_its_server_never_got(
     assert not (tmp_path / UNSENT).exists()
 
 
+def test_no_password_of_a_server_is_said(make_config, tmp_path, monkeypatch, caplog, closed_port):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{closed_port}")
+    tracker, state = MLflowLogger(make_config(output_dir=str(tmp_path), tracking_uri=None)), TrainerState()
+    tracker.on_train_begin(None, state, TrainerControl())
+    tracker.on_log(None, state, None, {"loss": 1.0})
+    tracker.close("FINISHED")
+    assert caplog.text.count("MLflow at http://me:***@127.0.0.1") == 2
+    assert "secret" not in caplog.text
+
+
 def test_what_the_store_has_is_not_kept(make_config, store, tmp_path):
     tracker, state = MLflowLogger(make_config(output_dir=str(tmp_path))), TrainerState(is_world_process_zero=True)
     tracker.on_train_begin(None, state, TrainerControl())

@@ -12,7 +12,15 @@ from weighted_mtp.models import sources
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, resolve_resume
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.critics.table import CRITICS, When, critic_kind
-from weighted_mtp.training.errors import ConfigError, in_memory, mlflow_store, require, require_folder, require_store
+from weighted_mtp.training.errors import (
+    ConfigError,
+    in_memory,
+    mlflow_store,
+    require,
+    require_folder,
+    require_store,
+    without_password,
+)
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.stage_table import OWN_HEAD, STAGE_TABLE, stage_row
 from weighted_mtp.training.trainer_fields import check_trainer_args
@@ -35,7 +43,13 @@ def check_run(config: RunConfig, resume: str | None, held: Collection[str] = ())
     require_all_read(config)
     check_trainer_args(config.train, config.model, config.data.evaluates)
     require_folder("output_dir", config.train.output_dir)
-    if uri := config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"):
+    uri = config.tracking.tracking_uri or ""
+    require(
+        uri == (shown := without_password(uri)),
+        f"tracking_uri is {shown}, with a password, which run.yaml would keep: give it as the variable "
+        "MLFLOW_TRACKING_URI of the environment",
+    )
+    if uri := uri or os.environ.get("MLFLOW_TRACKING_URI"):
         require_store(uri)
     else:
         mlflow_store(config.train.output_dir)

@@ -126,6 +126,15 @@ def mlflow_store(folder: str | Path) -> str:
     return _STORE + path
 
 
+def without_password(text: str) -> str:
+    """Text in which addresses have no password.
+
+    >>> without_password("http://me:secret@host:5000/a does not answer")
+    'http://me:***@host:5000/a does not answer'
+    """
+    return re.sub(r"(//[^\s/@:]*:)[^\s/@]+@", r"\1***@", text)
+
+
 def require_store(uri: str) -> None:
     """Raises ConfigError for what is no address, of a kind that neither MLflow nor a plugin of it knows, or of a file
     that cannot be."""

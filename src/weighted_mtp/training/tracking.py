@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from weighted_mtp.files import sync, write_text
 from weighted_mtp.training.config import RUN_FILE, RunConfig
-from weighted_mtp.training.errors import mlflow_store
+from weighted_mtp.training.errors import mlflow_store, without_password
 from weighted_mtp.training.skill import measured_skill
 
 logger = logging.getLogger(__name__)
@@ -100,10 +100,11 @@ class MLflowLogger(TrainerCallback):
         kept = [{name: getattr(metric, name) for name in _KEPT} for metric in self._waiting]
         write_text(self._unsent(), "".join(json.dumps(one) + "\n" for one in kept))
         count = f"{len(self._waiting)} values of metrics" + f", and {self._dropped} older ones" * bool(self._dropped)
-        logger.warning(
+        said = (
             f"MLflow at {self.uri} never got {count}: the last {len(self._waiting)} are in {self._unsent()}, and the "
             "same command with --resume auto sends them"
         )
+        logger.warning(without_password(said))
 
     def finish(self) -> None:
         """Sends what a server that was down never got; FINISHED too where a kill came between the model's save and
@@ -160,7 +161,8 @@ class MLflowLogger(TrainerCallback):
             if not self._pause:
                 lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result of")]
                 reason = (lines or [type(error).__name__])[0]  # SQLAlchemy puts an advice before it
-                logger.warning("MLflow at %s does not answer, metrics wait for it: %s", self.uri, reason)
+                said = f"MLflow at {self.uri} does not answer, metrics wait for it: {reason}"
+                logger.warning(without_password(said))
             self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
             self._next_try = time.monotonic() + self._pause
 
