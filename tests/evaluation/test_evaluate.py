@@ -405,6 +405,11 @@ def test_completions_longer_than_the_model_reads_are_refused(make):
         run(make(max_new_tokens=61))
 
 
+def test_guidance_that_no_logits_hold_is_refused(make):
+    with pytest.raises(ConfigError, match=r"guidance is 1e\+308: give 0 \(none\) or a number above it, up to 1e6"):
+        make(label="right", guidance=1e308)
+
+
 def test_guidance_beside_drafts_is_refused(make):
     with pytest.raises(ConfigError, match="drafts do not: leave one of them out"):
         make(label="right", guidance=1.0, drafts=True)

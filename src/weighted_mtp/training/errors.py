@@ -88,7 +88,7 @@ def require_temperature(value: float) -> None:
 
 def require_guidance(value: float, label: str | None, drafts: bool) -> None:
     """Raises ConfigError unless a generative critic can be led so far from its other label."""
-    require(0 <= value < math.inf, f"guidance is {value}: give 0 (none) or a number above it")
+    require(0 <= value <= 1e6, f"guidance is {value}: give 0 (none) or a number above it, up to 1e6")
     if value:
         require(label is not None, "guidance leads away from a generative critic's other label: give --label right")
         require(not drafts, "guidance reads every prompt under both labels, which drafts do not: leave one of them out")
