@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` runs the main job, `make test` passes the tests of the
-# package (`make test-research` those of the experiments outside it). All create the environment if it is missing; they need nothing but Python 3.11-3.13 and make.
+# package (`make test-research` those of the experiments and benchmarks outside it). All create the environment if it is
+# missing; they need nothing but Python 3.11-3.13 and make.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -15,10 +16,10 @@ improve: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/wmtp improve --config improve/tiny.yaml
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/benchmarks $(PYTEST_ARGS)
 
 test-research: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal research $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal research tests/benchmarks $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

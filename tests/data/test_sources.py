@@ -298,6 +298,8 @@ def test_a_data_set_of_the_hub_is_read_by_its_split_and_as_a_stream(tmp_path):
 
 @pytest.mark.parametrize("name", ["hub:nobody/nothing", "hub:/no/where:test"])
 def test_a_data_set_that_cannot_be_read_is_one_line(name, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # The variable is read at import, and without it the network is tried for 20 seconds.
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=rf"^{name}: cannot be read \(.*\)$"):
         load_rows(name)

@@ -69,10 +69,12 @@ def demo_draw(seed: int, out: Path, tracking_uri: str, budget: Budget) -> Draw:
 
 def _run_all(cells: list[Cell], jobs: int, draws: dict[int, Draw], console: Console) -> list[dict[str, Any]]:
     """The results in the order of the cells."""
-    found: list[tuple[Cell, dict[str, Any]]] = []
+    there = [(cell, draws[cell.seed].finished(cell.arm)) for cell in cells]
+    found = [(cell, result) for cell, result in there if result is not None]
+    missing = [cell for cell, result in there if result is None]
     with job_progress(console) as progress:
-        task = progress.add_task("", total=len(cells))
-        for cell, result in run_cells(cells, jobs, lambda cell: draws[cell.seed].prepare()):
+        task = progress.add_task("", total=len(cells), completed=len(found))
+        for cell, result in run_cells(missing, jobs, lambda cell: draws[cell.seed].prepare()):
             found.append((cell, result))
             progress.update(task, advance=1, description=f"draw {cell.seed}: {cell.arm.name}")
     return [result for _, result in sorted(found, key=lambda one: cells.index(one[0]))]
