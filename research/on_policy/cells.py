@@ -264,11 +264,11 @@ def solved_by(place: Place, model: Path, **how: Any) -> dict[str, Any]:
     sampled = place.judged(several, place.decode(model, several, sampled="test", **how))
     shares = {"greedy": _share(greedy, len(problems)), "sampled": _share(sampled, len(several))}
     return shares | {
-        "right_by_problem": {"greedy": _by_problem(problems, greedy), "sampled": _by_problem(problems, sampled)}
+        "right_by_problem": {"greedy": by_problem(problems, greedy), "sampled": by_problem(problems, sampled)}
     }
 
 
-def _by_problem(problems: Sequence[str], rows: Iterable[Row]) -> str:
+def by_problem(problems: Sequence[str], rows: Iterable[Row]) -> str:
     """A digit for each problem: how many of its completions are right."""
     right = Counter(row["prompt"] for row in rows if row["label"])
     return "".join(str(right[problem]) for problem in problems)

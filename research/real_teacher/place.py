@@ -79,7 +79,7 @@ class Students(Place):
     def judged(self, prompts: Iterable[str], completions: Iterable[Completion]) -> list[Row]:
         """Completions as rows, with what the program says: whether the closing sequence is right."""
         return [
-            {"label": one.ended == "eos" and dyck.answer(one.text) == dyck.closing(prompt)}
+            {"prompt": prompt, "label": one.ended == "eos" and dyck.answer(one.text) == dyck.closing(prompt)}
             for prompt, one in zip(prompts, completions, strict=True)
         ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from research.on_policy.arms import with_needs
-from research.on_policy.cells import run_cell
+from research.on_policy.cells import by_problem, run_cell
 from research.real_teacher import dyck
 from research.real_teacher.cells import FIRST, LOCATED, StudentCell, cells_of, choice_cells
 from research.real_teacher.docs_page import DOCS, KEPT
@@ -19,6 +19,7 @@ from research.real_teacher.report import page
 from research.real_teacher.results import read_results
 from research.real_teacher.traces import SOLUTIONS, TRACES, WRITERS
 from weighted_mtp.demo.arms import CRITIC
+from weighted_mtp.evaluation.decoding import Completion
 
 TINY = Size(
     0.0, 2, 1e-3, critic_steps=16, start_steps=4, batch_size=16, test_prompts=6, width=16, layers=1, most_trace=60,
@@ -143,6 +144,12 @@ def test_the_oracles_drop_the_marked_step_and_what_is_behind_it(data, tmp_path):
     assert sum(weight == 0 for weight in step) == len(tokens)
     assert behind[-1] == 0
     assert step[-1] == 1
+
+
+def test_right_answers_are_counted_by_problem(data, tmp_path):
+    place, problems = Students("dyck", 0, 0, tmp_path, TINY, data=data), ["( [", "{"]
+    written = [Completion(f"So the answer is {answer}", "eos") for answer in ("] )", ")")]
+    assert by_problem(problems, place.judged(problems, written)) == "10"
 
 
 def test_the_folds_hold_each_problem_once(data, tmp_path):
