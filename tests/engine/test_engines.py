@@ -83,6 +83,12 @@ def test_a_mistake_in_a_part_is_told_as_it_is(engine, tmp_path):
         squares(tmp_path, engine, [1, 2, 3, "bad"])
 
 
+def test_a_mistake_of_a_local_worker_says_where_it_arose_even_where_it_cannot_be_sent(tmp_path):
+    with pytest.raises(RuntimeError, match=r"^OddError: what came is odd at the end") as caught:
+        squares(tmp_path, HERE, [1, 2, 3, "odd"])
+    assert any('raise OddError("the end", "what came is odd")' in note for note in caught.value.__notes__)
+
+
 # The commands
 
 
@@ -265,6 +271,12 @@ def test_workers_end_without_a_word_of_their_own(written, tmp_path):
     assert done.returncode == 0
     assert "leaked" not in done.stderr
     assert "Loading weights" not in done.stderr
+
+
+def test_workers_that_are_ended_in_the_middle_of_a_word_keep_nobody_waiting():
+    code = "from tests.engine.works import left_early; left_early(8)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_second_ctrl_c_ends_workers_that_take_their_time(tmp_path):

@@ -24,6 +24,13 @@ def die_once(flag: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class OddError(Exception):
+    """Cannot be made anew of what `Exception` keeps."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(f"{what} at {place}")
+
+
 class Squares:
     """Squares numbers; the made parts stand in a log, and LETHAL kills its worker once, or always without a flag."""
 
@@ -42,6 +49,8 @@ class Squares:
                     number = 0
                 if number == "bad":
                     raise ValueError("what came is bad")
+                if number == "odd":
+                    raise OddError("the end", "what came is odd")
                 yield {"square": number**2}
             with Path(self.log).open("a") as file:
                 file.write(f"{numbers}\n")
@@ -65,6 +74,21 @@ class Forgetful(Deadly):
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
+
+
+class Large:
+    """Rows of ten million characters."""
+
+    def open(self, cores: int | None) -> Callable[[Any], list[Any]]:
+        return lambda numbers: [{"text": "x" * 10_000_000} for _ in numbers]
+
+
+def left_early(times: int) -> None:
+    """Takes a part of each call's eight, and leaves the others' workers as they send theirs."""
+    for _ in range(times):
+        made = local(EngineSettings(workers=2), Large(), parts_of([*range(8)], 0, 1)[0])
+        next(made)
+        made.close()
 
 
 class Slow(NamedTuple):

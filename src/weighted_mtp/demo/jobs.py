@@ -4,14 +4,14 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Protocol, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from weighted_mtp.engine.local import ending, submit, unheard
+from weighted_mtp.engine.workers import Workers
 from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.verifiers.base import available_cores
 
@@ -41,8 +41,7 @@ def run_jobs(
 ) -> Iterator[tuple[J, R]]:
     """Runs the jobs, and gives each with its result when it is there.
 
-    When one fails or all are stopped, none begins any more: no more are handed out than are at work, for what a pool
-    has queued cannot be called back.
+    When one fails or all are stopped, none begins any more.
 
     Args:
         jobs: in the order in which they should begin; a job waits for those it needs.
@@ -56,16 +55,13 @@ def run_jobs(
         KeyboardInterrupt: what stops this process, which stops the workers; a training saves where it is.
     """
     waiting, running = list(jobs), dict[Future[R], J]()
-    context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
-    with unheard():  # what cleans up behind the pool starts here
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    with _without_bars(), ending(pool, Exception):
+    with _without_bars(), Workers(workers, _start_worker, unasked=(Exception,)) as pool:
         while waiting or running:
             for job in _ready(waiting, list(running.values()))[: workers - len(running)]:
                 if prepare is not None:
                     prepare(job)
                 waiting.remove(job)
-                running[submit(pool, work, job)] = job
+                running[pool.submit(work, job)] = job
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
 
@@ -81,7 +77,7 @@ def _ready(waiting: Sequence[J], running: Sequence[J]) -> list[J]:
     return [job for job in waiting if not any(job.needs(other) for other in unfinished)]
 
 
-def _start_worker() -> None:
+def _start_worker(_: int) -> None:
     """Begins a worker process: one thread, no chatter of libraries, and no life after its parent."""
     import torch  # a command is parsed without it
 
@@ -91,7 +87,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process as a kill would when its parent is gone: nobody is left to read what it makes."""
+    """Ends this process as a kill would when its parent is gone: at the kernel's SIGTERM a training would save."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "workers are started by a parent"
     parent.join()
