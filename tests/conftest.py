@@ -1,6 +1,7 @@
 """What several test folders share: a tiny real model and real rows, made once a session."""
 
 import fcntl
+import functools
 import gc
 import importlib.util
 import json
@@ -116,8 +117,13 @@ def smollm2_dir(smollm2: str, made_once: Callable[..., Path]) -> str:
     from weighted_mtp.models import MTPModel, load_tokenizer
 
     def convert(folder: Path) -> None:
-        MTPModel.from_pretrained(smollm2).save_pretrained(folder)
-        load_tokenizer(smollm2).save_pretrained(folder)
+        import gguf
+
+        with pytest.MonkeyPatch.context() as patch:  # transformers asks for either again and again
+            for name in ("GGUFReader", "get_tensor_name_map"):
+                patch.setattr(gguf, name, functools.cache(getattr(gguf, name)))
+            MTPModel.from_pretrained(smollm2).save_pretrained(folder)
+            load_tokenizer(smollm2).save_pretrained(folder)
 
     return str(made_once("smollm2", convert))
 

@@ -24,7 +24,7 @@ EQUAL_COMPUTE = (MORE_SAMPLES, MORE_STEPS)
 """Right-only with the compute of the generative critic and its folds."""
 
 ORACLE_BEHIND = Arm("oracle_behind", scheme="column", rows="oracle_behind")
-"""Of a teacher's traces: drops the step that people marked as the first wrong one, and all behind it."""
+"""Drops the first wrong token, of a teacher's traces the step that people marked, and all behind it."""
 
 MAIN = (
     UNIFORM,
@@ -66,10 +66,13 @@ ROW_GATED = (
     Arm("row_gated_implicit", scheme="column", rows=IMPLICIT_CRITIC.name),
 )
 """Weighed by token are only rows whose outcome that critic explains; of the others the right ones are kept."""
+CHANGE_POINT = tuple(replace(arm, name=arm.name.replace("row_gated", "change_point")) for arm in ROW_GATED)
+"""Beside the right rows, what wrong ones have before their first wrong token, as that critic places it."""
+OF_EVIDENCE = (*ROW_GATED, *CHANGE_POINT)
 DRAWN_ARMS = tuple(replace(arm, name=name) for name, arm in DRAWN.items())
 ARMS: dict[str, Arm] = {
     arm.name: arm
-    for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *DRAWN_ARMS, *ROW_GATED, *(arm for arm, *_ in TRIED.values()))
+    for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *DRAWN_ARMS, *OF_EVIDENCE, *(arm for arm, *_ in TRIED.values()))
 }
 
 
@@ -99,7 +102,7 @@ def needs(name: str) -> set[str]:
     critic = {GENERATIVE.name}
     if name == SKILL_IMPLICIT:
         return {START, IMPLICIT_CRITIC.name}
-    if name in (arm.name for arm in ROW_GATED):
+    if name in (arm.name for arm in OF_EVIDENCE):
         return {START, ARMS[name].rows, skill_of(ARMS[name].rows)}
     if name == SKILL or name == GUIDED.name:
         return {START, *critic}

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import TrainerCallback
 
 from research.on_policy.arms import (
@@ -22,6 +23,8 @@ from research.on_policy.arms import (
     GUIDED,
     IMPLICIT_CRITIC,
     MORE_SAMPLES,
+    OF_EVIDENCE,
+    ORACLE_BEHIND,
     ROW_GATED,
     SKILL,
     START,
@@ -31,7 +34,7 @@ from research.on_policy.arms import (
 )
 from research.on_policy.critics import quality, skill
 from research.on_policy.place import Place, Row
-from research.on_policy.weights import whitened_weights, write_drawn, write_row_gated
+from research.on_policy.weights import whitened_weights, write_change_point, write_drawn, write_row_gated
 from weighted_mtp.demo.arms import GENERATIVE, Arm
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
@@ -204,9 +207,12 @@ class Trained:
         if arm.name in DRAWN:
             rows = write_drawn(place, DRAWN[arm.name], options.get("skill", 0.0) if arm.scheme == "gated" else 1.0)
             stage, scheme, options = "baseline", "column", {}
-        if arm in ROW_GATED:
+        if arm in OF_EVIDENCE:
+            write = write_row_gated if arm in ROW_GATED else write_change_point
             known = json.loads(Cell(place, skill_of(arm.rows)).file.read_text())["skill"]
-            rows = write_row_gated(place, arm.rows, min(1.0, known["slope"]["low"] or 0.0) if known["gate"] else 0.0)
+            rows = write(place, arm.rows, min(1.0, known["slope"]["low"] or 0.0) if known["gate"] else 0.0)
+        if arm == ORACLE_BEHIND:
+            rows = write_oracle_behind(place)
         settings = {
             "stage": stage, "scheme": scheme, "scheme_options": options, "keep": arm.keep,
             "max_steps": steps, "learning_rate": rate, "n_future": arm.n_future,
@@ -254,6 +260,15 @@ class Trained:
         more = place.judged(prompts, place.decode(place.start, prompts, sampled="more"))
         place.write("more", [*place.read("train"), *more])
         return b.steps, told | {"more_rows": len(prompts), "affordable_rows": round(affordable * start["rows"])}
+
+
+def write_oracle_behind(place: Place) -> str:
+    """Writes the rows with weight for what comes before their first wrong token, unless the start has."""
+    name = ORACLE_BEHIND.rows
+    if not (place.folder / f"{name}.jsonl").exists():
+        rows = [{**row, "weights": np.cumprod(np.invert(_errors(row))).tolist()} for row in place.read("train")]
+        place.write(name, [row for row in rows if any(row["weights"])])
+    return name
 
 
 def solved_by(place: Place, model: Path, **how: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.drawing.pictures import Picture, shown
-from research.on_policy.arms import CRITICS, DRAWN, FEW, MAIN, ROW_GATED, SKILL
+from research.on_policy.arms import CHANGE_POINT, CRITICS, DRAWN, FEW, MAIN, ORACLE_BEHIND, ROW_GATED, SKILL
 from research.on_policy.picture import arms_picture
 from research.on_policy.results import (
     BASELINE,
@@ -27,8 +27,8 @@ COMMAND = """```bash
 python -m research.on_policy --out on-policy --part main
 ```
 
-The other parts are `shares`, `rounds`, `rates` and `drawn`; `python -m research.on_policy.docs_page on-policy` makes
-this page of what is there."""
+The other parts are `shares`, `rounds`, `rates`, `drawn` and `blame`; `python -m research.on_policy.docs_page on-policy`
+makes this page of what is there."""
 
 
 def pictures(results: Results) -> dict[str, Picture]:
@@ -63,6 +63,7 @@ def page(results: Results) -> str:
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
         *section("Rows drawn by their weight", table_text(_drawn(results, tasks))),
         *section("A gate by row", table_text(_row_gate(results, tasks))),
+        *section("Which token is to blame", table_text(_change_point(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),
         *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
         *section("Worth knowing", items(notes(results, tasks))),
@@ -218,6 +219,17 @@ def _row_gate(results: Results, tasks: Sequence[str]) -> Table:
         "its slope on folds, makes at least the square root of 10 times likelier; of the others the right ones are "
         "kept, and what has no weight is left out. With the generative and with the implicit critic; Holm's correction "
         "is by metric.",
+    )
+
+
+def _change_point(results: Results, tasks: Sequence[str]) -> Table:
+    return Table(
+        (f"Minus {BASELINE}", *DECIDED),
+        _decided(results, tasks, [arm.name for arm in (*CHANGE_POINT, ORACLE_BEHIND)]),
+        "Right rows are kept, and of wrong ones the tokens that come before the first wrong one with a probability of "
+        "0.9 or more, by the posterior over that token which the critic's evidence makes, shrunk by its slope on "
+        "folds; none where it has no skill. With the generative and with the implicit critic; `oracle_behind` knows "
+        "the first wrong token, which is the most that placing it can win. Holm's correction is by metric.",
     )
 
 

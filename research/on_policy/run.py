@@ -8,7 +8,20 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from research.on_policy.arms import CANDIDATES, DRAWN, DRAWN_ARMS, FEW, MAIN, ROW_GATED, START, TRIED, tried, with_needs
+from research.on_policy.arms import (
+    CANDIDATES,
+    CHANGE_POINT,
+    DRAWN,
+    DRAWN_ARMS,
+    FEW,
+    MAIN,
+    ORACLE_BEHIND,
+    ROW_GATED,
+    START,
+    TRIED,
+    tried,
+    with_needs,
+)
 from research.on_policy.cells import Cell, run_cell
 from research.on_policy.place import Budget, Place
 from weighted_mtp.demo.arms import RIGHT_ONLY, Arm
@@ -41,6 +54,7 @@ PARTS = {
     "shares": Part(FEW, shares=(10, 50), draws=3),
     "rounds": Part(FEW, draws=3, rounds=3),
     "drawn": Part((*DRAWN.values(), *DRAWN_ARMS, *ROW_GATED), draws=3),
+    "blame": Part((*CHANGE_POINT, ORACLE_BEHIND), draws=3),
 }
 
 

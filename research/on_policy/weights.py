@@ -15,6 +15,9 @@ from weighted_mtp.training.scoring import score
 
 EVIDENCE = math.log(10) / 2
 """Log-odds from which evidence is called substantial: a Bayes factor of the square root of 10."""
+SURE = 0.9
+"""Probability from which a token is taken to come before the first wrong one; on the draw outside it beat the
+probability itself as a weight."""
 
 
 def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -62,6 +65,31 @@ def write_row_gated(place: Place, critic: str, slope: float) -> str:
         row["weights"] = w if explained else [float(row["label"])] * len(w)
     place.write(name, [row for row in rows if any(row["weights"])])
     return name
+
+
+def write_change_point(place: Place, critic: str, slope: float) -> str:
+    """Writes the rows that are right, and of the wrong ones what comes before the first wrong token with probability
+    `SURE`; none of them where the critic's calibrated evidence is nothing."""
+    name = f"change_point-{critic}"
+    rows = credited(place, critic)
+    for row in rows:
+        before = before_change(slope * np.asarray(row["credit"]))
+        row["weights"] = [1.0 if row["label"] else float(slope > 0 and p >= SURE) for p in before]
+    place.write(name, [row for row in rows if any(row["weights"])])
+    return name
+
+
+def before_change(credit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P(tau > t) for each token t of a wrong row, whose first wrong token is tau.
+
+    Tokens before tau are as those of right rows, the others as those of wrong ones, so that with c_s the log-odds that
+    token s adds to being right, P(tau | row) is proportional to exp(sum of c_s over s < tau), of all tau alike before.
+
+    Source: Shiryaev 1963, "On optimum methods in quickest detection problems", Theory Probab. Appl. 8(1).
+    """
+    before = np.concatenate([[0.0], np.cumsum(credit)[:-1]])
+    p = np.exp(before - before.max())
+    return np.clip(1 - np.cumsum(p) / p.sum(), 0.0, 1.0)
 
 
 def _by_credit(place: Place, skill: float) -> list[Row]:

@@ -31,6 +31,7 @@ from weighted_mtp.verifiers.table import make_verifier
 QUIET = Console(quiet=True)
 HERE = {"engine": "local", "workers": 2}
 RAY = {"engine": "ray", "workers": 2}
+ACTOR = {"engine": "ray", "workers": 1}  # a process that takes seconds to import what it needs
 
 
 @pytest.fixture(params=[HERE, RAY], ids=["local", "ray"])
@@ -63,7 +64,7 @@ def test_a_part_whose_worker_is_killed_in_its_middle_is_made_by_another(tmp_path
 @pytest.mark.usefixtures("cluster")
 def test_a_part_that_kills_every_worker_ends_in_one_line(tmp_path):
     with pytest.raises(EngineError, match=r"a part has killed its worker 3 times, .*: what is made is kept"):
-        squares(tmp_path, RAY, [1, 2, LETHAL])
+        squares(tmp_path, ACTOR, [1, 2, LETHAL])
 
 
 def test_a_local_worker_that_is_killed_ends_in_one_line_and_what_was_made_is_not_made_again(tmp_path):
@@ -128,7 +129,7 @@ def test_a_worker_killed_while_it_samples_and_judges_changes_no_byte(written, tm
     problems[2] |= {"flag": str(tmp_path / "flag"), "spare": os.getpid()}
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
     settings = {"verifier": "tests.engine.works:Deadly", "problems": str(tmp_path / "problems.jsonl")}
-    there = drawn(written, tmp_path / "there.jsonl", **settings, **RAY)
+    there = drawn(written, tmp_path / "there.jsonl", **settings, **ACTOR)
     assert (tmp_path / "flag").exists(), "a worker was killed"
     assert there == drawn(written, tmp_path / "here.jsonl", **settings)
 
@@ -155,7 +156,7 @@ def test_shards_joined_are_what_one_call_writes(written, tmp_path, numbers):
 @pytest.mark.usefixtures("cluster")
 def test_rows_scored_by_ray_are_the_same_bytes(critic_dir, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "PART_ROWS", 16)
-    for name, where in (("here", {}), ("there", RAY)):
+    for name, where in (("here", {}), ("there", ACTOR)):
         given = {"critic": str(critic_dir), "data": str(rows["train"]), "scheme_options": {"beta": 0.3}}
         score(ScoreConfig(**given, out=str(tmp_path / name), **where), quiet=True)
     here, there = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("here", "there"))
@@ -165,7 +166,7 @@ def test_rows_scored_by_ray_are_the_same_bytes(critic_dir, rows, tmp_path, monke
 
 @pytest.mark.usefixtures("cluster")
 def test_an_evaluation_made_by_ray_is_the_same_bytes(written, tmp_path):
-    for name, where in (("here", {}), ("there", RAY)):
+    for name, where in (("here", {}), ("there", ACTOR)):
         settings = {"samples": 2, "max_new_tokens": 6, "batch_size": 2, "out": str(tmp_path / name), **where}
         evaluate(
             EvaluationConfig(str(written / "problems.jsonl"), "numeric", model=str(written / "model"), **settings),

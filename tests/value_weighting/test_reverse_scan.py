@@ -239,10 +239,13 @@ def test_autocast_and_matmul_precision_change_nothing(layout, precision):
     assert torch.equal(actual, expected)
 
 
-@pytest.mark.usefixtures("either_way")
-@pytest.mark.parametrize("lam", [0.0, 0.95, 1.0])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_compiles_into_one_graph_with_its_gradient(layout, lam):
+@pytest.mark.parametrize(
+    ("layout", "lam", "few"),
+    [(layout, lam, math.inf) for layout in LAYOUTS for lam in (0.0, 0.95, 1.0)]
+    + [(layout, 0.95, 0) for layout in ("packed", "both")],
+)
+def test_compiles_into_one_graph_with_its_gradient(layout, lam, few, monkeypatch):
+    monkeypatch.setattr(scans, "FEW_NUMBERS", few)
     torch.compiler.reset()
     values, rewards, mask, segments = layouts(1100)[layout]
 

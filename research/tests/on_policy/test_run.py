@@ -1,6 +1,7 @@
 """Every arm of the experiment on a task of one token: what it leaves, what a second call makes, and the page."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from research.on_policy.arms import (
     EQUAL_COMPUTE,
     FEW,
     MAIN,
+    OF_EVIDENCE,
+    ORACLE_BEHIND,
     ROW_GATED,
     SKILL,
     START,
@@ -31,7 +34,7 @@ from research.on_policy.results import read_results
 from research.on_policy.settings_tables import NAMES
 from research.on_policy.tasks import TASKS
 from research.on_policy.tasks.task import Task
-from research.on_policy.weights import draw
+from research.on_policy.weights import before_change, draw
 
 COIN = Task(
     "coin",
@@ -62,7 +65,7 @@ def finished(made_once) -> Path:
 
     def make(out: Path) -> None:
         place = Place("coin", 25, 0, out, TINY)
-        for name in with_needs((*MAIN, *DRAWN_ARMS, *ROW_GATED)):
+        for name in with_needs((*MAIN, *DRAWN_ARMS, *OF_EVIDENCE, ORACLE_BEHIND)):
             run_cell(Cell(place, name))
         for name in with_needs(FEW[:1]):
             run_cell(Cell(Place("coin", 25, 0, out, TINY, ("uniform",)), name))
@@ -98,14 +101,30 @@ def test_rows_drawn_by_weight_fill_the_steps_and_weigh_one_each(finished, name):
     assert [float(np.mean(json.loads(line)["weights"])) for line in lines] == pytest.approx([1.0] * len(lines))
 
 
-@pytest.mark.parametrize("arm", ROW_GATED, ids=lambda arm: arm.name)
-def test_a_gate_by_row_keeps_every_right_row_and_none_without_weight(finished, arm):
+@pytest.mark.parametrize("arm", OF_EVIDENCE, ids=lambda arm: arm.name)
+def test_who_weighs_by_evidence_keeps_every_right_row_and_none_without_weight(finished, arm):
     def rows(name):
         return list(map(json.loads, (finished / "work" / "coin-25-draw0" / name).read_text().splitlines()))
 
-    kept = rows(f"row_gated-{arm.rows}.jsonl")
+    kept = rows(f"{'row_gated' if arm in ROW_GATED else 'change_point'}-{arm.rows}.jsonl")
     assert sum(row["label"] for row in kept) == sum(row["label"] for row in rows("train.jsonl"))
     assert all(any(row["weights"]) for row in kept)
+
+
+def test_behind_the_first_wrong_token_nothing_is_kept(finished):
+    lines = (finished / "work" / "coin-25-draw0" / "oracle_behind.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if any(row["token_error"])]
+    assert rows
+    for row in rows:
+        first = row["token_error"].index(True)
+        assert row["weights"] == [1] * first + [0] * (len(row["weights"]) - first)
+
+
+def test_what_comes_before_the_first_wrong_token_is_found_as_by_counting_every_case():
+    credit = np.array([0.3, -2.0, 0.1, -0.4])
+    likelihood = [math.exp(-credit[tau:].sum()) for tau in range(4)]  # against all tokens as those of right rows
+    expected = [sum(likelihood[t + 1 :]) / sum(likelihood) for t in range(4)]
+    assert before_change(credit).tolist() == pytest.approx(expected)
 
 
 def test_a_row_is_drawn_in_proportion_to_its_mean_weight():
@@ -158,7 +177,7 @@ def test_the_page_is_made_of_what_is_there(finished, monkeypatch):
     text = page(read_results(finished))
     for arm in MAIN:
         assert f"| `{arm.name}` |" in text
-    for name in (*DRAWN, *(arm.name for arm in ROW_GATED)):
+    for name in (*DRAWN, *(arm.name for arm in OF_EVIDENCE)):
         assert f"| `{name}`, coin, greedy |" in text
     assert "undecided" in text
     assert "Three rounds" not in text
