@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self, TypeVar
 
@@ -35,9 +35,8 @@ class Workers:
     def __init__(self, count: int, begin: Callable[..., None], *args: Any, unasked: tuple[type[Exception], ...] = ()):
         self._context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
         self._count, self._begin, self._unasked = count, (begin, args), unasked
-        self._processes: list[BaseProcess] = []
-        self._pipes: list[Connection] = []
-        self._idle = queue.SimpleQueue[Connection]()
+        self._processes: list[tuple[BaseProcess, Connection]] = []
+        self._idle = queue.SimpleQueue[tuple[BaseProcess, Connection]]()
         self._askers = ThreadPoolExecutor(count)
 
     def submit(self, work: Callable[[Given], Result], given: Given) -> Future[Result]:
@@ -52,19 +51,20 @@ class Workers:
         process = self._context.Process(target=_serve, args=(theirs, len(self._processes), *self._begin))
         process.start()
         theirs.close()  # so that what we read ends where the worker does
-        self._processes.append(process)
-        self._pipes.append(ours)
-        self._idle.put(ours)
+        self._processes.append((process, ours))
+        self._idle.put((process, ours))
 
     def _ask(self, work: Callable[[Given], Result], given: Given) -> Result:
-        pipe = self._idle.get()
+        process, pipe = self._idle.get()
         try:
             pipe.send((work, given))
+            if pipe not in wait([pipe, process.sentinel]):  # what it started may hold its end
+                raise EOFError
             made, error = pipe.recv()
         except (EOFError, OSError):
             raise EngineError(WORKER_KILLED) from None
         finally:
-            self._idle.put(pipe)
+            self._idle.put((process, pipe))
         if error is not None:
             raise error
         return made
@@ -72,19 +72,19 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: Any) -> None:
         killed = isinstance(error, EngineError) and str(error) == WORKER_KILLED
         try:
             if kind is not None and (killed or not issubclass(kind, self._unasked)):
-                for process in self._processes:
+                for process, _ in self._processes:
                     process.terminate()
             self._askers.shutdown()
-            for pipe in self._pipes:
+            for _, pipe in self._processes:
                 pipe.close()
-            for process in self._processes:
+            for process, _ in self._processes:
                 process.join()
         except KeyboardInterrupt:  # asked again: with nobody to tell them, they would wait, and Python's end for them
-            for process in self._processes:
+            for process, _ in self._processes:
                 process.kill()
             raise
 
