@@ -85,7 +85,7 @@ def test_a_mistake_in_a_part_is_told_as_it_is(engine, tmp_path):
 
 
 def test_a_mistake_of_a_local_worker_says_where_it_arose_even_where_it_cannot_be_sent(tmp_path):
-    with pytest.raises(RuntimeError, match=r"^OddError: what came is odd at the end") as caught:
+    with pytest.raises(RuntimeError, match=r"OddError: what came is odd at the end") as caught:
         squares(tmp_path, HERE, [1, 2, 3, "odd"])
     assert any('raise OddError("the end", "what came is odd")' in note for note in caught.value.__notes__)
 
@@ -278,6 +278,32 @@ def test_workers_that_are_ended_in_the_middle_of_a_word_keep_nobody_waiting():
     code = "from tests.engine.works import left_early; left_early(8)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"), [("leaves a child", "EngineError: a worker was killed"), ("is deaf", "ValueError: of the program")]
+)
+def test_a_program_ends_whatever_its_workers_do(how, ends, tmp_path):
+    code = f"from tests.engine.works import made_rudely; made_rudely({how!r})"
+    with (tmp_path / "said").open("w") as said:
+        program = subprocess.Popen([sys.executable, "-c", code], stderr=said)
+    try:
+        assert program.wait(15) == 1
+    finally:
+        program.kill()
+    assert ends in (tmp_path / "said").read_text()
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_programs_hear_signals_in_workers_as_they_do_here(tmp_path):
+    body = "import signal\nheard = []\nsignal.signal(signal.SIGHUP, lambda *_: heard.append(1))\n"
+    body += "signal.raise_signal(signal.SIGHUP)\n"
+    row = {"prompt": "", "completion": body, "test": "assert heard\n"}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 2)
+    for name, where in (("here", {}), ("there", HERE)):
+        out = tmp_path / f"{name}.jsonl"
+        found = label_file(tmp_path / "rows.jsonl", out, make_verifier("python-tests"), QUIET, EngineSettings(**where))
+        assert found.verdicts == {"pass": 2}
 
 
 def test_a_second_ctrl_c_ends_workers_that_take_their_time(tmp_path):

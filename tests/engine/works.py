@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from weighted_mtp.engine import workers
 from weighted_mtp.engine.local import local
 from weighted_mtp.engine.parts import parts_of
 from weighted_mtp.engine.settings import EngineSettings
@@ -89,6 +90,39 @@ def left_early(times: int) -> None:
         made = local(EngineSettings(workers=2), Large(), parts_of([*range(8)], 0, 1)[0])
         next(made)
         made.close()
+
+
+class Rude:
+    """Leaves a process behind that holds all that it holds, and dies; or never hears that it is to end."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def open(self, cores: int | None) -> Callable[[Any], list[Any]]:
+        return self.make
+
+    def make(self, numbers: list[Any]) -> list[Any]:
+        if self.how == "leaves a child":
+            if os.fork() == 0:
+                time.sleep(20)
+            os._exit(3)
+        if self.how == "is deaf" and numbers != [0]:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if numbers != [0]:
+            time.sleep(30)
+        return []
+
+
+def made_rudely(how: str) -> None:
+    """Fails behind the first part, which is still held, so that nothing closes what makes the others."""
+    workers.GRACE = 1.0
+    global held
+    held = local(EngineSettings(workers=2), Rude(how), parts_of([*range(8)], 0, 1)[0])
+    next(held)
+    raise ValueError("of the program")
+
+
+held: Any = None
 
 
 class Slow(NamedTuple):

@@ -1,8 +1,6 @@
 """Many short trainings on several cores: each a job in a worker process, after the jobs that it needs."""
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -11,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from weighted_mtp.engine.workers import Workers
+from weighted_mtp.engine.workers import Workers, end_with_parent
 from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.verifiers.base import available_cores
 
@@ -83,15 +81,7 @@ def _start_worker(_: int) -> None:
 
     torch.set_num_threads(1)
     quiet_libraries()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends this process as a kill would when its parent is gone: at the kernel's SIGTERM a training would save."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "workers are started by a parent"
-    parent.join()
-    os._exit(1)
+    end_with_parent(lambda: os._exit(1))  # as a kill would: at a SIGTERM a training would save
 
 
 @contextmanager
@@ -102,6 +92,6 @@ def _without_bars() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ["TQDM_DISABLE"]
+        os.environ.pop("TQDM_DISABLE", None)  # which another call may have put back
         if before is not None:
             os.environ["TQDM_DISABLE"] = before

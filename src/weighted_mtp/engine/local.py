@@ -1,6 +1,5 @@
 """Parts made on this machine: by this process, or by several that each hold the model."""
 
-import ctypes
 import functools
 import os
 import pickle
@@ -12,9 +11,7 @@ from typing import Any
 
 from weighted_mtp.engine.parts import Made, Make, Part, Row, Work, as_made
 from weighted_mtp.engine.settings import EngineError, EngineSettings
-from weighted_mtp.engine.workers import Workers
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+from weighted_mtp.engine.workers import Workers, end_with_parent
 
 
 def local(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
@@ -52,12 +49,6 @@ def set_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
-def end_with_parent() -> None:
-    """Makes the kernel end this process when its parent ends, by SIGKILL too."""
-    if _libc is not None:
-        _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
 _opening: list[tuple[Work, int]] = []
 """Of a worker: what it is to open, with how many cores."""
 
@@ -69,7 +60,7 @@ def _opened() -> Make:
 
 
 def _begin(number: int, work: Work, cores: int, count: int | None) -> None:
-    end_with_parent()
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     set_threads(count)
     if (torch := sys.modules.get("torch")) and torch.accelerator.is_available():
         torch.accelerator.set_device_index(number % torch.accelerator.device_count())

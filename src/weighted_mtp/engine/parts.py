@@ -3,7 +3,7 @@
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from itertools import chain
@@ -37,7 +37,7 @@ class Work(Protocol):
         ...
 
 
-Made = Iterator[tuple[Part, Iterable[Row]]]
+Made = Generator[tuple[Part, Iterable[Row]], None, None]
 
 
 def parts_of(items: Sequence[Any], known: int, size: int | None, depends: Any = None) -> tuple[list[Part], int]:
@@ -70,7 +70,7 @@ def run(settings: EngineSettings, work: Work, parts: Iterable[Part]) -> Made:
     yield from getattr(importlib.import_module(module), name)(settings, work, chain([first], todo))
 
 
-def rows_in_order(settings: EngineSettings, work: Work, parts: Sequence[Part], out: Path) -> Iterator[Row]:
+def rows_in_order(settings: EngineSettings, work: Work, parts: Sequence[Part], out: Path) -> Generator[Row, None, None]:
     """The rows of all parts, in order.
 
     A part that is made before its turn waits, whole, in the folder `OUT.parts`, where a call after a kill finds it: it
@@ -94,6 +94,7 @@ def rows_in_order(settings: EngineSettings, work: Work, parts: Sequence[Part], o
             path.unlink()
         shutil.rmtree(folder, ignore_errors=True)  # no other part is of use
     finally:
+        made.close()
         with suppress(OSError):  # parts wait in it, or none was made
             folder.rmdir()
 

@@ -1,6 +1,7 @@
 """A step of a round: a command in a process of its own, whose marker says that it is done, with which settings and what
 content, and at what cost, so that it is never run again nor taken for another; an unfinished one is gone on with."""
 
+import ctypes
 import json
 import os
 import shlex
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weighted_mtp.engine.local import end_with_parent
 from weighted_mtp.engine.settings import OF_ENGINES
 from weighted_mtp.files import digest_of_files, write_text
 from weighted_mtp.models import sources
@@ -25,6 +25,7 @@ FILES = ("problems", "train_file", "eval_file", "data")
 PLACES = ("out", "output_dir", "tracking_uri", "run_name")
 """Settings that lead to a model, to rows, or say where things go."""
 Record = dict[str, Any]
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class StepFailedError(RuntimeError):
@@ -121,6 +122,12 @@ def _content(name: str, value: Any) -> Any:
     return sources.digest_of_model(value) if is_model else value
 
 
+def _end_with_parent() -> None:
+    """Makes the kernel end this process when its parent ends, by SIGKILL too."""
+    if _libc is not None:
+        _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def _run(words: list[str], log: Path, said: str) -> None:
     """Runs a process to its end, its words into the log; signals that stop are passed on, and its end waited for."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +156,7 @@ def _run(words: list[str], log: Path, said: str) -> None:
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"TQDM_DISABLE": "1", "COLUMNS": "120"},
                 start_new_session=True,  # the terminal's Ctrl-C is passed on, not had twice
-                preexec_fn=end_with_parent,
+                preexec_fn=_end_with_parent,
             )
             if asked:
                 process.send_signal(asked[0])
