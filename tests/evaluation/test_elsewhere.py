@@ -73,6 +73,33 @@ def test_rows_may_name_their_problem_and_hold_their_completions_in_other_ways(tm
     assert [row["c"] for row in results["problems"]] == RIGHT_OF
 
 
+@pytest.mark.parametrize("cut", [{"truncated": True}, {"ended": "length"}])
+def test_a_completion_that_was_cut_off_fails_unread_as_in_sampling(tmp_path: Path, cut: dict[str, Any]):
+    """Half a number is another number."""
+    results, printed = run(tmp_path, [ROWS[0] | cut, *ROWS[1:]])
+    assert [row["c"] for row in results["problems"]] == [1, *RIGHT_OF[1:]]
+    assert "1 of 8 completions were cut off" in printed
+
+
+def test_what_a_problem_says_of_a_completion_of_its_own_is_not_of_others(tmp_path: Path):
+    problems = [row | {"completion": "7", "truncated": True} for row in PROBLEMS]
+    results, _ = run(tmp_path, ROWS, problems=write(tmp_path / "own.jsonl", problems))
+    assert [row["c"] for row in results["problems"]] == RIGHT_OF
+
+
+def test_an_older_verdict_on_what_was_cut_off_is_not_mixed_with_new_ones(tmp_path: Path):
+    rows = [ROWS[0] | {"ended": "length"}, *ROWS[1:]]
+    run(tmp_path, rows)
+    samples = tmp_path / "o" / "samples.jsonl"
+    new = samples.read_bytes()
+    samples.write_bytes(new.replace(b'"fail"', b'"pass"', 1))
+    with pytest.raises(DataError, match=r"samples\.jsonl:1: was cut off, .* verdict is pass, .* remove this file"):
+        run(tmp_path, rows)
+    samples.unlink()
+    run(tmp_path, rows)
+    assert samples.read_bytes() == new
+
+
 def test_our_own_samples_give_our_own_numbers(tmp_path: Path):
     greedy = [{"problem": n, "kind": "greedy", "completion": str(n + n % 2), "ended": "eos"} for n in range(4)]
     first, _ = run(tmp_path, [*greedy, *ROWS])

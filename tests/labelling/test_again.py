@@ -85,6 +85,34 @@ def test_a_check_that_gives_both_verdicts_is_named(tmp_path: Path, capsys: pytes
     assert "\nflaky: made/flaky\n" in capsys.readouterr().out
 
 
+OWN = """
+from weighted_mtp.verifiers.base import Verifier
+
+class LastWord(Verifier):
+    def __init__(self, word="blue"):
+        self.word = word
+
+    def check(self, row):
+        return "pass" if row["completion"].endswith(self.word) else "fail"
+"""
+
+
+def test_a_verifier_of_ones_own_judges_again_where_it_is_named_as_the_rows_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "last_word.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    verification = {"version": "0", "timeout": None, "seed": None, "word": "red"}
+    trail = {"verified_by": "last_word:LastWord", "verification": verification}
+    row = {"prompt": "p", "completion": "so red", "verdict": "pass", "label": True} | trail
+    path = write(tmp_path / "rows.jsonl", [row] * 3)
+    assert again(path) == 2
+    said = "row 1 was verified by last_word:LastWord: rows do not choose what code runs, so add --verifier last_word:"
+    assert said in capsys.readouterr().err
+    assert again(path, "--verifier", "last_word:LastWord") == 0
+    assert "3 of 3 rows judged again: 0 flips" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -15,8 +15,9 @@ import pytest
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import DataError, load_rows
 from weighted_mtp.data.json_lines import read_json_lines
+from weighted_mtp.engine.settings import EngineSettings
 from weighted_mtp.labelling.verify import label_file
-from weighted_mtp.verifiers.base import Judgement, Verdict, Verifier
+from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verdict, Verifier, VerifierError
 from weighted_mtp.verifiers.python_tests import PythonTests
 
 
@@ -161,6 +162,50 @@ def test_reasons_are_counted_and_the_share_of_tests_is_kept(source: Path, tmp_pa
     assert [(row["label"], row.get("reward")) for row in rows[:3]] == [(True, None), (False, 0.5), (None, None)]
     kept, report = load_rows(tmp_path / "out.jsonl")
     assert ({row.get("reward") for row in kept}, report.set_aside, report.unjudged) == ({None}, 3, 2)
+
+
+class Raises(Verifier):
+    """A verifier with a mistake, and how many rows it spares."""
+
+    def __init__(self, spared: int = 0) -> None:
+        self.spared = spared
+
+    def check(self, row: Mapping[str, Any]) -> Verdict:
+        return "pass" if row["number"] < self.spared else VERDICTS[int(f"word {row['number']}")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_verifier_that_raises_on_every_row_is_one_error_and_the_rows_are_kept(
+    source: Path, tmp_path: Path, workers: int
+):
+    out, engine = tmp_path / "out.jsonl", EngineSettings(workers=workers)
+    said = r"each of 8 rows .* its check raised ValueError in test_verify\.py, line \d+: invalid literal .* mend the"
+    with pytest.raises(VerifierError, match=said):
+        label_file(source, out, Raises(), engine=engine)
+    assert [row["verdict"] for row in read_json_lines(out)] == ["error"] * 8
+
+
+def test_a_verifier_that_raises_on_some_rows_judges_the_others(source: Path, tmp_path: Path):
+    assert label_file(source, tmp_path / "out.jsonl", Raises(spared=1)).verdicts == {"pass": 1, "error": 7}
+
+
+class Wordy(Verifier):
+    """A verifier whose reasons are long."""
+
+    def check(self, row: Mapping[str, Any]) -> Judgement:
+        return Judgement("fail", reason=f"{row['number']}" + " long" * 20_000)
+
+
+def test_a_long_reason_is_stored_whole_and_shown_in_brief(source: Path, tmp_path: Path):
+    shown = label_file(source, tmp_path / "out.jsonl", Wordy()).summary(Path("out"))
+    assert len(shown) < 2_000
+    assert {len(row["verdict_reason"]) for row in read_json_lines(tmp_path / "out.jsonl")} == {100_001}
+
+
+def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["data", "verify", "--verifier", "exact", "--input", str(tmp_path), "--output", str(tmp_path / "o.jsonl")]
+    assert main(words) == 2
+    assert "is a folder; name the .jsonl file in it" in capsys.readouterr().err
 
 
 def test_a_seed_where_nothing_is_drawn_is_refused(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

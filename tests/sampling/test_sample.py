@@ -116,6 +116,20 @@ def test_problems_that_the_verifier_cannot_check_stop_it_before_anything_is_writ
     assert found.rows == 3
 
 
+def test_completions_that_problems_come_with_are_replaced_with_what_is_said_of_them_and_it_is_told(
+    draw, written, tmp_path, capfd
+):
+    plain = read_json_lines(written / "problems.jsonl")
+    said = {"completion": "1 4", "truncated": True, "token_error": [True], "label": True, "verdict": "pass"}
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row | said) + "\n" for row in plain))
+    whole = draw()[1].read_bytes()
+    words = [str(written / "model"), "--problems", str(tmp_path / "own.jsonl"), "--n", "3", "--batch_size", "2"]
+    assert main(["sample", *words, "--max_new_tokens", "6", "--out", str(tmp_path / "own_rows.jsonl")]) == 0
+    assert (tmp_path / "own_rows.jsonl").read_bytes() == whole
+    told = "4 problems have completions, which new ones replace (`completion`, `truncated`, `token_error`, `label`, "
+    assert capfd.readouterr().err.count(told) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -76,8 +76,20 @@ def test_the_skill_lies_beside_scores_and_critic_until_that_is_another(config, m
 def test_scores_of_rows_that_the_critic_knows_say_nothing_of_its_skill(config, tmp_path, capsys):
     words = ["--critic", config.critic, "--data", config.data, "--out", str(tmp_path / "out")]
     assert main(["score", *words]) == 0
-    assert "give --cross_fit 3 to know what it knows" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the critic was trained on these prompts: give --cross_fit 3 to know what it knows" in said
+    assert "\non prompts that the critic was trained on:\ncritic" in said
     assert not (tmp_path / "out" / SKILL).exists()
+
+
+def test_the_last_line_says_what_the_advice_says(config, measured, capsys):
+    words = ["--critic", config.critic, "--data", config.data, "--out", config.out, "--max_length", "64"]
+    assert main(["score", *words, "--cross_fit", "2"]) == 0
+    said = capsys.readouterr().out
+    assert measured.gate == 0
+    assert "gated learns from it no more than keep: right" in said
+    assert said.endswith(f"wmtp train baseline --keep right --train_file {config.data} ...\n")
+    assert "\non prompts that the critic was trained on:\ncritic" in said
 
 
 def test_scores_of_other_prompts_are_skill_out_of_fold(config, rows, tmp_path):

@@ -80,7 +80,21 @@ def test_a_check_that_raises_is_an_error_of_its_row():
             return "pass" if row["wanted"] in row["completion"] else "fail"
 
     found = Careless().judge({"completion": "a"})
-    assert (found.verdict, found.reason) == ("error", "its columns cannot be read (KeyError)")
+    told = r"its check raised KeyError in test_table\.py, line \d+: 'wanted'"
+    assert found.verdict == "error"
+    assert re.fullmatch(told, found.reason)
+
+
+def test_what_a_check_raises_is_told_in_brief_and_where_in_the_verifiers_own_file():
+    class Careless(Verifier):
+        def check(self, row):
+            return json.loads(row["completion"])
+
+    assert re.fullmatch(
+        r"its check raised JSONDecodeError in test_table\.py, line \d+: Expecting value.*",
+        Careless().judge({"completion": "a"}).reason,
+    )
+    assert len(Odd(ValueError("long " * 10**6)).judge({"completion": "a"}).reason) < 300
 
 
 class Odd(Verifier):

@@ -77,19 +77,23 @@ def _score(settings: Any) -> None:
     from weighted_mtp.data.exact_parquet import unfinished_shards
     from weighted_mtp.evaluation.critic_checks import quality_of_scores
     from weighted_mtp.evaluation.critic_quality import print_critic_quality
-    from weighted_mtp.evaluation.cross_fit import skill_of_scores
+    from weighted_mtp.evaluation.cross_fit import seen_in_training, skill_of_scores
     from weighted_mtp.training.scoring import score
 
     scored = score(settings)
     say(scored.summary())
-    finished = not unfinished_shards(Path(settings.out))
+    finished, skill = not unfinished_shards(Path(settings.out)), None
     if finished and scored.labelled:
         skill = skill_of_scores(settings)
-        seen = "the critic was, or may have been, trained on these prompts: give --cross_fit 3 to know what it knows"
-        console().print(skill.verdict if skill else seen, style="bold", highlight=False, soft_wrap=True)
+        seen = None if skill and not settings.cross_fit else seen_in_training(settings)
+        was = f"the critic {'was' if seen else 'may have been'} trained on these prompts"
+        known = skill.verdict if skill else f"{was}: give --cross_fit 3 to know what it knows"
+        console().print(known, style="bold", highlight=False, soft_wrap=True)
         if skill:
             console().print(f"{skill.advice} (docs/which-scheme.md)", highlight=False, soft_wrap=True)
         quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
+        if seen:
+            say("on prompts that the critic was trained on:")
         print_critic_quality(console(), quality.as_dict(), errors_known=known)
     if finished and settings.format != "rows":
         from weighted_mtp.integrations.formats import write_format
@@ -99,7 +103,10 @@ def _score(settings: Any) -> None:
         say(f"the rows have no labels: `p_success` in {settings.out} ranks the completions of a prompt")
         return
     turns = " --turns last" * (settings.turns == "last")
-    say(f"train on them with: {PROGRAM} train baseline --scheme column --train_file {settings.out}{turns} ...")
+    how = f"--scheme column --train_file {settings.out}"
+    if skill and (skill.own_samples or not skill.gate):  # where the advice is right-only
+        how = f"--keep right --train_file {settings.data}"
+    say(f"train on them with: {PROGRAM} train baseline {how}{turns} ...")
 
 
 def _evaluate(settings: Any) -> None:

@@ -84,6 +84,8 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _some_objects(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the .jsonl file in it")
     if not path.is_file():
         raise DataError(f"{path}: no such file; a .jsonl file is needed, one JSON object a line")
     row = None

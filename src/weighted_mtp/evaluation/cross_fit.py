@@ -36,7 +36,7 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
     if config.cross_fit:
         given = load_rows(config.data if rows is None else rows)[0]
         folders = [_fold(config, given, i, quiet) for i in range(config.cross_fit)]
-    elif _is_fresh(config):
+    elif seen_in_training(config) is False:
         folders = [Path(config.out)]
     else:
         return None
@@ -79,13 +79,13 @@ def _trained(config: ScoreConfig) -> RunConfig:
     return run
 
 
-def _is_fresh(config: ScoreConfig) -> bool:
-    """Whether it is known that no prompt of the scored rows is one that the critic was trained on."""
+def seen_in_training(config: ScoreConfig) -> bool | None:
+    """Whether the critic was trained on a prompt of the scored rows; None: that is not known."""
     try:
         known = {_prompt(row) for row in load_rows(_trained(config).data.train_file, on_bad_row="skip")[0]}
     except (ConfigError, DataError, OSError):  # it was trained elsewhere, or its rows are gone
-        return False
-    return known.isdisjoint(map(_prompt, load_rows(config.out)[0]))
+        return None
+    return not known.isdisjoint(map(_prompt, load_rows(config.out)[0]))
 
 
 def _fold(config: ScoreConfig, rows: Sequence[Row], number: int, quiet: bool) -> Path:

@@ -17,9 +17,9 @@ def read_completions(path: str, problems: Problems, whole: bool, tell: Callable[
 
     A row names its problem by `problem` (its number), `task_id` or `prompt` (or GSM8K's `question`), and holds
     `completion`, a text or messages, or `completions`, a list of them; `kind` (sampled, if not said) and `ended` are
-    those of our own samples.jsonl. Unless the problems are the `whole` file of them, rows of others are left out.
-    DataError: a row of none or several, or without a completion; a problem without one; greedy ones of some problems,
-    or several of one."""
+    those of our own samples.jsonl, and a `truncated` one ended by `length`. Unless the problems are the `whole` file of
+    them, rows of others are left out. DataError: a row of none or several, or without a completion; a problem without
+    one; greedy ones of some problems, or several of one."""
     tasks, prompts = (_known({i: row.get(name) for i, row in problems.items()}) for name in ("task_id", "prompt"))
     numbers = _known({i: i for i in problems})
     known = {"problem": numbers | prompts, "task_id": tasks, "prompt": prompts, "question": prompts}
@@ -32,11 +32,12 @@ def read_completions(path: str, problems: Problems, whole: bool, tell: Callable[
         if place is None:
             others += 1
             continue
+        ended = "length" if row.get("truncated") is True else row.get("ended")
         for completion in _completions(row, where):
             kind = "greedy" if row.get("kind") == "greedy" else "sampled"
             named = {"problem": place, "task_id": problems[place].get("task_id"), "kind": kind}
             sample = None if kind == "greedy" else counts[place, kind]
-            rows.append(named | {"sample": sample, "completion": completion, "ended": row.get("ended")})
+            rows.append(named | {"sample": sample, "completion": completion, "ended": ended})
             counts[place, kind] += 1
     if bare := [place for place in problems if not counts[place, "greedy"] + counts[place, "sampled"]]:
         raise DataError(

@@ -224,6 +224,11 @@ class _Generating:
 # Checking
 
 
+def _asked(problem: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """What a verifier is asked of a problem's completion, as of a row of `wmtp sample`."""
+    return problem | {"completion": row["completion"], "truncated": row["ended"] == "length"}
+
+
 def _verify(
     config: EvaluationConfig, verifier: Verifier, problems: Problems, completions: Rows, console: Console
 ) -> Rows:
@@ -232,10 +237,14 @@ def _verify(
     samples = writer.done
     bare = [{name: x for name, x in row.items() if name != "verdict"} for row in samples]
     _require_prefix(writer.path, bare, completions)
+    for number, row in enumerate(samples, start=1):
+        if verifier.needs_end and row["ended"] == "length" and row["verdict"] != "fail":
+            reason = f"was cut off, and an earlier version's verdict is {row['verdict']}, where it is fail now"
+            raise DataError(f"{writer.path}:{number}: {reason}: remove this file, and its completions are judged anew")
     known = len(samples)
     if known == len(completions):
         return samples
-    asked = [problems[row["problem"]] | {"completion": row["completion"]} for row in completions]
+    asked = [_asked(problems[row["problem"]], row) for row in completions]
     with writer, progress_bar(console) as progress:
         task = progress.add_task("checking  ", total=len(completions), completed=known)
         judgements = judged_in_parts(config, verifier, asked, known, writer.path)

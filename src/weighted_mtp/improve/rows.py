@@ -11,7 +11,7 @@ from weighted_mtp.data.schema import DataError
 from weighted_mtp.evaluation.asking import prompt_of
 from weighted_mtp.evaluation.problems import Problems
 from weighted_mtp.files import write_text
-from weighted_mtp.labelling.verify import label_of
+from weighted_mtp.labelling.verify import bare_problem, label_of
 
 Row = dict[str, Any]
 _JUDGED = 2_000
@@ -44,7 +44,11 @@ def held_out_rows(problems: Problems, samples: Iterable[Mapping[str, Any]], chat
     for one in samples:
         if (label := label_of(one["verdict"])) is not None and one["completion"]:
             problem = problems[one["problem"]]
-            row = problem | {"prompt": prompt_of(problem, chat), "completion": one["completion"], "label": label}
+            row = bare_problem(problem) | {
+                "prompt": prompt_of(problem, chat),
+                "completion": one["completion"],
+                "label": label,
+            }
             rows.append(row | ({"truncated": True} if one["ended"] == "length" else {}))
     return rows[:: -(-len(rows) // _JUDGED)]
 

@@ -18,7 +18,7 @@ from weighted_mtp.evaluation.intervals import wilson_interval
 from weighted_mtp.labelling.verify import answered_row, difference
 from weighted_mtp.reports.numbers import percent
 from weighted_mtp.reports.terminal import progress_bar
-from weighted_mtp.verifiers.base import VERDICTS, Verifier
+from weighted_mtp.verifiers.base import VERDICTS, Verifier, unless_all_raise
 from weighted_mtp.verifiers.table import VERIFIERS, make_verifier, trail
 
 ROWS = 200
@@ -98,7 +98,8 @@ class AgainSettings(Protocol):
 
 
 def judge_again(settings: AgainSettings, console: Console | None = None) -> Again:
-    """Judges `rows` (200) judged rows, drawn by `seed`, as their trail says, or by another verifier or time limit;
+    """Judges `rows` (200) judged rows, drawn by `seed`, as their trail says, or by another verifier or time limit; by
+    one's own only where it is named, with the options of the trail;
     flipped ones go to `output`, each with `flip`: the verdict it `was`, those `found` now, and whether it is `flaky`.
     DataError: a row that was not judged, or does not say by what; an output that is there already."""
     source, out = Path(settings.input), settings.output and Path(settings.output)
@@ -132,18 +133,21 @@ def _judged_with(row: Row, where: str, verifier: str | None) -> dict[str, Any]:
     """What makes the verifier of a row."""
     if row.get("verdict") not in VERDICTS:
         raise DataError(f"{where} has no verdict: --again judges rows that `wmtp data verify` has judged")
-    if verifier is not None:
-        return {"name": verifier}
     name, kept = row.get("verified_by"), row.get("verification")
-    if name not in VERIFIERS or not isinstance(kept, Mapping):
+    if verifier is not None and (verifier != name or not isinstance(kept, Mapping)):
+        return {"name": verifier}
+    if verifier is None and isinstance(name, str) and ":" in name:
+        raise DataError(f"{where} was verified by {name}: rows do not choose what code runs, so add --verifier {name}")
+    if (verifier is None and str(name) not in VERIFIERS) or not isinstance(kept, Mapping):
         raise DataError(f"{where} was verified by {name} and does not say with what (`verification`): add --verifier")
-    return {"name": name} | {option: kept[option] for option in kept if option not in ("version", "library")}
+    return {option: kept[option] for option in kept if option not in ("version", "library")} | {"name": name}
 
 
 def _flips(judge: Verifier, rows: list[Row]) -> Iterator[Flip | None]:
     """For each row its flip, or None."""
     asked, judged_by = [answered_row(dict(row)) for row in rows], trail(judge)
-    for row, given, judged in zip(rows, asked, judge.judge_all(asked), strict=True):
+    judgements = unless_all_raise(judge.judge_all(asked), lambda one: one.reason)
+    for row, given, judged in zip(rows, asked, judgements, strict=True):
         if judged.verdict == row["verdict"]:
             yield None
         else:

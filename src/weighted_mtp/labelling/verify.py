@@ -10,16 +10,23 @@ from rich.console import Console
 
 from weighted_mtp.data.forms import texts_of
 from weighted_mtp.data.json_lines import JsonLinesWriter, read_json_lines
-from weighted_mtp.data.schema import DataError
+from weighted_mtp.data.schema import MADE_COLUMNS, TOKEN_COLUMNS, DataError
 from weighted_mtp.engine.settings import ALONE, EngineSettings, shard_of
 from weighted_mtp.evaluation.known_forms import as_problem
 from weighted_mtp.reports.terminal import progress_bar
-from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verifier
+from weighted_mtp.verifiers.base import VERDICTS, Judgement, Verifier, brief
 from weighted_mtp.verifiers.judging import judged_in_parts
 from weighted_mtp.verifiers.table import trail
 
 TRAIL = ("verified_by", "verification")
 REPLACED = ("label", "verdict", "is_correct", "reward", "verdict_reason", *TRAIL)
+OF_COMPLETIONS = (
+    *("completion", "completion_messages", "ended", "truncated", "token_error", "span", "steps", "p_success"),
+    *TOKEN_COLUMNS,
+    *MADE_COLUMNS,
+    *REPLACED,
+)
+"""Columns that speak of a completion, and not of its problem."""
 _SHOWN = 5  # reasons of a verdict
 
 
@@ -28,7 +35,7 @@ class Labelled(NamedTuple):
 
     verdicts: Counter[str]
     reasons: Counter[tuple[str, str]]
-    """Rows that this call judged, by verdict and reason."""
+    """Rows that this call judged, by verdict and reason, in brief."""
 
     def summary(self, out: Path) -> str:
         """What was found, why rows do not pass, and what becomes of errors, in a few lines."""
@@ -87,7 +94,7 @@ def label_file(
         for row, judged in zip(rows[known:], judgements, strict=True):
             writer.write(_given(row) | columns_of(judged) | judged_by)
             found.verdicts[judged.verdict] += 1
-            found.reasons.update([(judged.verdict, judged.reason)] if judged.reason else [])
+            found.reasons.update([(judged.verdict, brief(judged.reason))] if judged.reason else [])
             progress.advance(task)
     return found
 
@@ -109,6 +116,11 @@ def label_of(verdict: str) -> bool | None:
 
 def _given(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in REPLACED}
+
+
+def bare_problem(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row without the completion that it may come with, and what is said of that."""
+    return {name: x for name, x in row.items() if row.get("completion") is None or name not in OF_COMPLETIONS}
 
 
 def answered_row(row: dict[str, Any]) -> dict[str, Any]:

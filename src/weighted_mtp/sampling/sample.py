@@ -15,11 +15,12 @@ from weighted_mtp.engine.parts import Make, parts_of, rows_in_order
 from weighted_mtp.engine.settings import shard_of
 from weighted_mtp.evaluation.asking import prompt_of, tokenizer_of
 from weighted_mtp.evaluation.problems import Problems, usable
-from weighted_mtp.labelling.verify import TRAIL, columns_of
+from weighted_mtp.labelling.verify import OF_COMPLETIONS, TRAIL, bare_problem, columns_of
 from weighted_mtp.models.draft_counts import DraftCounts
 from weighted_mtp.reports.terminal import progress_bar
 from weighted_mtp.sampling.settings import SampleConfig, check_sample
 from weighted_mtp.sampling.written import Asked, Written
+from weighted_mtp.verifiers.base import unless_all_raise
 from weighted_mtp.verifiers.judging import Judging
 from weighted_mtp.verifiers.table import make_verifier, trail
 
@@ -83,7 +84,11 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
         DataError, ConfigError, VerifierError: before anything is generated; what was written stays.
     """
     tell = partial(console.print, soft_wrap=True, markup=False, highlight=False)
-    problems = check_sample(config)
+    given = check_sample(config)
+    problems = {i: bare_problem(row) for i, row in given.items()}
+    if taken := [row for i, row in given.items() if len(row) > len(problems[i])]:
+        names = ", ".join(f"`{name}`" for name in OF_COMPLETIONS if any(name in row for row in taken))
+        tell(f"{config.problems}: {len(taken)} problems have completions, which new ones replace ({names} left out)")
     verifier = None if config.verifier is None else make_verifier(config.verifier, **config.options())
     errors_of = (lambda rows: [None] * len(rows)) if verifier is None else verifier.problem_errors
     problems = usable(config, problems, errors_of, tell)
@@ -107,7 +112,8 @@ def sample(config: SampleConfig, console: Console) -> Sampled:
         texts = Counter((row["problem"], json.dumps(row["completion"])) for row in writer.done)
         found.count_earlier(len(writer.done), len(texts), known, config.drop_duplicates)
         begin = progress.get_time()
-        for made in islice(rows_in_order(config, work, parts, config.path), done, None):
+        rows = islice(rows_in_order(config, work, parts, config.path), done, None)
+        for made in unless_all_raise(rows, lambda one: one["row"].get("verdict_reason")):
             row: dict[str, Any] = made["row"]
             key = (row["problem"], json.dumps(row["completion"]))
             found.tokens += made["tokens"]

@@ -127,11 +127,6 @@ def check_sample(config: SampleConfig) -> Problems:
     if not config.served:
         sources.require(config.model)
     problems = read_problems(config)
-    taken = next((i for i, row in problems.items() if row.get("completion") is not None), None)
-    if taken is not None:
-        raise DataError(
-            f"{config.problems}: problem {taken} has a `completion`, which what is written takes: rename it"
-        )
     if config.path.is_dir():
         raise DataError(f"{config.path} is a folder: give a file, as rows.jsonl")
     return problems

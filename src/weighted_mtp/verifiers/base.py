@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 from weighted_mtp.verifiers.final_answer import THINKING, counted
@@ -15,6 +17,8 @@ completion does not even run. `timeout`: it took too long. `error`: the check it
 a test, a test that does not compile), which says nothing about the completion."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 MOST_SECONDS = 86_400
+RAISED = "its check raised "
+"""Begins the reason of an error that is an exception of `check`."""
 PROBE = "\n    return None\n"
 """A completion that is no answer to anything, and an end to a function."""
 _Job = TypeVar("_Job")
@@ -60,15 +64,14 @@ class Verifier(ABC):
         except VerifierError:
             raise
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-            return Judgement("error", reason=f"its columns cannot be read ({type(error).__name__})")
+            return Judgement("error", reason=RAISED + _told(error))
         except (Exception, SystemExit) as error:
-            told = f"{type(error).__name__}: {error}"
-            raise VerifierError(f"verifier {name} raised {told}; what was judged before is kept") from error
+            raise VerifierError(f"verifier {name} raised {_told(error)}; what was judged before is kept") from error
         judged = found if isinstance(found, Judgement) else Judgement(found)
         if judged.verdict not in VERDICTS or not (judged.reward is None or 0 <= judged.reward <= 1):
             raise VerifierError(
-                f"verifier {name} returned {found!r}: needed is one of {', '.join(VERDICTS)}, or a Judgement of one "
-                "with a reward in [0, 1]"
+                f"verifier {name} returned {brief(repr(found))}: needed is one of {', '.join(VERDICTS)}, or a "
+                "Judgement of one with a reward in [0, 1]"
             )
         return judged
 
@@ -98,12 +101,41 @@ class Verifier(ABC):
                 yield f"no `{missing}`"
             else:
                 read = " or ".join(f"`{name}`" for name in self.requires if name not in ("prompt", "completion"))
-                yield reason or f"its {read or 'row'} cannot be read"
+                yield brief(reason or "") or f"its {read or 'row'} cannot be read"
 
     @classmethod
     def missing(cls, row: Mapping[str, Any]) -> str | None:
         """The first required column that a row lacks."""
         return next((name for name in cls.requires if row.get(name) is None), None)
+
+
+def _told(error: BaseException) -> str:
+    """What an exception of `check` is, where it was raised, within the verifier's own file, and its text, shortened."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    file, line = next(at for at in reversed(frames) if at[0] == frames[min(1, len(frames) - 1)][0])
+    return f"{type(error).__name__} in {Path(file).name}, line {line}: {brief(error)}"
+
+
+def brief(said: object) -> str:
+    """One line of at most 200 characters."""
+    line = " ".join(str(said)[:1000].split())
+    return line if len(line) <= 200 else f"{line[:197]}..."
+
+
+def unless_all_raise(found: Iterable[_Found], reason_of: Callable[[_Found], str | None]) -> Iterator[_Found]:
+    """What is found, as it comes; VerifierError behind the last where all of it is one exception of `check`."""
+    places, reason, count = set[str | None](), "", 0
+    for one in found:
+        if len(places) < 2:
+            reason = str(reason_of(one) or "")
+            places.add(reason.partition(": ")[0] if reason.startswith(RAISED) else None)
+        count += 1
+        yield one
+    if len(places) == 1 and None not in places:
+        raise VerifierError(
+            f"each of {count} rows that were judged is an error: {reason}; mend the verifier, or the columns that it "
+            "reads, and judge into another output: rows that were written are kept"
+        )
 
 
 def _behind_thinking(prompt: Any, completion: str) -> str:

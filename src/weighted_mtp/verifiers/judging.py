@@ -8,7 +8,7 @@ from typing import Any
 
 from weighted_mtp.engine.parts import parts_of, rows_in_order
 from weighted_mtp.engine.settings import EngineSettings
-from weighted_mtp.verifiers.base import Judgement, Verifier, VerifierError
+from weighted_mtp.verifiers.base import Judgement, Verifier, VerifierError, unless_all_raise
 
 _PART = 256  # rows
 
@@ -20,7 +20,8 @@ def judged_in_parts(
     depends = type(verifier).__qualname__, made_with(verifier)
     parts, done = parts_of(rows, known, None if engine.alone else _PART, depends)
     judged = rows_in_order(engine, Judging(verifier), parts, out)
-    return (Judgement(**one) for one in islice(judged, done, None))
+    found = (Judgement(**one) for one in islice(judged, done, None))
+    return unless_all_raise(found, lambda one: one.reason)
 
 
 def made_with(verifier: Verifier) -> dict[str, Any]:
