@@ -154,9 +154,9 @@ def test_make_targets_exist(page):
 
 
 @each_page
-def test_stores_of_mlflow_are_those_of_the_configs(page):
+def test_stores_of_mlflow_are_those_that_runs_of_the_configs_leave(page):
     stores = {
-        yaml.safe_load(path.read_text())["tracking_uri"]
+        f"sqlite:///{yaml.safe_load(path.read_text())['output_dir']}/mlflow.db"
         for path in ROOT.glob("src/weighted_mtp/configs/smollm2/*.yaml")
     }
     named = {words[-1] for words in commands(page) if words[:2] == ["mlflow", "ui"]}

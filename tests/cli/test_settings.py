@@ -67,6 +67,32 @@ def parsed(tmp_path: Path) -> Any:
     return parse
 
 
+def test_what_a_flag_leaves_without_a_use_in_the_file_goes_with_a_line(parsed, capsys):
+    file = f"{NEEDED}n_future: 4\nhead_warmup_steps: 1000\neval_share: 0.1\neval_steps: 10\n"
+    settings = parsed(file, after=("--n_future=1", "--eval_share", "0"))
+    assert (settings["head_warmup_steps"], settings["eval_steps"]) == (0, 0)
+    said = capsys.readouterr().err
+    assert "head_warmup_steps of the file is left out: flags say otherwise than n_future is above 1" in said
+
+
+@pytest.mark.parametrize(
+    ("file", "flags"),
+    [
+        ("n_future: 4\n", ("--n_future", "1", "--head_warmup_steps", "1000")),  # a flag is meant
+        ("head_warmup_steps: 1000\n", ("--learning_rate", "1e-3")),  # the file contradicts itself
+        ("n_future: 4\nhead_warmup_steps: 1000\n", ("--learning_rate", "1e-3")),  # it is read
+    ],
+)
+def test_what_a_flag_did_not_leave_without_a_use_stays(parsed, file, flags):
+    assert parsed(NEEDED + file, after=flags)["head_warmup_steps"] == 1000
+
+
+def test_options_of_a_scheme_in_the_file_are_reset_as_the_advice_says(parsed):
+    file = f"{NEEDED}scheme: td\nscheme_options: {{beta: 0.3}}\n"
+    settings = parsed(file, after=("--scheme", "gated", "--scheme_options", "{}"))
+    assert (settings["scheme"], settings["scheme_options"]) == ("gated", {})
+
+
 @pytest.mark.parametrize("split", range(3))
 def test_flags_go_before_the_file_wherever_they_stand(parsed, split):
     flags = [("--max_steps", "3"), ("--learning_rate=.5",)]

@@ -109,7 +109,7 @@ def test_a_null_field_counts_as_absent():
     [
         ({"prompt": None}, "no `prompt` among completion, label: a row needs prompt, completion and label"),
         ({"completion": None}, "no `completion`"),
-        ({"label": None}, "no `label`"),
+        ({"label": None}, "no `label` among .*; `wmtp data verify` judges completions and writes it"),
         ({"prompt": 3}, "`prompt` is 3: text is needed"),
         ({"prompt": []}, "`prompt` is \\[\\]: a list of messages"),
         ({"completion": ["a"]}, "`completion` is \\['a'\\]: text is needed"),

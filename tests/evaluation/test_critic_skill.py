@@ -68,11 +68,10 @@ def test_the_advice_follows_from_the_skill_and_says_what_it_rests_on(rng):
     right = drawn(rng, truth - 1)
     knows = critic_skill(truth, right, PROMPTS, np.ones(N))
     guesses = critic_skill(rng.permutation(truth), right, PROMPTS, np.ones(N))
+    gated = "scheme gated (--scheme gated --scheme_options '{}')"
     learned = f"{right.mean():.0%} of the rows, {4 * right.mean():.1f} of 4.0 a prompt"
-    assert knows.advice.startswith(
-        f"advice: scheme gated trusts this critic by {knows.gate:.2f}; compare with keep: right"
-    )
-    assert guesses.advice.startswith("advice: scheme gated learns from it no more than keep: right")
+    assert knows.advice.startswith(f"advice: {gated} trusts this critic by {knows.gate:.2f}; compare with keep: right")
+    assert guesses.advice.startswith(f"advice: {gated} learns from it no more than keep: right")
     assert learned in knows.advice
     assert learned in guesses.advice
 

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from weighted_mtp.cli.main import main
 from weighted_mtp.losses import mtp_nll
 from weighted_mtp.training.batch import TokenBatch
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.value_weighting import Signals, WeightingScheme, weigh
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-scheme.md"
@@ -45,6 +46,15 @@ def test_any_stage_supplies_the_losses_that_a_scheme_requires(prepare, chain_bas
     assert not signals.nll.requires_grad
     assert signals.reference_nll.shape == signals.nll.shape
     torch.testing.assert_close(signals.reference_nll[..., 0], signals.nll[..., 0])  # the same weights, at first
+
+
+class ByPeople(WeightingScheme):
+    requires = ("rewards", "human")
+
+
+def test_a_column_of_ones_own_is_refused_as_a_signal_with_what_there_is(prepare):
+    with pytest.raises(ConfigError, match=r"needs human, which is no signal: there are .*rewards.* a column `weights`"):
+        assert prepare(scheme=f"{__name__}:ByPeople").trainer
 
 
 class Sure(WeightingScheme):

@@ -182,7 +182,6 @@ def test_trainer_args_go_before_ours(make_config):
         ({"trainer_args": {"qqqqq": 1}}, "qqqqq"),
         ({"sampler": "curiculum"}, "no sampler 'curiculum': curriculum"),
         ({"sampler": "pairs", "per_device_train_batch_size": 3}, "needs an even one"),
-        ({"sampler": "balanced", "keep": "right"}, "rows are right: BalancedSampler needs right and wrong ones"),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_written(make_config, settings, message):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_no_prompt_of_a_fold_is_one_that_its_critic_was_trained_on(config, measu
 
 
 FILES = ("train.jsonl", "held_out.jsonl")
+
+
+def test_folds_whose_critics_kept_far_steps_are_told_and_kept_in_the_file(config, measured, capsys):
+    assert json.loads((Path(config.out) / SKILL).read_text())["folds_differ"] is None
+    states = [Path(config.out) / "cross_fit" / f"{i}-of-2/critic/checkpoint-{STEP}/trainer_state.json" for i in (1, 2)]
+    for path, step in zip(states, (1, 4), strict=True):
+        path.parent.mkdir()
+        path.write_text(json.dumps({"best_global_step": step, "global_step": STEP}))
+    assert skill_of_scores(config) == measured
+    said = json.loads((Path(config.out) / SKILL).read_text())["folds_differ"]
+    assert "steps 1, 4 were kept" in said
+    assert said in capsys.readouterr().out
+    for path in states:
+        shutil.rmtree(path.parent)
+
+
+STEP = 9
 
 
 def test_folds_that_are_there_are_not_made_again(config, measured):

@@ -346,6 +346,14 @@ def test_keep_right_trains_on_right_rows_only(prepare):
     assert run.fit().state.global_step == 4
 
 
+@pytest.mark.parametrize("sampler", ["balanced", "length_balanced", "pairs"])
+def test_what_balances_right_and_wrong_shuffles_the_right_ones_that_keep_leaves_and_says_so(prepare, caplog, sampler):
+    orders = [list(prepare(keep="right", sampler=name).trainer._get_train_sampler()) for name in ("shuffled", sampler)]
+    assert orders[0] == orders[1]
+    (message,) = [r.getMessage() for r in caplog.records if "keep: right" in r.getMessage()]
+    assert f"sampler {sampler} no wrong rows to balance" in message
+
+
 def test_a_warning_says_how_many_rows_a_sampler_leaves_out(prepare, caplog):
     run = prepare("critic", sampler="pairs", value_loss="pairwise")
     sampler = run.trainer._get_train_sampler()

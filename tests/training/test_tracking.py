@@ -374,6 +374,13 @@ def test_what_a_kill_behind_the_store_left_aside_is_removed_and_nothing_else(tmp
     assert {path.name for path in tmp_path.iterdir()} == {".mlflow-of-mine", "mlflow.db"}
 
 
+def test_the_folder_of_a_store_is_made(make_config, tmp_path):
+    store = tmp_path / "runs" / "all" / "mlflow.db"
+    check_run(make_config(tracking_uri=f"sqlite:///{store}"), None)
+    make_store(f"sqlite:///{store}")
+    assert store.is_file()
+
+
 def test_two_runs_that_make_one_store_both_have_their_record(make_config, tmp_path):
     store = f"sqlite:///{tmp_path}/shared.db"
     folders = [tmp_path / name for name in "ab"]

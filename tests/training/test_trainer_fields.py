@@ -13,6 +13,7 @@ from tests.forked import start
 from weighted_mtp.cli.main import main
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.callbacks import LogLines
+from weighted_mtp.training.config import RunConfig, settings_from
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train as train_run
 from weighted_mtp.training.trainer_fields import OPTIMIZERS, OURS, PASSED_ON, REFUSED, REPORTERS, Package
@@ -106,6 +107,17 @@ def test_options_of_an_optimizer_that_reads_them_are_passed_on(make_config):
 def test_float16_on_a_cpu_is_refused_since_it_would_be_float32(make_config):
     with pytest.raises(ConfigError, match=r"fp16 .*a CPU does not compute in"):
         training_arguments(make_config(trainer_args={"fp16": True}), evaluates=False)
+
+
+@pytest.mark.parametrize("no", ["no", False])
+def test_held_out_rows_and_no_evaluation_are_refused(make_config, no):
+    with pytest.raises(ConfigError, match="held-out rows are evaluated at the start and the end"):
+        training_arguments(make_config(trainer_args={"eval_strategy": no}), evaluates=True)
+
+
+def test_a_field_of_trainer_args_that_is_given_as_a_setting_is_told_where_it_goes():
+    with pytest.raises(ConfigError, match="'adam_beta2': it goes under trainer_args"):
+        settings_from(RunConfig.PARTS.values(), {"adam_beta2": 0.9})
 
 
 @pytest.mark.parametrize("name", ["logging_strategy", "save_strategy", "eval_strategy"])

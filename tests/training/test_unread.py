@@ -235,6 +235,11 @@ def test_our_configurations_hold_nothing_that_is_not_read(path):
     require_all_read(RunConfig.from_flat(filled))
 
 
+def test_our_configurations_leave_the_scheme_to_the_stage_and_the_store_to_the_environment():
+    for path in ROOT.glob("src/weighted_mtp/configs/smollm2/*.yaml"):
+        assert yaml.safe_load(path.read_text()).keys().isdisjoint({"scheme", "scheme_options", "tracking_uri"}), path
+
+
 def test_the_arms_of_the_demo_are_runs_that_wmtp_train_takes(tmp_path):
     draw = Draw("easy", Chains([], [], []), 0, tmp_path, "none", Budget())
     for arm in (*NEXT_TOKEN, *FOUR_HEADS):

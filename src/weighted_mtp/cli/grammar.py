@@ -11,11 +11,11 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from weighted_mtp.choices import unknown
 from weighted_mtp.cli.settings_files import read_flags_alike, read_settings
 from weighted_mtp.files import FULL_DISK
 from weighted_mtp.terminal import say, status_of, stoppable
 from weighted_mtp.training.errors import expand_path
+from weighted_mtp.training.trainer_fields import unknown_setting
 
 PROGRAM = "wmtp"
 
@@ -151,7 +151,7 @@ def _checked(path: str, settings: dict[Any, Any], kinds: Mapping[str, Any], also
     known = [*also, *kinds]
     for key, value in settings.items():
         if key not in known:
-            raise UsageError(f"--config {path}: {unknown('setting', str(key), known)}")
+            raise UsageError(f"--config {path}: {unknown_setting(str(key), known)}")
         if value is None and key != "resume" and type(None) not in get_args(kinds.get(key)):
             raise UsageError(f"--config {path}: {key} is empty: give a value, or remove the line")
     return {key: value for key, value in settings.items() if value is not None}
@@ -219,4 +219,4 @@ def check_flags(words: list[str], known: list[str]) -> None:
         if word.startswith("--") and word != "--help":
             name = word[2:].split("=")[0].split(".")[0].rstrip("+")
             if name not in known:
-                raise UsageError(unknown("setting", name, known))
+                raise UsageError(unknown_setting(name, known))

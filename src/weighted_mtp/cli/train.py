@@ -1,6 +1,7 @@
 """`wmtp train`: every setting of a run as a flag, over a file of settings, over defaults."""
 
 import os
+import re
 from argparse import SUPPRESS
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +14,8 @@ from weighted_mtp.terminal import say
 from weighted_mtp.training.checkpoints import MADE_WITH_FILE, find_resumable, list_checkpoints
 from weighted_mtp.training.config import CHANGES_KEY, RUN_FILE, RunConfig
 from weighted_mtp.training.critics.table import CRITICS
-from weighted_mtp.training.early_checks import check_run
-from weighted_mtp.training.errors import expand_path
+from weighted_mtp.training.early_checks import BESIDE, check_run
+from weighted_mtp.training.errors import ConfigError, expand_path
 from weighted_mtp.training.stage_table import STAGE_TABLE
 from weighted_mtp.value_weighting.registry import PATHS
 
@@ -78,12 +79,31 @@ def train_parser(stage: str) -> Parser:
 def parse_config(parser: Parser, words: list[str]) -> dict[str, Any]:
     """Flags over the file over defaults, under their flat names; wherever `--config` stands."""
     resumes = "--resume=auto" in words or ("--resume", "auto") in pairwise(words)
+    of_file: dict[str, Any] = {}
 
     def prepare(path: str, settings: dict[str, Any]) -> dict[str, Any]:
         settings.pop(CHANGES_KEY, None)  # a history, of a run.yaml
-        return _of_moved_run(Path(path), settings) if resumes else settings
+        of_file.update(_of_moved_run(Path(path), settings) if resumes else settings)
+        return of_file
 
-    return parse_over_file(parser, words, RunConfig.PARTS.values(), ("resume", "stage"), prepare)
+    parsed = parse_over_file(parser, words, RunConfig.PARTS.values(), ("resume", "stage"), prepare)
+    flags = {re.split(r"[=.+]", word[2:])[0] for word in words if word.startswith("--")}
+    return parsed | _switched_off(parsed, of_file, flags)
+
+
+def _switched_off(parsed: dict[str, Any], of_file: dict[str, Any], flags: set[str]) -> dict[str, Any]:
+    """Defaults of what the file sets beside another of its settings, where a flag gives that one another value."""
+    names = [name for name in of_file if name in BESIDE and name not in flags and name != "freeze"]
+    overridden = {name: value for name, value in of_file.items() if name in flags}
+    try:
+        now, before = (RunConfig.from_flat(parsed | over) for over in ({}, overridden))
+    except (ConfigError, TypeError):  # told when the run is made; or a number of the file is written as text
+        return {}
+    off = [name for name in names if BESIDE[name].holds(before) and not BESIDE[name].holds(now)]
+    defaults = {name: value for name, value in RunConfig.defaults().items() if name in off}
+    for name in (name for name in off if parsed[name] != defaults[name]):
+        say(f"{PROGRAM}: {name} of the file is left out: flags say otherwise than {BESIDE[name].said}", error=True)
+    return defaults
 
 
 def _of_moved_run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

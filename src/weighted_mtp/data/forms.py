@@ -181,4 +181,6 @@ def _remedy(name: str, there: list[str]) -> str:
     near = next((other for other in _OTHER_NAMES[name] if other in there), None)
     if near in ("score", "acc"):
         return f"rename `{near}` to `reward`, or write `label`: true where it is at least what you call right"
-    return _NEEDED if near is None else f"rename `{near}` to `{name}`"
+    if near is not None:
+        return f"rename `{near}` to `{name}`"
+    return _NEEDED + "; `wmtp data verify` judges completions and writes it" * (name == "label")

@@ -84,14 +84,15 @@ class CriticSkill:
     def advice(self) -> str:
         """What to train with, by the same rule, and the numbers that it rests on."""
         all_rows = self.rows / max(1, self.prompts)
+        gated = "scheme gated (--scheme gated --scheme_options '{}')"  # where a config names another scheme
         learned = f"{self.share_right:.0%} of the rows, {self.share_right * all_rows:.1f} of {all_rows:.1f} a prompt"
         if self.own_samples and self.gate:
             return (
-                "advice: rows with logprobs are a model's own samples, where mixing did worse than keep: right; scheme "
-                f"gated is that there, and learns {learned}"
+                "advice: rows with logprobs are a model's own samples, where mixing did worse than keep: right; "
+                f"{gated} is that there, and learns {learned}"
             )
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
-        said = f"advice: scheme gated {known} keep: right, which learns {learned}"
+        said = f"advice: {gated} {known} keep: right, which learns {learned}"
         return f"{said}: the most that credit can add lies in the others"
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from weighted_mtp.data.exact_parquet import unfinished_shards
 from weighted_mtp.data.folds import split_tasks
 from weighted_mtp.engine.settings import OF_ENGINES
 from weighted_mtp.evaluation.critic_skill import CriticSkill, critic_skill, log_odds_of_row
+from weighted_mtp.evaluation.intervals import Interval
 from weighted_mtp.files import write_text
 from weighted_mtp.models.sources import digest_of_model
+from weighted_mtp.training.checkpoints import list_checkpoints
 from weighted_mtp.training.config import RUN_FILE, RunConfig
 from weighted_mtp.training.errors import ConfigError, in_memory, require
 from weighted_mtp.training.run import train
@@ -40,14 +42,45 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
         folders = [Path(config.out)]
     else:
         return None
-    skill = skill_of_rows([row for folder in folders for row in load_rows(folder)[0]])
+    parts = [load_rows(folder)[0] for folder in folders]
+    skill = skill_of_rows([row for part in parts for row in part])
     found = skill.as_dict() | {"folds": config.cross_fit}
+    if config.cross_fit:
+        steps = [_kept_step(folder.parent / "critic") for folder in folders]
+        found["folds_differ"] = unequal_folds(steps, [skill_of_rows(part).auc for part in parts])
+        if found["folds_differ"] and not quiet:
+            print(found["folds_differ"], flush=True)
     if not in_memory(config.critic):
         found["critic"] = digest_of_model(config.critic)
     write_text(Path(config.out) / SKILL, json.dumps(found, indent=1) + "\n")
     if Path(config.critic).is_dir():
         write_text(Path(config.critic) / SKILL, json.dumps(found, indent=1) + "\n")
     return skill
+
+
+def unequal_folds(steps: Sequence[int | None], aucs: Sequence[Interval]) -> str | None:
+    """A line where critics of folds are too unlike to speak for one another: steps that were kept by a factor above 3,
+    or AUCs of disjoint intervals. None: they are not, or that is not known.
+
+    >>> unequal_folds([10, 100], [Interval(0.65, 0.6, 0.7), Interval(0.81, 0.77, 0.85)])
+    'the critics of the folds are unequal, steps 10, 100 were kept, AUC 0.65, 0.81: trust the skill less'
+    >>> unequal_folds([40, 100], [Interval(0.75, 0.7, 0.8), Interval(0.81, 0.77, 0.85)])
+    """
+    kept = [step for step in steps if step]
+    known = [(auc.low, auc.high) for auc in aucs if auc.low is not None and auc.high is not None]
+    apart = known and max(low for low, _ in known) > min(high for _, high in known)
+    if not apart and (not kept or max(kept) <= 3 * min(kept)):
+        return None
+    said = f", steps {', '.join(map(str, kept))} were kept" if kept else ""
+    found = ", ".join(f"{auc.mean:.2f}" for auc in aucs)
+    return f"the critics of the folds are unequal{said}, AUC {found}: trust the skill less"
+
+
+def _kept_step(critic: Path) -> int | None:
+    """Of the model that a run left; None where no checkpoint says it."""
+    files = (checkpoint / "trainer_state.json" for checkpoint in list_checkpoints(critic))
+    state = next((json.loads(file.read_text()) for file in files if file.is_file()), None)
+    return state and (state["best_global_step"] or state["global_step"])
 
 
 def skill_of_rows(rows: Sequence[Row]) -> CriticSkill:

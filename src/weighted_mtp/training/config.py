@@ -10,7 +10,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from weighted_mtp.choices import unknown
 from weighted_mtp.files import write_text
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.errors import ConfigError, require
@@ -26,6 +25,7 @@ from weighted_mtp.training.settings import (
     WeightingConfig,
 )
 from weighted_mtp.training.stage_table import STAGE_TABLE, stage_row
+from weighted_mtp.training.trainer_fields import unknown_setting
 
 logger = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def settings_from(kinds: Iterable[type], given: Mapping[str, Any]) -> dict[str, 
     hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items() if name != "PARTS"}
     settings: dict[str, Any] = {}
     for name, value in given.items():
-        require(name in hints, unknown("setting", name, list(hints)))
+        require(name in hints, unknown_setting(name, list(hints)))
         if isinstance(value, PathLike):
             value = fspath(value)
         elif hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:

@@ -46,8 +46,8 @@ def check_run(config: RunConfig, resume: str | None, held: Collection[str] = ())
     uri = config.tracking.tracking_uri or ""
     require(
         uri == (shown := without_password(uri)),
-        f"tracking_uri is {shown}, with a password, which run.yaml would keep: give it as the variable "
-        "MLFLOW_TRACKING_URI of the environment",
+        f"tracking_uri is {shown}, with a password, which run.yaml would keep: leave tracking_uri out and "
+        "set the variable MLFLOW_TRACKING_URI of the environment",
     )
     if uri := uri or os.environ.get("MLFLOW_TRACKING_URI"):
         require_store(uri)

@@ -21,7 +21,7 @@ from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.settings import ModelConfig
 from weighted_mtp.training.stage import Stage, load_reference
 from weighted_mtp.training.stage_table import stage_row
-from weighted_mtp.value_weighting import WeightingScheme, make_scheme
+from weighted_mtp.value_weighting import Signals, WeightingScheme, make_scheme
 
 logger = logging.getLogger(__name__)
 
@@ -242,6 +242,12 @@ def load_scheme(
     supplied = {*stage.all_supplies, *(name for name in of_rows if name in rows.column_names)}
     supplied |= {"reference_nll"} if "logprobs" in rows.column_names else set()
     missing = [name for name in scheme.requires if name not in supplied and name not in ("mask", "valid")]
+    if none := [name for name in missing if not hasattr(Signals, name)]:
+        raise ConfigError(
+            f"scheme {config.scheme} needs {', '.join(none)}, which is no signal: there are "
+            f"{', '.join(sorted(supplied))}; columns of your own do not reach a scheme, weights do, in a column "
+            "`weights`, with scheme column"
+        )
     if missing:
         raise ConfigError(
             f"scheme {config.scheme} needs {', '.join(missing)}, but stage {config.stage} supplies only "

@@ -11,12 +11,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from weighted_mtp.data import CompletionCollator, make_sampler
+from weighted_mtp.data import SAMPLERS, BalancedSampler, CompletionCollator, is_right, make_sampler
 from weighted_mtp.files import finish_interrupted, own_folder
 from weighted_mtp.losses.liger import require_liger
 from weighted_mtp.models.architecture import require_packable
@@ -147,6 +148,16 @@ def warn_of_missing_pairs(trainer: WeightedMTPTrainer) -> None:
         )
 
 
+def sampler_of(config: RunConfig, rows: Dataset) -> str:
+    """The order of the rows: where `keep: right` has left nothing to balance, shuffled, and a line says so."""
+    name, data = config.data.sampler, config.data
+    balances = name in SAMPLERS and issubclass(SAMPLERS[name], BalancedSampler)
+    if balances and data.keep == "right" and is_right(np.asarray(rows["reward"])).all():
+        logger.warning("keep: right leaves sampler %s no wrong rows to balance: the right ones are shuffled", name)
+        return "shuffled"
+    return name
+
+
 def packing_lines(trainer: WeightedMTPTrainer) -> list[str]:
     """How many sequences the rows make, and steps an epoch; nothing where none is packed."""
     if trainer.pack_length is None:
@@ -191,7 +202,8 @@ def make_trainer(
         require_liger(args.device)
     # Made again when training starts; here so that rows it cannot order are told before anything is written.
     batch_rows = 2 if config.data.packing else config.train.per_device_train_batch_size
-    make_sampler(config.data.sampler, inputs.train_dataset, batch_rows)
+    sampler = sampler_of(config, inputs.train_dataset)
+    make_sampler(sampler, inputs.train_dataset, batch_rows)
     if config.data.packing:
         for model in (inputs.model, *inputs.stage.frozen_models()):  # alike, so that equal models stay equal
             attend_by_row(model.hf_model)
@@ -203,7 +215,7 @@ def make_trainer(
         head_warmup_steps=config.model.head_warmup_steps,
         head_decay=config.model.head_decay,
         loss_backend=config.train.loss_backend,
-        sampler=config.data.sampler,
+        sampler=sampler,
         pack_length=config.data.max_length if config.data.packing else None,
         new_learning_rate=config.train.new_learning_rate,
         args=args,

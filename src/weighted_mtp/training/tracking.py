@@ -229,9 +229,13 @@ class MLflowLogger(TrainerCallback):
 
 
 def make_store(uri: str | None) -> None:
-    """Makes an sqlite store aside and links it into place: a kill leaves none half made; what killed runs left goes."""
+    """Makes an sqlite store and its folder, the store aside and linked into place: a kill leaves none half made; what
+    killed runs left goes."""
     file = store_file(uri)
-    if file is None or (file.exists() and not any(file.parent.glob(_ASIDE))):
+    if file is None:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists() and not any(file.parent.glob(_ASIDE)):
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

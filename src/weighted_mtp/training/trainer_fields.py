@@ -4,11 +4,11 @@ once."""
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from weighted_mtp.choices import nearest
+from weighted_mtp.choices import nearest, unknown
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.settings import ModelConfig, TrackingConfig, TrainConfig
 
@@ -114,6 +114,17 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
 _LOADER_OF_ACCELERATE = ("non_blocking", "gradient_accumulation_kwargs")
 
 
+def unknown_setting(name: str, known: Collection[str]) -> str:
+    """What is no setting: a field of `trainer_args`, where a command has them, or a mistyped name."""
+    if "trainer_args" not in known or name not in {*PASSED_ON, *OURS, *REFUSED}:
+        return unknown("setting", name, known)
+    if name in PASSED_ON:
+        where = f"it goes under trainer_args, {{{name}: ...}} in a file and --trainer_args.{name} as a flag"
+    else:
+        where = REFUSED[name][1] if name in REFUSED else f"give {OURS[name]}"
+    return f"unknown setting {name!r}: {where}"
+
+
 def check_trainer_args(train: TrainConfig, model: ModelConfig, evaluates: bool) -> None:
     """Raises for what would be taken and dropped, or needs a package that is not there."""
     given = train.trainer_args
@@ -159,6 +170,11 @@ def _check_values(given: Mapping[str, Any], model: ModelConfig, evaluates: bool)
             raise ConfigError(
                 f"trainer_args sets {name} to {given[name]!r}, but there are no held-out rows: give --eval_file FILE"
             )
+    if evaluates and given.get("eval_strategy") in ("no", False):  # YAML reads a bare `no` as false
+        raise ConfigError(
+            "trainer_args sets eval_strategy to 'no', but held-out rows are evaluated at the start and the end: leave "
+            "eval_file and eval_share out to evaluate nothing, or eval_steps for these two alone"
+        )
     if "tpu_metrics_debug" in str(given.get("debug", "")):
         raise ConfigError("debug is tpu_metrics_debug: TPUs are not supported; give underflow_overflow")
     if given.get("fsdp_config") and not given.get("fsdp"):
