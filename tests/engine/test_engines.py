@@ -298,7 +298,12 @@ def test_a_program_ends_whatever_its_workers_do(how, ends, tmp_path):
 def test_programs_hear_signals_in_workers_as_they_do_here(tmp_path):
     body = "    import signal\n    heard = []\n    signal.signal(signal.SIGHUP, lambda *_: heard.append(1))\n"
     body += "    signal.raise_signal(signal.SIGHUP)\n    return len(heard)\n"
-    row = {"prompt": "def f():\n", "completion": body, "test": "def check(f):\n    assert f() == 1\n", "entry_point": "f"}
+    row = {
+        "prompt": "def f():\n",
+        "completion": body,
+        "test": "def check(f):\n    assert f() == 1\n",
+        "entry_point": "f",
+    }
     (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 2)
     for name, where in (("here", {}), ("there", HERE)):
         out = tmp_path / f"{name}.jsonl"
