@@ -1,5 +1,6 @@
 """Many comparisons of few draws: paired t tests, corrected for how many there are."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,16 @@ LEVEL = 0.05
 
 
 def paired_p(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """p value of the paired t test; None of a single draw, and where all differences are alike 1 if 0, else 0."""
+    """p value of the paired t test; None of a single draw.
+
+    Where all differences are alike it is 1 if they are 0, which models are that are the same, else None: few shares of
+    some hundred problems meet by chance, and the test would call that certainty.
+    """
     if len(first) < 2:
         return None
     moved = [a - b for a, b in zip(first, second, strict=True)]
-    if max(moved) == min(moved):
-        return 1.0 if moved[0] == 0 else 0.0
+    if math.isclose(max(moved), min(moved), abs_tol=1e-9):
+        return None if abs(moved[0]) > 1e-9 else 1.0
     tested: Any = stats.ttest_1samp(moved, 0.0)
     return float(tested.pvalue)
 

@@ -12,7 +12,7 @@ from typing import Any
 from research.chains.report.numbers import Comparison, comparison, critic_mean, mean_accuracy
 from research.drawing.markdown import Table, between, table_text
 from research.on_policy.place import Budget
-from research.on_policy.results import BASELINE, ORACLE, Difference, differences, solved
+from research.on_policy.results import BASELINE, ORACLE, Difference, cells_named, differences, solved
 from weighted_mtp.data import LOW_SUCCESS
 from weighted_mtp.demo.arms import GATED, LOG_ODDS
 from weighted_mtp.reports.numbers import NOTHING, number, percent, points
@@ -65,9 +65,9 @@ def _of_own_samples(own: dict[str, Any]) -> list[tuple[str, ...]]:
         if not base:
             continue
         found = {d.arm: d for d in differences(own, "greedy", [*ARMS, ORACLE], [task])}
-        cells = [c for c in own["cells"] if c["task"] == task and c["share"] == 25 and c["seed"] < 1_000]
-        aucs = [c["fresh_skill"]["auc"]["mean"] for c in cells if c["name"] == "label_conditioned"]
-        shares = [c["share_right"] for c in cells if c["name"] == "start"]
+        critics, starts = (cells_named(own, name, 25, task=task) for name in ("label_conditioned", "start"))
+        aucs = [c["fresh_skill"]["auc"]["mean"] for c in critics]
+        shares = [c["share_right"] for c in starts]
         lead = found.get(ORACLE)
         rows.append(
             (

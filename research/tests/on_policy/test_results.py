@@ -2,7 +2,7 @@
 
 import pytest
 
-from research.corrected import holm
+from research.corrected import holm, paired_p
 from research.on_policy.report import page
 from research.on_policy.results import differences
 
@@ -36,6 +36,11 @@ def test_holm_by_hand():
 def test_a_correction_of_one_test_changes_nothing_and_none_exceeds_one():
     assert holm([0.2]) == [0.2]
     assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_three_equal_leads_are_a_chance_of_rounding_and_no_certainty():
+    assert paired_p([0.237, 0.337, 0.437], [0.2, 0.3, 0.4]) is None
+    assert paired_p([0.2, 0.3], [0.2, 0.3]) == 1.0
 
 
 def test_differences_are_paired_by_draw_and_leave_out_the_draw_outside(results):
