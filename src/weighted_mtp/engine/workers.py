@@ -190,6 +190,13 @@ def _serve(pipe: Connection, number: int, begin: Callable[..., None], args: tupl
     signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
     os.set_inheritable(pipe.fileno(), False)
     begin(number, *args)
+    try:
+        _answer(pipe)
+    finally:  # what it held is cleared away, and a SIGTERM now would be told of in thirty lines
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _answer(pipe: Connection) -> None:
     with suppress(EOFError, OSError):
         while True:
             asked = pipe.recv_bytes()
