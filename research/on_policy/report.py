@@ -263,6 +263,8 @@ def _few(results: Results, tasks: Sequence[str], metric: str) -> Table:
 
 def _rounds(results: Results, tasks: Sequence[str], metric: str) -> Table:
     rounds = [n for n in (1, 2, 3) if n == 1 or cells_named(results, BASELINE, 25, n)]
+    seeds = {cell["seed"] for cell in cells_named(results, BASELINE, 25, rounds[-1])}
+    results = results | {"cells": [cell for cell in results["cells"] if cell["seed"] in seeds]}  # the same in all
     return _by_arm(results, tasks, metric, [(f"round {n}", {"round_": n}) for n in rounds] if len(rounds) > 1 else [])
 
 

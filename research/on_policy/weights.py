@@ -16,8 +16,8 @@ from weighted_mtp.training.scoring import score
 EVIDENCE = math.log(10) / 2
 """Log-odds from which evidence is called substantial: a Bayes factor of the square root of 10."""
 SURE = 0.9
-"""Probability from which a token is taken to come before the first wrong one; on the draw outside it beat the
-probability itself as a weight."""
+"""Probability from which a token is taken to come before the first wrong one; on one task of the draw outside it
+beat the probability itself as a weight."""
 
 
 def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:

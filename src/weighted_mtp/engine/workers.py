@@ -70,7 +70,8 @@ class Workers:
             _end(self._crew, self._todo, kind is not None and (killed or not issubclass(kind, self._unasked)))
         except KeyboardInterrupt:  # asked again
             for worker in self._crew:
-                worker.process.kill()
+                if worker.process.is_alive():  # or was never begun
+                    worker.process.kill()
             raise
         finally:
             self._left.cancel()
