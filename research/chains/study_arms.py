@@ -34,9 +34,12 @@ IMPLICIT = Arm("implicit", "verifiable", "log_odds", WHITENED, critic="implicit_
 GUIDED = Arm("guided", start=GENERATIVE.name, decode_under="right")
 """The generative critic, decoded by log p_right + (log p_right - log p_wrong); nothing is trained."""
 
+GATED_BY_QUARTER = Arm("gated_by_quarter", scheme="column", rows="gated_by_quarter", reference=GATED.name)
+"""As gated, with a skill for each quarter of a completion; it waits for gated, which makes the folds."""
+
 AT_EVERY_SHARE = (
-    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, IMPLICIT, GENERATIVE, GUIDED, RHO1,
-    ORACLE, SHUFFLED_ACROSS,
+    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, GATED_BY_QUARTER, IMPLICIT, GENERATIVE, GUIDED,
+    RHO1, ORACLE, SHUFFLED_ACROSS,
 )  # fmt: skip
 AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, GATED, ORACLE)
 AT_LOW_SUCCESS = (

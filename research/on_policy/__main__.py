@@ -19,9 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _on_policy(words: list[str]) -> int:
     parser = Parser(prog=PROGRAM, description=HELP)
     parser.add_argument(
-        "--part", type=Literal["main", "shares", "rounds", "rates", "drawn", "blame"], default="main",
+        "--part", type=Literal["main", "shares", "rounds", "rates", "drawn", "blame", "quarters"], default="main",
         help="main: all arms; shares: starts of 10 and 50 % right; rounds: three rounds; rates: steps and rates; "
-        "drawn: rows drawn by their weight, and a gate by row; blame: a posterior over the first wrong token.",
+        "drawn: rows drawn by their weight, and a gate by row; blame: a posterior over the first wrong token; "
+        "quarters: a gate for each of a completion.",
     )  # fmt: skip
     parser.add_argument("--tasks", type=list[str] | None, default=None, help="Tasks; none: all three.")
     flags = flags_of(parser, words, out="on-policy", draws=None, jobs=1)

@@ -68,11 +68,13 @@ ROW_GATED = (
 """Weighed by token are only rows whose outcome that critic explains; of the others the right ones are kept."""
 CHANGE_POINT = tuple(replace(arm, name=arm.name.replace("row_gated", "change_point")) for arm in ROW_GATED)
 """Beside the right rows, what wrong ones have before their first wrong token, as that critic places it."""
+GATED_BY_QUARTER = Arm("gated_by_quarter", scheme="column", rows=GENERATIVE.name)
+"""As `gated`, with a skill for each quarter of a completion."""
 OF_EVIDENCE = (*ROW_GATED, *CHANGE_POINT)
 DRAWN_ARMS = tuple(replace(arm, name=name) for name, arm in DRAWN.items())
 ARMS: dict[str, Arm] = {
     arm.name: arm
-    for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, *DRAWN_ARMS, *OF_EVIDENCE, *(arm for arm, *_ in TRIED.values()))
+    for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, GATED_BY_QUARTER, *DRAWN_ARMS, *OF_EVIDENCE, *(arm for arm, *_ in TRIED.values()))
 }
 
 
@@ -104,6 +106,8 @@ def needs(name: str) -> set[str]:
         return {START, IMPLICIT_CRITIC.name}
     if name in (arm.name for arm in OF_EVIDENCE):
         return {START, ARMS[name].rows, skill_of(ARMS[name].rows)}
+    if name == GATED_BY_QUARTER.name:
+        return {START, *critic}
     if name == SKILL or name == GUIDED.name:
         return {START, *critic}
     if ARMS[name].scheme == "gated" or ARMS[name] in EQUAL_COMPUTE:

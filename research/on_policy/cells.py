@@ -20,6 +20,7 @@ from research.on_policy.arms import (
     EQUAL_COMPUTE,
     EVALUATED,
     FEW,
+    GATED_BY_QUARTER,
     GUIDED,
     IMPLICIT_CRITIC,
     MORE_SAMPLES,
@@ -34,7 +35,8 @@ from research.on_policy.arms import (
 )
 from research.on_policy.critics import quality, skill
 from research.on_policy.place import Place, Row
-from research.on_policy.weights import whitened_weights, write_change_point, write_drawn, write_row_gated
+from research.on_policy.weights import write_by_quarter, write_change_point, write_drawn, write_row_gated
+from research.weights import whitened_weights
 from weighted_mtp.demo.arms import GENERATIVE, Arm
 from weighted_mtp.files import write_text
 from weighted_mtp.training.config import RunConfig
@@ -213,6 +215,8 @@ class Trained:
             rows = write(place, arm.rows, min(1.0, known["slope"]["low"] or 0.0) if known["gate"] else 0.0)
         if arm == ORACLE_BEHIND:
             rows = write_oracle_behind(place)
+        if arm == GATED_BY_QUARTER:
+            rows = write_by_quarter(place)
         settings = {
             "stage": stage, "scheme": scheme, "scheme_options": options, "keep": arm.keep,
             "max_steps": steps, "learning_rate": rate, "n_future": arm.n_future,

@@ -14,6 +14,7 @@ from research.on_policy.arms import (
     DRAWN,
     DRAWN_ARMS,
     FEW,
+    GATED_BY_QUARTER,
     MAIN,
     ORACLE_BEHIND,
     ROW_GATED,
@@ -55,6 +56,7 @@ PARTS = {
     "rounds": Part(FEW, draws=3, rounds=3),
     "drawn": Part((*DRAWN.values(), *DRAWN_ARMS, *ROW_GATED), draws=3),
     "blame": Part((*CHANGE_POINT, ORACLE_BEHIND), draws=3),
+    "quarters": Part((GATED_BY_QUARTER,), draws=3),
 }
 
 

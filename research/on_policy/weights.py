@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from research.on_policy.critics import scoring
 from research.on_policy.place import Place, Row
+from research.weights import gate_by_quarter, mixed_by_quarter, rows_of_folds, whitened_weights
 from weighted_mtp.data import load_rows
 from weighted_mtp.demo.arms import GENERATIVE, Arm
+from weighted_mtp.evaluation.cross_fit import skill_of_scores
 from weighted_mtp.training.scoring import score
 
 EVIDENCE = math.log(10) / 2
@@ -18,14 +20,6 @@ EVIDENCE = math.log(10) / 2
 SURE = 0.9
 """Probability from which a token is taken to come before the first wrong one; on one task of the draw outside it
 beat the probability itself as a weight."""
-
-
-def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:
-    """clip(exp(z), .1, 5), z a token's signal whitened over all rows: its credit, or its log-probability under the
-    model that wrote it, which is its surprisal with the sign turned."""
-    every = np.concatenate([np.asarray(row) for row in signal])
-    mean, std = every.mean(), every.std()
-    return [np.exp((np.asarray(row) - mean) / std).clip(0.1, 5.0).tolist() for row in signal]
 
 
 def draw(weights: Sequence[Sequence[float]], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -90,6 +84,20 @@ def before_change(credit: NDArray[np.float64]) -> NDArray[np.float64]:
     before = np.concatenate([[0.0], np.cumsum(credit)[:-1]])
     p = np.exp(before - before.max())
     return np.clip(1 - np.cumsum(p) / p.sum(), 0.0, 1.0)
+
+
+def write_by_quarter(place: Place) -> str:
+    """Writes the rows as `gated` weighs them, but with a skill for each quarter of a completion, measured on folds."""
+    name, critic = "gated_by_quarter", GENERATIVE.name
+    folds = scoring(place, place.folder / critic, "train", f"folds-{name}", cross_fit=place.budget.folds)
+    skill_of_scores(folds, quiet=True)
+    gates = gate_by_quarter(rows_of_folds(folds.out))
+    shutil.rmtree(folds.out)
+    rows = credited(place, critic)
+    for row, w in zip(rows, mixed_by_quarter(rows, gates), strict=True):
+        row["weights"] = w
+    place.write(name, [row for row in rows if any(row["weights"])])
+    return name
 
 
 def _by_credit(place: Place, skill: float) -> list[Row]:

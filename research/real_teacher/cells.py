@@ -11,7 +11,6 @@ from typing import Any
 from research.on_policy.arms import ARMS, CHOICES, GUIDED, MORE_STEPS, ORACLE_BEHIND, START, with_needs
 from research.on_policy.cells import Cell, solved_by, trained
 from research.on_policy.place import Place
-from research.on_policy.weights import whitened_weights
 from research.real_teacher.dyck import deepest, renamed
 from research.real_teacher.place import Size, Students
 from research.real_teacher.steps import (
@@ -22,6 +21,7 @@ from research.real_teacher.steps import (
     position_readings,
     surprisal_and_entropy,
 )
+from research.weights import whitened_weights
 from weighted_mtp.demo.arms import (
     CRITIC,
     GATED,
