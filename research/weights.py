@@ -21,7 +21,7 @@ def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def rows_of_folds(out: str | Path) -> list[Row]:
-    """What critics of folds said of the rows that they were not trained on; `out` is a folder of cross-fitted scores."""
+    """What critics of folds said of rows that they were not trained on; `out` is a folder of cross-fitted scores."""
     return [row for scores in sorted(Path(out).glob(f"{FOLDS}/*/scores")) for row in load_rows(scores)[0]]
 
 
@@ -45,7 +45,10 @@ def mixed_by_quarter(rows: Sequence[Row], gates: Sequence[float]) -> list[list[f
     """w_t = s_q clip(exp(z_t), .1, 5) + (1 - s_q) [right], z the credit of the rows whitened over all of them."""
     weights = whitened_weights([row["credit"] for row in rows])
     return [
-        [s * x + (1 - s) * float(row["label"]) for x, s in zip(w, map(gates.__getitem__, quarters(len(w))), strict=True)]
+        [
+            s * x + (1 - s) * float(row["label"])
+            for x, s in zip(w, map(gates.__getitem__, quarters(len(w))), strict=True)
+        ]
         for row, w in zip(rows, weights, strict=True)
     ]
 

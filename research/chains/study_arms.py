@@ -38,13 +38,16 @@ GATED_BY_QUARTER = Arm("gated_by_quarter", scheme="column", rows="gated_by_quart
 """As gated, with a skill for each quarter of a completion; it waits for gated, which makes the folds."""
 
 AT_EVERY_SHARE = (
-    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, GATED_BY_QUARTER, IMPLICIT, GENERATIVE, GUIDED,
-    RHO1, ORACLE, SHUFFLED_ACROSS,
+    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, GATED_BY_QUARTER, IMPLICIT,
+    GENERATIVE, GUIDED, RHO1, ORACLE, SHUFFLED_ACROSS,
 )  # fmt: skip
 AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, GATED, ORACLE)
+TD_BCE = replace(TD_WHITENED, name="td_bce", critic="value_bce")
+"""Reads a value head that is trained by cross-entropy."""
 AT_LOW_SUCCESS = (
     TD_BETA_09,
     Arm("gae_whitened", "verifiable", "td", {**WHITENED, "credit": "gae"}, critic="critic"),
+    TD_BCE,
     control("lognormal"),
     control("shuffled"),
     *map(four_heads, (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS)),
@@ -55,7 +58,7 @@ AT_LOW_SUCCESS = (
 VALUE_HEADS = tuple(
     replace(VALUE_HEAD, name=f"value_{objective}", value_loss=objective) for objective in ("bce", "lambda", "pairwise")
 )
-"""Other objectives of a value head; measured, and read by no arm."""
+"""Other objectives of a value head; measured, and read by no arm but `TD_BCE`."""
 
 CRITICS = {"critic": "value_head", "label_conditioned": "log_odds", "implicit_critic": "implicit"}
 """How results name the critics of these arms; others go by their arm's name."""

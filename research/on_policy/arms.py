@@ -39,6 +39,7 @@ MAIN = (
     Arm("surprisal", scheme="column", rows="surprisal"),
     Arm("signed", "verifiable", "signed", {"credit": "critic", "floor": FLOOR}, critic=GENERATIVE.name),
     Arm("nft", scheme="nft"),
+    Arm("w_reinforce", scheme="w_reinforce"),
     Arm("dft_right", scheme="dft", keep="right"),
     SHUFFLED_ACROSS,
     ORACLE,
@@ -74,7 +75,15 @@ OF_EVIDENCE = (*ROW_GATED, *CHANGE_POINT)
 DRAWN_ARMS = tuple(replace(arm, name=name) for name, arm in DRAWN.items())
 ARMS: dict[str, Arm] = {
     arm.name: arm
-    for arm in (*CRITICS, *MAIN, ORACLE_BEHIND, GATED_BY_QUARTER, *DRAWN_ARMS, *OF_EVIDENCE, *(arm for arm, *_ in TRIED.values()))
+    for arm in (
+        *CRITICS,
+        *MAIN,
+        ORACLE_BEHIND,
+        GATED_BY_QUARTER,
+        *DRAWN_ARMS,
+        *OF_EVIDENCE,
+        *(arm for arm, *_ in TRIED.values()),
+    )
 }
 
 

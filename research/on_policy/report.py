@@ -6,29 +6,21 @@ from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.drawing.pictures import Picture, shown
-from research.on_policy.arms import CHANGE_POINT, CRITICS, DRAWN, FEW, MAIN, ORACLE_BEHIND, ROW_GATED, SKILL
+from research.on_policy.arms import CRITICS, FEW, MAIN, SKILL
 from research.on_policy.picture import arms_picture
-from research.on_policy.results import (
-    BASELINE,
-    ORACLE,
-    Difference,
-    Results,
-    cells_named,
-    differences,
-    over_problems,
-    solved,
-)
+from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences, over_problems, solved
 from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
+from research.on_policy.weight_tables import change_point_table, drawn_table, gates_table, oracle_table, said
 from weighted_mtp.demo.arms import GENERATIVE
-from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, number, percent, points
+from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, percent
 
 TITLE = "# On a model's own samples: where does token credit pay?"
 COMMAND = """```bash
 python -m research.on_policy --out on-policy --part main
 ```
 
-The other parts are `shares`, `rounds`, `rates`, `drawn` and `blame`; `python -m research.on_policy.docs_page on-policy`
-makes this page of what is there."""
+The other parts are `shares`, `rounds`, `rates`, `drawn`, `blame` and `quarters`;
+`python -m research.on_policy.docs_page on-policy` makes this page of what is there."""
 
 
 def pictures(results: Results) -> dict[str, Picture]:
@@ -61,9 +53,9 @@ def page(results: Results) -> str:
         ),
         *section("Fewer and more right", *(table_text(_few(results, tasks, m)) for m in METRICS)),
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
-        *section("Rows drawn by their weight", table_text(_drawn(results, tasks))),
-        *section("A gate by row", table_text(_row_gate(results, tasks))),
-        *section("Which token is to blame", table_text(_change_point(results, tasks))),
+        *section("Rows drawn by their weight", table_text(drawn_table(results, tasks))),
+        *section("A gate by row, and by quarter", table_text(gates_table(results, tasks))),
+        *section("Which token is to blame", table_text(change_point_table(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),
         *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
         *section("Worth knowing", items(notes(results, tasks))),
@@ -104,36 +96,6 @@ def decided(greedy: Sequence[Difference]) -> list[str]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
-
-
-def said(difference: Difference) -> str:
-    """Points, with their interval where there is one."""
-    low_high = interval(difference.interval.low, difference.interval.high)
-    return (
-        f"{points(difference.interval.mean)} ({low_high})" if difference.draws > 1 else points(difference.interval.mean)
-    )
-
-
-DECIDED = ("Points (95 %)", "Draws", "p, Holm", "Verdict")
-
-
-def _decided(results: Results, tasks: Sequence[str], arms: Sequence[str], **how: Any) -> tuple[tuple[str, ...], ...]:
-    """A row for each arm, task and metric."""
-    found = [(name, d) for metric, name in METRICS.items() for d in differences(results, metric, arms, tasks, **how)]
-    return tuple(
-        (f"`{d.arm}`, {d.task}, {name}", said(d), str(d.draws), number(d.adjusted), d.verdict) for name, d in found
-    )
-
-
-def oracle_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table:
-    """The lead of whoever knows the wrong tokens."""
-    return Table(
-        ("Oracle minus right_only", *DECIDED),
-        _decided(results, tasks, [ORACLE, "signed_oracle"], share=share),
-        "The oracle drops the truly wrong tokens, the signed one gives them a negative weight: their lead over "
-        "training on right samples is what perfect knowledge of the wrong tokens is worth here. Holm's correction is "
-        "by metric.",
-    )
 
 
 def arms_table(
@@ -198,38 +160,6 @@ def critics_table(results: Results, tasks: Sequence[str], share: int = 25) -> Ta
         ("Critic", "AUC within prompts", "explained", "finds wrong tokens, AUC", "knows nothing", "CPU s"),
         tuple(rows),
         "On samples of the test problems, which no critic was trained on: mean over draws, lowest to highest.",
-    )
-
-
-def _drawn(results: Results, tasks: Sequence[str]) -> Table:
-    return Table(
-        ("Drawn by weight minus all rows", *DECIDED),
-        _decided(results, tasks, list(DRAWN), against=lambda arm: DRAWN[arm].name),
-        "Weightless rows fill batches: here as many rows as the steps read are drawn in proportion to their mean "
-        "weight, which is divided out, and the arm is held against the same weights on all rows. Holm's correction is "
-        "by metric.",
-    )
-
-
-def _row_gate(results: Results, tasks: Sequence[str]) -> Table:
-    return Table(
-        (f"Minus {BASELINE}", *DECIDED),
-        _decided(results, tasks, [arm.name for arm in ROW_GATED]),
-        "In place of one s for all rows: weighed by token are the rows whose outcome the critic's evidence, shrunk by "
-        "its slope on folds, makes at least the square root of 10 times likelier; of the others the right ones are "
-        "kept, and what has no weight is left out. With the generative and with the implicit critic; Holm's correction "
-        "is by metric.",
-    )
-
-
-def _change_point(results: Results, tasks: Sequence[str]) -> Table:
-    return Table(
-        (f"Minus {BASELINE}", *DECIDED),
-        _decided(results, tasks, [arm.name for arm in (*CHANGE_POINT, ORACLE_BEHIND)]),
-        "Right rows are kept, and of wrong ones the tokens that come before the first wrong one with a probability of "
-        "0.9 or more, by the posterior over that token which the critic's evidence makes, shrunk by its slope on "
-        "folds; none where it has no skill. With the generative and with the implicit critic; `oracle_behind` knows "
-        "the first wrong token, which is the most that placing it can win. Holm's correction is by metric.",
     )
 
 

@@ -90,7 +90,8 @@ def notes(results: Results, tasks: Sequence[str]) -> list[str]:
         f"`{GUIDED.name}` is the generative critic decoded by log p_right + (log p_right - log p_wrong); "
         f'`{GENERATIVE.name}` the same critic decoded under "right" without it.',
         "`surprisal` weighs a token by the whitened log-probability that the start gave it; `nft` has the start as its "
-        f"reference; the signed oracle gives wrong tokens {AWAY:g} down to a probability of {FLOOR:g}.",
+        f"reference; `w_reinforce` gives right samples a tenth of the weight, wrong ones -1; the signed oracle "
+        f"gives wrong tokens {AWAY:g}. Both push down to a probability of {FLOOR:g}.",
         "`gated` is told to mix by the measured skill. Since it did harm here, by itself it is right_only on own "
         "samples of a model, which rows with `logprobs` are.",
         "Arms of `mtp_` have three more heads, copies of the last layer that start with the arm, without warm-up; what "

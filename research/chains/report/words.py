@@ -20,6 +20,9 @@ _NOTES = {
     "guided": "guided decodes the generative critic by log p_right + (log p_right - log p_wrong); nothing is trained.",
     "gated": "gated mixes log_odds and right_only by the critic's skill on folds of the training prompts, three times"
     " the critic's steps that log_odds spends.",
+    "gated_by_quarter": "gated_by_quarter gives the quarters of a completion the skill of gated in proportion to what"
+    " the credit of each explains of the outcome by itself; credit is whitened over all rows, not as training goes.",
+    "td_bce": "td_bce is td_whitened with the value head of value_bce.",
     RIVAL: f"{RIVAL} trains on fewer rows, so its batches are drawn from those; steps and batch size are equal.",
 }
 

@@ -18,6 +18,7 @@ from research.on_policy.arms import (
     DRAWN_ARMS,
     EQUAL_COMPUTE,
     FEW,
+    GATED_BY_QUARTER,
     MAIN,
     OF_EVIDENCE,
     ORACLE_BEHIND,
@@ -65,7 +66,7 @@ def finished(made_once) -> Path:
 
     def make(out: Path) -> None:
         place = Place("coin", 25, 0, out, TINY)
-        for name in with_needs((*MAIN, *DRAWN_ARMS, *OF_EVIDENCE, ORACLE_BEHIND)):
+        for name in with_needs((*MAIN, *DRAWN_ARMS, *OF_EVIDENCE, ORACLE_BEHIND, GATED_BY_QUARTER)):
             run_cell(Cell(place, name))
         for name in with_needs(FEW[:1]):
             run_cell(Cell(Place("coin", 25, 0, out, TINY, ("uniform",)), name))

@@ -1,0 +1,75 @@
+"""Tables of the experiment that hold some weights against others: oracles, gates, posteriors, drawn rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from research.drawing.markdown import Table
+from research.on_policy.arms import CHANGE_POINT, DRAWN, GATED_BY_QUARTER, ORACLE_BEHIND, ROW_GATED
+from research.on_policy.results import BASELINE, ORACLE, Difference, Results, differences
+from research.on_policy.settings_tables import METRICS
+from weighted_mtp.reports.numbers import interval, number, points
+
+DECIDED = ("Points (95 %)", "Draws", "p, Holm", "Verdict")
+
+
+def said(difference: Difference) -> str:
+    """Points, with their interval where there is one."""
+    low_high = interval(difference.interval.low, difference.interval.high)
+    return (
+        f"{points(difference.interval.mean)} ({low_high})" if difference.draws > 1 else points(difference.interval.mean)
+    )
+
+
+def _decided(results: Results, tasks: Sequence[str], arms: Sequence[str], **how: Any) -> tuple[tuple[str, ...], ...]:
+    """A row for each arm, task and metric."""
+    found = [(name, d) for metric, name in METRICS.items() for d in differences(results, metric, arms, tasks, **how)]
+    return tuple(
+        (f"`{d.arm}`, {d.task}, {name}", said(d), str(d.draws), number(d.adjusted), d.verdict) for name, d in found
+    )
+
+
+def oracle_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table:
+    """The lead of whoever knows the wrong tokens."""
+    return Table(
+        ("Oracle minus right_only", *DECIDED),
+        _decided(results, tasks, [ORACLE, "signed_oracle"], share=share),
+        "The oracle drops the truly wrong tokens, the signed one gives them a negative weight: their lead over "
+        "training on right samples is what perfect knowledge of the wrong tokens is worth here. Holm's correction is "
+        "by metric.",
+    )
+
+
+def drawn_table(results: Results, tasks: Sequence[str]) -> Table:
+    """Rows drawn in proportion to their weights, against the same weights on all rows."""
+    return Table(
+        ("Drawn by weight minus all rows", *DECIDED),
+        _decided(results, tasks, list(DRAWN), against=lambda arm: DRAWN[arm].name),
+        "Weightless rows fill batches: here as many rows as the steps read are drawn in proportion to their mean "
+        "weight, which is divided out, and the arm is held against the same weights on all rows. Holm's correction is "
+        "by metric.",
+    )
+
+
+def gates_table(results: Results, tasks: Sequence[str]) -> Table:
+    """In place of one s for all tokens: one for each row, or for each quarter of a completion."""
+    return Table(
+        (f"Minus {BASELINE}", *DECIDED),
+        _decided(results, tasks, [arm.name for arm in (*ROW_GATED, GATED_BY_QUARTER)]),
+        "In place of one s for all rows: weighed by token are the rows whose outcome the critic's evidence, shrunk by "
+        "its slope on folds, makes at least the square root of 10 times likelier; of the others the right ones are "
+        "kept, and what has no weight is left out. With the generative and with the implicit critic. "
+        "`gated_by_quarter` gives the quarters of a completion the s of the generative critic in proportion to what "
+        "the credit of each explains. Holm's correction is by metric.",
+    )
+
+
+def change_point_table(results: Results, tasks: Sequence[str]) -> Table:
+    """Right rows, and what wrong ones have before the token that is to blame."""
+    return Table(
+        (f"Minus {BASELINE}", *DECIDED),
+        _decided(results, tasks, [arm.name for arm in (*CHANGE_POINT, ORACLE_BEHIND)]),
+        "Right rows are kept, and of wrong ones the tokens that come before the first wrong one with a probability of "
+        "0.9 or more, by the posterior over that token which the critic's evidence makes, shrunk by its slope on "
+        "folds; none where it has no skill. With the generative and with the implicit critic; `oracle_behind` knows "
+        "the first wrong token, which is the most that placing it can win. Holm's correction is by metric.",
+    )
