@@ -3,16 +3,18 @@
 import json
 import math
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.conftest import weights_in
 from tests.training.launch import Accident, Ended, launch
-from weighted_mtp.evaluation.ranking import auc
+from weighted_mtp.evaluation.ranking import auc, auc_error
 from weighted_mtp.models.lora import ADAPTER, DECODERS
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.batch import TokenBatch
@@ -334,3 +336,59 @@ def test_without_an_interval_early_stopping_evaluates_twenty_times(ruined):
 def test_the_first_step_whose_rate_is_zero_is_no_candidate(make_config, rows, steps, every):
     config = make_config("critic", eval_file=str(rows["eval"]), max_steps=steps, save_steps=0, eval_steps=0)
     assert training_arguments(config, evaluates=True, quiet=True).eval_steps == every
+
+
+def kept_by_hand(curve: list[tuple[float, float]], patience: int) -> tuple[int, int]:
+    """Indices of the last value within its error of the highest so far, and of the evaluation after which all ends."""
+    kept, bad = 0, 0
+    for i, (value, error) in enumerate(curve):
+        good = value >= max(v for v, _ in curve[: i + 1]) - error
+        kept, bad = (i, 0) if good else (kept, bad + 1)
+        if bad == patience:
+            return kept, i
+    return kept, len(curve) - 1
+
+
+@pytest.fixture
+def by_auc(ruined, rows):
+    """A function (**settings) -> Prepared: a critic, judged by the outcomes of the rows that it is trained on."""
+    return partial(ruined, "critic", best_metric="outcome_auc", eval_file=str(rows["train"]), max_steps=14)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("value_head", 1e-3), ("generative", 1e-2)])
+def test_of_evaluations_within_their_error_of_the_highest_auc_the_last_is_kept(by_auc, caplog, kind, rate):
+    run = by_auc(critic=kind, learning_rate=rate)
+    trainer = run.fit()
+    curve = [entry for entry in evaluations(trainer)[:-1] if entry["step"]]
+    found = [(entry["eval_outcome_auc"], entry["eval_outcome_auc_error"]) for entry in curve]
+    kept, last = kept_by_hand(found, 2)
+    highest = max(range(last + 1), key=lambda i: found[i][0])
+    assert kept > highest, "a run in which the two rules differ"
+    assert last == len(curve) - 1
+    assert trainer.state.best_global_step == curve[kept]["step"]
+    assert trainer.state.best_metric == found[kept][0]
+    checkpoint = Path(run.config.train.output_dir) / f"checkpoint-{curve[kept]['step']}"
+    assert differing(final_weights(run), weights_in(checkpoint)) == []
+    assert f"within its standard error of the highest, {found[highest][0]:.4g}" in caplog.text
+
+
+def test_an_interrupted_run_knows_the_highest_auc_that_it_had(by_auc, caplog):
+    whole = by_auc(learning_rate=1e-3)
+    state = whole.fit().state
+    broken = by_auc(learning_rate=1e-3, callbacks=[Accident(state.best_global_step, signal.SIGINT)])
+    with pytest.raises(Interrupted):
+        broken.fit()
+    resumed = by_auc(learning_rate=1e-3, output_dir=broken.config.train.output_dir)
+    [told] = [record.message for record in caplog.records if "is kept" in record.message]
+    caplog.clear()
+    trainer = resumed.fit(find_resumable(broken.config.train.output_dir)[0])
+    assert (trainer.state.best_global_step, trainer.state.best_metric) == (state.best_global_step, state.best_metric)
+    assert differing(final_weights(whole), final_weights(resumed)) == []
+    assert told in [record.message for record in caplog.records]
+
+
+def test_the_error_of_an_auc_is_the_spread_of_resampled_ones():
+    rng = np.random.default_rng(0)
+    right = np.arange(400) < 100
+    aucs = [auc(rng.exponential(1 + 2 * right), right) for _ in range(2000)]
+    assert auc_error(float(np.mean(aucs)), 100, 300) == pytest.approx(np.std(aucs), rel=0.05)

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from weighted_mtp.data import NO_ROW, is_right
+from weighted_mtp.evaluation.ranking import auc_error
 from weighted_mtp.losses import MTPLossOutput
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.value_weighting import (
@@ -96,7 +97,7 @@ class MetricWindow:
         self._outcomes.append(torch.stack([said, is_right(batch.rewards), counted]).to(self.dtype))
 
     def _outcome_auc(self) -> dict[str, float]:
-        """AUC of the outcome by what was added, of all processes; nothing where all rows came to the same."""
+        """AUC of the outcome by what was added, of all processes, and its error; nothing where all came to the same."""
         if not self._outcomes:
             return {}
         found = [torch.cat(self._outcomes, 1).cpu()]
@@ -107,7 +108,8 @@ class MetricWindow:
         said, right = said[counted > 0], right[counted > 0] > 0
         if right.all() or not right.any() or not np.isfinite(said).all():
             return {}
-        return {"outcome_auc": float(roc_auc_score(right, said))}
+        found_auc, n_right = float(roc_auc_score(right, said)), int(right.sum())
+        return {"outcome_auc": found_auc, "outcome_auc_error": auc_error(found_auc, n_right, len(right) - n_right)}
 
     def state(self) -> Float[Tensor, "processes numbers"]:
         """All sums and moments of every process, on the device: one fused reduction. Outcomes are ranked here."""

@@ -24,11 +24,12 @@ from weighted_mtp.models.architecture import require_packable
 from weighted_mtp.models.row_attention import attend_by_row
 from weighted_mtp.terminal import Stopped
 from weighted_mtp.training.arguments import training_arguments
-from weighted_mtp.training.callbacks import EarlyStopping, InterruptCallback, LastStepEvaluation, LogLines, ProgressBar
+from weighted_mtp.training.callbacks import InterruptCallback, LastStepEvaluation, LogLines, ProgressBar
 from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import require_spread
 from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
+from weighted_mtp.training.early_stopping import EarlyStopping
 from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.loading import NOTHING, InMemory, Inputs, load_inputs, load_scheme
 from weighted_mtp.training.made_with import MadeWith

@@ -238,8 +238,9 @@ class TrainConfig:
     save_total_limit: int = 2
     """Checkpoints kept; at least 2, because the newest may be incomplete after a kill."""
     early_stopping_patience: int | None = None
-    """Evaluations without a better best_metric after which training stops; the best model is kept. 0: trains to the
-    end and keeps the last model. None: 5 for a critic with held-out rows, else 0."""
+    """Evaluations without a better best_metric after which training stops; the best model is kept, by outcome_auc the
+    last one within its standard error of the highest. 0: trains to the end and keeps the last model. None: 5 for a
+    critic with held-out rows, else 0."""
     best_metric: str = ""
     """Early stopping: loss, weighted_ce, ce_head_{k} or value_loss (lower is better), value_explained_variance or
     outcome_auc, all of held-out rows; empty: outcome_auc of a critic, else loss."""
