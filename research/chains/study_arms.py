@@ -109,8 +109,9 @@ def study_notes(budget: Budget) -> list[str]:
     return [
         f"{budget.steps} steps a policy, a number chosen on a draw outside the study for right_only, the strongest arm"
         " without a critic.",
-        f"The generative and the implicit critic are trained {budget.critic_steps} steps, value heads, which learn"
-        f" more slowly, {value_steps}. label_conditioned is the generative critic and has its steps.",
+        f"The generative and the implicit critic are trained at most {budget.critic_steps} steps, value heads, which"
+        f" learn more slowly, {value_steps}: they stop early, and learn from nine tenths of the prompts."
+        " label_conditioned is the generative critic and has its steps.",
         "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than"
         " the others; every other model starts from the shared initialisation.",
         "Critics go by the arm that reads them: log_odds is the generative critic, value_head that of the td arms.",

@@ -92,7 +92,7 @@ def comparison_table(results: Results, axis: Axis) -> Table:
     rows: list[tuple[str, ...]] = []
     for (first, second), entries in pairs_along(results, axis).items():
         if len(entries) > 1 or len(names) == 1:
-            by_setting = {entry.setting: _words(entry) for entry in entries}
+            by_setting = {entry.setting: in_words(entry) for entry in entries}
             rows.append((f"{first} {MINUS} {second}", *(by_setting.get(setting, NOTHING) for setting in names)))
     return Table(
         (f"First {MINUS} second", *names.values()),
@@ -109,8 +109,8 @@ def aim_table(results: Results) -> Table:
             names[aim.setting],
             percent(mean_accuracy(results, aim.setting, RIVAL)),
             percent(mean_accuracy(results, aim.setting, ARM)),
-            _words(aim.over),
-            NOTHING if aim.behind is None else _words(aim.behind),
+            in_words(aim.over),
+            NOTHING if aim.behind is None else in_words(aim.behind),
             aim_in_words(aim),
         )
         for aim in aims(results)
@@ -134,7 +134,7 @@ def gated_table(results: Results) -> Table:
                 means = {arm: mean_accuracy(results, setting, arm) for arm in (RIVAL, ARM, GATED.name)}
                 better = min(found, key=lambda pair: pair.diff)
                 which = f"{name} {'right' if axis == AXES[0] else 'completions'}"
-                rows.append((which, *map(percent, means.values()), *map(_words, found), reached(better, -BEHIND)))
+                rows.append((which, *map(percent, means.values()), *map(in_words, found), reached(better, -BEHIND)))
     headings = ("Setting", f"{RIVAL}, %", f"{ARM}, %", f"{GATED.name}, %", f"To {RIVAL}", f"To {ARM}", "The aim")
     caption = (
         f"The aim of the safe default: not worse than {RIVAL}, and within {100 * BEHIND:.0f} points of the better of"
@@ -154,7 +154,7 @@ def aim_in_words(aim: Aim) -> str:
 def heads_table(results: Results) -> Table:
     """Paired differences between arms with four heads."""
     pairs = [entry for entry in comparisons(results, MAIN) if entry.first.startswith("mtp_")]
-    rows = tuple((f"{entry.first} {MINUS} {entry.second}", _words(entry), str(entry.n)) for entry in pairs)
+    rows = tuple((f"{entry.first} {MINUS} {entry.second}", in_words(entry), str(entry.n)) for entry in pairs)
     caption = f"Differences in points with {_MARGIN}, and how the first fares."
     return Table((f"First {MINUS} second", "Difference", "Draws"), rows, caption)
 
@@ -206,7 +206,7 @@ def cost_table(results: Results) -> Table:
     return Table(headings, tuple(rows), "Training each arm once, critics apart; mean over draws.")
 
 
-def _words(entry: Comparison) -> str:
+def in_words(entry: Comparison) -> str:
     """`+31.4 ± 3.4`, the half width of the interval, where there is one, and the verdict."""
     margin = ""
     if entry.low is not None and entry.high is not None:

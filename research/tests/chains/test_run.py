@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 
 from research.chains import run as study
+from research.chains.cells import study_cell
 from research.chains.run import run_study, study_cells, study_chains
 from research.chains.study import main
-from research.chains.study_arms import ALL_ARMS, FULL, LOG_ODDS, PRESETS, QUICK, Setting, with_needs
+from research.chains.study_arms import ALL_ARMS, FULL, GATED_BY_QUARTER, LOG_ODDS, PRESETS, QUICK, Setting, with_needs
 from weighted_mtp.data import share_right
 from weighted_mtp.demo.arms import Arm
 from weighted_mtp.demo.cells import Cell, read_chains, run_cells
-from weighted_mtp.demo.draw import Budget, write_chains
+from weighted_mtp.demo.draw import Budget, Draw, write_chains
 
 TINY = Budget(steps=2, critic_steps=2, batch_size=16, test_prompts=24, curve_points=1)
 QUICK_ARMS = {"uniform", "right_only", "td_whitened", "log_odds", "oracle", "shuffled_across"}
@@ -138,10 +139,17 @@ def test_the_full_preset_has_the_arms_of_the_issue():
     main_setting, *others = FULL
     names = {arm.name for arm in with_needs(main_setting.arms)}
     at_every_share = {
-        "uniform", "right_only", "return_weighted", "td_beta0.3", "td_whitened", "log_odds", "gated", "implicit",
-        "label_conditioned", "guided", "rho1", "oracle", "shuffled_across",
+        "uniform", "right_only", "return_weighted", "td_beta0.3", "td_whitened", "log_odds", "gated",
+        "gated_by_quarter", "implicit", "label_conditioned", "guided", "rho1", "oracle", "shuffled_across",
     }  # fmt: skip
-    assert names >= at_every_share | {"td_beta0.9", "gae_whitened", "lognormal", "shuffled", "mtp_log_odds_position"}
+    assert names >= at_every_share | {
+        "td_beta0.9",
+        "td_bce",
+        "gae_whitened",
+        "lognormal",
+        "shuffled",
+        "mtp_log_odds_position",
+    }
     shares = {s.share_right for s in FULL if s.n_traces == 8_000}
     assert shares == {0.05, 0.15, 0.24, 0.50, 0.70}
     assert {s.n_traces for s in FULL} == {1_000, 8_000, 16_000}
@@ -176,6 +184,22 @@ def test_rows_come_back_from_disk_and_the_oracle_drops_what_is_wrong(tmp_path):
     for line, row in zip((tmp_path / "oracle.jsonl").read_text().splitlines(), chains.train, strict=True):
         weights = json.loads(line)["weights"]
         assert weights == [0.0 if error else 1.0 for error in row["token_error"]] + [1.0]
+
+
+def test_a_student_gated_by_quarter_has_a_weight_for_every_token_of_the_rows_that_have_any(tmp_path):
+    setting = replace(QUICK[0], n_traces=400, arms=(GATED_BY_QUARTER,))
+    cells = study_cells([setting], 1, tmp_path, TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "POOL", 2_000)
+        chains = study_chains(setting, 0, TINY.test_prompts)
+    cells[0].root.mkdir(parents=True)
+    draw = Draw(setting.name, chains, 0, cells[0].root, cells[0].tracking_uri, TINY)
+    draw.prepare()
+    results = {cell.arm.name: study_cell(cell) for cell in cells}
+    assert [*results] == ["label_conditioned", "gated", "gated_by_quarter"]
+    rows = [json.loads(line) for line in (draw.root / "gated_by_quarter.jsonl").read_text().splitlines()]
+    assert all(len(row["weights"]) == len(row["credit"]) and any(row["weights"]) for row in rows)
+    assert results["gated_by_quarter"]["train_rows"] == len(rows) >= 96  # the right ones at least
 
 
 def test_a_failed_training_is_told_and_not_swallowed(tmp_path):
