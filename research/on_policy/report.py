@@ -10,7 +10,14 @@ from research.on_policy.arms import CRITICS, FEW, MAIN, SKILL
 from research.on_policy.picture import arms_picture
 from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences, over_problems, solved
 from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
-from research.on_policy.weight_tables import change_point_table, drawn_table, gates_table, oracle_table, said
+from research.on_policy.weight_tables import (
+    again_table,
+    change_point_table,
+    drawn_table,
+    gates_table,
+    oracle_table,
+    said,
+)
 from weighted_mtp.demo.arms import GENERATIVE
 from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, percent
 
@@ -56,6 +63,7 @@ def page(results: Results) -> str:
         *section("Rows drawn by their weight", table_text(drawn_table(results, tasks))),
         *section("A gate by row, and by quarter", table_text(gates_table(results, tasks))),
         *section("Which token is to blame", table_text(change_point_table(results, tasks))),
+        *section("With critics kept by another rule", table_text(again_table(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),
         *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
         *section("Worth knowing", items(notes(results, tasks))),
