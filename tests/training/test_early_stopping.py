@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 
 from tests.conftest import weights_in
 from tests.training.launch import Accident, Ended, launch
-from weighted_mtp.evaluation.ranking import auc, auc_error
+from weighted_mtp.evaluation.ranking import auc
 from weighted_mtp.models.lora import ADAPTER, DECODERS
 from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
 from weighted_mtp.training.critics.table import critic_kind
 from weighted_mtp.training.errors import ConfigError
+from weighted_mtp.training.metrics import auc_error
 from weighted_mtp.training.run import Interrupted
 
 # A learning rate that ruins the model: evaluations get worse long before step 20.

@@ -2,7 +2,6 @@
 group. Leaving a row out keeps a group of one from knowing its answer, but turns the order within a group around: rank
 them with `tied_groups`. (On chains, AUC of the position .44 without, .49 with; one length for all: .00 against .50.)"""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -39,23 +38,6 @@ def auc(scores: ArrayLike, positives: ArrayLike, tied_groups: ArrayLike | None =
         return None
     n_tied, won_tied = (0, 0.0) if tied_groups is None else (x.sum() for x in pairs_by_group(s, positive, groups))
     return float((won - won_tied + n_tied / 2) / n_pairs)
-
-
-def auc_error(auc: float, n_positive: int, n_negative: int) -> float:
-    """Standard error of an AUC of so many positives and negatives, both at least 1.
-
-        variance = (A (1 - A) + (P - 1) (A / (2 - A) - A^2) + (N - 1) (2 A^2 / (1 + A) - A^2)) / (P N)
-
-    Source: Hanley and McNeil 1982, "The meaning and use of the area under a ROC curve", equation 1, with their
-    exponential model of the scores.
-
-    Examples:
-        >>> round(auc_error(0.84, 192, 608), 4), auc_error(1.0, 3, 4)
-        (0.0189, 0.0)
-    """
-    positives = (n_positive - 1) * (auc / (2 - auc) - auc**2)
-    negatives = (n_negative - 1) * (2 * auc**2 / (1 + auc) - auc**2)
-    return math.sqrt(max(0.0, auc * (1 - auc) + positives + negatives) / (n_positive * n_negative))
 
 
 def pairs_by_group(

@@ -1,6 +1,7 @@
 """Metrics between two log entries: sums and mergeable moments on the device, floats only when they are logged, so that
 micro-batches, steps and ranks combine exactly: the entropy of eight ranks' weights is no mean of eight."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from weighted_mtp.data import NO_ROW, is_right
-from weighted_mtp.evaluation.ranking import auc_error
 from weighted_mtp.losses import MTPLossOutput
 from weighted_mtp.training.batch import BatchCounts, TokenBatch
 from weighted_mtp.value_weighting import (
@@ -30,6 +30,23 @@ _SCALARS = ("input_tokens", "predictions", "lm", "value", "value_count", "clippe
 _PER_HEAD = ("nll", "computed", "weighted_nll", "weight_sum")
 _MOMENTS = ("td", "weight", "reward", "residual")
 _PARTS = 64  # batches whose moments wait to be merged
+
+
+def auc_error(auc: float, n_positive: int, n_negative: int) -> float:
+    """Standard error of an AUC of so many positives and negatives, both at least 1.
+
+        variance = (A (1 - A) + (P - 1) (A / (2 - A) - A^2) + (N - 1) (2 A^2 / (1 + A) - A^2)) / (P N)
+
+    Source: Hanley and McNeil 1982, "The meaning and use of the area under a ROC curve", equation 1, with their
+    exponential model of the scores.
+
+    Examples:
+        >>> round(auc_error(0.84, 192, 608), 4), auc_error(1.0, 3, 4)
+        (0.0187, 0.0)
+    """
+    positives = (n_positive - 1) * (auc / (2 - auc) - auc**2)
+    negatives = (n_negative - 1) * (2 * auc**2 / (1 + auc) - auc**2)
+    return math.sqrt(max(0.0, auc * (1 - auc) + positives + negatives) / (n_positive * n_negative))
 
 
 class MetricWindow:
