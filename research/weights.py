@@ -20,9 +20,9 @@ def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:
     return [np.exp((np.asarray(row) - mean) / std).clip(0.1, 5.0).tolist() for row in signal]
 
 
-def rows_of_folds(out: str | Path) -> list[Row]:
+def rows_of_folds(out: str | Path, folds: int) -> list[Row]:
     """What critics of folds said of rows that they were not trained on; `out` is a folder of cross-fitted scores."""
-    return [row for scores in sorted(Path(out).glob(f"{FOLDS}/*/scores")) for row in load_rows(scores)[0]]
+    return [row for scores in sorted(Path(out).glob(f"{FOLDS}/*-of-{folds}/scores")) for row in load_rows(scores)[0]]
 
 
 def gate_by_quarter(rows: Sequence[Row]) -> list[float]:

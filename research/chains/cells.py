@@ -34,7 +34,7 @@ def _by_quarter(draw: Draw) -> dict[str, Any]:
     critic, rows = str(draw.root / GATED.critic), str(draw.root / "train.jsonl")
     score(ScoreConfig(critic, rows, str(out), max_length=64, batch_size=256), quiet=True)
     credited = load_rows(str(out))[0]
-    weights = mixed_by_quarter(credited, gate_by_quarter(rows_of_folds(f"{critic}-folds")))
+    weights = mixed_by_quarter(credited, gate_by_quarter(rows_of_folds(f"{critic}-folds", draw.budget.folds)))
     shutil.rmtree(out)
     lines = (json.dumps({**row, "weights": w}) for row, w in zip(credited, weights, strict=True) if any(w))
     write_text(draw.root / f"{arm.rows}.jsonl", "".join(f"{line}\n" for line in lines))

@@ -23,6 +23,8 @@ def kept(given: Path, to: Path, program: str = "research.on_policy", again: Sequ
     """The results of an output directory or of a file, after they were written to a file, a cell a line."""
     results = json.loads(given.read_text()) if given.is_file() else read_results(given, program)
     anew = [cell for out in again for cell in read_results(out, program)["cells"] if cell["name"] in OF_CRITICS]
+    if again:
+        results["cells"] = [cell for cell in results["cells"] if not cell["name"].endswith(AGAIN.format(""))]
     results["cells"] += [cell | {"name": AGAIN.format(cell["name"])} for cell in anew]
     cells = ",\n".join(json.dumps(cell) for cell in results["cells"])
     to.write_text(f'{{"cells": [\n{cells}\n],\n"meta": {json.dumps(results["meta"])}}}\n')

@@ -16,6 +16,7 @@ from research.on_policy.weight_tables import (
     drawn_table,
     gates_table,
     oracle_table,
+    quarters_table,
     said,
 )
 from weighted_mtp.demo.arms import GENERATIVE
@@ -27,7 +28,8 @@ python -m research.on_policy --out on-policy --part main
 ```
 
 The other parts are `shares`, `rounds`, `rates`, `drawn`, `blame` and `quarters`;
-`python -m research.on_policy.docs_page on-policy` makes this page of what is there."""
+`python -m research.on_policy.docs_page on-policy AGAIN` makes this page of what is there, AGAIN being an output folder
+of the same draws with critics of today."""
 
 
 def pictures(results: Results) -> dict[str, Picture]:
@@ -61,7 +63,10 @@ def page(results: Results) -> str:
         *section("Fewer and more right", *(table_text(_few(results, tasks, m)) for m in METRICS)),
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
         *section("Rows drawn by their weight", table_text(drawn_table(results, tasks))),
-        *section("A gate by row, and by quarter", table_text(gates_table(results, tasks))),
+        *section(
+            "A gate by row, and by quarter",
+            *(table_text(table(results, tasks)) for table in (gates_table, quarters_table)),
+        ),
         *section("Which token is to blame", table_text(change_point_table(results, tasks))),
         *section("With critics kept by another rule", table_text(again_table(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),

@@ -67,6 +67,15 @@ def gates_table(results: Results, tasks: Sequence[str]) -> Table:
     )
 
 
+def quarters_table(results: Results, tasks: Sequence[str]) -> Table:
+    """One s for each quarter of a completion against one for all of it."""
+    return Table(
+        (f"By quarter minus {GATED.name}", *DECIDED),
+        _decided(results, tasks, [GATED_BY_QUARTER.name], against=lambda arm: GATED.name),
+        "The same, against one s for all quarters.",
+    )
+
+
 def change_point_table(results: Results, tasks: Sequence[str]) -> Table:
     """Right rows, and what wrong ones have before the token that is to blame."""
     return Table(

@@ -91,7 +91,7 @@ def write_by_quarter(place: Place) -> str:
     name, critic = "gated_by_quarter", GENERATIVE.name
     folds = scoring(place, place.folder / critic, "train", f"folds-{name}", cross_fit=place.budget.folds)
     skill_of_scores(folds, quiet=True)
-    gates = gate_by_quarter(rows_of_folds(folds.out))
+    gates = gate_by_quarter(rows_of_folds(folds.out, folds.cross_fit))
     shutil.rmtree(folds.out)
     rows = credited(place, critic)
     for row, w in zip(rows, mixed_by_quarter(rows, gates), strict=True):

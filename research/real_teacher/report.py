@@ -54,7 +54,7 @@ def page(results: Results) -> str:
     parts = [
         TITLE,
         "<!-- written by research/real_teacher/report.py from results/real-teacher.json: change those -->",
-        _lead(results, found["greedy"]),
+        _lead(results, found["greedy"], found["sampled"]),
         COMMAND,
         *section(
             "Students of PaLM 2's traces",
@@ -80,7 +80,16 @@ def page(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _lead(results: Results, greedy: Sequence[Difference]) -> str:
+def _decided(found: Sequence[Difference]) -> str:
+    """Which arms are better and worse, in half a sentence each."""
+    told: list[str] = []
+    for verdict in ("better", "worse"):
+        named = [f"`{d.arm}` ({said(d)} points)" for d in found if d.verdict == verdict]
+        told.append(f"decidedly {verdict}: {listing(named)}" if named else f"none is decidedly {verdict}")
+    return "; ".join(told)
+
+
+def _lead(results: Results, greedy: Sequence[Difference], sampled: Sequence[Difference]) -> str:
     told: list[str] = []
     if greedy:
         made = max(d.draws for d in greedy)
@@ -89,10 +98,7 @@ def _lead(results: Results, greedy: Sequence[Difference]) -> str:
             f"Students of PaLM 2's Dyck-language traces, {draws(made)}{few}: {len(greedy)} arms "
             f"against training on the right traces alone (`{BASELINE}`), by greedy decoding, corrected by Holm:"
         )
-        for verdict in ("better", "worse"):
-            named = [f"`{d.arm}` ({said(d)} points)" for d in greedy if d.verdict == verdict]
-            told.append(f"decidedly {verdict}: {listing(named)};" if named else f"none is decidedly {verdict};")
-        told[-1] = told[-1].replace(";", ".")
+        told.append(f"{_decided(greedy)}. Sampled at temperature 1: {_decided(sampled)}.")
         oracle = next((d for d in greedy if d.arm == ORACLE.name), None)
         if oracle:
             told.append(

@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tests.conftest import weights_in
 from tests.training.launch import Accident, Ended, launch
@@ -20,6 +20,7 @@ from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
 from weighted_mtp.training.critics.table import critic_kind
+from weighted_mtp.training.early_stopping import EarlyStopping
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.metrics import auc_error
 from weighted_mtp.training.run import Interrupted
@@ -353,7 +354,13 @@ def kept_by_hand(curve: list[tuple[float, float]], patience: int) -> tuple[int, 
 @pytest.fixture
 def by_auc(ruined, rows):
     """A function (**settings) -> Prepared: a critic, judged by the outcomes of the rows that it is trained on."""
-    return partial(ruined, "critic", best_metric="outcome_auc", eval_file=str(rows["train"]), max_steps=14)
+
+    def make(**settings):
+        return ruined(
+            "critic", **({"eval_file": str(rows["train"]), "max_steps": 14} | settings), best_metric="outcome_auc"
+        )
+
+    return make
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("value_head", 1e-3), ("generative", 1e-2)])
@@ -393,3 +400,37 @@ def test_the_error_of_an_auc_is_the_spread_of_resampled_ones():
     right = np.arange(400) < 100
     aucs = [auc(rng.exponential(1 + 2 * right), right) or 0.0 for _ in range(2000)]
     assert auc_error(float(np.mean(aucs)), 100, 300) == pytest.approx(np.std(aucs), rel=0.05)
+
+
+def chosen(*curve: float, error: float = 0.3, unasked: int | None = None) -> list[int]:
+    """Steps that the Trainer takes for the best so far; the evaluation of `unasked` is one that a callback makes."""
+    stopping, state, control = EarlyStopping(5), TrainerState(), TrainerControl()
+    args = TrainingArguments(
+        metric_for_best_model="outcome_auc", greater_is_better=True, load_best_model_at_end=True,
+        eval_strategy="steps", save_strategy="steps", use_cpu=True,
+    )  # fmt: skip
+    stopping.on_train_begin(args, state, control)
+    best = []
+    for state.global_step, value in enumerate(curve):
+        stopping.on_evaluate(args, state, control, {"eval_outcome_auc": value, "eval_outcome_auc_error": error})
+        if state.global_step not in (0, unasked) and value > state.best_metric:  # as the Trainer does
+            state.best_metric = value
+            best.append(state.global_step)
+    return best
+
+
+def test_an_evaluation_that_a_callback_makes_takes_no_worse_model_for_the_best():
+    assert chosen(0.5, 0.9, 0.89, 0.55, error=0.05, unasked=2) == [1]
+
+
+def test_what_is_below_the_start_is_as_good_only_where_nothing_was_above_it():
+    assert chosen(0.5, 0.73, 0.47, 0.6) == [1, 3]
+    assert chosen(0.5, 0.45, 0.4) == [1, 2]
+
+
+def test_held_out_rows_of_one_outcome_are_named(by_auc, rows, tmp_path):
+    right = [line for line in rows["train"].read_text().splitlines() if json.loads(line)["label"]]
+    (tmp_path / "right.jsonl").write_text("\n".join(right) + "\n")
+    run = by_auc(eval_file=str(tmp_path / "right.jsonl"))
+    with pytest.raises(ConfigError, match=r"does not have \(that of a critic does, where its held-out rows are both"):
+        run.fit()

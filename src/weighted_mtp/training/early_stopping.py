@@ -9,13 +9,19 @@ from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, Tr
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER
 
+OF_BOTH = " (that of a critic does, where its held-out rows are both right and wrong)"
+
 
 class EarlyStopping(EarlyStoppingCallback):
     """Stops training after `early_stopping_patience` evaluations without a better metric, resumed runs included.
 
-    A metric that comes with its standard error (`outcome_auc`) counts as better where it is no more than that below
-    the best: of models that held-out rows do not tell apart the last one has learned most. NaN is never better. The
-    evaluation before training is no candidate, having no checkpoint, but is remembered.
+    An evaluation whose metric comes with its standard error (`outcome_auc`) is as good as the highest where it is no
+    more than that error below it, unless it is below what it was before training: the highest of many is partly luck,
+    and later models have learned more. NaN is never better. The evaluation before training is no candidate, having no
+    checkpoint, but is remembered.
+
+    Source: Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3, for the rule of one standard
+    error; there it picks the smallest model.
     """
 
     def __init__(self, early_stopping_patience: int = 1, early_stopping_threshold: float = 0.0) -> None:
@@ -67,8 +73,8 @@ class EarlyStopping(EarlyStoppingCallback):
             ordered = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
             candidates = [name for name in names if name in ordered or name.startswith("ce_head_")]
             raise ConfigError(
-                f"best_metric is {metric!r}, which the evaluation of this run does not have: give one of "
-                f"{', '.join(candidates)}"
+                f"best_metric is {metric!r}, which the evaluation of this run does not have"
+                f"{OF_BOTH if metric == 'outcome_auc' else ''}: give one of {', '.join(candidates)}"
             )
         if state.global_step == 0:
             self.before_training = value
@@ -76,8 +82,10 @@ class EarlyStopping(EarlyStoppingCallback):
         error = metrics.get(f"eval_{metric}_error")
         if error is not None and self._training:
             self.highest = max(state.best_metric if self.highest is None else self.highest, value)
-            if value >= self.highest - error:
-                state.best_metric = -math.inf  # so that the Trainer takes it for the best
+            before = self.before_training
+            least = -math.inf if before is None or before > self.highest else before
+            if value >= max(self.highest - error, least):  # just below it, so that the Trainer takes it for the best
+                state.best_metric = min(state.best_metric, math.nextafter(value, -math.inf))
         super().on_evaluate(args, state, control, metrics, **kwargs)
         control.should_log |= self.exhausted
 
