@@ -81,13 +81,18 @@ class EarlyStopping(EarlyStoppingCallback):
             return
         error = metrics.get(f"eval_{metric}_error")
         if error is not None and self._training:
-            self.highest = max(state.best_metric if self.highest is None else self.highest, value)
-            before = self.before_training
-            least = -math.inf if before is None or before > self.highest else before
-            if value >= max(self.highest - error, least):  # just below it, so that the Trainer takes it for the best
-                state.best_metric = min(state.best_metric, math.nextafter(value, -math.inf))
+            self._weigh_up(state, float(metrics[f"eval_{metric}"]), error)
         super().on_evaluate(args, state, control, metrics, **kwargs)
         control.should_log |= self.exhausted
+
+    def _weigh_up(self, state: TrainerState, value: float, error: float) -> None:
+        """Lowers the best metric just below an evaluation that is as good, so that the Trainer takes it for better."""
+        best = -math.inf if state.best_metric is None else state.best_metric
+        self.highest = highest = max(best if self.highest is None else self.highest, value)
+        before = self.before_training
+        least = -math.inf if before is None or before > highest else before
+        if value >= max(highest - error, least):
+            state.best_metric = min(best, math.nextafter(value, -math.inf))
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """What is evaluated from here on is compared with nothing."""
