@@ -13,6 +13,10 @@ from weighted_mtp.reports.numbers import interval, number, points
 OF_CRITICS = tuple(arm.name for arm in (GENERATIVE, LOG_ODDS, GATED, GUIDED))
 """What was made again with a critic that was kept by the present rule."""
 AGAIN = "{}, again"
+FORMER_RULE = (
+    "Of a critic's evaluations the one of the highest held-out AUC was kept; by now it is the last within its standard "
+    "error of the highest, which on models' own samples moves no arm by more than 3 points (on-policy.md)."
+)
 DECIDED = ("Points (95 %)", "Draws", "p, Holm", "Verdict")
 
 

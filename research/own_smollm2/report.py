@@ -9,6 +9,7 @@ from research.on_policy.arms import AWAY, FLOOR, OF_ADAPTERS, START
 from research.on_policy.report import arms_table, critics_table, decided, gate_table, oracle_table
 from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences
 from research.on_policy.settings_tables import METRICS, choices, percents
+from research.on_policy.weight_tables import FORMER_RULE
 from research.own_smollm2.cells import BEGUN, HIGHEST, LOWEST, MAIN, OUTSIDE, TAKEN, taken
 from research.own_smollm2.tasks import CANDIDATES
 from weighted_mtp.demo.arms import RIGHT_ONLY
@@ -127,6 +128,7 @@ def _notes(results: Results, tasks: Sequence[str]) -> list[str]:
         f"The oracle drops wrong tokens; the signed one gives them {AWAY:g} down to a probability of {FLOOR:g}.",
         "`gated` is told to mix by the measured skill; `label_conditioned` is the generative critic decoded under "
         '"right".',
+        FORMER_RULE,
         "Problems are drawn anew with each draw, so that intervals over draws hold their part too; of few draws a "
         "bootstrap over draws is too narrow, by about sqrt((n - 1) / n).",
     ]

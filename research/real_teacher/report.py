@@ -7,6 +7,7 @@ from research.drawing.markdown import items, section, table_text
 from research.on_policy.arms import MORE_STEPS, ORACLE_BEHIND
 from research.on_policy.report import said
 from research.on_policy.results import BASELINE, Difference, differences
+from research.on_policy.weight_tables import FORMER_RULE
 from research.real_teacher.cells import MAIN
 from research.real_teacher.folds import GENERATIVE, GSM8K, VALUE_HEAD
 from research.real_teacher.results import COMPARED, METRICS, PRIOR, SHORTER, SURPRISAL, Results
@@ -142,6 +143,7 @@ def _notes(results: Results) -> list[str]:
         "`surprisal` weighs by the log-probability under the start, which has read these traces; `guided` is the "
         "generative "
         "critic decoded by log p_right + (log p_right - log p_wrong), `label_conditioned` the same without guidance.",
+        FORMER_RULE,
     ]
     if more:
         told.append(
