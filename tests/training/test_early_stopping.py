@@ -402,9 +402,11 @@ def test_the_error_of_an_auc_is_the_spread_of_resampled_ones():
     assert auc_error(float(np.mean(aucs)), 100, 300) == pytest.approx(np.std(aucs), rel=0.05)
 
 
-def chosen(*curve: float, error: float = 0.3, unasked: int | None = None) -> list[int]:
+def chosen(
+    *curve: float, error: float = 0.3, unasked: int | None = None, stopping: EarlyStopping | None = None
+) -> list[int]:
     """Steps that the Trainer takes for the best so far; the evaluation of `unasked` is one that a callback makes."""
-    stopping, state, control = EarlyStopping(5), TrainerState(), TrainerControl()
+    stopping, state, control = stopping or EarlyStopping(5), TrainerState(), TrainerControl()
     args = TrainingArguments(
         metric_for_best_model="outcome_auc", greater_is_better=True, load_best_model_at_end=True,
         eval_strategy="steps", save_strategy="steps", use_cpu=True,
@@ -421,6 +423,14 @@ def chosen(*curve: float, error: float = 0.3, unasked: int | None = None) -> lis
 
 def test_an_evaluation_that_a_callback_makes_takes_no_worse_model_for_the_best():
     assert chosen(0.5, 0.9, 0.89, 0.55, error=0.05, unasked=2) == [1]
+
+
+def test_who_trains_again_begins_with_all_patience_and_no_highest():
+    stopping = EarlyStopping(2)
+    assert chosen(0.5, 0.9, 0.2, 0.2, stopping=stopping) == [1]
+    assert stopping.exhausted
+    assert chosen(0.5, 0.5, 0.6, stopping=stopping) == [1, 2]
+    assert not stopping.exhausted
 
 
 def test_what_is_below_the_start_is_as_good_only_where_nothing_was_above_it():

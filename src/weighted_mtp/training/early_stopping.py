@@ -48,6 +48,8 @@ class EarlyStopping(EarlyStoppingCallback):
         callbacks: Any = state.stateful_callbacks
         kept = callbacks.setdefault(type(self).__name__, self.state())
         vars(self).update(kept["attributes"])
+        if state.global_step == 0:  # a Trainer may be told to train again
+            self.early_stopping_patience_counter, self.highest = 0, None
         if self.metric not in (None, args.metric_for_best_model):
             raise ConfigError(
                 f"best_metric is {args.metric_for_best_model!r}, but the checkpoint was compared by {self.metric!r}: "
