@@ -26,6 +26,9 @@ READMES = {
 }
 
 
+NOT_STOPPED = (
+    "The critics of all other results on this page did not stop early: they had all their steps, on all prompts."
+)
 BEFORE = """
 ## What was seen before
 
@@ -38,7 +41,7 @@ where right_only and log_odds both did worse than with 150. The steps of the val
 def text(results: dict[str, Any], names: list[str]) -> str:
     """The page, its pictures being in docs/images, and how its settings were found."""
     fixed, tried = (json.loads(path.read_text()) for path in (FIXED, TRIED))
-    tables = table_text(rule_table(tried)), table_text(stopping_table(results, fixed))
+    tables = table_text(rule_table(tried)), table_text(stopping_table(results, fixed)) or NOT_STOPPED
     stopping = "\n\n".join(section("Early stopping of critics", *tables))
     return f"{study_markdown(results, {name: f'images/study-{name}.svg' for name in names})}\n{stopping}\n{BEFORE}"
 
