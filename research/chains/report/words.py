@@ -6,6 +6,7 @@ from typing import get_args
 from research.chains.report.aim import ARM, CEILING, RIVAL
 from research.chains.report.numbers import AXES, MAIN, TIE, Outcome, Results, mean_over_draws, pairs_along
 from research.chains.report.tables import setting_names
+from weighted_mtp.demo.arms import GATED
 from weighted_mtp.demo.page.content import BASELINE
 from weighted_mtp.reports.numbers import PERCENT, draws, listing, percent, points, span
 
@@ -43,8 +44,13 @@ def lead(results: Results) -> str:
 
 
 def claim(results: Results) -> str:
-    """One sentence: log_odds against training on the right completions only."""
-    entries = pairs_along(results, "share_right").get((ARM, RIVAL), [])
+    """A sentence each: log_odds and gated against training on the right completions only."""
+    said = [sentence for arm in (ARM, GATED.name) if (sentence := _claim_of(arm, results))]
+    return " ".join(said) or f"{ARM} and {RIVAL} were not both run."
+
+
+def _claim_of(arm: str, results: Results) -> str:
+    entries = pairs_along(results, "share_right").get((arm, RIVAL), [])
     names = setting_names(results, "share_right")
     parts: list[str] = []
     for found in get_args(Outcome):
@@ -52,7 +58,7 @@ def claim(results: Results) -> str:
         if members:
             where = listing([names[entry.setting].removesuffix(PERCENT) for entry in members])
             parts.append(_against_rival(found, [entry.diff for entry in members], f"at {where}{PERCENT} right"))
-    return f"{ARM} {listing(parts)}." if parts else f"{ARM} and {RIVAL} were not both run."
+    return f"{arm} {listing(parts)}." if parts else ""
 
 
 def _against_rival(found: Outcome, differences: Sequence[float], where: str) -> str:
