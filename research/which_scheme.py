@@ -12,7 +12,6 @@ from typing import Any
 from research.chains.report.numbers import Comparison, comparison, critic_mean, mean_accuracy
 from research.drawing.markdown import Table, between, table_text
 from research.on_policy.results import BASELINE, ORACLE, Difference, cells_named, differences, solved
-from weighted_mtp.data import LOW_SUCCESS
 from weighted_mtp.demo.arms import GATED, LOG_ODDS
 from weighted_mtp.reports.numbers import NOTHING, number, percent, points
 
@@ -49,7 +48,7 @@ def _of_study(study: dict[str, Any], setting: str) -> tuple[str, ...]:
     auc = critic_mean(study, LOG_ODDS.name, "outcome_auc", setting)
     return (
         f"{known['n_traces']:,} of a teacher, learned from scratch",
-        str(LOW_SUCCESS.completions_per_prompt),
+        f"{known['per_prompt']:.1f}",
         percent(known["share_right"]),
         number(auc),
         percent(base),

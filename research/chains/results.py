@@ -26,7 +26,10 @@ PAIRS = (
     ("td_whitened", "right_only"),
     ("td_whitened", "shuffled_across"),
     ("td_bce", "td_whitened"),
+    ("right_only_steps", "right_only"),
+    ("log_odds", "right_only_steps"),
     ("gated", "right_only"),
+    ("gated", "right_only_steps"),
     ("gated", "log_odds"),
     ("gated", "oracle"),
     ("gated_by_quarter", "gated"),
@@ -110,12 +113,13 @@ def _localisation(critics: Iterable[dict[str, Any]]) -> dict[str, dict[str, floa
 
 
 def _setting(setting: Setting, finished: Finished) -> dict[str, float]:
-    """Share and number as they were, and how many of the right completions hold an error: means over the draws."""
+    """Share and number as they were, completions of a prompt, and right ones with an error: means over the draws."""
     roots = dict.fromkeys(cell.root for cell, _ in finished if cell.setting == setting.name)
     rows = [read_chains(root).train for root in roots]
     return {
         "share_right": statistics.fmean(share_right(some) for some in rows),
         "n_traces": setting.n_traces,
+        "per_prompt": statistics.fmean(len(some) / len({row["prompt"] for row in some}) for some in rows),
         "right_with_error": statistics.fmean(share_right_with_error(some) for some in rows),
     }
 

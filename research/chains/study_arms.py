@@ -28,6 +28,8 @@ VALUE_HEAD = replace(CRITIC, times=2)
 IMPLICIT_CRITIC = Arm("implicit_critic", "critic", critic="implicit", reference="uniform", start="uniform")
 """Starts from the uniform policy, which is its reference."""
 
+MORE_STEPS = replace(RIGHT_ONLY, name="right_only_steps", times=3)
+"""Right-only with the steps that log_odds and its critic have together: 150 + 300 as 450."""
 RETURN_WEIGHTED = Arm("return_weighted", "baseline", "return_weighted", WHITENED)
 IMPLICIT = Arm("implicit", "verifiable", "log_odds", WHITENED, critic="implicit_critic")
 
@@ -38,10 +40,10 @@ GATED_BY_QUARTER = Arm("gated_by_quarter", scheme="column", rows="gated_by_quart
 """As gated, with a skill for each quarter of a completion; it waits for gated, which makes the folds."""
 
 AT_EVERY_SHARE = (
-    UNIFORM, RIGHT_ONLY, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, GATED_BY_QUARTER, IMPLICIT,
-    GENERATIVE, GUIDED, RHO1, ORACLE, SHUFFLED_ACROSS,
+    UNIFORM, RIGHT_ONLY, MORE_STEPS, RETURN_WEIGHTED, TD_BETA_03, TD_WHITENED, LOG_ODDS, GATED, GATED_BY_QUARTER,
+    IMPLICIT, GENERATIVE, GUIDED, RHO1, ORACLE, SHUFFLED_ACROSS,
 )  # fmt: skip
-AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, TD_WHITENED, LOG_ODDS, GATED, ORACLE)
+AT_EVERY_NUMBER = (UNIFORM, RIGHT_ONLY, MORE_STEPS, TD_WHITENED, LOG_ODDS, GATED, ORACLE)
 TD_BCE = replace(TD_WHITENED, name="td_bce", critic="value_bce")
 """Reads a value head that is trained by cross-entropy."""
 AT_LOW_SUCCESS = (
@@ -111,7 +113,8 @@ def study_notes(budget: Budget) -> list[str]:
         " without a critic.",
         f"The generative and the implicit critic are trained at most {budget.critic_steps} steps, value heads, which"
         f" learn more slowly, {value_steps}: they stop early, and learn from nine tenths of the prompts."
-        " label_conditioned is the generative critic and has its steps.",
+        " label_conditioned is the generative critic and has its steps. right_only_steps trains three times the steps of"
+        " the other arms, those of log_odds and its critic.",
         "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than"
         " the others; every other model starts from the shared initialisation.",
         "Critics go by the arm that reads them: log_odds is the generative critic, value_head that of the td arms.",

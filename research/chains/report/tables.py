@@ -57,8 +57,9 @@ def settings_table(results: Results) -> Table:
     for name, setting in results["meta"]["settings"].items():
         if name in run:
             with_error = percent(setting.get("right_with_error"))
-            rows.append((name, f"{setting['n_traces']:,}", percent(setting["share_right"]), with_error))
-    headings = ("Setting", "Completions", "Right, %", "Right ones with an error, %")
+            counts = f"{setting['n_traces']:,}", f"{setting['per_prompt']:.1f}"
+            rows.append((name, *counts, percent(setting["share_right"]), with_error))
+    headings = ("Setting", "Completions", "a prompt", "Right, %", "Right ones with an error, %")
     return Table(headings, tuple(rows), "Settings of the made task; shares are means over draws.")
 
 
