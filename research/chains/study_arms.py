@@ -113,7 +113,7 @@ def study_notes(budget: Budget) -> list[str]:
         " without a critic.",
         f"The generative and the implicit critic are trained at most {budget.critic_steps} steps, value heads, which"
         f" learn more slowly, {value_steps}: they stop early, and learn from nine tenths of the prompts."
-        " label_conditioned is the generative critic and has its steps. right_only_steps trains three times the steps of"
+        " label_conditioned is the generative critic and has its steps. right_only_steps trains three times as many as"
         " the other arms, those of log_odds and its critic.",
         "The implicit critic starts from the uniform policy, which is its reference, and so has seen more steps than"
         " the others; every other model starts from the shared initialisation.",
