@@ -70,8 +70,8 @@ def test_the_advice_follows_from_the_skill_and_says_what_it_rests_on(rng):
     guesses = critic_skill(rng.permutation(truth), right, PROMPTS, np.ones(N))
     gated = "scheme gated (--scheme gated --scheme_options '{}')"
     learned = f"{right.mean():.0%} of the rows, {4 * right.mean():.1f} of 4.0 a prompt"
-    assert knows.advice.startswith(f"advice: {gated} trusts this critic by {knows.gate:.2f}; compare with keep: right")
-    assert guesses.advice.startswith(f"advice: {gated} learns from it no more than keep: right")
+    assert knows.advice.startswith(f"{gated} trusts this critic by {knows.gate:.2f}; compare with keep: right")
+    assert guesses.advice.startswith(f"{gated} learns from it no more than keep: right")
     assert learned in knows.advice
     assert learned in guesses.advice
 
@@ -87,6 +87,8 @@ def test_few_rows_are_said_to_be_too_few():
     skill = critic_skill([2.0, 1.0] * 20, [1, 0] * 20, [0] * 40, [3] * 40)
     assert "cannot be told from 40 rows of 1 prompts" in skill.verdict
     assert skill.gate == 0.0
+    written = skill.as_dict()
+    assert written["auc"] is written["explained"] is written["log_loss"] is None
 
 
 def test_a_completion_a_prompt_is_fitted_as_scikit_learn_fits(rng):

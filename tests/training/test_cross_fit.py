@@ -25,10 +25,18 @@ from weighted_mtp.training.tracking import MLflowLogger
 
 @pytest.fixture(scope="module")
 def config(train, rows, tmp_path_factory):
-    """Of a critic of its own, two folds."""
+    """Of a critic of its own, two folds; half of the rows are right, and half of their 20 prompts new to the critic."""
     critic = train("critic", max_steps=4).args.output_dir
-    out = str(tmp_path_factory.mktemp("scored") / "out")
-    return ScoreConfig(critic=critic, data=str(rows["train"]), out=out, max_length=64, cross_fit=2)
+    folder = tmp_path_factory.mktemp("scored")
+    known = load_rows(str(rows["train"]))[0]
+    twice = known + [{**row, "prompt": f"0 {row['prompt']}"} for row in known]
+    even = [{**row, "label": i % 2 == 0} for i, row in enumerate(twice)]
+    return ScoreConfig(critic, write(folder / "rows.jsonl", even), str(folder / "out"), max_length=64, cross_fit=2)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,7 @@ def test_no_prompt_of_a_fold_is_one_that_its_critic_was_trained_on(config, measu
         trained, held = ({prompt_id(row["prompt"]) for row in load_rows(folder / x)[0]} for x in FILES)
         assert trained.isdisjoint(held)
         seen += len(load_rows(folder / "scores")[0])
-    assert seen == measured.rows == 80
+    assert seen == measured.rows == 160
 
 
 FILES = ("train.jsonl", "held_out.jsonl")
@@ -128,6 +136,32 @@ def test_folds_that_cannot_be_made_are_refused(config, settings, said):
 def test_a_critic_that_does_not_say_how_it_was_trained_is_refused(config, chain_base, tmp_path):
     with pytest.raises(ConfigError, match=r"has no run\.yaml, which says how to train it"):
         skill_of_scores(dataclasses.replace(config, critic=str(chain_base / "critic"), out=str(tmp_path)))
+
+
+@pytest.mark.parametrize("kept", [lambda rows: [r for r in rows if r["label"]], lambda rows: rows[:1] * 60])
+def test_no_fold_is_trained_where_the_rows_are_too_few_to_tell(config, kept, tmp_path, capsys):
+    rows = kept(load_rows(config.data)[0])
+    few = dataclasses.replace(config, data=write(tmp_path / "rows.jsonl", rows), out=str(tmp_path / "out"))
+    score(few, quiet=True)
+    assert "cannot be told" in skill_of_scores(few).verdict
+    assert "fold" not in capsys.readouterr().out
+    assert not (tmp_path / "out" / "cross_fit").exists()
+    found = read_skill(tmp_path / "out")
+    assert (found["gate"], found["auc"], found["folds_differ"]) == (0.0, None, None)
+
+
+def test_more_folds_than_prompts_are_refused_in_words_of_the_command(config, tmp_path):
+    many = dataclasses.replace(config, out=str(tmp_path), cross_fit=1_000)
+    with pytest.raises(ConfigError, match=r"cross_fit is 1000, and the rows are of \d+ prompts: give as many folds"):
+        skill_of_scores(many)
+
+
+def test_what_a_fold_lacks_is_told_as_of_that_fold(config, tmp_path):
+    rows = [{"prompt": f"{i % 10} +3 :", "completion": f" {i % 10}", "label": i % 10 == 0} for i in range(240)]
+    rows += [{"prompt": f"{i % 10} +3 {i} :", "completion": " 1", "label": False} for i in range(20)]
+    odd = dataclasses.replace(config, data=write(tmp_path / "rows.jsonl", rows), out=str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match=r"^fold \d of 2, whose critic is trained on the rows of the other prompts: "):
+        skill_of_scores(odd)
 
 
 def scored(right, log_odds):

@@ -90,7 +90,7 @@ def _score(settings: Any) -> None:
         known = skill.verdict if skill else f"{was}: give --cross_fit 3 to know what it knows"
         console().print(known, style="bold", highlight=False, soft_wrap=True)
         if skill:
-            console().print(f"{skill.advice} (docs/which-scheme.md)", highlight=False, soft_wrap=True)
+            console().print(f"advice: {skill.advice} (docs/which-scheme.md)", highlight=False, soft_wrap=True)
         quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
         if seen:
             say("on prompts that the critic was trained on:")

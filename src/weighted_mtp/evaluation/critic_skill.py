@@ -20,6 +20,7 @@ FEW = 20
 PRIOR_ROWS = tuple(2.0**i for i in range(-1, 13))
 """What the overall share may weigh in a prompt's own rate, in rows."""
 RESAMPLES = 300
+_MEASURED = ("auc", "within_prompts", "prompt_log_loss", "log_loss", "explained", "slope")
 _STEPS = 30
 _RIDGE = 1e-2
 
@@ -88,16 +89,35 @@ class CriticSkill:
         learned = f"{self.share_right:.0%} of the rows, {self.share_right * all_rows:.1f} of {all_rows:.1f} a prompt"
         if self.own_samples and self.gate:
             return (
-                "advice: rows with logprobs are a model's own samples, where mixing did worse than keep: right; "
+                "rows with logprobs are a model's own samples, where mixing did worse than keep: right; "
                 f"{gated} is that there, and learns {learned}"
             )
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
-        said = f"advice: {gated} {known} keep: right, which learns {learned}"
+        said = f"{gated} {known} keep: right, which learns {learned}"
         return f"{said}: the most that credit can add lies in the others"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain types that JSON can hold."""
-        return {"verdict": self.verdict, "advice": self.advice, "gate": self.gate, **asdict(self)}
+        """Plain types that JSON can hold; None for what was not measured."""
+        unknown = {} if self.known else dict.fromkeys(_MEASURED)
+        return {"verdict": self.verdict, "advice": self.advice, "gate": self.gate, **asdict(self), **unknown}
+
+
+def skill_of_few(outcomes: ArrayLike, prompts: ArrayLike) -> CriticSkill | None:
+    """What is known of any critic of too few rows [N] to tell, whatever it says; None where there are enough.
+
+    Examples:
+        >>> skill_of_few([1.0, 0.0], ["a", "b"]).verdict.partition(": give")[0]
+        'what this critic knows cannot be told from 2 rows of 2 prompts, 50% right'
+        >>> skill_of_few([1.0, 0.0] * 20, range(40)) is None
+        True
+    """
+    right = np.asarray(outcomes, np.float64) > 0.5
+    n, n_prompts = right.size, len(np.unique(np.asarray(prompts)))
+    if min(right.sum(), n - right.sum(), n_prompts) >= FEW:
+        return None
+    nothing = Interval(0.0, None, None)
+    share = float(right.mean()) if n else 0.0
+    return CriticSkill(n, n_prompts, share, Interval(0.5, None, None), False, 0.0, 0.0, nothing, nothing, False)
 
 
 def critic_skill(
@@ -138,10 +158,10 @@ def critic_skill(
         raise ValueError(f"log-odds {scores.shape}, outcomes {right.shape}, prompts {prompt.shape}: [N] is needed")
     if not np.isfinite(scores).all():
         raise ValueError(f"{(~np.isfinite(scores)).sum()} of {scores.size} log-odds are not finite")
-    y, n, n_prompts = right.astype(np.float64), len(scores), int(prompt.max(initial=-1)) + 1
-    share, nothing = float(y.mean()) if n else 0.0, Interval(0.0, None, None)
-    if min(right.sum(), n - right.sum(), n_prompts) < FEW:
-        return CriticSkill(n, n_prompts, share, Interval(0.5, None, None), False, 0.0, 0.0, nothing, nothing, False)
+    if (unknown := skill_of_few(right, prompt)) is not None:
+        return unknown
+    y, n, n_prompts = right.astype(np.float64), len(scores), int(prompt.max()) + 1
+    share = float(y.mean())
     others = np.bincount(prompt)[prompt] - 1.0
     found_right = np.bincount(prompt, y)[prompt] - y
     rates = ((found_right + k * share) / (others + k) for k in PRIOR_ROWS)

@@ -12,7 +12,7 @@ from weighted_mtp.data import DataError, Row, is_right, load_rows, prompt_id
 from weighted_mtp.data.exact_parquet import unfinished_shards
 from weighted_mtp.data.folds import split_tasks
 from weighted_mtp.engine.settings import OF_ENGINES
-from weighted_mtp.evaluation.critic_skill import CriticSkill, critic_skill, log_odds_of_row
+from weighted_mtp.evaluation.critic_skill import CriticSkill, critic_skill, log_odds_of_row, skill_of_few
 from weighted_mtp.evaluation.intervals import Interval
 from weighted_mtp.files import write_text
 from weighted_mtp.models.sources import digest_of_model
@@ -33,10 +33,14 @@ _SAME = ("reference", "gamma", "max_length", "turns", "batch_size", "bf16", *OF_
 
 def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = False) -> CriticSkill | None:
     """The skill of a critic whose scores `wmtp score` wrote, measured out of fold (by critics of the folds with
-    `cross_fit`, made as far as they are missing) and written to skill.json there and beside the critic; None where the
-    scored rows are, or may be, those that it was trained on. ConfigError: nothing says how it was trained."""
+    `cross_fit`, made as far as they are missing; none is where the rows are too few to tell) and written to skill.json
+    there and beside the critic; None where the scored rows are, or may be, those that it was trained on. ConfigError:
+    nothing says how it was trained, or a fold's critic cannot be."""
     if config.cross_fit:
         given = load_rows(config.data if rows is None else rows)[0]
+        if unknown := skill_of_few([is_right(_outcome(row)) for row in given], [_prompt(row) for row in given]):
+            _write(config, unknown.as_dict() | {"folds": config.cross_fit, "folds_differ": None})
+            return unknown
         folders = [_fold(config, given, i, quiet) for i in range(config.cross_fit)]
     elif seen_in_training(config) is False:
         folders = [Path(config.out)]
@@ -50,12 +54,17 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
         found["folds_differ"] = unequal_folds(steps, [skill_of_rows(part).auc for part in parts])
         if found["folds_differ"] and not quiet:
             print(found["folds_differ"], flush=True)
+    _write(config, found)
+    return skill
+
+
+def _write(config: ScoreConfig, found: dict[str, Any]) -> None:
+    """Where `read_skill` looks: in the folder of scores, and beside the critic."""
     if not in_memory(config.critic):
         found["critic"] = digest_of_model(config.critic)
     write_text(Path(config.out) / SKILL, json.dumps(found, indent=1) + "\n")
     if Path(config.critic).is_dir():
         write_text(Path(config.critic) / SKILL, json.dumps(found, indent=1) + "\n")
-    return skill
 
 
 def unequal_folds(steps: Sequence[int | None], aucs: Sequence[Interval]) -> str | None:
@@ -64,16 +73,18 @@ def unequal_folds(steps: Sequence[int | None], aucs: Sequence[Interval]) -> str 
 
     >>> unequal_folds([10, 100], [Interval(0.65, 0.6, 0.7), Interval(0.81, 0.77, 0.85)])
     'the critics of the folds are unequal, steps 10, 100 were kept, AUC 0.65, 0.81: trust the skill less'
+    >>> unequal_folds([10, 100], [Interval(0.65, 0.6, 0.7), Interval(0.5, None, None)])  # of too few rows
+    'the critics of the folds are unequal, steps 10, 100 were kept, AUC 0.65, unknown: trust the skill less'
     >>> unequal_folds([40, 100], [Interval(0.75, 0.7, 0.8), Interval(0.81, 0.77, 0.85)])
     """
     kept = [step for step in steps if step]
     known = [(auc.low, auc.high) for auc in aucs if auc.low is not None and auc.high is not None]
+    told = ", ".join("unknown" if auc.low is None else f"{auc.mean:.2f}" for auc in aucs)
     apart = known and max(low for low, _ in known) > min(high for _, high in known)
     if not apart and (not kept or max(kept) <= 3 * min(kept)):
         return None
     said = f", steps {', '.join(map(str, kept))} were kept" if kept else ""
-    found = ", ".join(f"{auc.mean:.2f}" for auc in aucs)
-    return f"the critics of the folds are unequal{said}, AUC {found}: trust the skill less"
+    return f"the critics of the folds are unequal{said}, AUC {told}: trust the skill less"
 
 
 def _kept_step(critic: Path) -> int | None:
@@ -91,11 +102,15 @@ def skill_of_rows(rows: Sequence[Row]) -> CriticSkill:
     used = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if order[prompt] % share == 0]
     skill = critic_skill(
         [log_odds_of_row(row) for _, row in used],
-        [is_right(row["reward"] if "reward" in row else row["label"]) for _, row in used],
+        [is_right(_outcome(row)) for _, row in used],
         [prompt for prompt, _ in used],
         [max(1, len(row["values"])) for _, row in used],
     )
     return replace(skill, own_samples=rows[0].get("logprobs") is not None)
+
+
+def _outcome(row: Row) -> Any:
+    return row["reward"] if "reward" in row else row["label"]
 
 
 def _prompt(row: Row) -> int:
@@ -131,7 +146,12 @@ def _fold(config: ScoreConfig, rows: Sequence[Row], number: int, quiet: bool) ->
     values = run.to_flat().values()
     require(not any(map(in_memory, values)), f"{config.critic} was trained from memory: it cannot be trained again")
     prompts = [str(_prompt(row)) for row in rows]
-    fold = split_tasks(list(dict.fromkeys(prompts)), (), config.cross_fit)
+    distinct = list(dict.fromkeys(prompts))
+    require(
+        len(distinct) >= config.cross_fit,
+        f"cross_fit is {config.cross_fit}, and the rows are of {len(distinct)} prompts: give as many folds at most",
+    )
+    fold = split_tasks(distinct, (), config.cross_fit)
     for name, path in files.items():
         some = [
             {key: value for key, value in row.items() if key not in (*SCORES, SUCCESS)}
@@ -147,7 +167,11 @@ def _fold(config: ScoreConfig, rows: Sequence[Row], number: int, quiet: bool) ->
         train=replace(run.train, output_dir=str(folder / "critic")),
         tracking=replace(run.tracking, run_name=f"{run.run_name}-fold{number + 1}"),
     )
-    critic = train(run, "auto", quiet=True)
+    try:
+        critic = train(run, "auto", quiet=True)
+    except (ConfigError, DataError) as error:
+        what = f"fold {number + 1} of {config.cross_fit}, whose critic is trained on the rows of the other prompts"
+        raise ConfigError(f"{what}: {error}") from error
     plain = ScoreConfig(critic=str(critic), data=str(files["held_out"]), out=str(scores))
     same = {name: getattr(config, name) for name in _SAME}
     score(replace(plain, **same), quiet=True)

@@ -64,7 +64,8 @@ def _study(
             "preset": preset, "draws": draws, "summary": summary, "minutes": 71.2, "date": "2025-06-01",
             "versions": "torch 2.13.0", "python": "3.11.7", "machine": "x86_64, Linux",
             "settings": {
-                s: {"share_right": SHARES.get(s, 0.24), "n_traces": NUMBERS.get(s, 8000), "right_with_error": 0.22, "per_prompt": 1.5}
+                s: {"share_right": SHARES.get(s, 0.24), "n_traces": NUMBERS.get(s, 8000), "right_with_error": 0.22,
+                    "per_prompt": 1.5}
                 for s in plan
             },
             "comparisons": compared(by_setting),
