@@ -11,7 +11,8 @@ from typing import Any
 from research.chains.report.markdown import study_markdown
 from research.chains.report.pictures import write_pictures
 from research.chains.report.stopping import rule_table, stopping_table
-from research.chains.report.tables import accuracy_by_setting
+from research.chains.report.tables import accuracy_by_setting, aim_table, gated_table
+from research.chains.results import without_draw
 from research.drawing.markdown import between, section, table_text
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,9 @@ READMES = {
 NOT_STOPPED = (
     "The critics of all other results on this page did not stop early: they had all their steps, on all prompts."
 )
+SEEN = 1
+"""The draw of the study that was seen before the rule of early stopping was changed."""
+NOT_SEEN = f"What was aimed at, without draw {SEEN}:"
 BEFORE = """
 ## What was seen before
 
@@ -42,7 +46,9 @@ def text(results: dict[str, Any], names: list[str]) -> str:
     """The page, its pictures being in docs/images, and how its settings were found."""
     fixed, tried = (json.loads(path.read_text()) for path in (FIXED, TRIED))
     tables = table_text(rule_table(tried)), table_text(stopping_table(results, fixed)) or NOT_STOPPED
-    stopping = "\n\n".join(section("Early stopping of critics", *tables))
+    unseen = without_draw(results, SEEN)
+    told = [NOT_SEEN, table_text(aim_table(unseen)), table_text(gated_table(unseen))]
+    stopping = "\n\n".join(section("Early stopping of critics", *tables, *told))
     return f"{study_markdown(results, {name: f'images/study-{name}.svg' for name in names})}\n{stopping}\n{BEFORE}"
 
 

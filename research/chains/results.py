@@ -26,6 +26,7 @@ PAIRS = (
     ("td_whitened", "right_only"),
     ("td_whitened", "shuffled_across"),
     ("td_bce", "td_whitened"),
+    ("oracle", "right_only"),
     ("right_only_steps", "right_only"),
     ("log_odds", "right_only_steps"),
     ("gated", "right_only"),
@@ -136,6 +137,13 @@ def compared(by_setting: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[st
         for comparison, adjusted in zip(family, holm([c["p"] for c in family]), strict=True):
             comparison["adjusted"] = adjusted
     return found
+
+
+def without_draw(results: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The results of the other draws, compared anew."""
+    arms = [arm for arm in results["arms"] if arm["seed"] != seed]
+    by_setting = {name: [a for a in arms if a["setting"] == name] for name in results["meta"]["settings"]}
+    return {**results, "arms": arms, "meta": {**results["meta"], "comparisons": compared(by_setting)}}
 
 
 def _comparisons(setting: str, arms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

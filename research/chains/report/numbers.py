@@ -53,10 +53,11 @@ class Comparison:
 
     @property
     def verdict(self) -> Outcome:
-        """What the corrected test says of `first`; a tie where the interval lies within `TIE`, else undecided."""
-        if self.low is None or self.high is None or self.adjusted is None:
+        """What the corrected test says of `first`, which leaves out differences that are alike in all draws; a tie where
+        the interval lies within `TIE`, else undecided."""
+        if self.low is None or self.high is None:
             return "single draw"
-        if self.adjusted < LEVEL:
+        if self.adjusted is not None and self.adjusted < LEVEL:
             return "wins" if self.diff > 0 else "loses"
         return "ties" if max(-self.low, self.high) <= TIE else "undecided"
 

@@ -51,6 +51,11 @@ def parts(over: tuple[float, float | None], behind: tuple[float, float | None] |
     return aim.parts
 
 
+@pytest.mark.parametrize(("shift", "said"), [(0.037, "ties"), (0.3, "undecided")])
+def test_a_difference_that_is_alike_in_all_draws_has_no_test_but_an_interval(shift: float, said: str) -> None:
+    assert Comparison("low_success", "a", "b", shift, shift, shift, 5, None, None).verdict == said
+
+
 def test_settings_stand_in_the_order_of_what_they_change(study: Study) -> None:
     assert settings_along(study, "share_right") == [
         "share_05", "share_15", "low_success", "share_50", "share_70",
