@@ -8,8 +8,11 @@ from itertools import permutations
 from typing import Any
 
 CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
+KINDS = [opened + closed for opened, closed in CLOSES.items()]
 NESTED, JOINED = 0.5, 0.25
 """How often a piece is a pair around a piece, and how often two pieces; else it is empty."""
+FRUITLESS = 10_000
+"""Draws in a row without a new problem, after which there are taken to be no more."""
 PHRASES = (
     "We should process each input one by one and keep track of the stack configuration.\nstack: empty\n",
     " ; stack:",
@@ -50,28 +53,48 @@ def answer(completion: str) -> str:
 
 
 def problems(rng: random.Random, shapes: Sequence[tuple[int, int]], n: int, but: Iterable[str] = ()) -> list[str]:
-    """That many different open texts, none of those given, of lengths as they were drawn for the teacher.
+    """That many open texts of shapes of the teacher's; none is a renaming of another, or of those given.
 
     Args:
         rng: the draw.
-        shapes: brackets of a whole text and of its closing sequence, of the teacher's problems; one is drawn for each.
+        shapes: brackets of a whole text and of its closing sequence, of the teacher's problems; one is drawn for each,
+            and another where it has nothing new.
         n: how many.
-        but: texts that are not to come.
+        but: texts of which no renaming is to come.
+
+    Raises:
+        ValueError: the shapes do not offer so many, or one is of no open text.
     """
-    known, found = set(but), dict[str, None]()
-    longest = max(total for total, _ in shapes)
-    pool: dict[int, list[str]] = {}
-    texts = _balanced(rng, longest)
+    if wrong := [shape for shape in shapes if shape[0] % 2 or not 0 < shape[1] <= shape[0] // 2]:
+        raise ValueError(f"no open text has {wrong[0][1]} of {wrong[0][0]} brackets in its closing sequence")
+    known, found, fruitless = set(map(canonical, but)), list[str](), 0
+    texts = _open_texts(rng, shapes)
     while len(found) < n:
+        given = next(texts)
+        fruitless = fruitless + 1 if canonical(given) in known else 0
+        if fruitless == 0:
+            known.add(canonical(given))
+            found.append(given)
+        elif fruitless == FRUITLESS:
+            raise ValueError(
+                f"{n} problems are asked for and {len(found)} found: {FRUITLESS:,} draws in a row brought no new one; "
+                "ask for fewer, or give longer shapes"
+            )
+    return found
+
+
+def _open_texts(rng: random.Random, shapes: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """Open texts without end, each of a shape that is drawn for it."""
+    pool: dict[int, list[str]] = {}
+    texts = _balanced(rng, max(total for total, _ in shapes))
+    while True:
         total, last = rng.choice(shapes)
         while not pool.get(total):
             text = next(texts)
             pool.setdefault(len(text), []).append(text)
         whole = pool[total].pop()
-        given = " ".join(whole[:-last])
-        if all(bracket in CLOSES.values() for bracket in whole[-last:]) and given not in known:
-            found.setdefault(given)
-    return list(found)
+        if all(bracket in CLOSES.values() for bracket in whole[-last:]):
+            yield " ".join(whole[:-last])
 
 
 def _balanced(rng: random.Random, longest: int) -> Iterator[str]:
@@ -99,9 +122,19 @@ def renamed(text: str) -> Iterator[str]:
     >>> len(set(renamed("( [ ] {"))), next(renamed("( [ ] {"))
     (24, '( [ ] {')
     """
-    kinds = [opened + closed for opened, closed in CLOSES.items()]
-    for order in permutations(kinds):
-        yield text.translate(str.maketrans("".join(kinds), "".join(order)))
+    for order in permutations(KINDS):
+        yield text.translate(str.maketrans("".join(KINDS), "".join(order)))
+
+
+def canonical(text: str) -> str:
+    """The text with its kinds of brackets named in order of first appearance: one for all its renamings.
+
+    >>> canonical("{ < > ["), {canonical(other) for other in renamed("{ < > [")}
+    ('( [ ] {', {'( [ ] {'})
+    """
+    kind_of = {bracket: kind for kind in KINDS for bracket in kind}
+    order = dict.fromkeys([*(kind_of[c] for c in text if c in kind_of), *KINDS])
+    return text.translate(str.maketrans("".join(order), "".join(KINDS)))
 
 
 def deepest(given: str) -> int:

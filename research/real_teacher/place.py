@@ -14,6 +14,8 @@ from research.real_teacher.traces import TRACES, read_traces, step_of_tokens
 from weighted_mtp.evaluation.decoding import Completion
 
 TASK = "dyck_languages"
+SPLIT = "by renaming"
+"""What is kept on one side of train and test: prompts that are renamings of one another."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +36,44 @@ class Students(Place):
     """Folder that holds the teacher's traces."""
 
     @cached_property
+    def every(self) -> list[Row]:
+        """All of the teacher's traces."""
+        return read_traces(self.data, TASK)
+
+    @cached_property
     def traces(self) -> list[Row]:
         """The teacher's traces that are short enough, all of them."""
         b = self.budget
-        some = [r for r in read_traces(self.data, TASK) if _shape(r)[0] <= b.most_brackets]
+        some = [r for r in self.every if _shape(r)[0] <= b.most_brackets]
         return [r for r in some if len(self.tokenizer(r["completion"])["input_ids"]) <= b.most_trace]
 
     @cached_property
     def tokenizer(self) -> Any:
         """Of all traces: it holds no label."""
-        return dyck.tokenizer(row["prompt"] + row["completion"] for row in read_traces(self.data, TASK))
+        return dyck.tokenizer(row["prompt"] + row["completion"] for row in self.every)
 
     @cached_property
     def rows(self) -> dict[str, list[Row]]:
-        """The traces to train on and those that are held out, drawn anew with each draw."""
-        order = self.traces.copy()
+        """The traces to train on and those that are held out, drawn anew with each draw.
+
+        The start learns every renaming of what it is trained on, so traces whose prompts are renamings of one another
+        lie on one side.
+        """
+        groups: dict[str, list[Row]] = {}
+        for row in self.traces:
+            groups.setdefault(dyck.canonical(row["prompt"]), []).append(row)
+        order = list(groups.values())
         random.Random(f"split {self.seed}").shuffle(order)
-        n = round(self.budget.held_out * len(order))
-        return {"train": order[n:], "held_out": order[:n]}
+        most = round(self.budget.held_out * len(self.traces))
+        train, held_out = list[Row](), list[Row]()
+        for group in order:
+            (held_out if len(held_out) + len(group) <= most else train).extend(group)
+        return {"train": train, "held_out": held_out}
 
     @cached_property
     def problems(self) -> dict[str, list[str]]:
-        """Fresh problems, none of which the teacher was given."""
-        known = [row["prompt"].strip() for row in self.traces]
+        """Fresh problems; the teacher was given none of them, and no renaming of one."""
+        known = [row["prompt"].strip() for row in self.every]
         rng = random.Random(f"{TASK} {self.seed}")
         fresh = dyck.problems(rng, [_shape(row) for row in self.traces], self.budget.test_prompts, known)
         return {"test": [text + "\n" for text in fresh]}
@@ -93,7 +110,7 @@ class Students(Place):
     def as_dict(self) -> dict[str, Any]:
         """What a result says of its draw, and of the data."""
         digest = hashlib.sha256((self.data / TRACES.format(task=TASK)).read_bytes()).hexdigest()[:16]
-        return super().as_dict() | {"budget": asdict(self.budget), "traces": digest}
+        return super().as_dict() | {"budget": asdict(self.budget), "traces": digest, "split": SPLIT}
 
 
 def _shape(row: Row) -> tuple[int, int]:

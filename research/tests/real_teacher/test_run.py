@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,21 +12,23 @@ import pytest
 from research.on_policy.arms import with_needs
 from research.on_policy.cells import by_problem, run_cell
 from research.real_teacher import dyck
-from research.real_teacher.cells import FIRST, LOCATED, StudentCell, cells_of, choice_cells
+from research.real_teacher.cells import FIRST, LOCATED, OUTSIDE, StudentCell, cells_of, choice_cells
 from research.real_teacher.docs_page import DOCS, KEPT
 from research.real_teacher.folds import GSM8K, TASKS, FoldSize, fold_cells
 from research.real_teacher.place import Size, Students
 from research.real_teacher.report import page
 from research.real_teacher.results import read_results
-from research.real_teacher.traces import SOLUTIONS, TRACES, WRITERS
+from research.real_teacher.run import SIZE
+from research.real_teacher.traces import SOLUTIONS, TRACES, WRITERS, read_traces
 from weighted_mtp.demo.arms import CRITIC
 from weighted_mtp.evaluation.decoding import Completion
 
 TINY = Size(
     0.0, 2, 1e-3, critic_steps=16, start_steps=4, batch_size=16, test_prompts=6, width=16, layers=1, most_trace=60,
-    most_brackets=6, held_out=0.3,
+    most_brackets=8, held_out=0.3,
 )  # fmt: skip
 SOME = (TASKS[0], GSM8K)
+SHARED = Path(__file__).parents[4] / "shared/data"
 FOLDS = FoldSize(0.0, 0, 1e-3, batch_size=8, width=16, layers=1, tokens=3_000, vocabulary=300)
 
 
@@ -53,11 +56,24 @@ def students(data: Path, out: Path) -> list[StudentCell]:
     return [cell for cell in dict.fromkeys(cells_of(data, out, TINY, 1)) if cell.name in names]
 
 
+def forms(prompts: Iterable[str]) -> set[str]:
+    """The prompts, of which renamings are alike."""
+    return {dyck.canonical(prompt.strip()) for prompt in prompts}
+
+
+def forms_that_meet(place: Students) -> set[str]:
+    """Of prompts held out or of test problems, those that the start learns, or the teacher was given."""
+    learned, held_out = (forms(row["prompt"] for row in place.rows[side]) for side in ("train", "held_out"))
+    teachers = forms(row["prompt"] for row in read_traces(place.data, TASKS[0]))
+    return (held_out & learned) | (forms(place.problems["test"]) & teachers)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the form that --data names."""
     folder, rng = tmp_path_factory.mktemp("data"), random.Random(0)
-    given = dyck.problems(rng, [(4, 1), (6, 2)], 100)
+    different = dyck.problems(rng, [(6, 1), (8, 2)], 50)
+    given = [text for one in different for text in list(dict.fromkeys(dyck.renamed(one)))[:2]]
     rows = [trace(rng, text, i % 2 == 0) for i, text in enumerate(given)]
     for task in TASKS:
         path = folder / TRACES.format(task=task)
@@ -134,6 +150,32 @@ def test_the_traces_held_out_are_drawn_anew_and_never_trained_on(data, tmp_path)
     first, second = (Students("dyck", 0, seed, tmp_path, TINY, data=data) for seed in (0, 1))
     assert first.rows["held_out"] != second.rows["held_out"]
     assert not {r["prompt"] for r in first.rows["train"]} & {r["prompt"] for r in first.rows["held_out"]}
+
+
+def test_nothing_held_out_or_asked_is_a_renaming_of_what_is_learned(data, tmp_path):
+    place = Students("dyck", 0, 0, tmp_path, TINY, data=data)
+    assert forms_that_meet(place) == set()
+    assert {side: len(rows) for side, rows in place.rows.items()} == {"train": 70, "held_out": 30}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize("seed", [0, OUTSIDE])
+def test_none_of_the_teachers_real_prompts_is_met_again_with_its_brackets_renamed(seed, tmp_path):
+    place = Students("dyck", 0, seed, tmp_path, SIZE, data=SHARED)
+    assert forms_that_meet(place) == set()
+    assert len(place.problems["test"]) == len(forms(place.problems["test"])) == SIZE.test_prompts
+    assert len(place.rows["held_out"]) == round(SIZE.held_out * len(place.traces))
+
+
+def test_a_cell_that_was_split_by_exact_prompts_is_made_again(finished, data, tmp_path):
+    out = tmp_path / "old"
+    shutil.copytree(finished, out)
+    cell = students(data, out)[0]
+    found = cell.finished()
+    assert found is not None
+    assert found["asked"].pop("split") == "by renaming"
+    cell.file.write_text(json.dumps(found))
+    assert cell.finished() is None
 
 
 def test_the_oracles_drop_the_marked_step_and_what_is_behind_it(data, tmp_path):

@@ -39,6 +39,26 @@ def test_fresh_problems_have_the_lengths_of_the_teachers_and_are_none_of_them():
     assert not set(some) & set(more)
 
 
+def test_fresh_problems_are_renamings_neither_of_the_teachers_nor_of_one_another():
+    some = dyck.problems(random.Random(0), [(8, 2)], 40)
+    others = [list(dyck.renamed(text))[-1] for text in some]
+    more = dyck.problems(random.Random(0), [(8, 2)], 40, others)
+    assert len({dyck.canonical(text) for text in some + more}) == 80
+
+
+def test_shapes_that_offer_too_few_problems_are_named_instead_of_drawn_for_ever():
+    forms = {"( ) (", "( ) [", "( ( )", "( [ ]"}
+    assert {dyck.canonical(text) for text in dyck.problems(random.Random(0), [(4, 1)], 4)} == forms
+    with pytest.raises(ValueError, match=r"5 problems are asked for and 4 found: .*; ask for fewer, or"):
+        dyck.problems(random.Random(0), [(4, 1)], 5)
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (4, 3), (4, 0)])
+def test_a_shape_of_no_open_text_is_refused_instead_of_drawn_for_ever(shape):
+    with pytest.raises(ValueError, match=f"no open text has {shape[1]} of {shape[0]} brackets"):
+        dyck.problems(random.Random(0), [(4, 1), shape], 2)
+
+
 def test_only_wrong_traces_with_a_mark_are_judged():
     rows = [row(1), row(1, label=True), row(None)]
     found = found_steps({"r": [[0.0, 1.0, 0.0, 0.0]] * 3}, rows)
