@@ -12,7 +12,7 @@ from research.on_policy.arms import ARMS, CHOICES, GUIDED, MORE_STEPS, ORACLE_BE
 from research.on_policy.cells import Cell, solved_by, trained
 from research.on_policy.place import Place
 from research.real_teacher.dyck import deepest, renamed
-from research.real_teacher.place import Size, Students
+from research.real_teacher.place import SPLIT, Size, Students
 from research.real_teacher.steps import (
     critic_readings,
     found_steps,
@@ -88,6 +88,7 @@ def _start(place: Students) -> dict[str, Any]:
     return solved_by(place, folder) | {
         "rows": len(rows["train"]),
         "held_out": len(rows["held_out"]),
+        "split": SPLIT,
         "share_right": fmean(row["label"] for row in every),
         "marked_wrong": sum(is_judged(row) for row in every),
         "marked_right": sum(row["label"] and row["marked"] is not None for row in every),
