@@ -17,10 +17,10 @@ from weighted_mtp.demo.arms import GENERATIVE as GENERATIVE_ARM
 from weighted_mtp.reports.numbers import draws, number, percent
 
 FORMER_SPLIT = (
-    "**To be made again.** A draw of these results was split by the exact text of a prompt, while the start learns every "
-    "renaming of the kinds of brackets of what it is trained on: of draw 0's 250 test problems 63, and of its 88 traces "
-    "held out 36, had a prompt of which it had learned a renaming. The experiment splits by renaming now; where this "
-    "section speaks of fresh problems, three quarters of them are.\n\n"
+    "**To be made again.** A draw of these results was split by the exact text of a prompt, while the start learns "
+    "every renaming of the kinds of brackets of what it is trained on: of draw 0's 250 test problems 63, and of its 88 "
+    "traces held out 36, had a prompt of which it had learned a renaming. The experiment splits by renaming now; where "
+    "this section speaks of fresh problems, three quarters of them are.\n\n"
 )
 HELD_OUT = "none held out has the prompt of one to train on, nor that prompt with its kinds of brackets renamed, and "
 LONGER = "the longer ones more often, since few short ones are new, "
@@ -56,8 +56,8 @@ def students_text(results: Results) -> str:
         f"at a peak rate of {b['learning_rate']:g}, critics in at most {b['critic_steps']}. The {b['test_prompts']} "
         "test "
         f"problems are fresh: a grammar draws them in the lengths of the teacher's, {LONGER * split}and none is one of "
-        f"those{NOR * split} (at most {depth[1]:.1f} brackets are open at a time, on average; {depth[0]:.1f} in the teacher's). A program "
-        "compares the "
+        f"those{NOR * split} (at most {depth[1]:.1f} brackets are open at a time, on average; {depth[0]:.1f} in the "
+        "teacher's). A program compares the "
         "closing sequence."
     )
 

@@ -53,8 +53,8 @@ class Comparison:
 
     @property
     def verdict(self) -> Outcome:
-        """What the corrected test says of `first`, which leaves out differences that are alike in all draws; a tie where
-        the interval lies within `TIE`, else undecided."""
+        """What the corrected test says of `first`, of which there is none where all draws differ alike; a tie where the
+        interval lies within `TIE`, else undecided."""
         if self.low is None or self.high is None:
             return "single draw"
         if self.adjusted is not None and self.adjusted < LEVEL:
