@@ -67,11 +67,14 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Better or worse if the corrected test says so, a tie if the interval lies within `TIE`, else undecided."""
+        """Better or worse if the corrected test says so, a tie if the interval lies within `TIE`, else undecided, as is
+        what has no test: a single draw, and draws that all differ by the same, whose interval has no width."""
         low, high = self.interval.low, self.interval.high
-        if self.adjusted is None or self.adjusted >= LEVEL:
-            return "tie" if low is not None and high is not None and -TIE <= low <= high <= TIE else "undecided"
-        return "better" if self.interval.mean > 0 else "worse"
+        if self.adjusted is None:
+            return "undecided"
+        if self.adjusted < LEVEL:
+            return "better" if self.interval.mean > 0 else "worse"
+        return "tie" if low is not None and high is not None and -TIE <= low <= high <= TIE else "undecided"
 
 
 def solved(results: Results, metric: str, *, task: str, arm: str, share: int = 25, round_: int = 1) -> dict[int, float]:

@@ -7,6 +7,7 @@ from research.on_policy.report import page
 from research.on_policy.results import differences
 
 NOISE = (0.0, 0.01, -0.01, 0.02, -0.02)
+LEADS = {"right_only": 0.0, "oracle": 0.037, "gated": 0.0}
 ARMS = {"right_only": 0.5, "uniform": 0.3, "oracle": 0.7, "gated": 0.5, "log_odds": 0.5}
 
 
@@ -62,6 +63,13 @@ def test_only_what_the_corrected_test_decides_is_called_better_or_worse(results)
 def test_a_single_draw_decides_nothing(results):
     one = {"cells": [c for c in results["cells"] if c["seed"] == 0], "meta": {}}
     assert {d.verdict for d in differences(one, "greedy", ["oracle"], ["strings"])} == {"undecided"}
+
+
+def test_a_lead_that_is_the_same_in_every_draw_has_no_test_and_is_undecided():
+    cells = [cell("strings", arm, seed, 0.2 + 0.1 * seed + lead) for seed in range(3) for arm, lead in LEADS.items()]
+    found = {d.arm: d for d in differences({"cells": cells}, "greedy", ["oracle", "gated"], ["strings"])}
+    assert (found["oracle"].draws, found["oracle"].p, found["oracle"].verdict) == (3, None, "undecided")
+    assert (found["gated"].p, found["gated"].verdict) == (1.0, "tie")
 
 
 def test_draws_that_lack_an_arm_are_left_out_of_its_difference(results):
