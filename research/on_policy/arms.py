@@ -47,6 +47,8 @@ MAIN = (
     four_heads(UNIFORM),
     four_heads(RIGHT_ONLY),
 )
+COMPARED = tuple(arm.name for arm in (*MAIN, GENERATIVE) if arm != RIGHT_ONLY)
+"""With right-only, by the main table; Holm's correction is over all of them and all tasks."""
 FEW = (UNIFORM, RIGHT_ONLY, LOG_ODDS, GATED, ORACLE)
 """At other shares, and for several rounds; their models are kept for the next round."""
 DRAWN = {f"{arm.name}_drawn": arm for arm in (LOG_ODDS, GATED, ORACLE)}

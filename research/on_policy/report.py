@@ -6,7 +6,7 @@ from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.drawing.pictures import Picture, shown
-from research.on_policy.arms import CRITICS, FEW, MAIN, SKILL
+from research.on_policy.arms import COMPARED, CRITICS, FEW, MAIN, SKILL
 from research.on_policy.picture import arms_picture
 from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences, over_problems, solved
 from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
@@ -35,7 +35,7 @@ of the same draws with critics of today."""
 def pictures(results: Results) -> dict[str, Picture]:
     """The picture of all arms, where there is a draw."""
     tasks = [task for task in NAMES if any(cell["task"] == task for cell in results["cells"])]
-    found = differences(results, "greedy", [a.name for a in (*MAIN, GENERATIVE) if a.name != BASELINE], tasks)
+    found = differences(results, "greedy", COMPARED, tasks)
     return {"arms": arms_picture(found)} if found else {}
 
 
@@ -44,14 +44,13 @@ def page(results: Results) -> str:
     drawn = shown(pictures(results), {"arms": "images/on-policy-arms.svg"})
     tasks = list(dict.fromkeys(cell["task"] for cell in results["cells"]))
     tasks = [task for task in NAMES if task in tasks]
-    arms = [arm.name for arm in (*MAIN, GENERATIVE)]
-    main = {metric: differences(results, metric, [a for a in arms if a != BASELINE], tasks) for metric in METRICS}
+    main = {metric: differences(results, metric, COMPARED, tasks) for metric in METRICS}
     parts = [
         TITLE,
         "<!-- written by research/on_policy/report.py from results/on-policy.json: change that, or the results -->",
         _lead(results, tasks, main["greedy"]),
         COMMAND,
-        *section("How much any credit could win", table_text(oracle_table(results, tasks))),
+        *section("How much any credit could win", table_text(oracle_table(main))),
         *section(
             "Every arm, about a quarter right",
             drawn.get("arms"),

@@ -1,6 +1,6 @@
 """Tables of the experiment that hold some weights against others: oracles, gates, posteriors, drawn rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from research.drawing.markdown import Table
@@ -30,20 +30,29 @@ def said(difference: Difference) -> str:
 
 def _decided(results: Results, tasks: Sequence[str], arms: Sequence[str], **how: Any) -> tuple[tuple[str, ...], ...]:
     """A row for each arm, task and metric."""
-    found = [(name, d) for metric, name in METRICS.items() for d in differences(results, metric, arms, tasks, **how)]
     return tuple(
-        (f"`{d.arm}`, {d.task}, {name}", said(d), str(d.draws), number(d.adjusted), d.verdict) for name, d in found
+        _row(d, name) for metric, name in METRICS.items() for d in differences(results, metric, arms, tasks, **how)
     )
 
 
-def oracle_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table:
-    """The lead of whoever knows the wrong tokens."""
+def _row(d: Difference, metric: str) -> tuple[str, ...]:
+    return f"`{d.arm}`, {d.task}, {metric}", said(d), str(d.draws), number(d.adjusted), d.verdict
+
+
+def oracle_table(main: Mapping[str, Sequence[Difference]]) -> Table:
+    """The lead of whoever knows the wrong tokens, out of the differences of the main table by metric."""
     return Table(
         ("Oracle minus right_only", *DECIDED),
-        _decided(results, tasks, [ORACLE, "signed_oracle"], share=share),
+        tuple(
+            _row(d, METRICS[metric])
+            for metric, found in main.items()
+            for arm in (ORACLE, "signed_oracle")
+            for d in found
+            if d.arm == arm
+        ),
         "The oracle drops the truly wrong tokens, the signed one gives them a negative weight: their lead over "
         "training on right samples is what perfect knowledge of the wrong tokens is worth here. Holm's correction is "
-        "by metric.",
+        f"that of the table of every arm: by metric, over {max(map(len, main.values()), default=0)} comparisons.",
     )
 
 

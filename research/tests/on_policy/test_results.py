@@ -3,8 +3,12 @@
 import pytest
 
 from research.corrected import holm, paired_p
+from research.on_policy.arms import COMPARED
 from research.on_policy.report import page
 from research.on_policy.results import differences
+from research.on_policy.settings_tables import METRICS
+from research.on_policy.weight_tables import oracle_table
+from weighted_mtp.reports.numbers import number
 
 NOISE = (0.0, 0.01, -0.01, 0.02, -0.02)
 LEADS = {"right_only": 0.0, "oracle": 0.037, "gated": 0.0}
@@ -83,6 +87,17 @@ def test_the_page_shows_the_oracles_lead_by_task_and_names_what_is_decided(resul
     assert "| `oracle`, strings, greedy | +20.0 (" in text
     assert "`oracle` on strings" in text.split("Decidedly better")[1].split(".")[0]
     assert "`gated` on" not in text
+
+
+def test_a_difference_has_one_verdict_throughout_the_page(results):
+    main = {metric: differences(results, metric, COMPARED, ["strings", "states"]) for metric in METRICS}
+    shown = {(name, p, verdict) for name, _, _, p, verdict in oracle_table(main).rows}
+    assert shown == {
+        (f"`oracle`, {d.task}, {METRICS[metric]}", number(d.adjusted), d.verdict)
+        for metric, found in main.items()
+        for d in found
+        if d.arm == "oracle"
+    }
 
 
 def test_without_a_draw_nothing_is_said_of_arms(results):
