@@ -12,7 +12,7 @@ from typing import Any
 from research.chains.report.numbers import Comparison, comparison, critic_mean, mean_accuracy
 from research.drawing.markdown import Table, between, table_text
 from research.on_policy.arms import COMPARED
-from research.on_policy.results import BASELINE, ORACLE, Difference, cells_named, differences, solved
+from research.on_policy.results import BASELINE, ORACLE, Difference, aucs_within, cells_named, differences, solved
 from research.own_smollm2.report import COMPARED as COMPARED_OF_SMOLLM2
 from weighted_mtp.demo.arms import GATED, LOG_ODDS
 from weighted_mtp.reports.numbers import NOTHING, number, percent, points
@@ -39,9 +39,9 @@ def block() -> str:
             tuple(rows),
             "Problems solved by greedy decoding; leads over `right_only` in points, paired by draw, **bold** where a t "
             "test decides them after Holm's correction over the comparisons of the experiment's main table. The critic "
-            "is the generative one and its AUC that of the outcome on rows that it has not seen; the oracle drops the "
-            "truly wrong tokens, so its lead is the most that credit can win. Pick: what is decidedly ahead of "
-            "`right_only`, else `right_only`, which costs no critic.",
+            "is the generative one and its AUC that of the outcome on rows that it has not seen, on own samples within "
+            "prompts; the oracle drops the truly wrong tokens, so its lead is the most that credit can win. Pick: what "
+            "is decidedly ahead of `right_only`, else `right_only`, which costs no critic.",
         )
     )
 
@@ -73,7 +73,7 @@ def of_own_samples(own: dict[str, Any], share: int, whose: str, compared: Sequen
         base = solved(own, "greedy", task=task, arm=BASELINE, share=share)
         found = {d.arm: d for d in every if d.task == task}
         critics, starts = (cells_named(own, name, share, task=task) for name in ("label_conditioned", "start"))
-        aucs = [c["fresh_skill"]["auc"]["mean"] for c in critics]
+        aucs, of_draws = aucs_within([c["fresh_skill"] for c in critics])
         shares = [c["share_right"] for c in starts]
         lead, budget = found.get(ORACLE), starts[0]["budget"]
         rows.append(
@@ -81,7 +81,7 @@ def of_own_samples(own: dict[str, Any], share: int, whose: str, compared: Sequen
                 f"{budget['prompts'] * budget['samples']:,} of {whose}, {task}",
                 str(budget["samples"]),
                 percent(fmean(shares)),
-                number(fmean(aucs)),
+                number(fmean(aucs) if aucs else None) + of_draws,
                 percent(fmean(base.values())),
                 NOTHING if lead is None else _bold(points(lead.interval.mean), lead.verdict == "better"),
                 *_leads(found),

@@ -8,7 +8,16 @@ from research.drawing.markdown import Table, items, section, table_text
 from research.drawing.pictures import Picture, shown
 from research.on_policy.arms import COMPARED, CRITICS, FEW, MAIN, SKILL
 from research.on_policy.picture import arms_picture
-from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences, over_problems, solved
+from research.on_policy.results import (
+    BASELINE,
+    Difference,
+    Results,
+    aucs_within,
+    cells_named,
+    differences,
+    over_problems,
+    solved,
+)
 from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
 from research.on_policy.weight_tables import (
     again_table,
@@ -162,7 +171,8 @@ def critics_table(results: Results, tasks: Sequence[str], share: int = 25) -> Ta
                 rows.append(
                     (
                         f"`{critic.name}`, {task}",
-                        *(spread([skill[what]["mean"] for skill in skills]) for what in ("auc", "explained")),
+                        _within(skills),
+                        spread([skill["explained"]["mean"] for skill in skills]),
                         spread([cell["localisation"]["auc"] for cell in cells]),
                         f"{none} of {len(cells)}",
                         f"{fmean(cell['train_cpu_seconds'] for cell in cells):.0f}",
@@ -171,7 +181,8 @@ def critics_table(results: Results, tasks: Sequence[str], share: int = 25) -> Ta
     return Table(
         ("Critic", "AUC within prompts", "explained", "finds wrong tokens, AUC", "knows nothing", "CPU s"),
         tuple(rows),
-        "On samples of the test problems, which no critic was trained on: mean over draws, lowest to highest.",
+        "On samples of the test problems, which no critic was trained on: mean over draws, lowest to highest. The AUC "
+        "is that of draws with enough pairs of a right and a wrong sample of one prompt.",
     )
 
 
@@ -182,15 +193,22 @@ def gate_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table
         cells = cells_named(results, SKILL, share, task=task)
         if cells:
             skills = [cell["skill"] for cell in cells]
-            auc, s = (spread(values) for values in ([k["auc"]["mean"] for k in skills], [k["gate"] for k in skills]))
+            s = spread([k["gate"] for k in skills])
             none = sum("knows nothing" in skill["verdict"] for skill in skills)
-            rows.append((task, auc, s, f"{none} of {len(cells)}", f"{fmean(c['cpu_seconds'] for c in cells):.0f}"))
+            rows.append(
+                (task, _within(skills), s, f"{none} of {len(cells)}", f"{fmean(c['cpu_seconds'] for c in cells):.0f}")
+            )
     return Table(
         ("Task", "AUC within prompts", "s", "knows nothing", "CPU s"),
         tuple(rows),
         "The generative critic by folds of the training prompts, as `wmtp score --cross_fit` measures it; s is what "
         "`gated` mixes by.",
     )
+
+
+def _within(skills: Sequence[dict[str, Any]]) -> str:
+    known, told = aucs_within(skills)
+    return spread(known) + told if known else NOTHING
 
 
 def spread(values: Sequence[float]) -> str:

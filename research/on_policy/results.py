@@ -101,6 +101,12 @@ def cells_named(
     ]
 
 
+def aucs_within(skills: Sequence[dict[str, Any]]) -> tuple[list[float], str]:
+    """AUCs over pairs of one prompt, and of how many draws where some have too few such pairs: theirs is over all."""
+    within = [skill["auc"]["mean"] for skill in skills if skill["within_prompts"]]
+    return within, "" if len(within) == len(skills) else f" ({len(within)} of {len(skills)} draws)"
+
+
 def differences(
     results: Results,
     metric: str,

@@ -4,11 +4,11 @@ import pytest
 
 from research.corrected import holm, paired_p
 from research.on_policy.arms import COMPARED
-from research.on_policy.report import page
+from research.on_policy.report import critics_table, page
 from research.on_policy.results import differences
 from research.on_policy.settings_tables import METRICS
 from research.on_policy.weight_tables import oracle_table
-from weighted_mtp.reports.numbers import number
+from weighted_mtp.reports.numbers import NOTHING, number
 
 NOISE = (0.0, 0.01, -0.01, 0.02, -0.02)
 LEADS = {"right_only": 0.0, "oracle": 0.037, "gated": 0.0}
@@ -98,6 +98,22 @@ def test_a_difference_has_one_verdict_throughout_the_page(results):
         for d in found
         if d.arm == "oracle"
     }
+
+
+def test_an_auc_within_prompts_is_of_the_draws_that_have_one():
+    def critic(seed: int, auc: float, within: bool) -> dict:
+        known = {"verdict": "", "auc": {"mean": auc}, "explained": {"mean": 0.1}, "within_prompts": within}
+        told = cell("strings", "label_conditioned", seed, 0.5)
+        return told | {"fresh_skill": known, "localisation": {"auc": 0.5}, "train_cpu_seconds": 1.0}
+
+    def shown(*within: bool) -> str:
+        cells = [critic(seed, 0.6 + seed / 10, one) for seed, one in enumerate(within)]
+        ((_, auc, *_),) = critics_table({"cells": cells}, ["strings"]).rows
+        return auc
+
+    assert shown(True, True, True) == "0.700 [0.600, 0.800]"
+    assert shown(True, True, False) == "0.650 [0.600, 0.700] (2 of 3 draws)"
+    assert shown(False, False) == NOTHING
 
 
 def test_without_a_draw_nothing_is_said_of_arms(results):
