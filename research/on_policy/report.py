@@ -20,6 +20,7 @@ from research.on_policy.results import (
 )
 from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
 from research.on_policy.weight_tables import (
+    BLAME,
     again_table,
     change_point_table,
     drawn_table,
@@ -32,6 +33,7 @@ from weighted_mtp.demo.arms import GENERATIVE
 from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, percent
 
 TITLE = "# On a model's own samples: where does token credit pay?"
+HOW = {"greedy": "by greedy decoding", "sampled": "sampled at temperature 1"}
 COMMAND = """```bash
 python -m research.on_policy --out on-policy --part main
 ```
@@ -75,11 +77,11 @@ def page(results: Results) -> str:
             "A gate by row, and by quarter",
             *(table_text(table(results, tasks)) for table in (gates_table, quarters_table)),
         ),
-        *section("Which token is to blame", table_text(change_point_table(results, tasks))),
+        *section("Which token is to blame", _blame(results, tasks), table_text(change_point_table(results, tasks))),
         *section("With critics kept by another rule", table_text(again_table(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),
         *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
-        *section("Worth knowing", items(notes(results, tasks))),
+        *section("Worth knowing", items(notes(results, tasks, main))),
         *section("How this was made", items([f"{name}: {value}" for name, value in results["meta"].items()])),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -99,20 +101,23 @@ def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) 
     return " ".join(told + decided(greedy))
 
 
-def decided(greedy: Sequence[Difference]) -> list[str]:
+def decided(found: Sequence[Difference], decoded: str = HOW["greedy"]) -> list[str]:
     """Which arms are better or worse than the baseline, in sentences."""
     told: list[str] = []
     for verdict in ("better", "worse"):
         named = [
-            f"`{d.arm}` on {d.task if d.task != 'all' else 'all tasks together'}"
-            for d in greedy
-            if d.verdict == verdict
+            f"`{d.arm}` on {d.task if d.task != 'all' else 'all tasks together'}" for d in found if d.verdict == verdict
         ]
         if named:
-            told.append(f"Decidedly {verdict} by greedy decoding: {listing(named)}.")
-    if greedy and not told:
-        told.append("By greedy decoding no arm is decidedly better or worse.")
+            told.append(f"Decidedly {verdict} {decoded}: {listing(named)}.")
+    if found and not told:
+        told.append(f"{decoded.capitalize()} no arm is decidedly better or worse.")
     return told
+
+
+def _blame(results: Results, tasks: Sequence[str]) -> str:
+    found = {metric: differences(results, metric, BLAME, tasks) for metric in METRICS}
+    return " ".join(sentence for metric, some in found.items() for sentence in decided(some, HOW[metric]))
 
 
 def _mean(values: Sequence[float]) -> float | None:

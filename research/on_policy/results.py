@@ -66,6 +66,11 @@ class Difference(NamedTuple):
     """By Holm's correction over all comparisons of the table."""
 
     @property
+    def identity(self) -> bool:
+        """Whether the arm did in every draw as what it is held against, as the same model does."""
+        return self.interval.low == self.interval.high == 0
+
+    @property
     def verdict(self) -> str:
         """Better or worse if the corrected test says so, a tie if the interval lies within `TIE`, else undecided, as is
         what has no test: a single draw, and draws that all differ by the same, whose interval has no width."""

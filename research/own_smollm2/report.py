@@ -8,7 +8,7 @@ from research.drawing.markdown import Table, items, section, table_text
 from research.on_policy.arms import AWAY, FLOOR, OF_ADAPTERS, START
 from research.on_policy.report import arms_table, critics_table, decided, gate_table, oracle_table
 from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences
-from research.on_policy.settings_tables import METRICS, choices, percents
+from research.on_policy.settings_tables import METRICS, choices, identities, percents
 from research.on_policy.weight_tables import FORMER_RULE
 from research.own_smollm2.cells import BEGUN, HIGHEST, LOWEST, MAIN, OUTSIDE, TAKEN, taken
 from research.own_smollm2.tasks import CANDIDATES
@@ -74,7 +74,11 @@ def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) 
         f"samples alone (`{BASELINE}`), paired by draw; {len(greedy)} comparisons, corrected by Holm; what that does "
         "not decide is a tie where its interval lies within 5 points, else undecided."
     )
-    ties = [f"`{d.arm}` on {d.task if d.task != 'all' else 'both tasks'}" for d in greedy if d.verdict == "tie"]
+    ties = [
+        f"`{d.arm}` on {d.task if d.task != 'all' else 'both tasks'}"
+        for d in greedy
+        if d.verdict == "tie" and not d.identity
+    ]
     return " ".join([told, *decided(greedy), *([f"Ties: {listing(ties)}."] if ties else [])])
 
 
@@ -129,6 +133,7 @@ def _notes(results: Results, tasks: Sequence[str]) -> list[str]:
         f"The oracle drops wrong tokens; the signed one gives them {AWAY:g} down to a probability of {FLOOR:g}.",
         "`gated` is told to mix by the measured skill; `label_conditioned` is the generative critic decoded under "
         '"right".',
+        *identities(results, tasks, share=0),
         FORMER_RULE,
         "Problems are drawn anew with each draw, so that intervals over draws hold their part too; of few draws a "
         "bootstrap over draws is too narrow, by about sqrt((n - 1) / n).",

@@ -5,9 +5,10 @@ import pytest
 from research.corrected import holm, paired_p
 from research.on_policy.arms import COMPARED
 from research.on_policy.report import critics_table, page
-from research.on_policy.results import differences
-from research.on_policy.settings_tables import METRICS
+from research.on_policy.results import Difference, differences
+from research.on_policy.settings_tables import METRICS, notes
 from research.on_policy.weight_tables import oracle_table
+from weighted_mtp.evaluation.intervals import Interval
 from weighted_mtp.reports.numbers import NOTHING, number
 
 NOISE = (0.0, 0.01, -0.01, 0.02, -0.02)
@@ -114,6 +115,32 @@ def test_an_auc_within_prompts_is_of_the_draws_that_have_one():
     assert shown(True, True, True) == "0.700 [0.600, 0.800]"
     assert shown(True, True, False) == "0.650 [0.600, 0.700] (2 of 3 draws)"
     assert shown(False, False) == NOTHING
+
+
+def test_the_page_says_how_gated_fared():
+    def told(low: float, high: float, adjusted: float) -> str:
+        gated = Difference("all", "gated", Interval((low + high) / 2, low, high), 5, 0.005, adjusted)
+        (note,) = [note for note in notes({"cells": []}, [], {"greedy": [gated]}) if "it is: greedy, " in note]
+        return note.split("greedy, ")[1].split(". So")[0]
+
+    assert told(-0.069, -0.022, 0.2) == "worse (interval below 0), undecided after correction"
+    assert told(-0.069, -0.022, 0.04) == "decidedly worse"
+    assert told(-0.069, 0.022, 0.2) == "undecided"
+    assert told(-0.01, 0.02, 0.2) == "tie"
+
+
+def test_where_no_draw_has_skill_what_is_mixed_by_it_is_right_only_itself(results):
+    skill = {"skill": {"gate": 0.0, "auc": {"mean": 0.5}, "within_prompts": True, "verdict": ""}}
+    with_skills = {**results, "cells": results["cells"] + [cell("strings", "skill", i, 0.0) | skill for i in range(5)]}
+    assert "identity" not in page(results)
+    assert "On strings s is 0 in every draw" in page(with_skills)
+
+
+def test_the_page_says_what_is_decided_of_the_token_that_is_to_blame(results):
+    led = [cell(c["task"], "oracle_behind", c["seed"], c["greedy"]) for c in results["cells"] if c["name"] == "oracle"]
+    text = page({**results, "cells": results["cells"] + led}).split("## Which token is to blame")[1]
+    assert "Decidedly better by greedy decoding: `oracle_behind` on strings" in text
+    assert "Decidedly better sampled at temperature 1: `oracle_behind` on strings" in text
 
 
 def test_without_a_draw_nothing_is_said_of_arms(results):
