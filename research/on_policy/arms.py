@@ -24,7 +24,7 @@ EQUAL_COMPUTE = (MORE_SAMPLES, MORE_STEPS)
 """Right-only with the compute of the generative critic and its folds."""
 
 ORACLE_BEHIND = Arm("oracle_behind", scheme="column", rows="oracle_behind")
-"""Drops the first wrong token, of a teacher's traces the step that people marked, and all behind it."""
+"""Drops the first wrong token, of a teacher's traces the marked step, and all behind it."""
 
 MAIN = (
     UNIFORM,
