@@ -14,9 +14,9 @@ QUARTERS = 4
 
 def whitened_weights(signal: Sequence[Sequence[float]]) -> list[list[float]]:
     """clip(exp(z), .1, 5), z a token's signal whitened over all rows: its credit, or its log-probability under the
-    model that wrote it, which is its surprisal with the sign turned."""
+    model that wrote it, which is its surprisal with the sign turned. Of a signal that is the same everywhere z is 0."""
     every = np.concatenate([np.asarray(row) for row in signal])
-    mean, std = every.mean(), every.std()
+    mean, std = every.mean(), every.std() if np.ptp(every) else 1.0
     return [np.exp((np.asarray(row) - mean) / std).clip(0.1, 5.0).tolist() for row in signal]
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from research.chains.report.numbers import Comparison, comparison, critic_mean, mean_accuracy
 from research.drawing.markdown import Table, between, table_text
-from research.on_policy.results import BASELINE, ORACLE, Difference, cells_named, differences, solved
+from research.on_policy.arms import COMPARED
+from research.on_policy.results import BASELINE, ORACLE, Difference, aucs_within, cells_named, differences, solved
+from research.own_smollm2.report import COMPARED as COMPARED_OF_SMOLLM2
 from weighted_mtp.demo.arms import GATED, LOG_ODDS
 from weighted_mtp.reports.numbers import NOTHING, number, percent, points
 
@@ -26,17 +28,20 @@ def block() -> str:
     """The table, made of the results that are kept."""
     names = ("study", "on-policy", "own-smollm2")
     study, small, real = (json.loads((RESULTS / f"{name}.json").read_text()) for name in names)
-    own = [*_of_own_samples(small, 25, "its own"), *_of_own_samples(real, 0, "SmolLM2-135M's own")]
+    own = [
+        *of_own_samples(small, 25, "its own", COMPARED),
+        *of_own_samples(real, 0, "SmolLM2-135M's own", COMPARED_OF_SMOLLM2),
+    ]
     rows = [*(_of_study(study, name) for name in study["meta"]["settings"]), *own]
     return table_text(
         Table(
             ("Rows", "a prompt", "right, %", "critic's AUC", f"{BASELINE}, %", "oracle's lead", *ARMS, "pick"),
             tuple(rows),
             "Problems solved by greedy decoding; leads over `right_only` in points, paired by draw, **bold** where a t "
-            "test decides them after Holm's correction over the comparisons of an experiment here. The critic is the "
-            "generative one and its AUC that of the outcome on rows that it has not seen; the oracle drops the truly "
-            "wrong tokens, so its lead is the most that credit can win. Pick: what is decidedly ahead of `right_only`, "
-            "else `right_only`, which costs no critic.",
+            "test decides them after Holm's correction over the comparisons of the experiment's main table. The critic "
+            "is the generative one and its AUC that of the outcome on rows that it has not seen, on own samples within "
+            "prompts; the oracle drops the truly wrong tokens, so its lead is the most that credit can win. Pick: what "
+            "is decidedly ahead of `right_only`, else `right_only`, which costs no critic.",
         )
     )
 
@@ -57,17 +62,18 @@ def _of_study(study: dict[str, Any], setting: str) -> tuple[str, ...]:
     )
 
 
-def _of_own_samples(own: dict[str, Any], share: int, whose: str) -> list[tuple[str, ...]]:
+def of_own_samples(own: dict[str, Any], share: int, whose: str, compared: Sequence[str]) -> list[tuple[str, ...]]:
+    """A row for each task; `compared` are the arms of the experiment's main table, over which Holm's correction is."""
     rows: list[tuple[str, ...]] = []
     tasks = list(
         dict.fromkeys(cell["task"] for cell in own["cells"] if cell["name"] == BASELINE and cell["seed"] < 1_000)
     )
-    every = differences(own, "greedy", [*ARMS, ORACLE], tasks, share=share)
+    every = differences(own, "greedy", compared, tasks, share=share)
     for task in tasks:
         base = solved(own, "greedy", task=task, arm=BASELINE, share=share)
         found = {d.arm: d for d in every if d.task == task}
         critics, starts = (cells_named(own, name, share, task=task) for name in ("label_conditioned", "start"))
-        aucs = [c["fresh_skill"]["auc"]["mean"] for c in critics]
+        aucs, of_draws = aucs_within([c["fresh_skill"] for c in critics])
         shares = [c["share_right"] for c in starts]
         lead, budget = found.get(ORACLE), starts[0]["budget"]
         rows.append(
@@ -75,7 +81,7 @@ def _of_own_samples(own: dict[str, Any], share: int, whose: str) -> list[tuple[s
                 f"{budget['prompts'] * budget['samples']:,} of {whose}, {task}",
                 str(budget["samples"]),
                 percent(fmean(shares)),
-                number(fmean(aucs)),
+                number(fmean(aucs) if aucs else None) + of_draws,
                 percent(fmean(base.values())),
                 NOTHING if lead is None else _bold(points(lead.interval.mean), lead.verdict == "better"),
                 *_leads(found),

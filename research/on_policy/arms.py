@@ -24,7 +24,7 @@ EQUAL_COMPUTE = (MORE_SAMPLES, MORE_STEPS)
 """Right-only with the compute of the generative critic and its folds."""
 
 ORACLE_BEHIND = Arm("oracle_behind", scheme="column", rows="oracle_behind")
-"""Drops the first wrong token, of a teacher's traces the step that people marked, and all behind it."""
+"""Drops the first wrong token, of a teacher's traces the marked step, and all behind it."""
 
 MAIN = (
     UNIFORM,
@@ -47,6 +47,8 @@ MAIN = (
     four_heads(UNIFORM),
     four_heads(RIGHT_ONLY),
 )
+COMPARED = tuple(arm.name for arm in (*MAIN, GENERATIVE) if arm != RIGHT_ONLY)
+"""With right-only, by the main table; Holm's correction is over all of them and all tasks."""
 FEW = (UNIFORM, RIGHT_ONLY, LOG_ODDS, GATED, ORACLE)
 """At other shares, and for several rounds; their models are kept for the next round."""
 DRAWN = {f"{arm.name}_drawn": arm for arm in (LOG_ODDS, GATED, ORACLE)}

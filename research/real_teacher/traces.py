@@ -1,4 +1,4 @@
-"""Chains of thought with the step that people marked: rows, and which token belongs to which step."""
+"""Chains of thought with the step that is marked as wrong: rows, and which token belongs to which step."""
 
 import json
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     "command": 0, "corrected": 0, "drawing": 0, "weights": 0, "chains": 1, "doctests": 1, "real_code": 2,
-    "on_policy": 2, "real_teacher": 3, "own_smollm2": 3, "which_scheme": 3,
+    "on_policy": 2, "real_teacher": 3, "own_smollm2": 3, "which_scheme": 4,
 }  # fmt: skip
 
 

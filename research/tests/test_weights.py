@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from research.weights import gate_by_quarter, mixed_by_quarter
+from research.weights import gate_by_quarter, mixed_by_quarter, whitened_weights
 from weighted_mtp.evaluation.cross_fit import skill_of_rows
 
 
@@ -17,6 +17,12 @@ def rows(told: float) -> list[dict]:
         credit[4:6] += told * (1 if right else -1)
         made.append({"prompt": f"p{i // 4}", "label": right, "values": [0.5] * 8, "credit": credit.tolist()})
     return made
+
+
+@pytest.mark.parametrize("credit", [0.0, 0.1])
+def test_the_same_credit_everywhere_weighs_every_token_alike(credit):
+    for weights in whitened_weights([[credit] * 3, [credit] * 4]):
+        assert weights == pytest.approx([1.0] * len(weights))
 
 
 def test_the_quarter_that_tells_the_outcome_has_the_gate_and_the_mean_square_is_that_of_all_rows():

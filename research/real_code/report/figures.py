@@ -147,7 +147,7 @@ def draw_students(results: Results) -> Figure:
             for y, name in enumerate(names):
                 made = difference(found, name, BASELINE, measure)
                 if made is not None:
-                    sure = made.verdict not in ("ties", "no interval")
+                    sure = made.verdict not in ("undecided", "no interval")
                     _draw_estimate(axes, made.estimate, y, _ALONE if sure else _FIT)
                     extent += _extent(made.estimate)
             _set_limits(axes, extent)

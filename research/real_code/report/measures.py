@@ -7,7 +7,7 @@ from typing import Literal
 from weighted_mtp.reports.numbers import signed
 
 Unit = Literal["", "%", "nats"]
-Comparison = Literal["wins", "ties", "loses", "higher", "lower", "no interval"]
+Comparison = Literal["wins", "undecided", "loses", "higher", "lower", "no interval"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Measure:
         return f"{self.difference(estimate.mean)} [{low}, {high}]"
 
     def verdict(self, difference: Estimate) -> Comparison:
-        """What the interval of a difference says of its first side: a tie where it contains 0."""
+        """What the interval of a difference says of its first side: undecided where it contains 0."""
         if difference.low is None or difference.high is None:
             return "no interval"
         if difference.low <= 0 <= difference.high:
-            return "ties"
+            return "undecided"
         way = "higher" if difference.low > 0 else "lower"
         if self.better is None:
             return way

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from research.real_code.report.measures import Comparison, Estimate, Measure
+from scipy import stats
+
+from research.corrected import LEVEL, holm
+from research.real_code.report.measures import LOCALISATION, OUTCOME, STUDENTS, Comparison, Estimate, Measure
 
 Results = Mapping[str, Any]
 Entries = Mapping[str, Mapping[str, Any]]
@@ -33,6 +36,14 @@ class Difference:
     def verdict(self) -> Comparison:
         """What the interval says of `first`."""
         return self.measure.verdict(self.estimate)
+
+    @property
+    def p(self) -> float | None:
+        """Of no difference, had the bootstrap a normal distribution as wide as the interval; None without a width."""
+        low, high = self.estimate.low, self.estimate.high
+        if low is None or high is None or low == high:
+            return None
+        return float(2 * stats.norm.sf(abs(self.estimate.mean) / (high - low) * 2 * stats.norm.ppf(0.975)))
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,30 @@ def student_pairs(results: Results) -> list[tuple[str, str]]:
     if BASELINE in known:
         pairs += [(name, BASELINE) for name in known if name not in (BASELINE, UNTRAINED)]
     return pairs
+
+
+def left_undecided(found: Sequence[Difference]) -> dict[Difference, float]:
+    """What has an interval without 0 and yet is undecided by Holm's correction over all of these -> its p value."""
+    adjusted = zip(found, holm([entry.p for entry in found]), strict=True)
+    return {
+        entry: p
+        for entry, p in adjusted
+        if p is not None and p >= LEVEL and entry.verdict not in ("undecided", "no interval")
+    }
+
+
+def families(results: Results) -> dict[str, list[Difference]]:
+    """The differences of each metric of each table, over which Holm's correction is; not those by source and kind."""
+    tables = {
+        "finding the wrong token": (localisation(results), localisation_pairs(results), LOCALISATION),
+        "telling right from wrong": (outcome(results), outcome_pairs(results), OUTCOME),
+        "students": (students(results), student_pairs(results), STUDENTS),
+    }
+    return {
+        f"{name}, {measure.name}": differences(entries, pairs, [measure])
+        for name, (entries, pairs, measures) in tables.items()
+        for measure in measures
+    }
 
 
 def costs(results: Results) -> dict[str, Cost]:

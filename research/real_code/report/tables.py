@@ -32,8 +32,8 @@ from weighted_mtp.reports.numbers import NOTHING, listing
 
 _INTERVALS = "with 95 % intervals over tasks"
 _VERDICTS = (
-    "first minus second, with paired 95 % intervals over tasks, and how the first fares: a tie where the interval,"
-    " before rounding, contains 0"
+    "first minus second, with paired 95 % intervals over tasks, and how the first fares: undecided where the"
+    " interval, before rounding, contains 0"
 )
 
 

@@ -13,7 +13,10 @@ from research.real_code.report.numbers import (
     critics,
     differences,
     estimate,
+    families,
+    left_undecided,
     localisation,
+    localisation_pairs,
     students,
 )
 from weighted_mtp.reports.numbers import PERCENT, listing
@@ -30,7 +33,7 @@ def lead(results: Results) -> str:
         f"{tasks:,} tasks ({listing(list(counted))}), {right:,} right and {wrong:,} wrong completions, {folds} folds by"
         " task: every completion is judged by models that did not see its task. Intervals are of 95"
         f"{PERCENT} and resample tasks, differences are paired: a method wins or loses where the interval of its"
-        " difference excludes 0, and ties where it does not."
+        " difference excludes 0, and is undecided where it does not."
     )
 
 
@@ -42,10 +45,21 @@ def claim(results: Results) -> str:
     alone = _winners(found, names, "", SURPRISAL)
     beside = _winners(found, names, BESIDE[UNTRAINED_ALL], UNTRAINED_ALL)
     bar, together = (_value(found, name) for name in (SURPRISAL, UNTRAINED_ALL))
-    return (
+    told = (
         f"Alone, {_who(alone, 'beat')} surprisal (AUC {bar}) at finding the first wrong token; beside surprisal,"
         f" entropy and position (AUC {together} together), {_who(beside, 'improve')} the fit."
     )
+    return f"{told} {_corrected(results)}" if alone or beside else told
+
+
+def _corrected(results: Results) -> str:
+    """What remains of the claim after Holm's correction over all differences of AUC in its table."""
+    every = differences(localisation(results), localisation_pairs(results), (AUC,))
+    pairs = [(name, SURPRISAL) for name in critics(results)]
+    pairs += [(name + BESIDE[UNTRAINED_ALL], UNTRAINED_ALL) for name in critics(results)]
+    fallen = [d.first for d in left_undecided(every) if (d.first, d.second) in pairs and d.verdict == "wins"]
+    leaves = f"{listing(fallen)} undecided" if fallen else "all of it standing"
+    return f"That is not corrected for the {len(every)} differences of AUC: Holm's correction leaves {leaves}."
 
 
 def _who(named: Sequence[str], verb: str) -> str:
@@ -62,7 +76,8 @@ def _winners(found: Entries, names: Sequence[str], suffix: str, bar: str) -> lis
 def notes(results: Results) -> list[str]:
     """What a reader should know before believing the numbers."""
     sentences = [
-        "Every interval stands for itself: none is widened for the number of comparisons.",
+        "Every interval stands for itself, and so does what is said of it: none is widened for the number of"
+        f" comparisons. {_fallen(results)}",
         "Intervals resample tasks and hold the trained models fixed: each was trained once a fold, and what"
         " another seed would change is not in them.",
     ]
@@ -76,3 +91,16 @@ def notes(results: Results) -> list[str]:
 def _value(entries: Entries, name: str) -> str:
     found = estimate(entries, name, AUC)
     return "unknown" if found is None else AUC.value(found.mean)
+
+
+def _fallen(results: Results) -> str:
+    """Whose interval excludes 0 though the correction leaves it undecided, metric by metric."""
+    fallen = [
+        f"{d.first} against {d.second} ({name}, p {p:.3f})"
+        for name, found in families(results).items()
+        for d, p in left_undecided(found).items()
+    ]
+    return (
+        "Holm's correction over the differences of a metric in a table, with p values from the widths of the intervals"
+        f" as of normal distributions, leaves {'; '.join(fallen) if fallen else 'nothing of it'} undecided."
+    )

@@ -3,10 +3,16 @@
 import pytest
 
 from research.corrected import holm, paired_p
-from research.on_policy.report import page
-from research.on_policy.results import differences
+from research.on_policy.arms import COMPARED
+from research.on_policy.report import critics_table, page
+from research.on_policy.results import Difference, differences
+from research.on_policy.settings_tables import METRICS, notes
+from research.on_policy.weight_tables import oracle_table
+from weighted_mtp.evaluation.intervals import Interval
+from weighted_mtp.reports.numbers import NOTHING, number
 
 NOISE = (0.0, 0.01, -0.01, 0.02, -0.02)
+LEADS = {"right_only": 0.0, "oracle": 0.037, "gated": 0.0}
 ARMS = {"right_only": 0.5, "uniform": 0.3, "oracle": 0.7, "gated": 0.5, "log_odds": 0.5}
 
 
@@ -64,6 +70,13 @@ def test_a_single_draw_decides_nothing(results):
     assert {d.verdict for d in differences(one, "greedy", ["oracle"], ["strings"])} == {"undecided"}
 
 
+def test_a_lead_that_is_the_same_in_every_draw_has_no_test_and_is_undecided():
+    cells = [cell("strings", arm, seed, 0.2 + 0.1 * seed + lead) for seed in range(3) for arm, lead in LEADS.items()]
+    found = {d.arm: d for d in differences({"cells": cells}, "greedy", ["oracle", "gated"], ["strings"])}
+    assert (found["oracle"].draws, found["oracle"].p, found["oracle"].verdict) == (3, None, "undecided")
+    assert (found["gated"].p, found["gated"].verdict) == (1.0, "tie")
+
+
 def test_draws_that_lack_an_arm_are_left_out_of_its_difference(results):
     cells = [c for c in results["cells"] if (c["name"], c["seed"], c["task"]) != ("oracle", 3, "states")]
     found = {d.task: d.draws for d in differences({"cells": cells}, "greedy", ["oracle"], ["strings", "states"])}
@@ -75,6 +88,59 @@ def test_the_page_shows_the_oracles_lead_by_task_and_names_what_is_decided(resul
     assert "| `oracle`, strings, greedy | +20.0 (" in text
     assert "`oracle` on strings" in text.split("Decidedly better")[1].split(".")[0]
     assert "`gated` on" not in text
+
+
+def test_a_difference_has_one_verdict_throughout_the_page(results):
+    main = {metric: differences(results, metric, COMPARED, ["strings", "states"]) for metric in METRICS}
+    shown = {(name, p, verdict) for name, _, _, p, verdict in oracle_table(main).rows}
+    assert shown == {
+        (f"`oracle`, {d.task}, {METRICS[metric]}", number(d.adjusted), d.verdict)
+        for metric, found in main.items()
+        for d in found
+        if d.arm == "oracle"
+    }
+
+
+def test_an_auc_within_prompts_is_of_the_draws_that_have_one():
+    def critic(seed: int, auc: float, within: bool) -> dict:
+        known = {"verdict": "", "auc": {"mean": auc}, "explained": {"mean": 0.1}, "within_prompts": within}
+        told = cell("strings", "label_conditioned", seed, 0.5)
+        return told | {"fresh_skill": known, "localisation": {"auc": 0.5}, "train_cpu_seconds": 1.0}
+
+    def shown(*within: bool) -> str:
+        cells = [critic(seed, 0.6 + seed / 10, one) for seed, one in enumerate(within)]
+        ((_, auc, *_),) = critics_table({"cells": cells}, ["strings"]).rows
+        return auc
+
+    assert shown(True, True, True) == "0.700 [0.600, 0.800]"
+    assert shown(True, True, False) == "0.650 [0.600, 0.700] (2 of 3 draws)"
+    assert shown(False, False) == NOTHING
+
+
+def test_the_page_says_how_gated_fared():
+    def told(low: float, high: float, adjusted: float) -> str:
+        gated = Difference("all", "gated", Interval((low + high) / 2, low, high), 5, 0.005, adjusted)
+        (note,) = [note for note in notes({"cells": []}, [], {"greedy": [gated]}) if "it is: greedy, " in note]
+        return note.split("greedy, ")[1].split(". So")[0]
+
+    assert told(-0.069, -0.022, 0.2) == "worse (interval below 0), undecided after correction"
+    assert told(-0.069, -0.022, 0.04) == "decidedly worse"
+    assert told(-0.069, 0.022, 0.2) == "undecided"
+    assert told(-0.01, 0.02, 0.2) == "tie"
+
+
+def test_where_no_draw_has_skill_what_is_mixed_by_it_is_right_only_itself(results):
+    skill = {"skill": {"gate": 0.0, "auc": {"mean": 0.5}, "within_prompts": True, "verdict": ""}}
+    with_skills = {**results, "cells": results["cells"] + [cell("strings", "skill", i, 0.0) | skill for i in range(5)]}
+    assert "identity" not in page(results)
+    assert "On strings s is 0 in every draw" in page(with_skills)
+
+
+def test_the_page_says_what_is_decided_of_the_token_that_is_to_blame(results):
+    led = [cell(c["task"], "oracle_behind", c["seed"], c["greedy"]) for c in results["cells"] if c["name"] == "oracle"]
+    text = page({**results, "cells": results["cells"] + led}).split("## Which token is to blame")[1]
+    assert "Decidedly better by greedy decoding: `oracle_behind` on strings" in text
+    assert "Decidedly better sampled at temperature 1: `oracle_behind` on strings" in text
 
 
 def test_without_a_draw_nothing_is_said_of_arms(results):

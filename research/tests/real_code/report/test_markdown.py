@@ -3,12 +3,15 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from research.real_code.report.markdown import real_code_markdown
+from research.real_code.report.measures import AUC, Estimate
+from research.real_code.report.numbers import Difference
 from research.real_code.report.pictures import write_pictures
 from research.real_code.report.words import claim
 from research.tests.real_code.report.made_results import interval, real_code, without_bounds
@@ -63,7 +66,9 @@ def test_a_whole_experiment_has_every_section() -> None:
 def test_every_number_is_in_the_results_or_a_sum_of_them() -> None:
     results = real_code()
     text = plain(real_code_markdown(results, {})).partition("## How this was made")[0]
-    text = re.sub(r"top-1|pass@1|95 %|(?:excludes|contains) 0|fold \d", "", text, flags=re.IGNORECASE)
+    text = re.sub(
+        r"top-1|pass@1|95 %|(?:excludes|contains) 0|fold \d|\d+ differences|p \d\.\d+", "", text, flags=re.IGNORECASE
+    )
     found = re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)
 
     assert len(found) > 500
@@ -89,16 +94,42 @@ def test_the_claim_is_what_the_interval_says(difference: dict[str, Any], words: 
 def test_the_claim_names_all_that_improve_the_fit() -> None:
     results = compared("implicit + all untrained", "surprisal, entropy, position", interval(0.02, 0.01))
 
-    assert claim(results).endswith(
+    assert (
         "beside surprisal, entropy and position (AUC 0.863 together), generative (+0.012) and implicit (+0.020)"
-        " improve the fit."
+        " improve the fit. That is not corrected for the 11 differences of AUC"
+    ) in claim(results)
+
+
+@pytest.mark.parametrize(
+    ("half", "leaves"), [(0.005, "all of it standing"), (0.019, "implicit + all untrained undecided")]
+)
+def test_the_claim_says_what_of_it_the_correction_leaves_undecided(half: float, leaves: str) -> None:
+    results = compared("implicit + all untrained", "surprisal, entropy, position", interval(0.02, half))
+
+    assert "implicit (+0.020) improve the fit." in claim(results)
+    assert claim(results).endswith(f"Holm's correction leaves {leaves}.")
+
+
+def test_the_notes_name_what_the_correction_leaves_undecided() -> None:
+    results = compared("implicit + all untrained", "surprisal, entropy, position", interval(0.02, 0.019))
+
+    assert (
+        "implicit + all untrained against surprisal, entropy, position (finding the wrong token, AUC, p 0."
+        in real_code_markdown(results, {})
     )
+
+
+def test_a_p_value_is_that_of_a_normal_distribution_as_wide_as_the_interval() -> None:
+    entry = Difference("a", "b", AUC, Estimate(0.02, 0.0, 0.04))
+
+    assert entry.p == pytest.approx(0.05)
+    assert replace(entry, estimate=Estimate(0.02, None, None)).p is None
 
 
 def test_without_bounds_nobody_wins() -> None:
     text = real_code_markdown(without_bounds(real_code()), {})
 
-    assert re.findall(r"\b(?:wins|ties|loses|higher|lower) \|", text) == []
+    assert re.findall(r"\b(?:wins|undecided|loses|higher|lower) \|", text) == []
     assert "−0.358 no interval |" in text
     assert "no critic beats surprisal" in text
 

@@ -65,8 +65,8 @@ def test_a_fit_with_a_critic_is_held_against_the_fit_that_lacks_only_the_critic(
     [
         (interval(0.012, 0.004), "+0.012 [+0.008, +0.016]\nwins"),
         (interval(-0.012, 0.004), "−0.012 [−0.016, −0.008]\nloses"),
-        (interval(0.002, 0.004), "+0.002 [−0.002, +0.006]\nties"),
-        ({"mean": 0.001, "low": 0.0, "high": 0.002}, "+0.001 [0.000, +0.002]\nties"),
+        (interval(0.002, 0.004), "+0.002 [−0.002, +0.006]\nundecided"),
+        ({"mean": 0.001, "low": 0.0, "high": 0.002}, "+0.001 [0.000, +0.002]\nundecided"),
         ({"mean": 0.012, "low": None, "high": None}, "+0.012\nno interval"),
     ],
 )
@@ -121,7 +121,7 @@ def test_losses_are_won_by_the_lower_on_right_completions_and_the_higher_on_wron
     assert cells["Right completions, nats"] == "−0.032 [−0.035, −0.029]\nwins"
     assert cells["First wrong token, nats"] == "−0.055 [−0.065, −0.045]\nloses"
     assert cells["Other tokens, nats"] == "−0.030 [−0.033, −0.027]\nlower"
-    assert cells["Prefers right, points"] == "+1.0 [−0.5, +2.5]\nties"
+    assert cells["Prefers right, points"] == "+1.0 [−0.5, +2.5]\nundecided"
 
 
 def test_where_no_task_was_decoded_there_is_no_column_of_pass_at_1() -> None:
