@@ -177,7 +177,7 @@ def critics_table(results: Results, tasks: Sequence[str], share: int = 25) -> Ta
                     (
                         f"`{critic.name}`, {task}",
                         _within(skills),
-                        spread([skill["explained"]["mean"] for skill in skills]),
+                        measured(skills, "explained"),
                         spread([cell["localisation"]["auc"] for cell in cells]),
                         f"{none} of {len(cells)}",
                         f"{fmean(cell['train_cpu_seconds'] for cell in cells):.0f}",
@@ -214,6 +214,12 @@ def gate_table(results: Results, tasks: Sequence[str], share: int = 25) -> Table
 def _within(skills: Sequence[dict[str, Any]]) -> str:
     known, told = aucs_within(skills)
     return spread(known) + told if known else NOTHING
+
+
+def measured(skills: Sequence[dict[str, Any]], what: str) -> str:
+    """Mean, lowest and highest over the skills that had rows enough to tell."""
+    known = [skill[what]["mean"] for skill in skills if skill[what]]
+    return spread(known) if known else NOTHING
 
 
 def spread(values: Sequence[float]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from research.drawing.markdown import Table
 from research.on_policy.arms import CHOICES, SKILL, START
-from research.on_policy.report import mark, said, spread
+from research.on_policy.report import mark, measured, said, spread
 from research.on_policy.results import BASELINE, Difference, solved
 from research.on_policy.settings_tables import percents
 from research.real_teacher.cells import LOCATED, MAIN
@@ -111,7 +111,7 @@ def skill_table(results: Results) -> Table:
     for name, skill in [(n, "fresh_skill") for n in (GENERATIVE_ARM.name, CRITIC.name)] + [(SKILL, "skill")]:
         known = [c[skill] for c in cells_named(results, name)]
         if known:
-            values = [spread([k[what]["mean"] for k in known]) for what in ("auc", "explained")]
+            values = [measured(known, what) for what in ("auc", "explained")]
             none = sum("knows nothing" in k["verdict"] for k in known)
             label = "the generative critic by folds, for `gated`" if name == SKILL else f"`{name}`, on traces held out"
             rows.append((label, *values, spread([k["gate"] for k in known]), f"{none} of {len(known)}"))
