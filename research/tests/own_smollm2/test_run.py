@@ -86,7 +86,7 @@ def test_the_start_is_sampled_and_its_critic_measured(finished):
     rows = found(finished, START)["rows"]
     assert 0 < rows <= TINY.prompts * TINY.samples
     assert found(finished, "skill")["skill"]["rows"] == rows
-    assert found(finished, "label_conditioned")["fresh_skill"]["rows"] == 2 * TINY.test_prompts
+    assert 0 < found(finished, "label_conditioned")["fresh_skill"]["rows"] <= TINY.fresh_samples * TINY.test_prompts
 
 
 def test_models_that_no_cell_needs_any_more_are_gone(finished):
