@@ -40,7 +40,7 @@ _LOOKS = {  # the arms named in the overview, told apart by marker as well as by
     BASELINE: _Look("baseline", "s"),
     "td_whitened": _Look("series-2", "v"),
     RIVAL: _Look("series-1", "D"),
-    "label_conditioned": _Look("series-3", "P"),
+    "gated": _Look("series-3", "P"),
     ARM: _Look("arm", "o"),
     CEILING: _Look("ceiling", "^", dashes="--", hollow=True),
 }

@@ -58,7 +58,7 @@ def test_equal_results_give_equal_bytes(pictures: dict[str, Path], study: Study,
 
 
 def test_lines_are_named_where_they_end(pictures: dict[str, Path]) -> None:
-    named = {"uniform", "right_only", "td_whitened", "log_odds", "label_conditioned", "oracle"}
+    named = {"uniform", "right_only", "td_whitened", "log_odds", "gated", "oracle"}
 
     assert named <= set(texts(pictures["lines"]))
     assert "implicit" not in texts(pictures["lines"])  # a panel of its own, among the others
