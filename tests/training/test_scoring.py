@@ -183,7 +183,8 @@ def test_a_completion_far_beyond_max_length_is_written_without_its_end(config, t
     assert far["truncated"]
     assert len(far["completion"]) < 4_000
     assert far["source"] == "a"
-    assert [far[name][:12] for name in SCORES] == [long[name][:12] for name in SCORES]
+    for name in SCORES:  # two rows of a batch may differ in their last bit
+        assert far[name][:12] == pytest.approx(long[name][:12], rel=1e-5, abs=1e-6)
     _, report = tokenize_rows([near, long, far], load_tokenizer(config.critic), max_length=16)  # the lists fit
     assert (report.kept, report.truncated) == (3, 2)
 
