@@ -118,7 +118,7 @@ def print_critic_quality(console: Console, quality: Mapping[str, Any], *, errors
     """What `CriticQuality.as_dict()` holds; of credit only where the rows say which tokens are wrong."""
     table = Table("critic", "", "by length alone", "by position alone", box=None, pad_edge=False)
     rows = [
-        ("outcome AUC, all prefixes", quality["outcome_auc"], quality["length_only_outcome_auc"]),
+        ("AUC, all prefixes", quality["outcome_auc"], quality["length_only_outcome_auc"]),
         ("explained variance", quality["explained_variance"]),
         ("calibration error", quality["ece"]),
     ]
