@@ -32,11 +32,13 @@ def gate_by_quarter(rows: Sequence[Row]) -> list[float]:
 
     s is the gate of the whole credit and e_q the share of the outcome's deviance that the credit of the q-th quarter
     explains by itself, so that the mean of s_q^2 is s^2 where none is cut off. `rows` are scored out of fold, with
-    credit.
+    credit; there are none where the folds' rows are too few to tell.
     """
-    s = skill_of_rows(rows).gate
+    s = skill_of_rows(rows).gate if rows else 0.0
+    if not s:
+        return [0.0] * QUARTERS
     explained = [skill_of_rows([_of_quarter(row, q) for row in rows]).explained.mean for q in range(QUARTERS)]
-    if not s or not sum(explained):
+    if not sum(explained):
         return [0.0] * QUARTERS
     return [min(1.0, s * math.sqrt(QUARTERS * e / sum(explained))) for e in explained]
 

@@ -34,6 +34,7 @@ def test_the_quarter_that_tells_the_outcome_has_the_gate_and_the_mean_square_is_
 
 def test_a_critic_that_knows_nothing_has_no_gate_anywhere():
     assert gate_by_quarter(rows(told=0.0)) == [0, 0, 0, 0]
+    assert gate_by_quarter([]) == [0, 0, 0, 0]
 
 
 def test_a_quarter_without_a_gate_is_that_of_right_only_and_one_of_1_that_of_credit():

@@ -139,8 +139,8 @@ def test_the_full_preset_has_the_arms_of_the_issue():
     main_setting, *others = FULL
     names = {arm.name for arm in with_needs(main_setting.arms)}
     at_every_share = {
-        "uniform", "right_only", "return_weighted", "td_beta0.3", "td_whitened", "log_odds", "gated",
-        "gated_by_quarter", "implicit", "label_conditioned", "guided", "rho1", "oracle", "shuffled_across",
+        "uniform", "right_only", "right_only_steps", "return_weighted", "td_beta0.3", "td_whitened", "log_odds",
+        "gated", "gated_by_quarter", "implicit", "label_conditioned", "guided", "rho1", "oracle", "shuffled_across",
     }  # fmt: skip
     assert names >= at_every_share | {
         "td_beta0.9",
