@@ -38,7 +38,7 @@ def block() -> str:
             ("Rows", "a prompt", "right, %", "critic's AUC", f"{BASELINE}, %", "oracle's lead", *ARMS, "pick"),
             tuple(rows),
             "Problems solved by greedy decoding; leads over `right_only` in points, paired by draw, **bold** where a t "
-            "test decides them after Holm's correction over the comparisons of the experiment's main table. The critic "
+            "test decides them after Holm's correction over the comparisons of the experiment's page. The critic "
             "is the generative one and its AUC that of the outcome on rows that it has not seen, on own samples within "
             "prompts; the oracle drops the truly wrong tokens, so its lead is the most that credit can win. Pick: what "
             "is decidedly ahead of `right_only`, else `right_only`, which costs no critic.",
@@ -49,7 +49,7 @@ def block() -> str:
 def _of_study(study: dict[str, Any], setting: str) -> tuple[str, ...]:
     known = study["meta"]["settings"][setting]
     found = {arm: comparison(study, setting, arm, BASELINE) for arm in ARMS}
-    base, ceiling = (mean_accuracy(study, setting, arm) for arm in (BASELINE, ORACLE))
+    base, lead = mean_accuracy(study, setting, BASELINE), comparison(study, setting, ORACLE, BASELINE)
     auc = critic_mean(study, LOG_ODDS.name, "outcome_auc", setting)
     return (
         f"{known['n_traces']:,} of a teacher, learned from scratch",
@@ -57,7 +57,7 @@ def _of_study(study: dict[str, Any], setting: str) -> tuple[str, ...]:
         percent(known["share_right"]),
         number(auc),
         percent(base),
-        NOTHING if base is None or ceiling is None else points(ceiling - base),
+        NOTHING if lead is None else _bold(points(lead.diff), lead.verdict == "wins"),
         *_leads(found),
     )
 

@@ -39,7 +39,8 @@ BEFORE = """
 The 150 steps are those that suited right_only on a draw outside. They were fixed before these draws ran, but not
 before any of them was seen: draw 0 had been run with 300 steps, where right_only and log_odds both did worse than with
 150. The steps of the value heads were chosen on draws 100 and 101, outside the study. right_only_steps was added when
-the other arms of the main setting had been seen.
+the other arms of the main setting had been seen. Cells were trained in the order of the aims, and what was not reached
+in all five draws is left out.
 """
 
 

@@ -140,14 +140,14 @@ def test_a_critic_that_does_not_say_how_it_was_trained_is_refused(config, chain_
 
 @pytest.mark.parametrize("kept", [lambda rows: [r for r in rows if r["label"]], lambda rows: rows[:1] * 60])
 def test_no_fold_is_trained_where_the_rows_are_too_few_to_tell(config, kept, tmp_path, capsys):
-    rows = kept(load_rows(config.data)[0])
+    rows = [row | {"logprobs": [-1.0] * len(row["completion"].split())} for row in kept(load_rows(config.data)[0])]
     few = dataclasses.replace(config, data=write(tmp_path / "rows.jsonl", rows), out=str(tmp_path / "out"))
     score(few, quiet=True)
     assert "cannot be told" in skill_of_scores(few).verdict
     assert "fold" not in capsys.readouterr().out
     assert not (tmp_path / "out" / "cross_fit").exists()
     found = read_skill(tmp_path / "out")
-    assert (found["gate"], found["auc"], found["folds_differ"]) == (0.0, None, None)
+    assert (found["gate"], found["auc"], found["folds_differ"], found["own_samples"]) == (0.0, None, None, True)
 
 
 def test_more_folds_than_prompts_are_refused_in_words_of_the_command(config, tmp_path):

@@ -34,11 +34,11 @@ def lead(results: Results) -> str:
     made = f"{number} completions" if number else "completions"
     right = f": in the main setting {share} are right" if share else ""
     steps = mean_over_draws(results, BASELINE, "steps")
-    same = f"the same {steps:,.0f} steps" if steps else "the same steps"
+    same = f"the same {steps:,.0f} steps where no note says another number" if steps else "the same steps"
     return (
         f"A tiny language model learns chains of ten operations on digits from {made} of a teacher with"
-        f" systematic errors. A program checked only the last digit{right}. Every arm has the same start, {same}"
-        f" and the same unseen test prompts; {draws(results['meta']['draws'])}. Differences are paired by draw,"
+        f" systematic errors. A program checked only the last digit{right}. Every arm has the same start,"
+        f" the same unseen test prompts and {same}; {draws(results['meta']['draws'])}. Differences are paired by draw,"
         f" with Student's t intervals of 95{PERCENT}."
     )
 

@@ -39,6 +39,7 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
     if config.cross_fit:
         given = load_rows(config.data if rows is None else rows)[0]
         if unknown := skill_of_few([is_right(_outcome(row)) for row in given], [_prompt(row) for row in given]):
+            unknown = replace(unknown, own_samples=given[0].get("logprobs") is not None)
             _write(config, unknown.as_dict() | {"folds": config.cross_fit, "folds_differ": None})
             return unknown
         folders = [_fold(config, given, i, quiet) for i in range(config.cross_fit)]
