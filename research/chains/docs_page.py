@@ -10,7 +10,7 @@ from typing import Any
 
 from research.chains.report.markdown import study_markdown
 from research.chains.report.pictures import write_pictures
-from research.chains.report.stopping import not_again_table, rule_table, stopping_table
+from research.chains.report.stopping import rule_table, stopping_table
 from research.chains.report.tables import accuracy_by_setting, aim_table, gated_table
 from research.chains.results import without_draw
 from research.drawing.markdown import between, section, table_text
@@ -39,8 +39,7 @@ BEFORE = """
 The 150 steps are those that suited right_only on a draw outside. They were fixed before these draws ran, but not
 before any of them was seen: draw 0 had been run with 300 steps, where right_only and log_odds both did worse than with
 150. The steps of the value heads were chosen on draws 100 and 101, outside the study. right_only_steps was added when
-the other arms of the main setting had been seen. Cells were trained in the order of the aims, and what was not reached
-in all five draws is left out.
+the other arms of the main setting had been seen.
 """
 
 
@@ -49,12 +48,7 @@ def text(results: dict[str, Any], names: list[str]) -> str:
     fixed, tried = (json.loads(path.read_text()) for path in (FIXED, TRIED))
     tables = table_text(rule_table(tried)), table_text(stopping_table(results, fixed)) or NOT_STOPPED
     unseen = without_draw(results, SEEN)
-    told = [
-        table_text(not_again_table(results, fixed)),
-        NOT_SEEN,
-        table_text(aim_table(unseen)),
-        table_text(gated_table(unseen)),
-    ]
+    told = [NOT_SEEN, table_text(aim_table(unseen)), table_text(gated_table(unseen))]
     stopping = "\n\n".join(section("Early stopping of critics", *tables, *told))
     return f"{study_markdown(results, {name: f'images/study-{name}.svg' for name in names})}\n{stopping}\n{BEFORE}"
 

@@ -14,6 +14,7 @@ from research.on_policy.cells import Cell, trained
 from research.on_policy.place import Budget, Place, Row
 from research.real_teacher import dyck
 from research.real_teacher.bpe import byte_pairs
+from research.real_teacher.place import SPLIT
 from research.real_teacher.steps import (
     critic_readings,
     found_steps,
@@ -82,14 +83,18 @@ class Fold(Place):
 
     @cached_property
     def rows(self) -> dict[str, list[Row]]:
-        """Rows to train on and those held out, of a problem all on one side; on none what is too long or too much."""
+        """Rows to train on and those held out, of a problem all on one side; on none what is too long or too much.
+
+        Problems of brackets that are renamings of one another are one problem.
+        """
         some = [r for r in self.every if self.lengths[r["prompt"] + r["completion"]] <= self.budget.longest]
-        prompts = list(dict.fromkeys(row["prompt"] for row in some))
-        random.Random(self.task).shuffle(prompts)
-        prompts = prompts[: self.budget.problems]
-        used, mine = set(prompts), set(prompts[self.seed :: self.budget.folds])
-        held_out = [row for row in some if row["prompt"] in mine]
-        return {"train": [row for row in some if row["prompt"] in used - mine], "held_out": held_out}
+        of = [dyck.canonical(r["prompt"]) if self.task == TASKS[0] else r["prompt"] for r in some]
+        problems = list(dict.fromkeys(of))
+        random.Random(self.task).shuffle(problems)
+        used = problems[: self.budget.problems]
+        mine = set(used[self.seed :: self.budget.folds])
+        sides = {"train": set(used) - mine, "held_out": mine}
+        return {name: [row for row, one in zip(some, of, strict=True) if one in side] for name, side in sides.items()}
 
     @property
     def most_tokens(self) -> int:
@@ -99,7 +104,7 @@ class Fold(Place):
     def as_dict(self) -> dict[str, Any]:
         """What a result says of its fold, and of the data."""
         digest = hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]
-        return super().as_dict() | {"budget": asdict(self.budget), "rows": digest}
+        return super().as_dict() | {"budget": asdict(self.budget), "rows": digest, "split": SPLIT}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from research.on_policy.arms import MORE_STEPS, ORACLE_BEHIND
 from research.on_policy.report import said
 from research.on_policy.results import BASELINE, Difference, differences
 from research.real_teacher.cells import MAIN
-from research.real_teacher.folds import EVALUATIONS, GENERATIVE, GSM8K, VALUE_HEAD
+from research.real_teacher.folds import GENERATIVE, GSM8K, VALUE_HEAD
 from research.real_teacher.results import COMPARED, METRICS, PRIOR, SHORTER, SURPRISAL, Results
 from research.real_teacher.step_tables import (
     compared_table,
@@ -143,12 +143,6 @@ def _notes(results: Results) -> list[str]:
         "generative "
         "critic decoded by log p_right + (log p_right - log p_wrong), `label_conditioned` the same without guidance.",
     ]
-    if results["mistakes"] or GSM8K in results:
-        told.append(
-            "Of the critics by folds, which do not train the students, the one of the highest held-out AUC of "
-            f"{EVALUATIONS} evaluations was kept; by now it is the last within its standard error of the highest, with "
-            "which these parts were not run again."
-        )
     if more:
         told.append(
             f"`{MORE_STEPS.name}` gets the CPU seconds of the generative critic and its folds as steps: "

@@ -26,7 +26,8 @@ def mistakes_text(results: Results) -> str:
     return (
         "Critics of fewer than half a million parameters, from scratch, learn from outcomes alone (answer equals "
         "target), "
-        f"task by task: {b['folds']} folds of the problems, each read by models that never saw it. Each critic, and a "
+        f"task by task: {b['folds']} folds of the problems, each read by models that never saw it (nor, of brackets, "
+        "a renaming). Each critic, and a "
         f"plain language model beside them, reads {b['tokens']:,} tokens while it is trained. Judged are "
         f"{sum(t['judged'] for t in told):,} wrong traces with a marked step, of {sum(t['rows'] for t in told):,} "
         "traces. "

@@ -10,21 +10,11 @@ from research.on_policy.report import mark, measured, said, spread
 from research.on_policy.results import BASELINE, Difference, solved
 from research.on_policy.settings_tables import percents
 from research.real_teacher.cells import LOCATED, MAIN
-from research.real_teacher.place import SPLIT
 from research.real_teacher.results import METRICS, Results
 from weighted_mtp.demo.arms import CRITIC
 from weighted_mtp.demo.arms import GENERATIVE as GENERATIVE_ARM
 from weighted_mtp.reports.numbers import draws, number, percent
 
-FORMER_SPLIT = (
-    "**To be made again.** A draw of these results was split by the exact text of a prompt, while the start learns "
-    "every renaming of the kinds of brackets of what it is trained on: of draw 0's 250 test problems 63, and of its 88 "
-    "traces held out 36, had a prompt of which it had learned a renaming. The experiment splits by renaming now; where "
-    "this section speaks of fresh problems, three quarters of them are.\n\n"
-)
-HELD_OUT = "none held out has the prompt of one to train on, nor that prompt with its kinds of brackets renamed, and "
-LONGER = "the longer ones more often, since few short ones are new, "
-NOR = ", nor one of those with its kinds of brackets renamed"
 SOLVED = {"greedy": "greedy", "sampled": "sampled at temperature 1"}
 
 
@@ -40,25 +30,21 @@ def students_text(results: Results) -> str:
         return ""
     s, b = starts[0], starts[0]["budget"]
     depth = [fmean(c["depth"][i] for c in starts) for i in (0, 1)]
-    split = s.get("split") == SPLIT
-    return ("" if split else FORMER_SPLIT) + (
+    return (
         f"{s['rows'] + s['held_out']} of the teacher's 986 traces are used, those of at most {b['most_brackets']} "
         f"brackets and {b['most_trace']} tokens: {percent(s['share_right'])} % are right, and a step is marked in "
         f"{s['marked_wrong']} wrong and {s['marked_right']} right ones. A draw holds out {s['held_out']} of them and "
-        f"trains on {s['rows']}; {HELD_OUT * split}split, initialisation, order and test problems are drawn anew. "
-        "A model of 0.6 M "
+        f"trains on {s['rows']}; none held out has the prompt of one to train on, nor that prompt with its kinds of "
+        "brackets renamed, and split, initialisation, order and test problems are drawn anew. A model of 0.6 M "
         "parameters, with a token for each bracket and each of the teacher's phrases, learns all training traces alike "
         f"from scratch, with their kinds of brackets renamed in every way, in {b['start_steps']} steps of "
         f"{b['batch_size']} traces. It solves {percents([c['greedy'] for c in starts])} % of the test problems by "
-        "greedy "
-        f"decoding, and every arm and critic starts from it and learns the traces as they are: arms in {b['steps']} "
-        "steps "
-        f"at a peak rate of {b['learning_rate']:g}, critics in at most {b['critic_steps']}. The {b['test_prompts']} "
-        "test "
-        f"problems are fresh: a grammar draws them in the lengths of the teacher's, {LONGER * split}and none is one of "
-        f"those{NOR * split} (at most {depth[1]:.1f} brackets are open at a time, on average; {depth[0]:.1f} in the "
-        "teacher's). A program compares the "
-        "closing sequence."
+        "greedy decoding, and every arm and critic starts from it and learns the traces as they are: arms in "
+        f"{b['steps']} steps at a peak rate of {b['learning_rate']:g}, critics in at most {b['critic_steps']}. The "
+        f"{b['test_prompts']} test problems are fresh: a grammar draws them in the lengths of the teacher's, the "
+        "longer ones more often, since few short ones are new, and none is one of those, nor one of those with its "
+        f"kinds of brackets renamed (at most {depth[1]:.1f} brackets are open at a time, on average; {depth[0]:.1f} in "
+        "the teacher's). A program compares the closing sequence."
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from research.chains.report.numbers import AXES, MAIN, Comparison, Results, accuracies, mean_accuracy
+from research.chains.report.numbers import AXES, MAIN, Comparison, Results, accuracies
 from research.chains.report.tables import in_words, setting_names
 from research.corrected import holm, paired_p
 from research.drawing.markdown import Table
@@ -54,24 +54,6 @@ def stopping_table(results: Results, fixed: Results) -> Table:
         "The same draws with critics that stop early, learning from nine tenths of the prompts, minus critics of a "
         f"fixed number of steps that learn from all of them ({fixed['meta']['date']}), in points with half of their "
         "paired 95 % t interval; Holm's correction over this table.",
-    )
-
-
-def not_again_table(results: Results, fixed: Results) -> Table:
-    """What arms of `fixed` solved where they did not run again; without a row where all did."""
-    names = _names(results)
-    ran, run_before = ({(a["setting"], a["arm"]) for a in some["arms"]} for some in (results, fixed))
-    missing = run_before - ran
-    shown = [setting for setting in names if any(where == setting for where, _ in missing)]
-    arms = [arm for arm in dict.fromkeys(a["arm"] for a in fixed["arms"]) if any(arm == other for _, other in missing)]
-    rows = [
-        (arm, *(percent(mean_accuracy(fixed, s, arm)) if (s, arm) in missing else NOTHING for s in shown))
-        for arm in arms
-    ]
-    return Table(
-        ("Not run again", *(names[setting] for setting in shown)),
-        tuple(rows),
-        "What was not run again, with critics of a fixed number of steps; accuracy in percent, mean over draws.",
     )
 
 

@@ -200,6 +200,17 @@ def test_the_folds_hold_each_problem_once(data, tmp_path):
     assert len(held_out) == len(set(held_out)) == 100
 
 
+@pytest.mark.parametrize("of", ["made", "teacher"])
+def test_no_fold_is_asked_of_a_renaming_of_what_the_others_hold(of, data, tmp_path):
+    if of == "teacher" and not SHARED.is_dir():
+        pytest.skip("needs ../shared/data")
+    first = fold_cells("mistakes", data if of == "made" else SHARED, tmp_path, FOLDS)[0].place
+    assert first.task == TASKS[0]
+    assert not forms(row["prompt"] for row in first.rows["train"]) & forms(
+        row["prompt"] for row in first.rows["held_out"]
+    )
+
+
 def test_another_size_is_another_cell(finished, data):
     other = replace(TINY, start_steps=5)
     assert choice_cells(data, finished, other)[0].finished() is None

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import fmean
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from research.chains.report.numbers import (
     reliability,
     settings_along,
 )
-from research.chains.report.stopping import not_again_table
 from research.chains.report.tables import accuracy_by_setting, aim_table, comparison_table, setting_names
 from research.chains.results import without_draw
 from research.drawing.labels import spread
@@ -189,11 +187,3 @@ def test_without_a_draw_the_others_are_compared_anew(study: Study) -> None:
     assert {arm["seed"] for arm in rest["arms"]} == {0, 2, 3, 4}
     assert {entry["n"] for entry in rest["meta"]["comparisons"]} == {4}
     assert {entry["n"] for entry in study["meta"]["comparisons"]} == {5}
-
-
-def test_what_did_not_run_again_is_shown_as_it_was(study: Study) -> None:
-    gone = ("share_70", "implicit")
-    rest = {**study, "arms": [arm for arm in study["arms"] if (arm["setting"], arm["arm"]) != gone]}
-    mean = 100 * fmean(arm["accuracy"] for arm in study["arms"] if (arm["setting"], arm["arm"]) == gone)
-    assert not_again_table(rest, study).rows == (("implicit", f"{mean:.1f}"),)
-    assert not not_again_table(study, study).rows
