@@ -20,7 +20,7 @@ from weighted_mtp.training.arguments import training_arguments
 from weighted_mtp.training.batch import TokenBatch
 from weighted_mtp.training.checkpoints import MARKER, find_resumable
 from weighted_mtp.training.critics.table import critic_kind
-from weighted_mtp.training.early_stopping import EarlyStopping
+from weighted_mtp.training.early_stopping import EarlyStopping, stopping_lines
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.metrics import auc_error
 from weighted_mtp.training.run import Interrupted
@@ -303,6 +303,15 @@ def test_a_critic_with_held_out_rows_stops_early_by_outcome_auc_where_nothing_is
         train = make_config(stage, **held_out).train
         assert (train.early_stopping_patience, train.best_metric) == found, (stage, held_out)
         assert make_config(stage, **held_out).from_flat(make_config(stage, **held_out).to_flat()).train == train
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "lines"), [("critic", {}, 1), ("critic", {"eval_share": 0.1}, 0), ("baseline", {}, 0)]
+)
+def test_a_critic_without_held_out_rows_says_that_nothing_stops_it(make_config, stage, settings, lines):
+    said = stopping_lines(make_config(stage, **settings))
+    assert len(said) == lines
+    assert all("give --eval_share .1" in line for line in said)
 
 
 @pytest.mark.parametrize("kind", ["value_head", "generative", "implicit"])

@@ -47,7 +47,7 @@ class CriticSkill:
     known: bool
     """Whether there were rows enough to tell."""
     own_samples: bool = False
-    """Whether the rows say how likely their tokens were to the model that wrote them (`logprobs`)."""
+    """Whether the model that the critic was trained from wrote the rows, as far as they say (see `own_samples_by`)."""
 
     @property
     def orders(self) -> bool:
@@ -89,7 +89,7 @@ class CriticSkill:
         learned = f"{self.share_right:.0%} of the rows, {self.share_right * all_rows:.1f} of {all_rows:.1f} a prompt"
         if self.own_samples and self.gate:
             return (
-                "rows with logprobs are a model's own samples, where mixing did worse than keep: right; "
+                "these rows are a model's own samples, where mixing did worse than keep: right; "
                 f"{gated} is that there, and learns {learned}"
             )
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"

@@ -24,6 +24,7 @@ from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import SCORES, SUCCESS, score
 from weighted_mtp.training.skill import SKILL
 from weighted_mtp.training.stage_table import stage_row
+from weighted_mtp.training.writers import own_samples_by
 
 FOLDS = "cross_fit"
 """Folder of the folds in that of the scores: i-of-K/critic and i-of-K/scores."""
@@ -39,7 +40,7 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
     if config.cross_fit:
         given = load_rows(config.data if rows is None else rows)[0]
         if unknown := skill_of_few([is_right(_outcome(row)) for row in given], [_prompt(row) for row in given]):
-            unknown = replace(unknown, own_samples=given[0].get("logprobs") is not None)
+            unknown = replace(unknown, own_samples=own_samples_by(given[0], config.critic) is not None)
             _write(config, unknown.as_dict() | {"folds": config.cross_fit, "folds_differ": None})
             return unknown
         folders = [_fold(config, given, i, quiet) for i in range(config.cross_fit)]
@@ -49,6 +50,7 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
         return None
     parts = [load_rows(folder)[0] for folder in folders]
     skill = skill_of_rows([row for part in parts for row in part])
+    skill = replace(skill, own_samples=own_samples_by(parts[0][0], config.critic) is not None)
     found = skill.as_dict() | {"folds": config.cross_fit}
     if config.cross_fit:
         steps = [_kept_step(folder.parent / "critic") for folder in folders]
@@ -101,13 +103,12 @@ def skill_of_rows(rows: Sequence[Row]) -> CriticSkill:
     share = max(1, -(-len(rows) // MOST_ROWS))
     order = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     used = [(prompt, row) for prompt, row in zip(prompts, rows, strict=True) if order[prompt] % share == 0]
-    skill = critic_skill(
+    return critic_skill(
         [log_odds_of_row(row) for _, row in used],
         [is_right(_outcome(row)) for _, row in used],
         [prompt for prompt, _ in used],
         [max(1, len(row["values"])) for _, row in used],
     )
-    return replace(skill, own_samples=rows[0].get("logprobs") is not None)
 
 
 def _outcome(row: Row) -> Any:

@@ -6,8 +6,10 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
+from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from weighted_mtp.training.stage_table import stage_row
 
 OF_BOTH = " (that of a critic does, where its held-out rows are both right and wrong)"
 
@@ -121,3 +123,10 @@ class EarlyStopping(EarlyStoppingCallback):
         if before is not None and (before > best if args.greater_is_better else before < best):
             line += f", though before training it was better, {before:.4g}"
         return line
+
+
+def stopping_lines(config: RunConfig) -> list[str]:
+    """That a critic trains to its last step, where no rows are held out by which it would stop."""
+    if not stage_row(config.stage).trains_critic or config.data.evaluates:
+        return []
+    return ["no rows are held out, by which a critic stops before it overfits: give --eval_share .1, or --eval_file"]

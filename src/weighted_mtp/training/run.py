@@ -29,13 +29,13 @@ from weighted_mtp.training.checkpoints import resolve_resume
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.critics.base import require_spread
 from weighted_mtp.training.critics.value_head import ValueStage, holds_pair
-from weighted_mtp.training.early_stopping import EarlyStopping
+from weighted_mtp.training.early_stopping import EarlyStopping, stopping_lines
 from weighted_mtp.training.errors import ConfigError, in_memory
 from weighted_mtp.training.loading import NOTHING, InMemory, Inputs, load_inputs, load_scheme
 from weighted_mtp.training.made_with import MadeWith
 from weighted_mtp.training.nonfinite import NonFiniteError
 from weighted_mtp.training.resume import Resumption, agreed, require_possible, settle_resume
-from weighted_mtp.training.skill import with_skill
+from weighted_mtp.training.skill import tell_skill, with_skill
 from weighted_mtp.training.tracking import MLflowLogger
 from weighted_mtp.training.trainer import WeightedMTPTrainer
 
@@ -99,8 +99,9 @@ def _train(
         config.save(decided.made_with.changes)
         if trainer.is_world_process_zero():
             warn_of_missing_pairs(trainer)
+            tell_skill(config, trainer.scheme, memory.rows)
             if not quiet:
-                print(weights_line(trainer, config), *packing_lines(trainer), sep="\n")
+                print(weights_line(trainer, config), *packing_lines(trainer), *stopping_lines(config), sep="\n")
         fit(trainer, config, decided.checkpoint)
     finally:
         # A process that exits with its group's threads running aborts now and then ("terminate called"). The wrapped

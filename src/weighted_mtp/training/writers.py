@@ -1,0 +1,45 @@
+"""Who wrote the rows: the model that they are to train, or one that knows better?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from weighted_mtp.data.sources import HUB
+from weighted_mtp.models.sources import digest_of_model
+from weighted_mtp.training.config import RUN_FILE, RunConfig
+from weighted_mtp.training.errors import ConfigError, in_memory
+
+DIGITS = 12
+"""Of a digest, as rows give it."""
+
+
+def own_samples_by(row: Mapping[str, Any], model: str) -> str | None:
+    """The column by which a row is a sample of the model itself, of one that it was trained from, or of one that was
+    trained from either; None where it is not, or does not say.
+
+    `model_digest` is believed before `model`, and `logprobs`, which only those have who sampled, where there is none.
+    """
+    digest, name = (row[key] if isinstance(row.get(key), str) else None for key in ("model_digest", "model"))
+    digest = None if digest is None or digest.startswith(HUB) else digest
+    written_by = lineage(name) if name else set()
+    if digest and digest not in written_by:
+        written_by = {digest}  # what lies there now is another model
+    if not written_by.isdisjoint(lineage(model)):
+        return "model_digest" if digest else "model"
+    return "logprobs" if digest is None and row.get("logprobs") is not None else None
+
+
+def lineage(model: str) -> set[str]:
+    """Name and digest of a model, and of those that it was trained from as far as each lies here and says so."""
+    found: set[str] = set()
+    while not in_memory(model) and model.removeprefix(HUB) not in found:
+        found.add(model.removeprefix(HUB))
+        try:
+            if (digest := digest_of_model(model)) != model:
+                found.add(digest[:DIGITS])
+            if not (Path(model) / RUN_FILE).is_file():
+                break
+            model = RunConfig.load(model).model.model_name_or_path
+        except (ConfigError, ValueError, OSError):  # it lies elsewhere, or was made in another way
+            break
+    return found
