@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from research.drawing.markdown import Table
-from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, SKILL, START
+from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, MAIN, SKILL, START
 from research.on_policy.results import BASELINE, Difference, Results, cells_named
 from weighted_mtp.demo.arms import GATED, GENERATIVE, Arm
 from weighted_mtp.reports.numbers import NOTHING, listing, percent, span
@@ -128,6 +128,17 @@ def choices(
         "those with which `right_only` solved most by greedy decoding; the other arms show what it does to them. "
         + outside_shares(results, tasks, share),
     )
+
+
+def left_out(ran: Sequence[Arm]) -> list[str]:
+    """Arms with one head of this experiment that another, of which these ran, has not."""
+    names = {arm.name for arm in ran}
+    return [f"`{arm.name}`" for arm in MAIN if arm.n_future == 1 and arm.name not in names]
+
+
+def cpu_hours(results: Results) -> float:
+    """What all cells took."""
+    return sum(cell["cpu_seconds"] for cell in results["cells"]) / 3_600
 
 
 def identities(results: Results, tasks: Sequence[str], share: int = 25) -> list[str]:
