@@ -8,10 +8,12 @@ from typing import Any
 from research.chains.study_arms import CRITICS, Setting, study_notes
 from research.corrected import holm, paired_p
 from weighted_mtp.data import share_right, share_right_with_error
+from weighted_mtp.demo.arms import GATED
 from weighted_mtp.demo.cells import Cell, read_chains
 from weighted_mtp.demo.draw import Budget
 from weighted_mtp.evaluation.intervals import paired_t_interval, summarise
 from weighted_mtp.evaluation.results import provenance
+from weighted_mtp.training.skill import read_skill
 
 Finished = Sequence[tuple[Cell, dict[str, Any]]]
 
@@ -44,6 +46,8 @@ PAIRS = (
 ASKED = PAIRS[:1] + tuple(pair for pair in PAIRS if pair == ("gated", "right_only"))
 """What the study was made for; the others are a family of tests of their own."""
 LOCATED = ("auc", "auc_within_wrong", "top1")
+OF_SKILL = ("gate", "auc", "within_prompts", "verdict")
+"""What is kept with `gated` of its critic's skill out of fold."""
 
 
 def study_results(preset: str, settings: Sequence[Setting], finished: Finished, budget: Budget) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def study_results(preset: str, settings: Sequence[Setting], finished: Finished, 
         budget: what each had to spend.
     """
     shares = {setting.name: setting for setting in settings}
-    arms = [_arm(result, shares[cell.setting]) for cell, result in finished if cell.arm.is_policy]
+    arms = [_arm(cell, result, shares[cell.setting]) for cell, result in finished if cell.arm.is_policy]
     critics = [_critic(result) for cell, result in finished if result["quality"]]
     by_setting = {s.name: [a for a in arms if a["setting"] == s.name] for s in settings}
     summary = {name: summarise(some, _baselines(some)) for name, some in by_setting.items()}
@@ -78,9 +82,12 @@ def study_results(preset: str, settings: Sequence[Setting], finished: Finished, 
     }
 
 
-def _arm(result: dict[str, Any], setting: Setting) -> dict[str, Any]:
+def _arm(cell: Cell, result: dict[str, Any], setting: Setting) -> dict[str, Any]:
     kept = ("setting", "arm", "seed", "accuracy", "steps", "train_rows", "cpu_seconds", "curve")
-    return {name: result[name] for name in kept} | {"share_right": setting.share_right, "n_traces": setting.n_traces}
+    found = {name: result[name] for name in kept} | {"share_right": setting.share_right, "n_traces": setting.n_traces}
+    if cell.arm == GATED and (skill := read_skill(cell.root / GATED.critic)):
+        found["skill"] = {name: skill[name] for name in OF_SKILL}
+    return found
 
 
 def _critic(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The page of the experiment: tables made of its results, and sentences that follow from them by rule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -18,7 +18,16 @@ from research.on_policy.results import (
     over_problems,
     solved,
 )
-from research.on_policy.settings_tables import METRICS, NAMES, choices, notes, starts
+from research.on_policy.settings_tables import (
+    METRICS,
+    NAMES,
+    choices,
+    notes,
+    outside_shares,
+    shares_right,
+    starts,
+    told_shares,
+)
 from research.on_policy.weight_tables import (
     BLAME,
     again_table,
@@ -30,7 +39,7 @@ from research.on_policy.weight_tables import (
     said,
 )
 from weighted_mtp.demo.arms import GENERATIVE
-from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, percent
+from weighted_mtp.reports.numbers import NOTHING, draws, interval, listing, percent, span
 
 TITLE = "# On a model's own samples: where does token credit pay?"
 HOW = {"greedy": "by greedy decoding", "sampled": "sampled at temperature 1"}
@@ -59,18 +68,21 @@ def page(results: Results) -> str:
     parts = [
         TITLE,
         "<!-- written by research/on_policy/report.py from results/on-policy.json: change that, or the results -->",
-        _lead(results, tasks, main["greedy"]),
+        _lead(results, tasks, main),
         COMMAND,
         *section("How much any credit could win", table_text(oracle_table(main))),
         *section(
-            "Every arm, about a quarter right",
+            _every_arm(results, tasks),
+            told_shares(results, tasks, 25),
             drawn.get("arms"),
             *(table_text(arms_table(results, tasks, m, main[m])) for m in METRICS),
         ),
         *section(
             "What the critics know", table_text(critics_table(results, tasks)), table_text(gate_table(results, tasks))
         ),
-        *section("Fewer and more right", *(table_text(_few(results, tasks, m)) for m in METRICS)),
+        *section(
+            "Fewer and more right", _aims(results, tasks), *(table_text(_few(results, tasks, m)) for m in METRICS)
+        ),
         *section("Three rounds", *(table_text(_rounds(results, tasks, m)) for m in METRICS)),
         *section("Rows drawn by their weight", table_text(drawn_table(results, tasks))),
         *section(
@@ -87,29 +99,44 @@ def page(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _lead(results: Results, tasks: Sequence[str], greedy: Sequence[Difference]) -> str:
+def _every_arm(results: Results, tasks: Sequence[str]) -> str:
+    known = [share for task in tasks for share in shares_right(results, task, 25)]
+    return f"Every arm, from starts with {span(known)} % right" if known else "Every arm"
+
+
+def _aims(results: Results, tasks: Sequence[str]) -> str:
+    some = [share for share in (10, 50) if cells_named(results, BASELINE, share)]
+    return " ".join(told_shares(results, tasks, share, f" of the columns of {share} %") for share in some)
+
+
+def _lead(results: Results, tasks: Sequence[str], main: Mapping[str, Sequence[Difference]]) -> str:
     seeds = {c["seed"] for c in cells_named(results, BASELINE, 25)}
     if not seeds:
         return "No draw has been made yet: what follows was made on a draw outside, to choose steps and rates."
     told = [
-        f"Models of 0.6 M parameters that learned {len(tasks)} text tasks from scratch until about a quarter of their "
-        f"samples were right, their own samples judged by a program, one round, {draws(len(seeds))}: data, "
-        "initialisation and order are drawn anew in each. Differences are to training on the right samples alone "
-        f"(`{BASELINE}`), paired by draw; {len(greedy)} comparisons, corrected by Holm, and what that does not decide "
-        "is a tie where its interval lies within 5 points, else undecided."
+        f"Models of 0.6 M parameters that learned {len(tasks)} text tasks from scratch until some of their samples "
+        f"were right, their own samples judged by a program, one round, {draws(len(seeds))}: data, initialisation and "
+        f"order are drawn anew in each. {told_shares(results, tasks, 25)} Steps and learning rate were chosen on a "
+        f"draw outside. {outside_shares(results, tasks)} Differences are to training on the right samples alone "
+        f"(`{BASELINE}`), paired by draw; {len(main['greedy'])} comparisons by each way of decoding, corrected by "
+        "Holm, and what that does not decide is a tie where its interval lies within 5 points, else undecided."
     ]
-    return " ".join(told + decided(greedy))
+    return " ".join(told + [sentence for metric, found in main.items() for sentence in decided(found, HOW[metric])])
 
 
 def decided(found: Sequence[Difference], decoded: str = HOW["greedy"]) -> list[str]:
     """Which arms are better or worse than the baseline, in sentences."""
     told: list[str] = []
     for verdict in ("better", "worse"):
-        named = [
-            f"`{d.arm}` on {d.task if d.task != 'all' else 'all tasks together'}" for d in found if d.verdict == verdict
-        ]
-        if named:
-            told.append(f"Decidedly {verdict} {decoded}: {listing(named)}.")
+        tasks: dict[str, list[str]] = {}
+        for d in found:
+            if d.verdict == verdict:
+                tasks.setdefault(d.arm, []).append(d.task if d.task != "all" else "all tasks together")
+        arms: dict[str, list[str]] = {}
+        for arm, some in tasks.items():
+            arms.setdefault(listing(some), []).append(f"`{arm}`")
+        if arms:
+            told.append(f"Decidedly {verdict} {decoded}: {'; '.join(f'{listing(a)} on {t}' for t, a in arms.items())}.")
     if found and not told:
         told.append(f"{decoded.capitalize()} no arm is decidedly better or worse.")
     return told

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from research.drawing.markdown import Table
-from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, SKILL, START
+from research.on_policy.arms import AWAY, CANDIDATES, EQUAL_COMPUTE, FEW, FLOOR, GUIDED, MAIN, SKILL, START
 from research.on_policy.results import BASELINE, Difference, Results, cells_named
 from weighted_mtp.demo.arms import GATED, GENERATIVE, Arm
-from weighted_mtp.reports.numbers import NOTHING, listing, percent
+from weighted_mtp.reports.numbers import NOTHING, listing, percent, span
 
 METRICS = {"greedy": "greedy", "sampled": "sampled at temperature 1"}
 NAMES = {
@@ -15,24 +16,85 @@ NAMES = {
     "strings": "three operations on a word of six letters; a wrong letter is carried on",
     "states": "three balls followed through four swaps of boxes; a wrong box spoils one ball's way",
 }
+SHARES = (10, 25, 50)
+"""Percent of right rows that a start was aimed at."""
+FAR = 0.5
+"""An aim is missed where the mean over draws lies further from it than this part of it."""
+
+
+def shares_right(results: Results, task: str, share: int) -> list[float]:
+    """Of the training rows of each draw within the experiment, as measured; `share` is what was aimed at."""
+    return [cell["share_right"] for cell in cells_named(results, START, share, task=task) if "share_right" in cell]
+
+
+def told_shares(results: Results, tasks: Sequence[str], share: int, where: str = "") -> str:
+    """What the training rows of each task have right, by draw, what was aimed at and where that was missed; nothing
+    where there is no start."""
+    found = {task: some for task in tasks if (some := shares_right(results, task, share))}
+    if not found:
+        return ""
+    told = f"Right, of the training rows{where}: {listing([f'{task} {span(some)} %' for task, some in found.items()])}"
+    missed = _missed(found, share)
+    far = f", which {listing(missed)} missed by more than half of that" if missed else ""
+    return f"{told}; about {share} % was aimed at{far}."
+
+
+def _missed(found: Mapping[str, Sequence[float]], share: int) -> list[str]:
+    return [task for task, some in found.items() if abs(fmean(some) - share / 100) > FAR * share / 100]
+
+
+def _outside(results: Results, tasks: Sequence[str], share: int) -> dict[str, dict[str, Any]]:
+    """Starts of the draw outside, by task."""
+    cells = [c for c in results["cells"] if c["name"] == START and c["seed"] >= 1_000 and c["share"] == share]
+    return {c["task"]: c for task in tasks for c in cells if c["task"] == task and "share_right" in c}
+
+
+def outside_shares(results: Results, tasks: Sequence[str], share: int = 25) -> str:
+    """What is right of the training rows of the draw outside, by which steps and rates were chosen."""
+    cells = _outside(results, tasks, share)
+    named = listing([f"{task} {percent(cell['share_right'])} %" for task, cell in cells.items()]) if cells else ""
+    return f"Right, of the training rows there: {named}." if named else ""
+
+
+def why_missed(results: Results, tasks: Sequence[str], share: int = 25) -> str:
+    """How the aim of tasks was missed that reached it on the draw outside; nothing where none was."""
+    found = {task: some for task in tasks if (some := shares_right(results, task, share))}
+    there = _outside(results, _missed(found, share), share)
+    return " ".join(
+        f"On {task} the aim is missed because it was set by one draw: stopped at "
+        f"{percent(cell['budget']['start_share'])} % of the samples of {cell['budget']['validation_prompts']} "
+        f"validation problems, the draw outside went on to {percent(cell['share_right'])} % while the rate went down, "
+        f"those of the experiment to {span(found[task])} %."
+        for task, cell in there.items()
+    )
 
 
 def starts(results: Results, tasks: Sequence[str]) -> Table:
     """What each start solves, and how it was made."""
     rows: list[tuple[str, ...]] = []
     for task in tasks:
-        for share in (10, 25, 50):
+        for share in SHARES:
             cells = cells_named(results, START, share, task=task)
             if cells:
                 of: Callable[[str], str] = lambda name, cells=cells: percents([cell[name] for cell in cells])  # noqa: E731
                 steps = f"{min(c['start_steps'] for c in cells)} to {max(c['start_steps'] for c in cells)}"
                 wrong = f"{fmean(cell['wrong_tokens_a_row'] for cell in cells):.2f}"
-                rows.append((f"{task}, {share} %", steps, of("greedy"), of("sampled"), of("right_with_error"), wrong))
+                known = (of(name) for name in ("share_right", "greedy", "sampled", "right_with_error"))
+                rows.append((f"{task}, {share} %", steps, *known, wrong))
     return Table(
-        ("Task", "steps", "greedy, %", "sampled, %", "right with an error, %", "wrong tokens a sample"),
+        (
+            "Task and aim",
+            "steps",
+            "training rows right, %",
+            "greedy, %",
+            "sampled, %",
+            "right with an error, %",
+            "wrong tokens a sample",
+        ),
         tuple(rows),
         "The start of each draw: mean, lowest to highest. It is trained on demonstrations at a constant rate until a "
-        "share of samples of validation problems is right, fixed on a draw outside; then the rate goes down.",
+        "share of samples of validation problems is right, fixed on a draw outside; then the rate goes down. "
+        + why_missed(results, tasks),
     )
 
 
@@ -63,8 +125,20 @@ def choices(
         ("On the draw outside", *(f"{steps} steps, {rate:g}" for steps, rate in candidates)),
         tuple(rows),
         "Test problems solved, greedy / sampled, by steps and peak learning rate. Every arm of the experiment has "
-        "those with which `right_only` solved most by greedy decoding; the other arms show what it does to them.",
+        "those with which `right_only` solved most by greedy decoding; the other arms show what it does to them. "
+        + outside_shares(results, tasks, share),
     )
+
+
+def left_out(ran: Sequence[Arm]) -> list[str]:
+    """Arms with one head of this experiment that another, of which these ran, has not."""
+    names = {arm.name for arm in ran}
+    return [f"`{arm.name}`" for arm in MAIN if arm.n_future == 1 and arm.name not in names]
+
+
+def cpu_hours(results: Results) -> float:
+    """What all cells took."""
+    return sum(cell["cpu_seconds"] for cell in results["cells"]) / 3_600
 
 
 def identities(results: Results, tasks: Sequence[str], share: int = 25) -> list[str]:

@@ -1,14 +1,14 @@
 """The page of the experiment: tables made of its results, and sentences that follow from them by rule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from research.drawing.markdown import Table, items, section, table_text
 from research.on_policy.arms import AWAY, FLOOR, OF_ADAPTERS, START
 from research.on_policy.report import arms_table, critics_table, decided, gate_table, oracle_table
-from research.on_policy.results import BASELINE, Difference, Results, cells_named, differences
-from research.on_policy.settings_tables import METRICS, choices, identities, percents
+from research.on_policy.results import BASELINE, ORACLE, Difference, Results, cells_named, differences
+from research.on_policy.settings_tables import METRICS, choices, cpu_hours, identities, left_out, percents
 from research.on_policy.weight_tables import FORMER_RULE
 from research.own_smollm2.cells import BEGUN, HIGHEST, LOWEST, MAIN, OUTSIDE, TAKEN, taken
 from research.own_smollm2.tasks import CANDIDATES
@@ -58,7 +58,7 @@ def page(results: Results) -> str:
             "What was chosen on a draw outside",
             table_text(choices(results, tasks, arms=(RIGHT_ONLY,), candidates=OF_ADAPTERS, share=0)),
         ),
-        *section("Worth knowing", items(_notes(results, tasks))),
+        *section("Worth knowing", items([*_notes(results, tasks), *_left_out(results, found)])),
         *section("How this was made", items([f"{name}: {value}" for name, value in results["meta"].items()])),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -137,4 +137,23 @@ def _notes(results: Results, tasks: Sequence[str]) -> list[str]:
         FORMER_RULE,
         "Problems are drawn anew with each draw, so that intervals over draws hold their part too; of few draws a "
         "bootstrap over draws is too narrow, by about sqrt((n - 1) / n).",
+    ]
+
+
+def _left_out(results: Results, found: Mapping[str, Sequence[Difference]]) -> list[str]:
+    """Which arms of the small models did not run, why, and how far the oracle bounds what they could have won."""
+    oracle = {metric: d.verdict for metric, some in found.items() for d in some if (d.arm, d.task) == (ORACLE, "all")}
+    if not oracle:
+        return []
+    counted = {m: sum(d.verdict in ("better", "worse") for d in some) for m, some in found.items()}
+    told = listing([f"{counted[metric]} of {len(found[metric])} comparisons {METRICS[metric]}" for metric in METRICS])
+    made = max(d.draws for d in found["greedy"])
+    of_oracle = " and ".join(f"{verdict} {METRICS[metric]}" for metric, verdict in oracle.items())
+    return [
+        f"Left out, of the arms of on-policy.md: {listing(left_out(MAIN))}. What was run took "
+        f"{cpu_hours(results):.1f} CPU hours, and {draws(made)} decide {told}: more arms would decide less still.",
+        f"Of those, the ones that weigh tokens by credit could win no more than the oracle, whose lead over "
+        f"`{BASELINE}` on all tasks together is: {of_oracle}. It is no bound for more samples or steps, for what pushes "
+        "tokens down (`signed`, `nft`, `w_reinforce`), for weights by likelihood (`surprisal`, `dft_right`) or for "
+        "guided decoding.",
     ]

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from research.drawing.markdown import items, section, table_text
-from research.on_policy.arms import MORE_STEPS, ORACLE_BEHIND
+from research.on_policy.arms import MORE_SAMPLES, MORE_STEPS, ORACLE_BEHIND
 from research.on_policy.report import said
 from research.on_policy.results import BASELINE, Difference, differences
+from research.on_policy.settings_tables import cpu_hours, left_out
 from research.real_teacher.cells import MAIN
 from research.real_teacher.folds import GENERATIVE, GSM8K, VALUE_HEAD
 from research.real_teacher.results import COMPARED, METRICS, PRIOR, SHORTER, SURPRISAL, Results
@@ -136,6 +137,8 @@ def _notes(results: Results) -> list[str]:
         return []
     more = [c["steps"] for c in cells_named(results, MORE_STEPS.name)]
     told = [
+        f"Left out, of the arms of on-policy.md: {listing(left_out(MAIN))}. The teacher writes no more, so there is no "
+        f"`{MORE_SAMPLES.name}`; the others were not run. Those that were took {cpu_hours(results):.1f} CPU hours.",
         f"`{ORACLE.name}` gives the tokens of the marked step no weight, in right traces too; `{ORACLE_BEHIND.name}` "
         "also all "
         "tokens behind it. Both keep what a wrong trace does rightly before.",

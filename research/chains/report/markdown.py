@@ -18,7 +18,7 @@ from research.chains.report.tables import (
     setting_names,
     settings_table,
 )
-from research.chains.report.words import claim, facts, lead, notes
+from research.chains.report.words import claim, facts, lead, notes, spent
 from research.drawing.markdown import items, section, table_text
 from research.drawing.pictures import shown
 
@@ -80,6 +80,7 @@ def _opening(results: Results) -> list[str]:
         "# Study: which tokens should teach?",
         "<!-- written from results.json by research/chains/report/markdown.py: change that, or the results -->",
         f"**{claim(results)}**",
+        *([costs] if (costs := spent(results)) else []),
         lead(results),
         f"```bash\npython -m research.chains.study --out study{flags}\n```",
     ]

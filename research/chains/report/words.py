@@ -4,9 +4,20 @@ from collections.abc import Sequence
 from typing import get_args
 
 from research.chains.report.aim import ARM, CEILING, RIVAL
-from research.chains.report.numbers import AXES, MAIN, TIE, Outcome, Results, mean_over_draws, pairs_along
+from research.chains.report.numbers import (
+    AXES,
+    MAIN,
+    TIE,
+    Outcome,
+    Results,
+    comparison,
+    critic_mean,
+    mean_over_draws,
+    pairs_along,
+)
 from research.chains.report.tables import setting_names
-from weighted_mtp.demo.arms import GATED
+from research.chains.study_arms import MORE_STEPS, TD_BCE
+from weighted_mtp.demo.arms import GATED, LOG_ODDS, TD_WHITENED
 from weighted_mtp.demo.page.content import BASELINE
 from weighted_mtp.reports.numbers import PERCENT, draws, listing, percent, points, span
 
@@ -23,7 +34,6 @@ _NOTES = {
     " the critic's steps that log_odds spends.",
     "gated_by_quarter": "gated_by_quarter gives the quarters of a completion the skill of gated in proportion to what"
     " the credit of each explains of the outcome by itself; credit is whitened over all rows, not as training goes.",
-    "td_bce": "td_bce is td_whitened with the value head of value_bce.",
     RIVAL: f"{RIVAL} trains on fewer rows, so its batches are drawn from those; steps and batch size are equal.",
 }
 
@@ -75,12 +85,44 @@ def _against_rival(found: Outcome, differences: Sequence[float], where: str) -> 
     return f"differs from {RIVAL} by {difference} {where} (a single draw, no interval)"
 
 
+def spent(results: Results) -> str:
+    """What equal steps cost, critics included, in the main setting; nothing where one of the three did not run."""
+    critic = critic_mean(results, LOG_ODDS.name, "cpu_seconds")
+    steps, log_odds, gated = (
+        mean_over_draws(results, arm.name, "cpu_seconds") for arm in (MORE_STEPS, LOG_ODDS, GATED)
+    )
+    if critic is None or steps is None or log_odds is None or gated is None:
+        return ""
+    share = setting_names(results, "share_right").get(MAIN, "")
+    return (
+        f"{MORE_STEPS.name} has as many steps as {LOG_ODDS.name} and its critic together, not as much compute: at"
+        f" {share} right it takes {steps:.0f} CPU seconds, {LOG_ODDS.name} with its critic {log_odds + critic:.0f},"
+        f" {GATED.name} with its critic and the folds of its skill {gated + critic:.0f}, mean over draws."
+    )
+
+
+def _value_heads(results: Results) -> list[str]:
+    """What a value head trained by cross-entropy is worth beside one of squared errors, by the corrected test."""
+    found = comparison(results, MAIN, TD_BCE.name, TD_WHITENED.name)
+    if found is None:
+        return []
+    low, high = points(found.low), points(found.high)
+    verdict = {"wins": "decidedly better", "loses": "decidedly worse", "ties": "a tie"}.get(
+        found.verdict, found.verdict
+    )
+    told = f"{points(found.diff)} points [{low}, {high}]"
+    return [
+        f"{TD_BCE.name} is {TD_WHITENED.name} with the value head of value_bce, which cross-entropy trains, in place of"
+        f" squared errors: {told}, {verdict} after correction."
+    ]
+
+
 def notes(results: Results) -> list[str]:
     """What a reader should know before believing the numbers."""
     setting = results["meta"]["settings"].get(MAIN, {})
     kept = setting.get("right_with_error")
     ran = {entry["arm"] for entry in results["arms"]}
-    sentences = [sentence for arm, sentence in _NOTES.items() if arm in ran]
+    sentences = [sentence for arm, sentence in _NOTES.items() if arm in ran] + _value_heads(results)
     if kept is not None:
         sentences.append(
             f"{percent(kept)}{PERCENT} of the right completions of the main setting hold an error that a later one"

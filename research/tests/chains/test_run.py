@@ -85,6 +85,14 @@ def test_results_are_in_the_form_of_the_contract(finished):
     assert all(0 <= a["accuracy"] <= 1 for a in results["arms"])
 
 
+def test_gated_is_kept_with_the_skill_that_it_mixed_by(finished):
+    out, results, _ = finished
+    told = json.loads((out / "cells" / "low_success-draw0" / "label_conditioned" / "skill.json").read_text())
+    kept = {arm["arm"]: arm.get("skill") for arm in results["arms"]}
+    assert kept.pop("gated") == {name: told[name] for name in ("gate", "auc", "within_prompts", "verdict")}
+    assert set(kept.values()) == {None}
+
+
 def test_localisation_is_under_meta(finished):
     localisation = finished[1]["meta"]["localisation"]
     assert set(localisation) == {"value_head", "log_odds"}

@@ -4,9 +4,9 @@ import pytest
 
 from research.corrected import holm, paired_p
 from research.on_policy.arms import COMPARED
-from research.on_policy.report import critics_table, page
+from research.on_policy.report import critics_table, decided, page
 from research.on_policy.results import Difference, differences
-from research.on_policy.settings_tables import METRICS, notes
+from research.on_policy.settings_tables import METRICS, notes, starts, told_shares, why_missed
 from research.on_policy.weight_tables import oracle_table
 from weighted_mtp.evaluation.intervals import Interval
 from weighted_mtp.reports.numbers import NOTHING, number
@@ -88,6 +88,55 @@ def test_the_page_shows_the_oracles_lead_by_task_and_names_what_is_decided(resul
     assert "| `oracle`, strings, greedy | +20.0 (" in text
     assert "`oracle` on strings" in text.split("Decidedly better")[1].split(".")[0]
     assert "`gated` on" not in text
+
+
+def test_the_headline_names_what_is_decided_of_both_ways_of_decoding(results):
+    for c in results["cells"]:
+        c["sampled"] += 0.4 * (c["name"] == "uniform")
+    head = page(results).split("```")[0]
+    assert "Decidedly better by greedy decoding: `oracle` on strings" in head
+    assert "Decidedly worse by greedy decoding: `uniform` on strings" in head
+    assert "Decidedly better sampled at temperature 1: `uniform` and `oracle` on strings" in head
+
+
+def test_arms_that_are_decided_of_the_same_tasks_are_named_together():
+    def better(task: str, arm: str) -> Difference:
+        return Difference(task, arm, Interval(0.2, 0.1, 0.3), 5, 0.001, 0.01)
+
+    found = [better("strings", "oracle"), better("all", "oracle"), better("strings", "dft"), better("all", "dft")]
+    assert decided([*found, better("all", "nft")]) == [
+        "Decidedly better by greedy decoding: `oracle` and `dft` on strings and all tasks together; "
+        "`nft` on all tasks together."
+    ]
+
+
+def start(task: str, seed: int, right: float) -> dict:
+    told = dict.fromkeys(("share_right", "right_with_error", "wrong_tokens_a_row"), right)
+    budget = dict.fromkeys(("prompts", "samples", "steps", "batch_size", "learning_rate", "test_prompts"), 4)
+    budget |= {"start_share": 0.1, "validation_prompts": 200, "critic_steps": 4}
+    return cell(task, "start", seed, right) | told | {"start_steps": 50, "budget": budget}
+
+
+def test_starts_are_told_by_what_their_rows_have_right_and_not_by_what_was_aimed_at(results):
+    measured = {"strings": (0.2, 0.3, 0.36), "states": (0.06, 0.07, 0.14)}
+    made = [start(task, seed, right) for task, some in measured.items() for seed, right in enumerate(some)]
+    made.append(start("states", 1_000, 0.248))
+    results["cells"] += made
+    told = "Right, of the training rows: strings 20.0 to 36.0 % and states 6.0 to 14.0 %; about 25 % was aimed at, "
+    assert told_shares(results, [*measured], 25) == told + "which states missed by more than half of that."
+    text = page(results)
+    assert "a quarter" not in text
+    assert "## Every arm, from starts with 6.0 to 36.0 % right" in text
+    assert told in text.split("```")[0]
+    assert "outside. Right, of the training rows there: states 24.8 %." in text
+    assert "went on to 24.8 % while the rate went down, those of the experiment to 6.0 to 14.0 %." in text
+    assert [row[2] for row in starts(results, [*measured]).rows] == ["28.7 [20.0, 36.0]", "9.0 [6.0, 14.0]"]
+
+
+def test_no_reason_is_given_for_an_aim_that_was_reached(results):
+    results["cells"] += [start("strings", seed, 0.25) for seed in (0, 1, 1_000)]
+    assert why_missed(results, ["strings"]) == ""
+    assert told_shares(results, ["states"], 25) == ""
 
 
 def test_a_difference_has_one_verdict_throughout_the_page(results):

@@ -165,3 +165,17 @@ def test_the_page_is_made_of_what_is_there(finished, monkeypatch):
 
 def test_the_page_of_the_repository_is_made_from_the_results_that_are_kept():
     assert (DOCS / "own-smollm2.md").read_text() == report.page(json.loads(KEPT.read_text()))
+
+
+def test_the_page_says_which_arms_were_left_out_and_what_the_oracle_bounds():
+    results = json.loads(KEPT.read_text())
+    text = report.page(results).split("## Worth knowing")[1]
+    hours = sum(cell["cpu_seconds"] for cell in results["cells"]) / 3_600
+    left = text.split("Left out, of the arms of on-policy.md: ")[1].split(". ")[0]
+    for name in ("return_weighted", "td_whitened", "implicit", "guided", "surprisal", "signed", "nft", "dft_right"):
+        assert f"`{name}`" in left
+    for name in ("shuffled_across", "right_only_samples", "right_only_steps"):
+        assert f"`{name}`" in left
+    assert [arm for arm in report.ARMS if f"`{arm}`" in left] == []
+    assert f"took {hours:.1f} CPU hours" in text
+    assert "on all tasks together is: tie greedy and undecided sampled at temperature 1." in text

@@ -117,6 +117,15 @@ def test_the_page_is_made_of_what_is_there(finished):
     assert [t["task"] for t in results["mistakes"]] == [TASKS[0]]
 
 
+def test_the_page_says_which_arms_were_left_out(finished):
+    told = page(read_results(finished)).split("Left out, of the arms of on-policy.md: ")[1].split("\n")[0]
+    left, why = told.split(". ", 1)
+    for name in ("implicit", "signed", "nft", "signed_oracle", "right_only_samples"):
+        assert f"`{name}`" in left
+    assert [arm.name for arm in FIRST if f"`{arm.name}`" in left] == []
+    assert why.startswith("The teacher writes no more, so there is no `right_only_samples`")
+
+
 def test_nothing_is_claimed_of_students_of_a_single_draw(finished):
     text = page(read_results(finished)).partition("## Who finds")[0]
     assert "none is decidedly better; none is decidedly worse." in text

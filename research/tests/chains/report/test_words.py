@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from research.chains.report.words import claim, lead, notes
+from research.chains.report.markdown import study_markdown
+from research.chains.report.words import claim, lead, notes, spent
 
 Study = dict[str, Any]
 
@@ -76,3 +77,30 @@ def test_notes_speak_only_of_what_ran(study: Study, quick_study: Study) -> None:
     assert not any(note.startswith(("implicit", "label_conditioned")) for note in notes(quick_study))
     assert any("quick preset" in note for note in notes(quick_study))
     assert not any("quick preset" in note for note in notes(study))
+
+
+def test_equal_steps_are_told_beside_what_they_cost(study: Study) -> None:
+    assert spent(study) == ""
+    assert "CPU seconds" not in study_markdown(study, {}).split("## ")[0]
+
+    rerun = [entry for entry in study["arms"] if (entry["setting"], entry["arm"]) == ("low_success", "right_only")]
+    more = [{**entry, "arm": "right_only_steps", "cpu_seconds": 40.0} for entry in rerun]
+    costs = {"log_odds": 23.0, "gated": 140.0}
+    arms = [{**entry, "cpu_seconds": costs.get(entry["arm"], 1.0)} for entry in study["arms"]]
+    told = plain(spent({**study, "arms": arms + more}))
+
+    assert "at 24 % right it takes 40 CPU seconds, log_odds with its critic 38, gated with its critic and" in told
+    assert "the folds of its skill 154, mean over draws" in told
+    assert spent({**study, "arms": arms + more}) in study_markdown({**study, "arms": arms + more}, {}).split("## ")[0]
+
+
+@pytest.mark.parametrize(("adjusted", "verdict"), [(0.01, "decidedly better"), (0.3, "undecided")])
+def test_the_page_says_what_cross_entropy_is_worth_for_a_value_head(study: Study, adjusted, verdict) -> None:
+    assert not any(note.startswith("td_bce") for note in notes(study))
+    pair = {"setting": "low_success", "first": "td_bce", "second": "td_whitened", "n": 5, "p": 0.005}
+    pair |= {"diff": 0.108, "low": 0.053, "high": 0.164, "adjusted": adjusted}
+    meta = {**study["meta"], "comparisons": [*study["meta"]["comparisons"], pair]}
+
+    (said,) = [note for note in notes({**study, "meta": meta}) if note.startswith("td_bce")]
+
+    assert said.endswith(f": +10.8 points [+5.3, +16.4], {verdict} after correction.")
