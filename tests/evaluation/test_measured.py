@@ -23,7 +23,7 @@ def setting(gated: float, oracle: float, *, decided: bool = True, own_samples: b
 def test_a_setting_in_words():
     assert in_words(setting(0.177, 0.183)) == (
         "nearest measured: 8,000 rows of a teacher, 24.0 % right: keep: right solved 81.6 %, gated 17.7 points more, "
-        "the oracle, which no credit can pass, 18.3 points more"
+        "the oracle, which knows every wrong token, 18.3 points more"
     )
 
 

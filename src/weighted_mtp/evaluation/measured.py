@@ -61,7 +61,7 @@ def in_words(setting: dict[str, Any]) -> str:
     return (
         f"nearest measured: {setting['rows']:,} rows of {setting['whose']}, {100 * setting['share_right']:.1f} % right"
         f": keep: right solved {100 * setting['right_only']:.1f} %, {gated} {_lead(leads['gated'])}, "
-        f"the oracle, which no credit can pass, {_lead(leads['oracle'])}"
+        f"the oracle, which knows every wrong token, {_lead(leads['oracle'])}"
     )
 
 
