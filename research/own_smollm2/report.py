@@ -153,7 +153,7 @@ def _left_out(results: Results, found: Mapping[str, Sequence[Difference]]) -> li
         f"Left out, of the arms of on-policy.md: {listing(left_out(MAIN))}. What was run took "
         f"{cpu_hours(results):.1f} CPU hours, and {draws(made)} decide {told}: more arms would decide less still.",
         f"Of those, the ones that weigh tokens by credit could win no more than the oracle, whose lead over "
-        f"`{BASELINE}` on all tasks together is: {of_oracle}. It is no bound for more samples or steps, for what pushes "
-        "tokens down (`signed`, `nft`, `w_reinforce`), for weights by likelihood (`surprisal`, `dft_right`) or for "
-        "guided decoding.",
+        f"`{BASELINE}` on all tasks together is: {of_oracle}. It is no bound for more samples or steps, for what "
+        "pushes tokens down (`signed`, `nft`, `w_reinforce`), for weights by likelihood (`surprisal`, `dft_right`) or "
+        "for guided decoding.",
     ]
