@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from research.on_policy.arms import ARMS, CHOICES, GUIDED, MORE_STEPS, ORACLE_BEHIND, START, with_needs
+from research.on_policy.arms import ARMS, AWAY, CHOICES, GUIDED, MORE_STEPS, ORACLE_BEHIND, START, with_needs
 from research.on_policy.cells import Cell, solved_by, trained
 from research.on_policy.place import Place
 from research.real_teacher.dyck import deepest, renamed
@@ -36,6 +36,7 @@ from weighted_mtp.demo.arms import (
 from weighted_mtp.models import MTPModel
 from weighted_mtp.training.score_settings import ScoreConfig
 
+SIGNED_ORACLE = "signed_oracle"
 LOCATED = "located"
 """The cell in which the critics look for the marked steps of the traces held out."""
 FIRST = (UNIFORM, RIGHT_ONLY, ORACLE, ORACLE_BEHIND, LOG_ODDS, GATED)
@@ -47,6 +48,7 @@ MAIN = (
     *(ARMS[name] for name in ("surprisal", "dft_right", "return_weighted")),
     SHUFFLED_ACROSS,
     MORE_STEPS,
+    *(ARMS[name] for name in ("implicit", "signed", "w_reinforce", SIGNED_ORACLE)),
 )
 TRIED = tuple(CHOICES)[:2]
 """Steps and rates that right_only is tried with on the draw outside."""
@@ -79,8 +81,7 @@ def _start(place: Students) -> dict[str, Any]:
     settings = {"stage": "baseline", "learning_rate": b.start_learning_rate, "max_steps": b.start_steps}
     folder = trained(place, "start", place.folder / "untrained", "renamed", settings)
     seconds = time.process_time() - began
-    for name, behind in ((ORACLE.rows, False), (ORACLE_BEHIND.rows, True)):
-        place.write(name, ({**row, "weights": place.dropping(row, behind=behind)} for row in rows["train"]))
+    write_marked(place)
     told = surprisal_and_entropy(MTPModel.from_pretrained(folder), place.tokenizer, rows["train"])
     weights = whitened_weights([[-x for x in surprisal] for surprisal, _ in told])
     place.write("surprisal", ({**r, "weights": w} for r, w in zip(rows["train"], weights, strict=True)))
@@ -97,6 +98,17 @@ def _start(place: Students) -> dict[str, Any]:
         ],
         "train_cpu_seconds": round(seconds, 2),
     }
+
+
+def write_marked(place: Students) -> None:
+    """The training traces as the oracles weigh them."""
+    for name, behind, marked in (
+        (ORACLE.rows, False, 0.0),
+        (ORACLE_BEHIND.rows, True, 0.0),
+        (ARMS[SIGNED_ORACLE].rows, False, AWAY),
+    ):
+        rows = place.rows["train"]
+        place.write(name, ({**row, "weights": place.weighed(row, marked, behind=behind)} for row in rows))
 
 
 def _located(place: Students) -> dict[str, Any]:

@@ -100,12 +100,12 @@ class Students(Place):
             for prompt, one in zip(prompts, completions, strict=True)
         ]
 
-    def dropping(self, row: Row, *, behind: bool) -> list[float]:
-        """A weight for each learned token: 0 in the marked step, and in all behind it if asked for."""
+    def weighed(self, row: Row, wrong: float, *, behind: bool) -> list[float]:
+        """A weight for each learned token: 1, or `wrong` in the marked step, and in all behind it if asked for."""
         marked, steps = row["marked"], step_of_tokens(self.tokenizer, row["completion"])
         if marked is None:
             return [1.0] * len(steps)
-        return [0.0 if step == marked or (behind and step > marked) else 1.0 for step in steps]
+        return [wrong if step == marked or (behind and step > marked) else 1.0 for step in steps]
 
     def as_dict(self) -> dict[str, Any]:
         """What a result says of its draw, and of the data."""

@@ -190,11 +190,12 @@ def test_a_cell_that_was_split_by_exact_prompts_is_made_again(finished, data, tm
 def test_the_oracles_drop_the_marked_step_and_what_is_behind_it(data, tmp_path):
     place = Students("dyck", 0, 0, tmp_path, TINY, data=data)
     row = next(r for r in place.traces if r["marked"] is not None)
-    step, behind = (place.dropping(row, behind=behind) for behind in (False, True))
+    step, behind = (place.weighed(row, 0.0, behind=behind) for behind in (False, True))
     tokens = place.tokenizer.tokenize(row["completion"].split("\n")[row["marked"]] + "\n")
     assert sum(weight == 0 for weight in step) == len(tokens)
     assert behind[-1] == 0
     assert step[-1] == 1
+    assert place.weighed(row, -0.3, behind=False) == [weight or -0.3 for weight in step]
 
 
 def test_right_answers_are_counted_by_problem(data, tmp_path):
