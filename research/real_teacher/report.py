@@ -138,8 +138,8 @@ def _notes(results: Results) -> list[str]:
     more = [c["steps"] for c in cells_named(results, MORE_STEPS.name)]
     told = [
         f"Left out, of the arms of on-policy.md: {listing(left_out(MAIN))}. The teacher writes no more, so there is no "
-        f"`{MORE_SAMPLES.name}`, and does not say how likely its tokens were to it, which `nft` asks. All that is here took "
-        f"{cpu_hours(results):.1f} CPU hours.",
+        f"`{MORE_SAMPLES.name}`, and does not say how likely its tokens were to it, which `nft` asks. All that is here "
+        f"took {cpu_hours(results):.1f} CPU hours.",
         f"`{ORACLE.name}` gives the tokens of the marked step no weight, in right traces too; `{ORACLE_BEHIND.name}` "
         "also all "
         "tokens behind it. Both keep what a wrong trace does rightly before.",
