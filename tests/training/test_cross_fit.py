@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+import weighted_mtp as wm
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import load_rows, prompt_id
 from weighted_mtp.evaluation.cross_fit import skill_of_rows, skill_of_scores
@@ -116,6 +117,32 @@ def test_the_last_line_says_what_the_advice_says(config, measured, capsys):
     assert "learns from it no more than keep: right" in said
     assert said.endswith(f"wmtp train baseline --keep right --train_file {config.data} ...\n")
     assert "\non prompts that the critic was trained on:\ncritic" in said
+
+
+@pytest.mark.parametrize("kind", ["generative", "value_head"])
+def test_the_folder_of_scores_alone_is_enough_to_follow_the_advice(config, measured, make_config, tmp_path, kind):
+    out = tmp_path / "out"
+    shutil.copytree(config.out, out)
+    if kind == "generative":  # whose scores hold credit too
+        critic = train_run(make_config("critic", critic="generative", output_dir=str(tmp_path / "critic")))
+        score(dataclasses.replace(config, critic=str(critic), out=str(tmp_path / "generative")), quiet=True)
+        shutil.copy(out / SKILL, tmp_path / "generative")
+        out = tmp_path / "generative"
+    gate(out, 0.375)
+    flat = {"scheme": "gated", "train_file": str(out), "max_steps": 1, "save_steps": 0}
+    run = train_run(make_config("baseline", output_dir=str(tmp_path / "run"), **flat))
+    found = RunConfig.load(run)
+    assert (found.scheme_options, found.data.keep) == ({"skill": 0.375}, "all")
+
+
+def test_python_says_what_the_command_says_of_the_critic(config, measured, capsys):
+    rows, how = config.data, {"max_length": 64, "cross_fit": 2, "out": config.out}
+    wm.score(config.critic, rows, **how)
+    assert "\n".join(measured.lines) in capsys.readouterr().out
+    assert any(line.startswith("advice: ") for line in measured.lines)
+    assert any(line.startswith("log-loss ") for line in measured.lines)
+    wm.score(config.critic, rows, **how, quiet=True)
+    assert capsys.readouterr().out == ""
 
 
 def test_scores_of_other_prompts_are_skill_out_of_fold(config, rows, tmp_path):

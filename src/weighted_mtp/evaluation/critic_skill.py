@@ -46,6 +46,8 @@ class CriticSkill:
     """Calibration slope: what the critic's log-odds are to be multiplied by; 1 is calibrated, 0 knows nothing."""
     known: bool
     """Whether there were rows enough to tell."""
+    log_loss_interval: Interval | None = None
+    """Of `log_loss`."""
     own_samples: bool = False
     """Whether the rows say how likely their tokens were to the model that wrote them (`logprobs`)."""
 
@@ -95,6 +97,22 @@ class CriticSkill:
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
         said = f"{gated} {known} keep: right, which learns {learned}"
         return f"{said}: the most that credit can add lies in the others"
+
+    @property
+    def numbers(self) -> str | None:
+        """What the verdict rests on beside what it says; None where nothing is known."""
+        loss, slope = self.log_loss_interval, self.slope
+        if not self.known or loss is None:
+            return None
+        return (
+            f"log-loss {self.prompt_log_loss:.3f} by the prompt's own rate, {self.log_loss:.3f} with the critic "
+            f"[{loss.low:.2f}, {loss.high:.2f}]; calibration slope {slope.mean:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
+        )
+
+    @property
+    def lines(self) -> list[str]:
+        """All that is said of it: the verdict, its numbers where they are known, and the advice."""
+        return [self.verdict, *filter(None, [self.numbers]), f"advice: {self.advice} (docs/which-scheme.md)"]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types that JSON can hold; None for what was not measured."""
@@ -203,6 +221,7 @@ def critic_skill(
         explained=_interval(explained),
         slope=_interval(slope),
         known=True,
+        log_loss_interval=_interval(log_loss),
     )
 
 
