@@ -14,6 +14,7 @@ from scipy.special import expit
 import weighted_mtp as wm
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import load_rows, prompt_id
+from weighted_mtp.evaluation.critic_checks import quality_of_scores
 from weighted_mtp.evaluation.cross_fit import skill_of_rows, skill_of_scores
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
@@ -116,7 +117,22 @@ def test_the_last_line_says_what_the_advice_says(config, measured, capsys):
     assert measured.gate == 0
     assert "learns from it no more than keep: right" in said
     assert said.endswith(f"wmtp train baseline --keep right --train_file {config.data} ...\n")
-    assert "\non prompts that the critic was trained on:\ncritic" in said
+    assert "\nout of fold, by critics that were not trained on these prompts:\ncritic" in said
+
+
+def test_where_the_first_wrong_token_is_looked_for_out_of_fold(config, measured, capsys):
+    words = ["--critic", config.critic, "--data", config.data, "--out", config.out, "--max_length", "64"]
+    assert main(["score", *words, "--cross_fit", "2"]) == 0
+    shown = capsys.readouterr().out
+    folds = [Path(config.out) / "cross_fit" / f"{i}-of-2" / "scores" for i in (1, 2)]
+    located = quality_of_scores(folds, config.critic)[0].localisation
+    found = json.loads((Path(config.out) / SKILL).read_text())["localisation"]
+    assert located.n_completions == 160
+    assert found["auc_within_wrong"] == located.auc_within_wrong
+    assert found["low"] < found["auc_within_wrong"] < found["high"]
+    assert located.auc_within_wrong != quality_of_scores(config.out, config.critic)[0].localisation.auc_within_wrong
+    assert f"{located.auc_within_wrong:.3f}" in shown
+    assert f"95 % interval             {found['low']:.2f}, {found['high']:.2f}" in shown
 
 
 @pytest.mark.parametrize("kind", ["generative", "value_head"])
@@ -175,6 +191,7 @@ def test_no_fold_is_trained_where_the_rows_are_too_few_to_tell(config, kept, tmp
     assert not (tmp_path / "out" / "cross_fit").exists()
     found = read_skill(tmp_path / "out")
     assert (found["gate"], found["auc"], found["folds_differ"], found["own_samples"]) == (0.0, None, None, True)
+    assert found["localisation"] is None
 
 
 def test_more_folds_than_prompts_are_refused_in_words_of_the_command(config, tmp_path):

@@ -22,7 +22,7 @@ def score(settings: ScoreConfig) -> None:
     from weighted_mtp.data.exact_parquet import unfinished_shards
     from weighted_mtp.evaluation.critic_checks import quality_of_scores
     from weighted_mtp.evaluation.critic_quality import print_critic_quality
-    from weighted_mtp.evaluation.cross_fit import seen_in_training, skill_of_scores
+    from weighted_mtp.evaluation.cross_fit import folders_out_of_fold, seen_in_training, skill_of_scores
     from weighted_mtp.training.scoring import score as write_scores
 
     scored = write_scores(settings)
@@ -37,8 +37,11 @@ def score(settings: ScoreConfig) -> None:
         console().print(first, style="bold", **plain)
         for line in more:
             console().print(line, **plain)
-        quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
-        if seen:
+        folds = folders_out_of_fold(settings)
+        quality, known = quality_of_scores(folds or settings.out, settings.critic, settings.gamma, settings.turns)
+        if folds:
+            say("out of fold, by critics that were not trained on these prompts:")
+        elif seen:
             say("on prompts that the critic was trained on:")
         print_critic_quality(console(), quality.as_dict(), errors_known=known)
     if finished and settings.format != "rows":

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from weighted_mtp.evaluation.intervals import Interval
+from weighted_mtp.evaluation.intervals import RESAMPLES, Interval, percentile_interval
 from weighted_mtp.evaluation.ranking import mean_of_others, pairs_by_group
 
 Floats = NDArray[np.float64]
@@ -19,7 +19,6 @@ FEW = 20
 """Right rows, wrong rows and prompts below which nothing is said; pairs below which AUC is over all rows."""
 PRIOR_ROWS = tuple(2.0**i for i in range(-1, 13))
 """What the overall share may weigh in a prompt's own rate, in rows."""
-RESAMPLES = 300
 _MEASURED = ("auc", "within_prompts", "prompt_log_loss", "log_loss", "explained", "slope")
 _STEPS = 30
 _RIDGE = 1e-2
@@ -214,14 +213,14 @@ def critic_skill(
         rows=n,
         prompts=n_prompts,
         share_right=share,
-        auc=_interval(auc),
+        auc=percentile_interval(auc),
         within_prompts=within,
         prompt_log_loss=float(prompt_log_loss),
         log_loss=float(log_loss[0]),
-        explained=_interval(explained),
-        slope=_interval(slope),
+        explained=percentile_interval(explained),
+        slope=percentile_interval(slope),
         known=True,
-        log_loss_interval=_interval(log_loss),
+        log_loss_interval=percentile_interval(log_loss),
     )
 
 
@@ -254,12 +253,6 @@ def _auc(scores: Floats, y: Floats, counts: Floats) -> Floats:
     positive, negative = (np.add.reduceat(counts[:, order] * z[order], starts, axis=1) for z in (y, 1 - y))
     won = (positive * (negative.cumsum(1) - negative / 2)).sum(1)
     return won / np.maximum(positive.sum(1) * negative.sum(1), 1e-9)
-
-
-def _interval(values: Floats) -> Interval:
-    """The first value, with the percentiles of the others."""
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return Interval(float(values[0]), float(low), float(high))
 
 
 def _percent(share: float) -> str:
