@@ -6,6 +6,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from weighted_mtp.evaluation.critic_skill import critic_skill
+from weighted_mtp.evaluation.measured import nearest
 
 N, EACH = 1600, 4
 PROMPTS = np.arange(N) // EACH
@@ -76,6 +77,21 @@ def test_the_advice_follows_from_the_skill_and_says_what_it_rests_on(rng):
     assert learned in guesses.advice
 
 
+def test_the_numbers_behind_the_verdict_are_said_with_their_intervals(rng):
+    truth = rng.normal(size=N)
+    skill = critic_skill(truth, drawn(rng, truth), PROMPTS, np.ones(N))
+    loss = skill.log_loss_interval
+    assert loss.low < loss.mean == skill.log_loss < loss.high < skill.prompt_log_loss
+    assert skill.numbers == (
+        f"log-loss {skill.prompt_log_loss:.3f} by the prompt's own rate, {skill.log_loss:.3f} with the critic "
+        f"[{loss.low:.2f}, {loss.high:.2f}]; calibration slope {skill.slope.mean:.2f} "
+        f"[{skill.slope.low:.2f}, {skill.slope.high:.2f}]"
+    )
+    assert skill.lines[:2] == [skill.verdict, skill.numbers]
+    assert skill.lines[-1] == nearest(False, skill.rows, skill.share_right)
+    assert skill.as_dict()["log_loss_interval"]["low"] == loss.low
+
+
 def test_as_many_right_rows_in_every_prompt_hide_no_knowledge(rng):
     right = np.tile([True, False, True, False], N // EACH)
     skill = critic_skill(right + 0.1 * rng.normal(size=N), right, PROMPTS, np.ones(N))
@@ -88,7 +104,9 @@ def test_few_rows_are_said_to_be_too_few():
     assert "cannot be told from 40 rows of 1 prompts" in skill.verdict
     assert skill.gate == 0.0
     written = skill.as_dict()
-    assert written["auc"] is written["explained"] is written["log_loss"] is None
+    assert written["auc"] is written["explained"] is written["log_loss"] is written["log_loss_interval"] is None
+    assert skill.numbers is None
+    assert [line.partition(" ")[0] for line in skill.lines] == ["what", "advice:"]
 
 
 def test_a_completion_a_prompt_is_fitted_as_scikit_learn_fits(rng):

@@ -72,3 +72,33 @@ def test_credit_of_a_later_error_that_is_nan_is_refused_too():
 def test_shapes_that_differ_are_refused(error):
     with pytest.raises(ValueError, match=r"all must be \[N, T\]"):
         locate_errors([[0.0, 0.0, 0.0]], error, [[True, True, True]])
+
+
+def test_the_interval_is_that_of_drawn_prompts_and_holds_the_auc():
+    rng = np.random.default_rng(0)
+    credit, error = rng.normal(size=(200, 6)), np.zeros((200, 6), bool)
+    error[np.arange(150), rng.integers(6, size=150)] = True  # 50 completions are right
+    credit -= 0.8 * error
+    mask, prompts = np.ones_like(error), np.arange(200) // 2
+    found = locate_errors(credit, error, mask, prompts=prompts)
+    assert found.interval.mean == pytest.approx(found.auc_within_wrong, abs=1e-12)
+    assert found.interval.low < found.auc_within_wrong < found.interval.high < found.interval.low + 0.2
+    one = locate_errors(credit, error, mask, prompts=np.zeros(200))
+    assert (one.interval.mean, one.interval.low) == (pytest.approx(found.auc_within_wrong), None)
+    assert locate_errors(credit, error & False, mask, prompts=prompts).interval is None
+    assert locate_errors(credit, error, mask).interval is None
+    with pytest.raises(ValueError, match="give one number each"):
+        locate_errors(credit, error, mask, prompts=[1])
+
+
+def test_a_prompt_of_many_completions_widens_the_interval():
+    rng = np.random.default_rng(1)
+    skilled = np.repeat(rng.random(20) < 0.5, 10)  # found in all completions of a prompt or in none
+    error = np.zeros((200, 4), bool)
+    error[:, 0] = True
+    credit = rng.normal(size=(200, 4)) - np.where(skilled, 3.0, -3.0)[:, None] * error
+    of_prompts, of_rows = (
+        locate_errors(credit, error, np.ones_like(error), prompts=ids).interval
+        for ids in (np.arange(200) // 10, np.arange(200))
+    )
+    assert of_prompts.high - of_prompts.low > 2 * (of_rows.high - of_rows.low)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+import weighted_mtp as wm
 from weighted_mtp.cli.main import main
 from weighted_mtp.data import load_rows, prompt_id
+from weighted_mtp.evaluation.critic_checks import quality_of_scores
 from weighted_mtp.evaluation.cross_fit import skill_of_rows, skill_of_scores
 from weighted_mtp.training.config import RunConfig
 from weighted_mtp.training.errors import ConfigError
@@ -115,7 +117,48 @@ def test_the_last_line_says_what_the_advice_says(config, measured, capsys):
     assert measured.gate == 0
     assert "learns from it no more than keep: right" in said
     assert said.endswith(f"wmtp train baseline --keep right --train_file {config.data} ...\n")
-    assert "\non prompts that the critic was trained on:\ncritic" in said
+    assert "\nout of fold, by critics that were not trained on these prompts:\ncritic" in said
+
+
+def test_where_the_first_wrong_token_is_looked_for_out_of_fold(config, measured, capsys):
+    words = ["--critic", config.critic, "--data", config.data, "--out", config.out, "--max_length", "64"]
+    assert main(["score", *words, "--cross_fit", "2"]) == 0
+    shown = capsys.readouterr().out
+    folds = [Path(config.out) / "cross_fit" / f"{i}-of-2" / "scores" for i in (1, 2)]
+    located = quality_of_scores(folds, config.critic)[0].localisation
+    found = json.loads((Path(config.out) / SKILL).read_text())["localisation"]
+    assert located.n_completions == 160
+    assert found["auc_within_wrong"] == located.auc_within_wrong
+    assert found["low"] < found["auc_within_wrong"] < found["high"]
+    assert located.auc_within_wrong != quality_of_scores(config.out, config.critic)[0].localisation.auc_within_wrong
+    assert f"{located.auc_within_wrong:.3f}" in shown
+    assert f"95 % interval             {found['low']:.2f}, {found['high']:.2f}" in shown
+
+
+@pytest.mark.parametrize("kind", ["generative", "value_head"])
+def test_the_folder_of_scores_alone_is_enough_to_follow_the_advice(config, measured, make_config, tmp_path, kind):
+    out = tmp_path / "out"
+    shutil.copytree(config.out, out)
+    if kind == "generative":  # whose scores hold credit too
+        critic = train_run(make_config("critic", critic="generative", output_dir=str(tmp_path / "critic")))
+        score(dataclasses.replace(config, critic=str(critic), out=str(tmp_path / "generative")), quiet=True)
+        shutil.copy(out / SKILL, tmp_path / "generative")
+        out = tmp_path / "generative"
+    gate(out, 0.375)
+    flat = {"scheme": "gated", "train_file": str(out), "max_steps": 1, "save_steps": 0}
+    run = train_run(make_config("baseline", output_dir=str(tmp_path / "run"), **flat))
+    found = RunConfig.load(run)
+    assert (found.scheme_options, found.data.keep) == ({"skill": 0.375}, "all")
+
+
+def test_python_says_what_the_command_says_of_the_critic(config, measured, capsys):
+    rows, how = config.data, {"max_length": 64, "cross_fit": 2, "out": config.out}
+    wm.score(config.critic, rows, **how)
+    assert "\n".join(measured.lines) in capsys.readouterr().out
+    assert any(line.startswith("advice: ") for line in measured.lines)
+    assert any(line.startswith("log-loss ") for line in measured.lines)
+    wm.score(config.critic, rows, **how, quiet=True)
+    assert capsys.readouterr().out == ""
 
 
 def test_scores_of_other_prompts_are_skill_out_of_fold(config, rows, tmp_path):
@@ -148,6 +191,7 @@ def test_no_fold_is_trained_where_the_rows_are_too_few_to_tell(config, kept, tmp
     assert not (tmp_path / "out" / "cross_fit").exists()
     found = read_skill(tmp_path / "out")
     assert (found["gate"], found["auc"], found["folds_differ"], found["own_samples"]) == (0.0, None, None, True)
+    assert found["localisation"] is None
 
 
 def test_more_folds_than_prompts_are_refused_in_words_of_the_command(config, tmp_path):

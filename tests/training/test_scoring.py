@@ -205,12 +205,41 @@ def test_old_scores_in_the_rows_are_replaced(config, tmp_path):
         ({"scheme_options": {"unit_mean": True}}, "unit_mean takes its statistics .* '{unit_mean: false}'"),
         ({"scheme": "rho1", "scheme_options": {}}, "needs nll, reference_nll, which no critic supplies"),
         ({"scheme": "tdd"}, "unknown weighting scheme 'tdd'"),
+        ({"scheme": "gated", "scheme_options": {}}, "gated weighs by the critic's skill, .*; or give one"),
+        (
+            {"scheme": "gated", "scheme_options": {"whitening": "none"}},
+            "score without the scheme and train on .*, --scheme_options '{skill: .3, whitening: none}'",
+        ),
+        (
+            {
+                "scheme": "position_aligned",
+                "scheme_options": {"inner": "gated", "inner_options": {"whitening": "none"}},
+            },
+            "scheme position_aligned: gated weighs by .* '{inner: gated, inner_options: {skill: .3, whitening: none}}'",
+        ),
     ],
 )
 def test_a_scheme_that_cannot_be_scored_ahead_is_refused(config, change, message):
     with pytest.raises(ConfigError, match=message):
         score(dataclasses.replace(config, **change))
     assert not Path(config.out).exists()
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        {"scheme": "gated", "scheme_options": {"skill": 0.3, "whitening": "none"}},
+        {
+            "scheme": "position_aligned",
+            "scheme_options": {"inner": "gated", "inner_options": {"skill": 0.3, "whitening": "none"}},
+        },
+    ],
+)
+def test_gated_with_a_skill_that_was_given_can_be_scored_ahead(config, scheme):
+    score(dataclasses.replace(config, **scheme))
+    weights = {w for row in scored_rows(config.out) if row["label"] for w in row["weights"]}
+    assert min(weights) >= 0.7
+    assert len(weights) > 2
 
 
 @pytest.mark.parametrize(

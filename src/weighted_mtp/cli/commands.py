@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from weighted_mtp.cli import convert, rows
 from weighted_mtp.cli.grammar import PROGRAM, Parser, fail, parse_over_file
 from weighted_mtp.cli.rows import console
+from weighted_mtp.cli.score import score
 from weighted_mtp.files import own_folder
 from weighted_mtp.reports.quiet import quiet_libraries
 from weighted_mtp.terminal import printable, say, status_of
@@ -67,46 +68,6 @@ def _demo(settings: Any) -> None:
 
     with own_folder(settings.out):
         run_demo(Path(settings.out), settings.seeds)
-
-
-def _score(settings: Any) -> None:
-    from weighted_mtp.training.early_checks import check_score
-
-    check_score(settings)
-    quiet_libraries()
-    from weighted_mtp.data.exact_parquet import unfinished_shards
-    from weighted_mtp.evaluation.critic_checks import quality_of_scores
-    from weighted_mtp.evaluation.critic_quality import print_critic_quality
-    from weighted_mtp.evaluation.cross_fit import seen_in_training, skill_of_scores
-    from weighted_mtp.training.scoring import score
-
-    scored = score(settings)
-    say(scored.summary())
-    finished, skill = not unfinished_shards(Path(settings.out)), None
-    if finished and scored.labelled:
-        skill = skill_of_scores(settings)
-        seen = None if skill and not settings.cross_fit else seen_in_training(settings)
-        was = f"the critic {'was' if seen else 'may have been'} trained on these prompts"
-        known = skill.verdict if skill else f"{was}: give --cross_fit 3 to know what it knows"
-        console().print(known, style="bold", highlight=False, soft_wrap=True)
-        if skill:
-            console().print(f"advice: {skill.advice} (docs/which-scheme.md)", highlight=False, soft_wrap=True)
-        quality, known = quality_of_scores(settings.out, settings.critic, settings.gamma, settings.turns)
-        if seen:
-            say("on prompts that the critic was trained on:")
-        print_critic_quality(console(), quality.as_dict(), errors_known=known)
-    if finished and settings.format != "rows":
-        from weighted_mtp.integrations.formats import write_format
-
-        say(write_format(settings.format, settings.out, settings.critic, settings.max_length, settings.turns))
-    if not scored.labelled:
-        say(f"the rows have no labels: `p_success` in {settings.out} ranks the completions of a prompt")
-        return
-    turns = " --turns last" * (settings.turns == "last")
-    how = f"--scheme column --train_file {settings.out}"
-    if skill and (skill.own_samples or not skill.gate):  # where the advice is right-only
-        how = f"--keep right --train_file {settings.data}"
-    say(f"train on them with: {PROGRAM} train baseline {how}{turns} ...")
 
 
 def _evaluate(settings: Any) -> None:
@@ -206,7 +167,7 @@ COMMANDS = {
     "score": Command(
         "values, TD errors and weights of a data set by a critic, once and ahead",
         "training.score_settings:ScoreConfig",
-        _score,
+        score,
         goes_on="with what is missing",
     ),
     "data verify": Command(

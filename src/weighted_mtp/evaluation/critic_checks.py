@@ -46,6 +46,7 @@ def quality_of(
     rewards: Sequence[float],
     gamma: float = 1.0,
     paid: Paid | None = None,
+    prompts: Sequence[int] | None = None,
 ) -> CriticQuality:
     """`critic_quality` of completions of any length, the last labelled token (EOS) left out: it cannot be wrong, and a
     value head's TD error there reads the reward, which credit must not. The values were trained with the discount gamma
@@ -60,7 +61,8 @@ def quality_of(
         return array
 
     right = is_right(np.asarray(rewards))
-    return critic_quality(padded(values), padded(credit), right, padded(token_error) > 0.5, mask, padded(targets))
+    errors = padded(token_error) > 0.5
+    return critic_quality(padded(values), padded(credit), right, errors, mask, padded(targets), prompts)
 
 
 @torch.no_grad()
@@ -86,11 +88,13 @@ def measure_critic(
 
 
 def quality_of_scores(
-    folder: str | Path, critic_dir: str, gamma: float = 1.0, turns: Turn = "all"
+    folder: str | Path | Sequence[Path], critic_dir: str, gamma: float = 1.0, turns: Turn = "all"
 ) -> tuple[CriticQuality, bool]:
     """The quality of the critic whose scores, of all shards, `wmtp score` wrote, and whether wrong tokens were known.
-    Of more than `JUDGED_ROWS` rows at most that many are judged, evenly spaced."""
-    rows, _ = load_rows(folder)
+    Of several folders, those of folds, all rows together. Of more than `JUDGED_ROWS` rows at most that many are judged,
+    evenly spaced."""
+    folders = [folder] if isinstance(folder, str | Path) else folder
+    rows = [row for one in folders for row in load_rows(one)[0]]
     rows = rows[:: -(-len(rows) // JUDGED_ROWS)]
     dataset, _ = tokenize_rows(rows, load_tokenizer(critic_dir), max_length=10**9, turns=turns)
     credit = "credit" if "credit" in dataset.column_names else "td_errors"
@@ -98,4 +102,5 @@ def quality_of_scores(
     known = all(row is not None for row in errors)
     if not known:
         errors = [[0.0] * len(row) for row in dataset["values"]]
-    return quality_of(dataset["values"], dataset[credit], errors, dataset["reward"], gamma, paid_by(dataset)), known
+    judged = dataset["values"], dataset[credit], errors, dataset["reward"], gamma, paid_by(dataset)
+    return quality_of(*judged, dataset["prompt_id"][:]), known

@@ -63,6 +63,7 @@ def critic_quality(
     token_error: ArrayLike,
     mask: ArrayLike,
     targets: ArrayLike | None = None,
+    prompts: ArrayLike | None = None,
 ) -> CriticQuality:
     """Localisation, calibration and discrimination of one critic, with the shortcuts beside them.
 
@@ -75,6 +76,7 @@ def critic_quality(
         mask: [N, T], where there is a response token; what lies outside is never read.
         targets: [N, T], what the values estimate where that is not the outcome itself but, say, a discounted one:
             calibration, explained variance and Brier score are of these.
+        prompts: [N], the number of each completion's prompt, for the interval of the localisation.
 
     Examples:
         >>> quality = critic_quality(
@@ -100,7 +102,7 @@ def critic_quality(
     positions, lengths = position_groups(valid), length_groups(valid)
     rates = np.broadcast_to(length_only_values(valid.sum(1), outcome)[:, None], valid.shape)
     return CriticQuality(
-        localisation=locate_errors(credit, token_error, valid),
+        localisation=locate_errors(credit, token_error, valid, prompts=prompts),
         position_only_auc=locate_errors(position_only(credit, valid), token_error, valid, positions).auc,
         length_only_auc=locate_errors(length_only(credit, valid), token_error, valid, lengths).auc,
         ece=expected_calibration_error(pooled, due),
@@ -117,7 +119,7 @@ def critic_quality(
 def print_critic_quality(console: Console, quality: Mapping[str, Any], *, errors_known: bool) -> None:
     """What `CriticQuality.as_dict()` holds; of credit only where the rows say which tokens are wrong."""
     table = Table("critic", "", "by length alone", "by position alone", box=None, pad_edge=False)
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         ("AUC, all prefixes", quality["outcome_auc"], quality["length_only_outcome_auc"]),
         ("explained variance", quality["explained_variance"]),
         ("calibration error", quality["ece"]),
@@ -128,10 +130,11 @@ def print_critic_quality(console: Console, quality: Mapping[str, Any], *, errors
         rows += [
             ("AUC of the first wrong token", first["auc"], *shortcuts),
             ("  within wrong completions", first["auc_within_wrong"]),
+            *_bounds(first["interval"]),
             ("  top-1", first["top1"]),
         ]
     for name, *numbers in rows:
-        table.add_row(name, *("-" if number is None else f"{number:.3f}" for number in numbers))
+        table.add_row(name, *(_shown(number) for number in numbers))
     if not errors_known:
         table.add_row("first wrong token", "not known: give `token_error` or `span`")
     console.print(table)
@@ -140,3 +143,14 @@ def print_critic_quality(console: Console, quality: Mapping[str, Any], *, errors
         bar = "\u2588" * round(20 * one["observed_rate"])
         table.add_row(f"{one['mean_value']:.2f}", f"{one['observed_rate']:.2f} {bar}", f"{one['count']:,}")
     console.print(table)
+
+
+def _shown(number: float | str | None) -> str:
+    return "-" if number is None else number if isinstance(number, str) else f"{number:.3f}"
+
+
+def _bounds(interval: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """A row of the table, where there are bounds."""
+    if interval is None or interval["low"] is None:
+        return []
+    return [("    95 % interval", f"{interval['low']:.2f}, {interval['high']:.2f}")]

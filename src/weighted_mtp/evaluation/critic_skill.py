@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from weighted_mtp.evaluation.intervals import Interval
+from weighted_mtp.evaluation.intervals import RESAMPLES, Interval, percentile_interval
+from weighted_mtp.evaluation.measured import nearest
 from weighted_mtp.evaluation.ranking import mean_of_others, pairs_by_group
 
 Floats = NDArray[np.float64]
@@ -19,7 +20,6 @@ FEW = 20
 """Right rows, wrong rows and prompts below which nothing is said; pairs below which AUC is over all rows."""
 PRIOR_ROWS = tuple(2.0**i for i in range(-1, 13))
 """What the overall share may weigh in a prompt's own rate, in rows."""
-RESAMPLES = 300
 _MEASURED = ("auc", "within_prompts", "prompt_log_loss", "log_loss", "explained", "slope")
 _STEPS = 30
 _RIDGE = 1e-2
@@ -46,6 +46,8 @@ class CriticSkill:
     """Calibration slope: what the critic's log-odds are to be multiplied by; 1 is calibrated, 0 knows nothing."""
     known: bool
     """Whether there were rows enough to tell."""
+    log_loss_interval: Interval | None = None
+    """Of `log_loss`."""
     own_samples: bool = False
     """Whether the model that the critic was trained from wrote the rows, as far as they say (see `own_samples_by`)."""
 
@@ -95,6 +97,24 @@ class CriticSkill:
         known = f"trusts this critic by {self.gate:.2f}; compare with" if self.gate else "learns from it no more than"
         said = f"{gated} {known} keep: right, which learns {learned}"
         return f"{said}: the most that credit can add lies in the others"
+
+    @property
+    def numbers(self) -> str | None:
+        """What the verdict rests on beside what it says; None where nothing is known."""
+        loss, slope = self.log_loss_interval, self.slope
+        if not self.known or loss is None:
+            return None
+        return (
+            f"log-loss {self.prompt_log_loss:.3f} by the prompt's own rate, {self.log_loss:.3f} with the critic "
+            f"[{loss.low:.2f}, {loss.high:.2f}]; calibration slope {slope.mean:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
+        )
+
+    @property
+    def lines(self) -> list[str]:
+        """All that is said of it: the verdict, the advice, and where they are known its numbers and what was measured
+        on rows like these."""
+        said = [self.verdict, self.numbers, f"advice: {self.advice} (docs/which-scheme.md)"]
+        return [*filter(None, said), *([nearest(self.own_samples, self.rows, self.share_right)] if self.known else [])]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types that JSON can hold; None for what was not measured."""
@@ -196,13 +216,14 @@ def critic_skill(
         rows=n,
         prompts=n_prompts,
         share_right=share,
-        auc=_interval(auc),
+        auc=percentile_interval(auc),
         within_prompts=within,
         prompt_log_loss=float(prompt_log_loss),
         log_loss=float(log_loss[0]),
-        explained=_interval(explained),
-        slope=_interval(slope),
+        explained=percentile_interval(explained),
+        slope=percentile_interval(slope),
         known=True,
+        log_loss_interval=percentile_interval(log_loss),
     )
 
 
@@ -235,12 +256,6 @@ def _auc(scores: Floats, y: Floats, counts: Floats) -> Floats:
     positive, negative = (np.add.reduceat(counts[:, order] * z[order], starts, axis=1) for z in (y, 1 - y))
     won = (positive * (negative.cumsum(1) - negative / 2)).sum(1)
     return won / np.maximum(positive.sum(1) * negative.sum(1), 1e-9)
-
-
-def _interval(values: Floats) -> Interval:
-    """The first value, with the percentiles of the others."""
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return Interval(float(values[0]), float(low), float(high))
 
 
 def _percent(share: float) -> str:

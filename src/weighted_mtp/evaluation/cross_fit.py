@@ -12,6 +12,7 @@ from weighted_mtp.data import DataError, Row, is_right, load_rows, prompt_id
 from weighted_mtp.data.exact_parquet import unfinished_shards
 from weighted_mtp.data.folds import split_tasks
 from weighted_mtp.engine.settings import OF_ENGINES
+from weighted_mtp.evaluation.critic_checks import quality_of_scores
 from weighted_mtp.evaluation.critic_skill import CriticSkill, critic_skill, log_odds_of_row, skill_of_few
 from weighted_mtp.evaluation.intervals import Interval
 from weighted_mtp.files import write_text
@@ -41,7 +42,7 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
         given = load_rows(config.data if rows is None else rows)[0]
         if unknown := skill_of_few([is_right(_outcome(row)) for row in given], [_prompt(row) for row in given]):
             unknown = replace(unknown, own_samples=own_samples_by(given[0], config.critic) is not None)
-            _write(config, unknown.as_dict() | {"folds": config.cross_fit, "folds_differ": None})
+            _write(config, unknown.as_dict() | {"folds": config.cross_fit, "folds_differ": None, "localisation": None})
             return unknown
         folders = [_fold(config, given, i, quiet) for i in range(config.cross_fit)]
     elif seen_in_training(config) is False:
@@ -51,7 +52,7 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
     parts = [load_rows(folder)[0] for folder in folders]
     skill = skill_of_rows([row for part in parts for row in part])
     skill = replace(skill, own_samples=own_samples_by(parts[0][0], config.critic) is not None)
-    found = skill.as_dict() | {"folds": config.cross_fit}
+    found = skill.as_dict() | {"folds": config.cross_fit, "localisation": _localised(config, folders, parts)}
     if config.cross_fit:
         steps = [_kept_step(folder.parent / "critic") for folder in folders]
         found["folds_differ"] = unequal_folds(steps, [skill_of_rows(part).auc for part in parts])
@@ -59,6 +60,28 @@ def skill_of_scores(config: ScoreConfig, rows: Any = None, *, quiet: bool = Fals
             print(found["folds_differ"], flush=True)
     _write(config, found)
     return skill
+
+
+def folders_out_of_fold(config: ScoreConfig) -> list[Path]:
+    """Where the scores of the folds are; empty where none were made."""
+    folders = [_folder(config, i) / "scores" for i in range(config.cross_fit)]
+    return folders if all(folder.is_dir() for folder in folders) else []
+
+
+def _localised(config: ScoreConfig, folders: Sequence[Path], parts: Sequence[Sequence[Row]]) -> dict[str, Any] | None:
+    """How well credit finds the first wrong token within wrong completions; None where no row says which it is."""
+    if not all("token_error" in row or "span" in row for part in parts for row in part):
+        return None
+    quality, known = quality_of_scores(folders, config.critic, config.gamma, config.turns)
+    found = quality.localisation
+    if not known or found.interval is None:
+        return None
+    bounds = {"low": found.interval.low, "high": found.interval.high}
+    return {"auc_within_wrong": found.auc_within_wrong, **bounds, "n_with_error": found.n_with_error}
+
+
+def _folder(config: ScoreConfig, number: int) -> Path:
+    return Path(config.out) / FOLDS / f"{number + 1}-of-{config.cross_fit}"
 
 
 def _write(config: ScoreConfig, found: dict[str, Any]) -> None:
@@ -140,7 +163,7 @@ def seen_in_training(config: ScoreConfig) -> bool | None:
 
 def _fold(config: ScoreConfig, rows: Sequence[Row], number: int, quiet: bool) -> Path:
     """Scores of a fold by a critic that was trained on the others, made unless they are there."""
-    folder = Path(config.out) / FOLDS / f"{number + 1}-of-{config.cross_fit}"
+    folder = _folder(config, number)
     scores, files = folder / "scores", {name: folder / f"{name}.jsonl" for name in ("train", "held_out")}
     if scores.is_dir() and any(scores.glob("shard-*")) and not unfinished_shards(scores):
         return scores

@@ -171,7 +171,7 @@ def score(
         rows, scheme: as for `train`.
         tokenizer: of a critic in memory that was read nowhere.
         out: folder for the rows with their columns; an interrupted call goes on there.
-        quiet: no progress bar.
+        quiet: no progress bar, and with `cross_fit` no verdict on the critic and no advice.
         settings: those of the command (`wmtp score --help`).
 
     Returns:
@@ -196,7 +196,7 @@ def score(
         if config.cross_fit:
             skill = skill_of_scores(config, given_rows, quiet=quiet)
             if skill is not None and not quiet:
-                print(skill.verdict)
+                print("\n".join(skill.lines))
         if config.format != "rows" and not unfinished_shards(Path(config.out)):
             tokenizer = given["tokenizer"] or config.critic
             told = write_format(config.format, config.out, tokenizer, config.max_length, config.turns)

@@ -18,6 +18,7 @@ from weighted_mtp.training.loading import scheme_of
 from weighted_mtp.training.made_with import fingerprint_model
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.value_weighting import WeightingScheme
+from weighted_mtp.value_weighting.schemes.gated import Gated
 
 
 def require_room(folder: Path, count: int) -> None:
@@ -69,9 +70,24 @@ def require_fits(critic: Critic, scheme: WeightingScheme, config: ScoreConfig) -
     require_discount_fits(ValueStage(gamma=config.gamma, critic=critic), scheme)
 
 
+def require_gate(config: ScoreConfig, scheme: WeightingScheme) -> None:
+    """Refuses scheme `gated`, alone or within another, without a skill: none is measured before rows are scored, so
+    that its weights would be 1 on right rows and 0 on wrong ones, whatever the critic says."""
+    shut = [one for one in scheme.modules() if isinstance(one, Gated) and one.skill is None]
+    if shut:
+        given = "{skill: .3, whitening: none}"
+        given = given if scheme is shut[0] else f"{{inner: gated, inner_options: {given}}}"
+        raise ConfigError(
+            f"scheme {config.scheme}: gated weighs by the critic's skill, which is measured once the rows are scored, "
+            "so that weights made now would be right-only: score without the scheme and train on the folder with it, "
+            f"which reads the skill there; or give one, --scheme_options '{given}'"
+        )
+
+
 def scheme_for(config: ScoreConfig, loaded: WeightingScheme | None) -> WeightingScheme:
     """The scheme, if it makes of scores alone the weights that it makes in training."""
     scheme = scheme_of(config, loaded)
+    require_gate(config, scheme)
     missing = set(scheme.requires) - {"values", "rewards", "credit"}
     if missing:
         raise ConfigError(f"scheme {config.scheme} needs {', '.join(sorted(missing))}, which no critic supplies")
