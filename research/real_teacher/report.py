@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from research.drawing.markdown import items, section, table_text
-from research.on_policy.arms import MORE_SAMPLES, MORE_STEPS, ORACLE_BEHIND
+from research.on_policy.arms import AWAY, MORE_SAMPLES, MORE_STEPS, ORACLE_BEHIND
 from research.on_policy.report import said
 from research.on_policy.results import BASELINE, Difference, differences
 from research.on_policy.settings_tables import cpu_hours, left_out
-from research.real_teacher.cells import MAIN
+from research.real_teacher.cells import MAIN, SIGNED_ORACLE
 from research.real_teacher.folds import GENERATIVE, GSM8K, VALUE_HEAD
 from research.real_teacher.results import COMPARED, METRICS, PRIOR, SHORTER, SURPRISAL, Results
 from research.real_teacher.step_tables import (
@@ -141,8 +141,8 @@ def _notes(results: Results) -> list[str]:
         f"`{MORE_SAMPLES.name}`, and does not say how likely its tokens were to it, which `nft` asks. All that is here "
         f"took {cpu_hours(results):.1f} CPU hours.",
         f"`{ORACLE.name}` gives the tokens of the marked step no weight, in right traces too; `{ORACLE_BEHIND.name}` "
-        "also all "
-        "tokens behind it. Both keep what a wrong trace does rightly before.",
+        f"also all tokens behind it. Both keep what a wrong trace does rightly before. `{SIGNED_ORACLE}` gives the "
+        f"marked step a weight of {AWAY:g}.",
         "`surprisal` weighs by the log-probability under the start, which has read these traces; `guided` is the "
         "generative "
         "critic decoded by log p_right + (log p_right - log p_wrong), `label_conditioned` the same without guidance.",
