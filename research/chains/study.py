@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _study(words: list[str]) -> int:
     parser = Parser(prog=PROGRAM, description=HELP)
-    parser.add_argument("--preset", choices=["full", "quick"], default="full", help="quick takes minutes.")
+    parser.add_argument("--preset", choices=["full", "quick"], default="full", help="quick: two draws, ten minutes.")
     flags = flags_of(parser, words, out="study", draws=None, jobs=None)
 
     def run() -> None:

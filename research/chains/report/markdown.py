@@ -73,6 +73,9 @@ def study_markdown(results: Results, pictures: Mapping[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+QUICK = "`--preset quick` trains the main arms, `gated` among them, in two draws: ten minutes on two cores."
+
+
 def _opening(results: Results) -> list[str]:
     preset = results["meta"].get("preset", "full")
     flags = "" if preset == "full" else f" --preset {preset}"
@@ -83,4 +86,5 @@ def _opening(results: Results) -> list[str]:
         *([costs] if (costs := spent(results)) else []),
         lead(results),
         f"```bash\npython -m research.chains.study --out study{flags}\n```",
+        *([] if flags else [QUICK]),
     ]
