@@ -83,6 +83,7 @@ def test_the_numbers_behind_the_verdict_are_said_with_their_intervals(rng):
     loss = skill.log_loss_interval
     assert loss.low < loss.mean == skill.log_loss < loss.high < skill.prompt_log_loss
     assert skill.numbers == (
+        f"AUC within prompts {skill.auc.mean:.2f} [{skill.auc.low:.2f}, {skill.auc.high:.2f}]; "
         f"log-loss {skill.prompt_log_loss:.3f} by the prompt's own rate, {skill.log_loss:.3f} with the critic "
         f"[{loss.low:.2f}, {loss.high:.2f}]; calibration slope {skill.slope.mean:.2f} "
         f"[{skill.slope.low:.2f}, {skill.slope.high:.2f}]"

@@ -22,9 +22,22 @@ def setting(gated: float, oracle: float, *, decided: bool = True, own_samples: b
 
 def test_a_setting_in_words():
     assert in_words(setting(0.177, 0.183)) == (
-        "nearest measured: 8,000 rows of a teacher, 24.0 % right: keep: right solved 81.6 %, gated 17.7 points more, "
+        "nearest measured, with a generative critic: 8,000 rows of a teacher, 24.0 % right: keep: right solved 81.6 %, "
+        "gated 17.7 points more, the oracle, which knows every wrong token, 18.3 points more"
+    )
+
+
+def test_where_gated_does_not_mix_its_lead_is_left_out():
+    assert in_words(setting(0.177, 0.183), mixed=False) == (
+        "nearest measured: 8,000 rows of a teacher, 24.0 % right: keep: right solved 81.6 %, "
         "the oracle, which knows every wrong token, 18.3 points more"
     )
+
+
+def test_what_is_far_is_called_far():
+    assert nearest(False, 1_000, 0.7).startswith("far from these rows, but nearest measured")
+    assert nearest(True, 100, 0.9, mixed=False).startswith("far from these rows, but nearest measured: 1,280 rows")
+    assert nearest(False, 4_000, 0.6).startswith("nearest measured")
 
 
 def test_what_no_test_decides_is_called_undecided_and_an_identity_the_same():
@@ -50,10 +63,10 @@ def test_every_setting_is_nearest_to_itself(one):
     ],
 )
 def test_the_nearest_is_of_the_same_kind_by_ratios_of_rows_and_odds(own_samples, rows, share, told):
-    assert nearest(own_samples, rows, share).startswith(f"nearest measured: {told}")
+    assert f"nearest measured, with a generative critic: {told}" in nearest(own_samples, rows, share)
 
 
-@pytest.mark.parametrize(("rows", "share"), [(0, 0.5), (10, -0.1), (10, 1.1), (10, float("nan"))])
+@pytest.mark.parametrize(("rows", "share"), [(0, 0.5), (10, -0.1), (10, 1.1), (10, float("nan")), (float("nan"), 0.5)])
 def test_no_row_and_no_share_are_errors(rows, share):
     with pytest.raises(ValueError, match="at least one row, and a share"):
         nearest(False, rows, share)

@@ -13,6 +13,7 @@ from weighted_mtp.data.json_lines import read_json_lines
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.sampling.sample import sample
 from weighted_mtp.sampling.settings import SampleConfig
+from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
@@ -88,6 +89,9 @@ def test_what_a_model_was_trained_from_and_what_was_trained_from_it_count_as_its
     assert own_samples_by(sampled(chain_base / "base")[0], str(critic_dir)) == "model_digest"
     assert own_samples_by(by_child, base) == "model_digest"
     assert own_samples_by(by_child | {"model_digest": "0" * 12}, base) is None, "what lies there now did not write it"
+    assert own_samples_by(by_child, f"<LlamaForCausalLM {critic_dir} in memory>") == "model_digest"
+    another = {"model": str(chain_base / "critic"), "logprobs": [-0.5]}
+    assert own_samples_by(another, base) is None, "a model of that name lies here, and is another"
     assert lineage(str(critic_dir)) > lineage(base)
 
 
@@ -100,7 +104,9 @@ def test_what_a_model_was_trained_from_and_what_was_trained_from_it_count_as_its
         ({"model": "org/teacher"}, "hub:org/name", None),
         ({"model": "alias", "logprobs": [-0.5]}, "hub:org/name", "logprobs"),
         ({"model": 3, "model_digest": None}, "hub:org/name", None),
-        ({"model": "alias"}, "<model in memory>", None),
+        ({"model": "alias", "logprobs": []}, "hub:org/name", None),
+        ({"model": "alias"}, "<Llama in memory>", None),
+        ({"model": "hub:org/name"}, "<LlamaForCausalLM hub:org/name in memory>", "model"),
     ],
 )
 def test_without_a_digest_names_speak_and_then_logprobs(row, start, column):
@@ -136,3 +142,24 @@ def test_the_weights_of_scores_come_with_the_skill_of_their_critic(told, chain_b
     (tmp_path / "scored" / SKILL).write_text(json.dumps({"gate": 0.0, "verdict": NOTHING, "critic": ""}))
     [line] = told("baseline", scheme="column", train_file=out)
     assert line == f"{NOTHING}: scheme column weighs by it all the same; compare keep: right"
+
+
+def said(gate: str) -> str:
+    return f'{{"gate": {gate}, "verdict": "a", "critic": "b"}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{}", '{"gate": 0.2, "verdict": "a"}', *map(said, ("null", "7", "NaN", '"x"'))]
+)
+def test_a_file_of_skill_that_score_did_not_write_is_one_error_that_names_it(critic, make_config, text):
+    folder = Path(critic())
+    (folder / SKILL).write_text(text)
+    with pytest.raises(ConfigError, match=f"{folder}/{SKILL} is not what wmtp score writes"):
+        with_skill(make_config("verifiable", scheme="gated", critic=str(folder)))
+
+
+@pytest.mark.parametrize(("given", "skill"), [(None, 0.375), ({}, 0.375), (3, None)])
+def test_options_of_an_inner_gate_may_be_left_empty(critic, make_config, given, skill):
+    options = {"inner": "gated", "inner_options": given}
+    found = with_skill(make_config("verifiable", scheme="shuffled", scheme_options=options, critic=critic()))
+    assert found.scheme_options["inner_options"] == (given if skill is None else {"skill": skill})

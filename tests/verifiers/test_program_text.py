@@ -1,11 +1,14 @@
 """The program in a completion: fences, prose, and as much of the prompt as is needed."""
 
+import gc
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from weighted_mtp.verifiers.program_text import program_of, with_provided
+from weighted_mtp.verifiers.program_text import is_defined, program_of, with_provided
 from weighted_mtp.verifiers.python_tests import PythonTests
 
 HEAD = "def add(a, b):"
@@ -179,3 +182,37 @@ def test_a_solution_has_the_imports_that_leetcode_provides_and_no_other_program(
     plain = "def f(xs: List[int]): return xs\n"
     assert with_provided(plain, "f") == plain
     assert with_provided("class Solution:\n    x = 1\n", "Solution().f") == "class Solution:\n    x = 1\n"
+
+
+class _Collected:
+    """Has a finalizer, in which the thread that collects garbage may be switched."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def __del__(self) -> None:
+        for _ in range(50):
+            pass
+
+
+@pytest.fixture
+def hurried_threads():
+    """Threads that are switched as often as can be, and garbage that is collected in the midst of everything."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    yield
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*thresholds)
+
+
+def test_programs_are_read_in_several_threads(hurried_threads):
+    def read(number: int) -> bool:
+        found = []
+        for i in range(40):
+            _ = [_Collected() for _ in range(50)]
+            found.append(is_defined(f"def f(x):\n    return [[{number}, {i}, (x, [x])]]\n" * 40, "f"))
+        return all(found)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(read, range(8)))

@@ -104,7 +104,9 @@ class CriticSkill:
         loss, slope = self.log_loss_interval, self.slope
         if not self.known or loss is None:
             return None
+        pairs = "within prompts" if self.within_prompts else "over all rows"
         return (
+            f"AUC {pairs} {self.auc.mean:.2f} [{self.auc.low:.2f}, {self.auc.high:.2f}]; "
             f"log-loss {self.prompt_log_loss:.3f} by the prompt's own rate, {self.log_loss:.3f} with the critic "
             f"[{loss.low:.2f}, {loss.high:.2f}]; calibration slope {slope.mean:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
         )
@@ -114,7 +116,8 @@ class CriticSkill:
         """All that is said of it: the verdict, the advice, and where they are known its numbers and what was measured
         on rows like these."""
         said = [self.verdict, self.numbers, f"advice: {self.advice} (docs/which-scheme.md)"]
-        return [*filter(None, said), *([nearest(self.own_samples, self.rows, self.share_right)] if self.known else [])]
+        near = nearest(self.own_samples, self.rows, self.share_right, mixed=self.gate > 0) if self.known else None
+        return [*filter(None, [*said, near])]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types that JSON can hold; None for what was not measured."""

@@ -85,8 +85,8 @@ def percentile_interval(found: ArrayLike) -> Interval:
     """The first of the found [1 + R], with the percentiles of the others, what it was in R resamples: holds 95 %.
 
     Examples:
-        >>> percentile_interval([0.5, *np.linspace(0.0, 1.0, 41)])
-        Interval(mean=0.5, low=0.025, high=0.975)
+        >>> percentile_interval([20.0, *np.arange(41.0)])
+        Interval(mean=20.0, low=1.0, high=39.0)
     """
     first, *drawn = np.asarray(found, np.float64)
     low, high = np.percentile(drawn, [2.5, 97.5])

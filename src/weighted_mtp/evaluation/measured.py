@@ -11,7 +11,11 @@ _LEAST = 1e-3
 """Share right, and share wrong, below which shares are one."""
 
 
-def nearest(own_samples: bool, rows: int, share_right: float) -> str:
+_FAR = math.log(4)
+"""What is four times as many rows, or has four times the odds of being right, speaks of other rows."""
+
+
+def nearest(own_samples: bool, rows: int, share_right: float, *, mixed: bool = True) -> str:
     """What right-only, `gated` and the oracle reached on the rows that are nearest by number and share right.
 
         d_i = |ln rows - ln rows_i| + |logit share - logit share_i|
@@ -24,24 +28,27 @@ def nearest(own_samples: bool, rows: int, share_right: float) -> str:
             kind are looked at, since what pays on the ones does harm on the others.
         rows: how many there are.
         share_right: the share of right ones, in [0, 1].
+        mixed: whether `gated` mixes credit in on the user's rows; else its lead is left out.
 
     Raises:
         ValueError: there is no row, or the share is none.
 
     Examples:
         >>> nearest(own_samples=False, rows=9_000, share_right=0.2).partition(": keep")[0]
-        'nearest measured: 8,000 rows of a teacher, learned from scratch, 24.0 % right'
+        'nearest measured, with a generative critic: 8,000 rows of a teacher, learned from scratch, 24.0 % right'
     """
-    if rows < 1 or not 0 <= share_right <= 1:
+    if not rows >= 1 or not 0 <= share_right <= 1:
         raise ValueError(
             f"rows {rows} and share right {share_right}: at least one row, and a share in [0, 1] is needed"
         )
-    return in_words(min(_of_kind(own_samples), key=lambda one: _distance(one, rows, share_right)))
+    best = min(_of_kind(own_samples), key=lambda one: _distance(one, rows, share_right))
+    far = _distance(best, rows, share_right) > _FAR
+    return f"far from these rows, but {in_words(best, mixed=mixed)}" if far else in_words(best, mixed=mixed)
 
 
 def _of_kind(own_samples: bool) -> list[dict[str, Any]]:
     text = resources.files("weighted_mtp.evaluation").joinpath(MEASURED).read_text(encoding="utf-8")
-    return [one for one in json.loads(text) if one["own_samples"] == own_samples]
+    return [one for one in json.loads(text) if one["own_samples"] == bool(own_samples)]
 
 
 def _distance(one: dict[str, Any], rows: int, share_right: float) -> float:
@@ -54,13 +61,14 @@ def _logit(share: float) -> float:
     return math.log(inside / (1 - inside))
 
 
-def in_words(setting: dict[str, Any]) -> str:
-    """The sentence of one setting of `measured.json`."""
-    leads = setting["leads"]
-    gated = "gated, told to mix by skill," if setting["own_samples"] else "gated"
+def in_words(setting: dict[str, Any], *, mixed: bool = True) -> str:
+    """The sentence of one setting of `measured.json`; `mixed`: with the lead of `gated`."""
+    leads, critic = setting["leads"], ", with a generative critic" * mixed
+    told = "gated, told to mix by skill," if setting["own_samples"] else "gated"
+    gated = f"{told} {_lead(leads['gated'])}, " if mixed else ""
     return (
-        f"nearest measured: {setting['rows']:,} rows of {setting['whose']}, {100 * setting['share_right']:.1f} % right"
-        f": keep: right solved {100 * setting['right_only']:.1f} %, {gated} {_lead(leads['gated'])}, "
+        f"nearest measured{critic}: {setting['rows']:,} rows of {setting['whose']}, "
+        f"{100 * setting['share_right']:.1f} % right: keep: right solved {100 * setting['right_only']:.1f} %, {gated}"
         f"the oracle, which knows every wrong token, {_lead(leads['oracle'])}"
     )
 

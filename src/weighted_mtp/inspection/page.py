@@ -59,12 +59,12 @@ def _side_by_side(runs: Sequence[InspectedRun]) -> str:
 
 
 def identity_rows(runs: Sequence[InspectedRun]) -> list[tuple[str, ...]]:
-    """What each run is: a row a property, a cell a run."""
+    """What each run is: a row a property, a cell a run; what its critic knows comes first."""
     known = [(run.quality and run.quality.verdict) or NOTHING for run in runs]
     return [
+        *([("what its critic knows", *known)] if any(k != NOTHING for k in known) else []),
         ("stage", *(run.stage for run in runs)),
         ("scheme", *(run.scheme for run in runs)),
-        *([("what its critic knows", *known)] if any(k != NOTHING for k in known) else []),
         ("starts from", *(run.start for run in runs)),
         ("parameters", *(f"{run.parameters / 1e6:,.3g} M" for run in runs)),
         ("prediction heads", *(str(run.heads) for run in runs)),

@@ -10,6 +10,7 @@ from typing import Any
 from weighted_mtp.data.sources import first_row
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.config import RunConfig
+from weighted_mtp.training.errors import require
 from weighted_mtp.training.stage_table import stage_row
 from weighted_mtp.training.writers import own_samples_by
 from weighted_mtp.value_weighting import WeightingScheme
@@ -22,12 +23,22 @@ MEASURE = "run wmtp score --cross_fit 3 --critic DIR --data FILE --out FOLDER"
 
 
 def read_skill(folder: str | Path) -> Mapping[str, Any] | None:
-    """What `wmtp score` measured; None where nothing was, or of a critic that lies here no more."""
+    """What `wmtp score` measured; None where nothing was, or of a critic that lies here no more. ConfigError: the file
+    is none of its."""
     path = Path(folder) / SKILL
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
     beside_critic = (path.parent / "config.json").is_file()
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        whole = 0 <= found["gate"] <= 1 and all(isinstance(found[key], str) for key in ("verdict", "critic"))
+    except (ValueError, KeyError, TypeError):  # of another version, or changed by hand
+        whole = False
+    require(
+        whole,
+        f"{path} is not what wmtp score writes, with a `verdict`, a `gate` in [0, 1] and the digest of its `critic`: "
+        "remove it, and measure again with wmtp score --cross_fit",
+    )
     return None if beside_critic and found["critic"] != digest_of_model(folder) else found
 
 
@@ -45,9 +56,9 @@ def with_skill(config: RunConfig, rows: Any = None) -> RunConfig:
     any weight. Rows of weight 0 are then left out as right-only does, unless the own value head learns from them.
     """
     options, inner = config.scheme_options, _inner(config)
-    own = options.get("inner_options", {}) if inner else options
-    if not is_gated(config) or own.get("skill") is not None:
-        return config
+    own = (options.get("inner_options") or {}) if inner else options
+    if not is_gated(config) or not isinstance(own, Mapping) or own.get("skill") is not None:
+        return config  # what is no mapping the scheme refuses
     found = measured_skill(config)
     column = _own_samples_by(config, rows) if found is not None and found["gate"] > 0 else None
     skill = found["gate"] if found and column is None else 0.0
@@ -113,6 +124,8 @@ def _unmeasured(config: RunConfig) -> str:
 
 
 def _of_own(column: str) -> str:
+    if column == "logprobs":
+        return "the rows have `logprobs`, as a model's own samples do"
     return f"by their `{column}` the rows are the model's own samples"
 
 

@@ -17,7 +17,8 @@ def own_samples_by(row: Mapping[str, Any], model: str) -> str | None:
     """The column by which a row is a sample of the model itself, of one that it was trained from, or of one that was
     trained from either; None where it is not, or does not say.
 
-    `model_digest` is believed before `model`, and `logprobs`, which only those have who sampled, where there is none.
+    `model_digest` is believed before `model`, and `logprobs`, which only those have who sampled, where there is none
+    and no model of that name lies here.
     """
     digest, name = (row[key] if isinstance(row.get(key), str) else None for key in ("model_digest", "model"))
     digest = None if digest is None or digest.startswith(HUB) else digest
@@ -26,13 +27,17 @@ def own_samples_by(row: Mapping[str, Any], model: str) -> str | None:
         written_by = {digest}  # what lies there now is another model
     if not written_by.isdisjoint(lineage(model)):
         return "model_digest" if digest else "model"
-    return "logprobs" if digest is None and row.get("logprobs") is not None else None
+    another = digest is not None or bool(name and Path(name).is_dir())
+    return "logprobs" if not another and row.get("logprobs") else None
 
 
 def lineage(model: str) -> set[str]:
-    """Name and digest of a model, and of those that it was trained from as far as each lies here and says so."""
+    """Name and digest of a model, and of those that it was trained from as far as each lies here and says so.
+
+    One in memory has those of where it was read, as its name, `<Class path in memory>`, tells.
+    """
     found: set[str] = set()
-    while not in_memory(model) and model.removeprefix(HUB) not in found:
+    while (model := _read_from(model)) and model.removeprefix(HUB) not in found:
         found.add(model.removeprefix(HUB))
         try:
             if (digest := digest_of_model(model)) != model:
@@ -43,3 +48,8 @@ def lineage(model: str) -> set[str]:
         except (ConfigError, ValueError, OSError):  # it lies elsewhere, or was made in another way
             break
     return found
+
+
+def _read_from(model: str) -> str:
+    """Where a model was read; empty of one in memory that was read nowhere."""
+    return model.removesuffix(" in memory>").partition(" ")[2] if in_memory(model) else model

@@ -7,6 +7,7 @@ import importlib
 import keyword
 import re
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,10 @@ _FUTURE = re.compile(r"^from __future__ import .*\n", re.MULTILINE)  # nothing m
 _NAMED = ast.Name, ast.Attribute, ast.Call, ast.Subscript
 _DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 _PYTHON = re.compile(r"\{?\.?(?:python3?|py3?|ipython3?)?\}?", re.IGNORECASE)
+
+_ONE_AT_A_TIME = threading.Lock()
+"""CPython counts the depth of a tree in the interpreter: ast.parse in two threads ends in a SystemError now and then
+(github.com/python/cpython/issues/106905)."""
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
@@ -138,7 +143,7 @@ def _blocks(text: str, fence: str = "") -> tuple[list[tuple[str, str]], str]:
 
 
 def _parsed(code: str) -> ast.Module | None:
-    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError), _ONE_AT_A_TIME:
         return ast.parse(code, "<completion>")
     return None
 
