@@ -73,7 +73,7 @@ def study_markdown(results: Results, pictures: Mapping[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-QUICK = "`--preset quick` trains the main arms, `gated` among them, in two draws: ten minutes on two cores."
+QUICK = "\npython -m research.chains.study --out quick --preset quick  # two draws, ten minutes on two cores"
 
 
 def _opening(results: Results) -> list[str]:
@@ -85,6 +85,5 @@ def _opening(results: Results) -> list[str]:
         f"**{claim(results)}**",
         *([costs] if (costs := spent(results)) else []),
         lead(results),
-        f"```bash\npython -m research.chains.study --out study{flags}\n```",
-        *([] if flags else [QUICK]),
+        f"```bash\npython -m research.chains.study --out study{flags}{QUICK * (not flags)}\n```",
     ]
