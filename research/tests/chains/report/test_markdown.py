@@ -75,7 +75,8 @@ def test_pictures_are_shown_by_the_address_given(study: Study, tmp_path: Path) -
 
 
 def test_the_command_is_the_one_that_was_run(document: str, quick_study: Study) -> None:
-    assert "```bash\npython -m research.chains.study --out study\npython -m research.chains.study --out quick --preset quick  #" in document
+    whole, quick = "--out study", "--out quick --preset quick  #"
+    assert f"```bash\npython -m research.chains.study {whole}\npython -m research.chains.study {quick}" in document
     assert "```bash\npython -m research.chains.study --out study --preset quick\n```" in study_markdown(quick_study, {})
 
 
