@@ -6,10 +6,13 @@ import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+import weighted_mtp as wm
 from weighted_mtp.data.json_lines import read_json_lines
+from weighted_mtp.models import load_tokenizer
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.sampling.sample import sample
 from weighted_mtp.sampling.settings import SampleConfig
@@ -17,7 +20,7 @@ from weighted_mtp.training.errors import ConfigError
 from weighted_mtp.training.run import train
 from weighted_mtp.training.score_settings import ScoreConfig
 from weighted_mtp.training.scoring import score
-from weighted_mtp.training.skill import SKILL, with_skill
+from weighted_mtp.training.skill import SKILL, read_skill, with_skill
 from weighted_mtp.training.writers import lineage, own_samples_by
 
 ORDERS = "this critic orders completions (AUC 0.74) and explains 14 % of the outcome [12, 16]"
@@ -104,6 +107,7 @@ def test_what_a_model_was_trained_from_and_what_was_trained_from_it_count_as_its
         ({"model": "org/teacher"}, "hub:org/name", None),
         ({"model": "alias", "logprobs": [-0.5]}, "hub:org/name", "logprobs"),
         ({"model": 3, "model_digest": None}, "hub:org/name", None),
+        ({"model": "alias", "logprobs": np.array([-0.5, -0.1])}, "hub:org/name", "logprobs"),
         ({"model": "alias", "logprobs": []}, "hub:org/name", None),
         ({"model": "alias"}, "<Llama in memory>", None),
         ({"model": "hub:org/name"}, "<LlamaForCausalLM hub:org/name in memory>", "model"),
@@ -163,3 +167,16 @@ def test_options_of_an_inner_gate_may_be_left_empty(critic, make_config, given, 
     options = {"inner": "gated", "inner_options": given}
     found = with_skill(make_config("verifiable", scheme="shuffled", scheme_options=options, critic=critic()))
     assert found.scheme_options["inner_options"] == (given if skill is None else {"skill": skill})
+
+
+def test_what_score_writes_of_a_critic_in_memory_is_read(critic_dir, chain_base, tmp_path):
+    rows = [json.loads(line) for line in (chain_base / "train.jsonl").read_text().splitlines()]
+    shutil.copytree(critic_dir, tmp_path / "gone")
+    held, tokenizer = wm.load_critic(str(tmp_path / "gone")), load_tokenizer(critic_dir)
+    shutil.rmtree(tmp_path / "gone")
+    out = tmp_path / "scored"
+    wm.score(held, rows, out=str(out), tokenizer=tokenizer, cross_fit=2, max_length=64, quiet=True)
+    found = read_skill(out)
+    assert found is not None
+    assert "critic" not in found
+    assert "cannot be told" in found["verdict"]

@@ -31,12 +31,13 @@ def read_skill(folder: str | Path) -> Mapping[str, Any] | None:
     beside_critic = (path.parent / "config.json").is_file()
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
-        whole = 0 <= found["gate"] <= 1 and all(isinstance(found[key], str) for key in ("verdict", "critic"))
+        said = ("verdict", "critic") if beside_critic else ("verdict",)  # a critic in memory has no digest
+        whole = 0 <= found["gate"] <= 1 and all(isinstance(found[key], str) for key in said)
     except (ValueError, KeyError, TypeError):  # of another version, or changed by hand
         whole = False
     require(
         whole,
-        f"{path} is not what wmtp score writes, with a `verdict`, a `gate` in [0, 1] and the digest of its `critic`: "
+        f"{path} is not what wmtp score writes, with a `verdict`, a `gate` in [0, 1] and, beside a critic, its digest: "
         "remove it, and measure again with wmtp score --cross_fit",
     )
     return None if beside_critic and found["critic"] != digest_of_model(folder) else found

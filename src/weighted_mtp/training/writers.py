@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from weighted_mtp.data.sources import HUB
 from weighted_mtp.models.sources import digest_of_model
 from weighted_mtp.training.config import RUN_FILE, RunConfig
@@ -28,7 +30,8 @@ def own_samples_by(row: Mapping[str, Any], model: str) -> str | None:
     if not written_by.isdisjoint(lineage(model)):
         return "model_digest" if digest else "model"
     another = digest is not None or bool(name and Path(name).is_dir())
-    return "logprobs" if not another and row.get("logprobs") else None
+    logprobs = row.get("logprobs")  # of a list, or of numpy's
+    return "logprobs" if not another and logprobs is not None and np.size(logprobs) else None
 
 
 def lineage(model: str) -> set[str]:
